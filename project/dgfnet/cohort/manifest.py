@@ -1,0 +1,228 @@
+"""The two tables of a cohort folder: nodules.csv and images.csv.
+
+Every fault is reported with file, row (as a spreadsheet counts them, the header is row 1), column, what was found and
+what was expected. Columns we do not know are kept as attributes of the nodule.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
+from dgfnet.errors import InputError
+from dgfnet.settings import Modality
+
+NODULES = "nodules.csv"
+IMAGES = "images.csv"
+SHOWN = 20  # faults listed before "and N more"
+
+Flag = Annotated[int, Field(ge=0, le=1)]  # not Literal: cells arrive as text
+Identifier = Field(min_length=1, max_length=200)
+
+
+class NoduleRow(BaseModel):
+    """One row of nodules.csv; columns not named here are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    patient_id: str = Identifier
+    nodule_id: str = Identifier
+    cohort: Source
+    lnm_central: Flag | None
+    lnm_lateral: Flag | None
+    n_malignant_nodules: int | None = Field(default=None, ge=0)
+
+
+class ImageRow(BaseModel):
+    """One row of images.csv."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    nodule_id: str = Identifier
+    modality: Modality
+    view: View
+    image: str = Field(min_length=1)
+    mask: str = Field(min_length=1)
+    spacing_mm: float | None = Field(gt=0, le=20)
+    slice: int | None = Field(default=None, ge=0)
+    window_level: float | None = Field(default=None, ge=-2000, le=4000)
+    window_width: float | None = Field(default=None, gt=0, le=8000)
+    measurement_lines: Flag = 0
+
+    @field_validator("measurement_lines", mode="before")
+    @classmethod
+    def empty_is_no(cls, value: Any) -> Any:
+        """An empty cell means that no lines were noted."""
+        return 0 if value is None else value
+
+
+Row = TypeVar("Row", NoduleRow, ImageRow)
+
+EXPECTED = {
+    "cohort": "main or external",
+    "lnm_central": "0, 1 or empty",
+    "lnm_lateral": "0, 1 or empty",
+    "n_malignant_nodules": "a whole number or empty",
+    "modality": "us or ct",
+    "view": "transverse, longitudinal or axial",
+    "spacing_mm": "millimetres per pixel, above 0 and at most 20, or empty",
+    "slice": "a slice index from 0, or empty",
+    "window_level": "HU from -2000 to 4000, or empty",
+    "window_width": "HU above 0 and at most 8000, or empty",
+    "measurement_lines": "0, 1 or empty",
+}
+
+
+def read_cohort(folder: Path) -> Cohort:
+    """Reads and checks a cohort folder. Pixels are not opened here, but every named file must exist.
+
+    Raises:
+        InputError: with up to 20 faults, each with file, row and column.
+    """
+    folder = folder.resolve()
+    nodule_rows = _read_table(folder / NODULES, NoduleRow)
+    image_rows = _read_table(folder / IMAGES, ImageRow)
+    faults = _duplicates(nodule_rows)
+    known = {row.nodule_id for _, row in nodule_rows}
+    images: dict[str, list[Image]] = defaultdict(list)
+    for number, row in image_rows:
+        if row.nodule_id not in known:
+            faults.append(
+                f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; add its row or drop this"
+            )
+        for column in ("image", "mask"):
+            fault = _path_fault(folder, getattr(row, column))
+            if fault:
+                faults.append(f"{IMAGES} row {number}, column {column}: {fault}")
+        images[row.nodule_id].append(_image(folder, row))
+    _raise(faults)
+    return Cohort(folder, tuple(_nodule(row, tuple(images[row.nodule_id])) for _, row in nodule_rows))
+
+
+def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
+    """Rows of a CSV file with their row numbers; utf-8 with or without BOM, comma or semicolon."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
+        ) from None
+    header = text.split("\n", 1)[0]
+    reader = csv.DictReader(
+        io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",", strict=True
+    )
+    columns = [name.strip() for name in reader.fieldnames or []]
+    missing = [
+        name for name, field in model.model_fields.items() if field.is_required() and name not in columns
+    ]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if missing or repeated:
+        said = (
+            f"lacks column(s) {', '.join(missing)}"
+            if missing
+            else f"has column(s) {', '.join(repeated)} twice"
+        )
+        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
+    reader.fieldnames = columns
+    rows: list[tuple[int, Row]] = []
+    faults: list[str] = []
+    try:
+        for cells in reader:
+            number = reader.line_num
+            if None in cells:
+                faults.append(
+                    f"{path.name} row {number}: more cells than the header's {len(columns)} columns"
+                )
+                continue
+            cleaned = {key: (value or "").strip() or None for key, value in cells.items()}
+            if not any(cleaned.values()):
+                continue
+            try:
+                rows.append((number, model.model_validate(cleaned)))
+            except ValidationError as error:
+                faults += [
+                    _explain(path.name, number, problem) for problem in error.errors(include_url=False)
+                ]
+    except csv.Error as error:
+        faults.append(f"{path.name} row {reader.line_num}: not readable as CSV ({error})")
+    _raise(faults)
+    if not rows:
+        raise InputError(f"{path.name}: no rows below the header")
+    return rows
+
+
+def _explain(name: str, number: int, problem: Any) -> str:
+    column = str(problem["loc"][0])
+    found = "an empty cell" if problem["input"] is None else repr(problem["input"])
+    return f"{name} row {number}, column {column}: found {found}, expected {EXPECTED.get(column, 'a text of 1-200 letters')}"
+
+
+def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
+    first: dict[str, int] = {}
+    patients: dict[str, tuple[int, str]] = {}
+    faults = []
+    for number, row in rows:
+        if row.nodule_id in first:
+            faults.append(
+                f"{NODULES} row {number}, column nodule_id: {row.nodule_id!r} stands already in row {first[row.nodule_id]}"
+            )
+        first.setdefault(row.nodule_id, number)
+        where, cohort = patients.setdefault(row.patient_id, (number, row.cohort))
+        if cohort != row.cohort:
+            faults.append(
+                f"{NODULES} row {number}, column cohort: patient {row.patient_id!r} is {row.cohort} here and {cohort} in row "
+                f"{where}; a patient belongs to one cohort, or the external test leaks"
+            )
+    return faults
+
+
+def _path_fault(folder: Path, text: str) -> str | None:
+    """Why a path of the manifest cannot be used; links that lead out of the folder count as outside."""
+    if "\\" in text:
+        return f"found {text!r}, expected forward slashes"
+    if Path(text).is_absolute() or ".." in Path(text).parts:
+        return f"found {text!r}, expected a path inside the cohort folder"
+    path = folder / text
+    if not path.is_file():
+        return f"{text!r} does not exist in {folder}"
+    if not path.resolve().is_relative_to(folder):
+        return f"{text!r} is a link that leads out of the cohort folder; copy the file in"
+    return None
+
+
+def _raise(faults: list[str]) -> None:
+    if faults:
+        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise InputError("\n".join(faults[:SHOWN] + more))
+
+
+def _image(folder: Path, row: ImageRow) -> Image:
+    cells = row.model_dump(exclude={"image", "mask", "measurement_lines"})
+    return Image(
+        **cells,
+        image=folder / row.image,
+        mask=folder / row.mask,
+        measurement_lines=bool(row.measurement_lines),
+    )
+
+
+def _nodule(row: NoduleRow, images: tuple[Image, ...]) -> Nodule:
+    extra = {key: value for key, value in (row.model_extra or {}).items() if value is not None}
+    return Nodule(
+        nodule_id=row.nodule_id,
+        patient_id=row.patient_id,
+        cohort=row.cohort,
+        labels={"central": row.lnm_central, "lateral": row.lnm_lateral},
+        n_malignant_nodules=row.n_malignant_nodules,
+        attributes=extra,
+        images=images,
+    )

@@ -1,0 +1,320 @@
+"""params.yaml becomes frozen, validated settings.
+
+params.yaml is the only source of defaults: no field below has one. A profile is a partial copy of the file under
+`profiles.<name>`, merged over it when `base.profile` names it. `--set section.key=value` is merged last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dgfnet.errors import InputError
+
+Site = Literal["central", "lateral"]
+Modality = Literal["us", "ct"]
+EncoderName = Literal["resnet18", "resnet34"]
+Variant = Literal["us_multitask", "ct_multitask", "concat", "dgf"]
+Branch = Literal["dimension", "modality", "nodule"]
+
+SITES: tuple[Site, ...] = ("central", "lateral")
+MODALITIES: tuple[Modality, ...] = ("us", "ct")
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Base(Section):
+    """What every stage shares. Paths are relative to params.yaml in the file, absolute after `load`."""
+
+    profile: str
+    seed: Count
+    data: str
+    truth: str
+    artifacts: str
+    work: str
+    sites: tuple[Site, ...] = Field(strict=False, min_length=1)
+
+
+class Phantom(Section):
+    """The generated cohort: numbers of enrolled patients, before exclusions."""
+
+    patients: Annotated[int, Field(ge=30)]
+    external_patients: Annotated[int, Field(ge=10)]
+    seed: Count
+    signal: Annotated[float, Field(ge=0)]
+
+
+class Cohort(Section):
+    """Screening and folds."""
+
+    folds: Annotated[int, Field(ge=2)]
+    minimum_per_class: Positive
+
+
+class Preprocess(Section):
+    """Regions of interest, targets and the archive; sizes in pixels, dilations in 3x3 iterations (paper section 2)."""
+
+    us_size: Positive
+    ct_size: Positive
+    us_dilations: Count
+    ct_dilations: Count
+    boundary_fraction: Share
+    bilateral_diameter: Positive
+    bilateral_sigma: Positive
+    canny_low: int
+    canny_high: int
+    window_level: float
+    window_width: Annotated[float, Field(gt=0)]
+    margin: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def sizes_fit_the_encoder(self) -> Preprocess:
+        """ResNets halve the image five times."""
+        for name in ("us_size", "ct_size"):
+            if getattr(self, name) % 32:
+                raise ValueError(f"{name} must be a multiple of 32, found {getattr(self, name)}")
+        return self
+
+    def size(self, modality: Modality) -> int:
+        """Side of the network's input, pixels."""
+        return self.us_size if modality == "us" else self.ct_size
+
+    def dilations(self, modality: Modality) -> int:
+        """Iterations of the 3x3 dilation that widens the mask before its bounding box is taken."""
+        return self.us_dilations if modality == "us" else self.ct_dilations
+
+
+class Encoders(Section):
+    """Which ResNet each site uses."""
+
+    central: EncoderName
+    lateral: EncoderName
+
+
+class Dgf(Section):
+    """Diverse granularity fusion: which branches, how they are combined, and what the nodule level attends over."""
+
+    branches: tuple[Branch, ...] = Field(strict=False, min_length=1)
+    combiner: Literal["product", "sum", "concat"]
+    scale_dimension_attention: bool
+    nodule_level: Literal["bank", "batch"]
+
+
+class Network(Section):
+    """Architecture; width multiplies every channel count of the paper's networks."""
+
+    encoder: Encoders
+    width: Annotated[float, Field(gt=0, le=2)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    pretrained: str
+    dgf: Dgf
+
+    def encoder_of(self, site: Site) -> EncoderName:
+        """Encoder of one site."""
+        return self.encoder.central if site == "central" else self.encoder.lateral
+
+
+class Augment(Section):
+    """Each transform is applied with this probability (paper section 2)."""
+
+    probability: Annotated[float, Field(ge=0, le=1)]
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    smallest_crop: Annotated[float, Field(gt=0, le=1)]
+    brightness: Annotated[float, Field(ge=0, le=1)]
+    contrast: Annotated[float, Field(ge=0, le=1)]
+    elastic_alpha: Annotated[float, Field(ge=0)]
+    elastic_sigma: Annotated[float, Field(gt=0)]
+
+
+class Training(Section):
+    """Optimisation shared by every fit (paper section 4)."""
+
+    batch: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    segmentation_weight: Annotated[float, Field(ge=0)]
+    sampling: Literal["train_only", "paper", "none"]
+    augment: Augment
+    precision: Literal["auto", "float32"]
+
+
+class Pretrain(Section):
+    """The segmentation-only phase."""
+
+    epochs: Positive
+
+
+class Crossval(Section):
+    """The matrix of variants and folds."""
+
+    variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
+    unimodal_epochs: Positive
+    multimodal_epochs: Positive
+    validate_every: Positive
+
+
+class Sweep(Section):
+    """Resources of one Ray trial; they change how long a run takes, not what it computes."""
+
+    cpus_per_trial: Annotated[float, Field(gt=0)]
+    gpus_per_trial: Annotated[float, Field(ge=0)]
+    checkpoint_every: Positive
+    retries: Count
+
+
+class Compare(Section):
+    """Intervals of the comparison."""
+
+    confidence: Share
+
+
+class Register(Section):
+    """Which model becomes the product; only internal validation is ever looked at."""
+
+    variant: Variant
+    criterion: Literal["accuracy", "auc"]
+    minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
+
+
+class External(Section):
+    """External validation."""
+
+    confidence: Share
+
+
+class Report(Section):
+    """The page."""
+
+    title: str
+
+
+class Settings(Section):
+    """All of params.yaml, with the folder its paths are relative to."""
+
+    root: Path
+    overrides: tuple[str, ...]
+    base: Base
+    phantom: Phantom
+    cohort: Cohort
+    preprocess: Preprocess
+    network: Network
+    training: Training
+    pretrain: Pretrain
+    crossval: Crossval
+    sweep: Sweep
+    compare: Compare
+    register_: Register = Field(alias="register")
+    external: External
+    report: Report
+
+    def artifacts(self, *parts: str) -> Path:
+        """Absolute path below the artifacts folder."""
+        return self.root / self.base.artifacts / Path(*parts)
+
+    @property
+    def data(self) -> Path:
+        """Absolute path of the cohort folder."""
+        return self.root / self.base.data
+
+    @property
+    def work(self) -> Path:
+        """Absolute path of the folder of resumable work."""
+        return self.root / self.base.work
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Reads params.yaml, merges its profile and the overrides, and validates the result.
+
+    Args:
+        path: params.yaml.
+        overrides: `section.key=value` strings; the value is read as YAML.
+
+    Raises:
+        InputError: for a missing file, an unknown key, a value out of range or an unknown profile.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise InputError(f"{path}: no such settings file; run in the project folder or pass --params FILE")
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: expected a mapping of sections, found {type(raw).__name__}")
+    profiles = raw.pop("profiles", None) or {}
+    changes = [_parse_override(text) for text in overrides]
+    for keys, value in changes:
+        _assign(raw, keys, value)
+    profile = raw.get("base", {}).get("profile")
+    if profile not in profiles:
+        raise InputError(f"{path.name}: base.profile is {profile!r}, expected one of {sorted(profiles)}")
+    merged = _merge(raw, profiles[profile] or {})
+    for keys, value in changes:  # an override also wins over the profile
+        _assign(merged, keys, value)
+    try:
+        return Settings.model_validate({**merged, "root": path.parent, "overrides": tuple(overrides)})
+    except ValidationError as error:
+        raise InputError(_explain(path.name, error)) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 of settings, numbers and strings in a canonical JSON form; equal content gives an equal string."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    key, found, value = text.partition("=")
+    keys = key.strip().split(".")
+    if not found or len(keys) < 2 or not all(keys):
+        raise InputError(f"--set {text}: expected section.key=value, for example training.batch=16")
+    try:
+        return keys, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(
+            f"--set {text}: the value is not valid YAML; quote it, for example \"{key}='...'\""
+        ) from None
+
+
+def _assign(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        branch = tree.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise InputError(f"--set {'.'.join(keys)}: {key} is a value, not a section")
+        tree = branch
+    tree[keys[-1]] = value
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(
+                f"{name}: unknown setting {where}; see docs/reference/settings.md for the known ones"
+            )
+        elif problem["type"] == "missing":
+            lines.append(f"{name}: setting {where} is missing")
+        else:
+            lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}")
+    return "\n".join(lines)
