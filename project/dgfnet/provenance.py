@@ -17,7 +17,17 @@ import yaml
 
 from dgfnet.settings import Settings, fingerprint
 
-LIBRARIES = ("dgfnet", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "mlflow", "ray", "dvc")
+LIBRARIES = (
+    "dgfnet",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-learn",
+    "mlflow",
+    "ray",
+    "dvc",
+)
 
 
 @contextmanager

@@ -146,8 +146,10 @@ def _draw_patient(task: tuple[Patient, Path, int]) -> tuple[Rows, Rows]:
         place = int(rng.choice([-1, 1, 0], p=[0.46, 0.44, 0.10]))
         size = float(np.clip(np.exp(rng.normal(np.log(13), 0.35)), 6, 26))
         us, ct = _lesions(patient.latents, place, size, rng)
-        pictures = [] if patient.flaw == "missing_modality" and patient.index % 2 else _draw_us(
-            nodule_id, us, patient, folder, rng
+        pictures = (
+            []
+            if patient.flaw == "missing_modality" and patient.index % 2
+            else _draw_us(nodule_id, us, patient, folder, rng)
         )
         sizes = _measure([mask for _, mask in pictures], patient.cohort) if pictures else {}
         images += [row for row, _ in pictures]
@@ -161,7 +163,9 @@ def _draw_patient(task: tuple[Patient, Path, int]) -> tuple[Rows, Rows]:
                 "cohort": patient.cohort,
                 "lnm_central": patient.labels["central"],
                 "lnm_lateral": patient.labels["lateral"],
-                "n_malignant_nodules": patient.nodules if patient.flaw == "several_malignant" or not metastasis else 1,
+                "n_malignant_nodules": patient.nodules
+                if patient.flaw == "several_malignant" or not metastasis
+                else 1,
                 "margin": "smooth" if us.irregularity < SMOOTH_BELOW else "non-smooth",
                 "location": LOCATIONS[place],
                 "max_diameter_mm": sizes.get("max_diameter_mm", ""),
@@ -198,9 +202,9 @@ def _lesions(
         height_mm=max(height, 8.0),
         length_mm=max(size, 8.0),
         enhancement_hu=88.0 + 20.0 * z["enhancement"],
-        extension=max(0.0, 0.22 + 0.16 * z["extension"]),
+        extension=max(0.0, 0.30 + 0.20 * z["extension"]),
         waves=waves,
-        nodes_mm=tuple(6.5 + 1.3 * z["nodes"] for _ in range(max(0, round(1.6 + 1.1 * z["nodes"])))),
+        nodes_mm=tuple(7.5 + 1.6 * z["nodes"] for _ in range(max(0, round(1.8 + 1.2 * z["nodes"])))),
         place=place,
     )
     return us, ct
@@ -237,7 +241,9 @@ def _draw_ct(
     scanner = tomography.MAIN if patient.cohort == "main" else tomography.EXTERNAL
     slices, masks = tomography.draw(lesion, SLICES, scanner, rng)
     thickness = round(lesion.length_mm / 2 * (SLICES[1] - SLICES[0]), 2)
-    affine = np.diag([-scanner.spacing_mm, -scanner.spacing_mm, thickness, 1.0])  # rows to posterior, columns to left
+    affine = np.diag(
+        [-scanner.spacing_mm, -scanner.spacing_mm, thickness, 1.0]
+    )  # rows to posterior, columns to left
     name = f"ct/{nodule_id}"
     for suffix, values in (("", slices), ("_mask", masks)):
         nib.Nifti1Image(values.transpose(2, 1, 0), affine).to_filename(folder / f"{name}{suffix}.nii")

@@ -54,7 +54,9 @@ def draw(rng: np.random.Generator) -> Latents:
 def probability(latents: Latents, site: Site, signal: float) -> float:
     """True probability of metastasis at a site."""
     us, ct = WEIGHTS[site]
-    return float(_sigmoid(np.asarray(_intercepts(signal)[site] + signal * (us * latents.us + ct * latents.ct))))
+    return float(
+        _sigmoid(np.asarray(_intercepts(signal)[site] + signal * (us * latents.us + ct * latents.ct)))
+    )
 
 
 def bayes_auc(signal: float) -> dict[Site, dict[str, float]]:
@@ -99,7 +101,9 @@ def _intercepts(signal: float) -> dict[Site, float]:
             low, high = -10.0, 10.0
             for _ in range(40):
                 middle = (low + high) / 2
-                low, high = (middle, high) if _sigmoid(middle + x).mean() < PREVALENCE[site] else (low, middle)
+                low, high = (
+                    (middle, high) if _sigmoid(middle + x).mean() < PREVALENCE[site] else (low, middle)
+                )
             found[site] = round((low + high) / 2, 6)
         _cache[signal] = found
     return _cache[signal]

@@ -76,8 +76,13 @@ def draw(
             distance = np.sqrt((x - cx - dx) ** 2 + (y - cy - dy) ** 2) / (diameter / 2)
             hu = np.where(distance < 1, 135.0, hu)
             hu = np.where(distance < 0.45, 70.0, hu)
-        noise = ndimage.gaussian_filter(rng.standard_normal(hu.shape), scanner.kernel_mm / scanner.spacing_mm * 0.6)
-        hu = ndimage.gaussian_filter(hu, scanner.kernel_mm / scanner.spacing_mm) + scanner.noise_hu * noise / noise.std()
+        noise = ndimage.gaussian_filter(
+            rng.standard_normal(hu.shape), scanner.kernel_mm / scanner.spacing_mm * 0.6
+        )
+        hu = (
+            ndimage.gaussian_filter(hu, scanner.kernel_mm / scanner.spacing_mm)
+            + scanner.noise_hu * noise / noise.std()
+        )
         slices.append(np.clip(np.rint(hu), -1024, 3071).astype(np.int16))
         masks.append((radius < 1).astype(np.uint8))
     return np.stack(slices), np.stack(masks)
@@ -155,6 +160,10 @@ def _nodes(lesion: Lesion, rng: np.random.Generator) -> list[tuple[float, float,
     sign = lesion.place or (1 if rng.random() < 0.5 else -1)
     for index, diameter in enumerate(lesion.nodes_mm):
         angle = -1.0 + 2.0 * (index + rng.uniform(0.3, 0.7)) / max(len(lesion.nodes_mm), 1)
-        reach = max(lesion.width_mm, lesion.height_mm) / 2 * (1 + lesion.extension) + diameter / 2 + rng.uniform(2, 5)
+        reach = (
+            max(lesion.width_mm, lesion.height_mm) / 2 * (1 + lesion.extension)
+            + diameter / 2
+            + rng.uniform(2, 5)
+        )
         nodes.append((sign * reach * float(np.cos(angle)), reach * float(np.sin(angle)), diameter))
     return nodes

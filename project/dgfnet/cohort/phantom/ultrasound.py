@@ -15,6 +15,8 @@ from scipy import ndimage
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
+GLAND_DB = -12.0  # echogenicity of healthy thyroid
+
 
 @dataclass(frozen=True)
 class Scanner:
@@ -59,7 +61,9 @@ class Lesion:
     place: int
 
 
-def draw(lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+def draw(
+    lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.random.Generator
+) -> tuple[Bytes, Bytes]:
     """One picture and the mask of the nodule, both (height, width); the mask is 0 or 255."""
     y, x = np.mgrid[: scanner.height, : scanner.width] * scanner.spacing_mm
     width = x[0, -1]
@@ -73,7 +77,8 @@ def draw(lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.rando
     inside, u, v = _nodule(x - cx, y - cy, radius_x, radius_y, lesion, rng)
     mask = inside < 1
     soft = np.clip((1 - inside) * min(radius_x, radius_y) / 0.3 + 0.5, 0, 1)
-    db = db + soft * (lesion.contrast_db + 1.5 * _texture(db.shape, 6.0, rng))
+    inner = GLAND_DB + lesion.contrast_db + 1.5 * _texture(db.shape, 6.0, rng)
+    db = db * (1 - soft) + inner * soft
     amplitude = 10 ** (db / 20) * _speckle(db.shape, scanner, rng)
     amplitude += _calcifications(u, v, min(radius_x, radius_y), lesion.calcifications, rng)
     picture = _display(amplitude, y, scanner, rng)
@@ -96,7 +101,7 @@ def _tissue(
     db[np.abs(fascia - fat) < 0.2] = -4.0
     db[np.abs(fascia - muscle) < 0.25] = -2.0
     gland = (fascia >= muscle) & (y < 33 + wave)
-    db[gland] = -12.0 + rng.normal(0, 0.7)
+    db[gland] = GLAND_DB + rng.normal(0, 0.7)
     db[y >= 33 + wave] = -19.0
     if view == "transverse":
         side = place or (1 if rng.random() < 0.5 else -1)
@@ -117,7 +122,11 @@ def _nodule(
     angle = np.arctan2(v, u)
     contour = np.ones_like(u)
     for order, phase in enumerate(lesion.waves, start=3):
-        contour += lesion.irregularity / np.sqrt(len(lesion.waves)) * np.cos(order * angle + phase + rng.normal(0, 0.3))
+        contour += (
+            lesion.irregularity
+            / np.sqrt(len(lesion.waves))
+            * np.cos(order * angle + phase + rng.normal(0, 0.3))
+        )
     return np.sqrt(u**2 + v**2) / np.maximum(contour, 0.3), u, v
 
 

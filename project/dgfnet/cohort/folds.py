@@ -1,0 +1,123 @@
+"""Cross-validation folds: whole patients, both sites' labels balanced, made once and kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dgfnet.cohort.records import Nodule
+from dgfnet.errors import InputError
+from dgfnet.provenance import replacing
+from dgfnet.settings import SITES
+
+ATTEMPTS = 50  # StratifiedGroupKFold has degenerate shuffles; each attempt is audited
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A partition of nodules into folds 0..K-1. One that splits a patient cannot be built.
+
+    Attributes:
+        patients: patient id per nodule id.
+        fold: fold per nodule id.
+    """
+
+    patients: Mapping[str, str]
+    fold: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        """Refuses leaks and gaps.
+
+        Raises:
+            InputError: naming the patient or the fold.
+        """
+        if set(self.patients) != set(self.fold):
+            raise InputError(
+                f"folds: {sorted(set(self.patients) ^ set(self.fold))[:3]} lack a patient or a fold"
+            )
+        home: dict[str, int] = {}
+        for nodule, fold in self.fold.items():
+            patient = self.patients[nodule]
+            if home.setdefault(patient, fold) != fold:
+                raise InputError(
+                    f"folds: patient {patient} is in folds {home[patient]} and {fold}; that is a leak"
+                )
+        if sorted(set(home.values())) != list(range(self.count)):
+            raise InputError(
+                f"folds: expected 0 to {self.count - 1} without a gap, found {sorted(set(home.values()))}"
+            )
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+        return max(self.fold.values(), default=-1) + 1
+
+    def write(self, path: Path) -> None:
+        """Writes folds.csv: nodule_id, patient_id, fold."""
+        table = (
+            pd.DataFrame({"patient_id": self.patients, "fold": self.fold})
+            .rename_axis("nodule_id")
+            .sort_index()
+        )
+        with replacing(path) as temporary:
+            table.to_csv(temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> Folds:
+        """Reads folds.csv.
+
+        Raises:
+            InputError: when it is missing or leaks.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run the stage cohort first")
+        table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str}).set_index("nodule_id")
+        return cls(table["patient_id"].to_dict(), {str(k): int(v) for k, v in table["fold"].items()})
+
+
+def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: int) -> Folds:
+    """Folds grouped by patient and stratified on both sites' labels.
+
+    Args:
+        minimum_per_class: nodules of each class that every fold needs, for each site that has labels at all.
+
+    Raises:
+        InputError: when no audited partition is found.
+    """
+    patients = {nodule.nodule_id: nodule.patient_id for nodule in nodules}
+    strata = np.array(["".join(str(nodule.labels[site]) for site in SITES) for nodule in nodules])
+    groups = np.array(list(patients.values()))
+    if len(set(groups)) < count:
+        raise InputError(f"{len(set(groups))} patients cannot fill {count} folds; lower cohort.folds")
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed + attempt)
+        fold = {}
+        for number, (_, test) in enumerate(splitter.split(strata, strata, groups)):
+            fold.update({nodules[i].nodule_id: number for i in test})
+        if len(set(fold.values())) < count:
+            problem = "an empty fold"
+            continue
+        folds = Folds(patients, fold)
+        problem = _audit(nodules, folds, minimum_per_class)
+        if not problem:
+            return folds
+    raise InputError(
+        f"no partition into {count} folds passed the audit: {problem}; lower cohort.folds or cohort.minimum_per_class"
+    )
+
+
+def _audit(nodules: Sequence[Nodule], folds: Folds, minimum: int) -> str:
+    for site in SITES:
+        labels = [(folds.fold[n.nodule_id], n.labels[site]) for n in nodules if n.labels[site] is not None]
+        for fold in range(folds.count if labels else 0):
+            for value in (0, 1):
+                found = labels.count((fold, value))
+                if found < minimum:
+                    return f"fold {fold} has {found} nodules of {site} class {value}, expected at least {minimum}"
+    return ""

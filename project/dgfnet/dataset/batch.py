@@ -1,0 +1,69 @@
+"""TENSORS: one validated batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgfnet.settings import Modality
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B nodules with one image of each modality in use.
+
+    Attributes:
+        images: per modality (B, S, S) uint8, grey 0..255; the network normalises inside.
+        targets: per modality (B, 2, S, S) uint8, 0 or 1: nodule, boundary.
+        label: (B,) float32, 0 or 1; NaN where the nodule has no label.
+        patients: (B,) int64 patient keys.
+    """
+
+    images: Mapping[Modality, Tensor]
+    targets: Mapping[Modality, Tensor]
+    label: Tensor
+    patients: Tensor
+
+    def __post_init__(self) -> None:
+        """Checks types and shapes once, so that no loss or network has to.
+
+        Raises:
+            ValueError: naming the field that does not fit.
+        """
+        count = len(self.label)
+        if (
+            self.label.dtype != torch.float32
+            or self.patients.dtype != torch.int64
+            or len(self.patients) != count
+        ):
+            raise ValueError(
+                f"label must be float32 and patients int64 of one length, found {self.label.dtype} {count}"
+            )
+        for modality, image in self.images.items():
+            target = self.targets[modality]
+            if image.ndim != 3 or image.dtype != torch.uint8 or len(image) != count:
+                raise ValueError(
+                    f"images[{modality}] must be ({count}, S, S) uint8, found {tuple(image.shape)}"
+                )
+            if target.shape != (count, 2, *image.shape[1:]) or target.dtype != torch.uint8:
+                raise ValueError(
+                    f"targets[{modality}] must be ({count}, 2, S, S) uint8, found {tuple(target.shape)}"
+                )
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; copies from pinned memory do not wait."""
+        return Batch(
+            {m: self._move(image, device) for m, image in self.images.items()},
+            {m: self._move(target, device) for m, target in self.targets.items()},
+            self._move(self.label, device),
+            self._move(self.patients, device),
+        )
+
+    @staticmethod
+    def _move(tensor: Tensor, device: torch.device) -> Tensor:
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)

@@ -1,0 +1,154 @@
+"""How well probabilities separate metastasis from none: counts at a threshold, ROC area, average over folds.
+
+Undefined numbers are nan, never 0: a fold without positives has no sensitivity, and 0 would be averaged as if
+it had.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+SCORES: tuple[str, ...] = ("accuracy", "auc", "sensitivity", "specificity", "precision", "f1")
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of a two by two table."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+def checked(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Labels as booleans and scores as float64, once both are known to be usable.
+
+    Args:
+        label: (n,) 0 or 1 (numbers or booleans), n >= 1.
+        probability: (n,) finite scores; larger means more likely positive.
+
+    Raises:
+        ValueError: for another shape, no rows, a label that is neither 0 nor 1, or a score that is not
+            finite.
+    """
+    truth = np.asarray(label, dtype=np.float64)
+    score = np.asarray(probability, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != score.shape:
+        raise ValueError(f"labels and probabilities must be two (n,) arrays: {truth.shape}, {score.shape}")
+    if truth.size == 0:
+        raise ValueError("no labels: a metric needs at least one row")
+    if not np.isin(truth, (0.0, 1.0)).all():
+        raise ValueError("labels must be 0 or 1; leave out rows whose label is unknown")
+    if not np.isfinite(score).all():
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(score))} of {score.size} probabilities are not finite"
+        )
+    return truth == 1.0, score
+
+
+def auc(label: ArrayLike, probability: ArrayLike) -> float:
+    """Area under the ROC curve, 0..1: the share of (positive, negative) pairs in order, ties at half.
+
+    The Mann-Whitney statistic by midranks, O(n log n): Hanley & McNeil 1982, Radiology 143:29-36. It equals
+    sklearn.metrics.roc_auc_score, at a fraction of its time, which counts inside a bootstrap.
+
+    Args:
+        label: (n,) 0 or 1.
+        probability: (n,) finite scores; any increasing transform gives the same area.
+
+    Returns:
+        nan when only one class is present.
+    """
+    positive, score = checked(label, probability)
+    positives = int(positive.sum())
+    negatives = positive.size - positives
+    if positives == 0 or negatives == 0:
+        return math.nan
+    above = float(rankdata(score)[positive].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)
+
+
+def confusion(label: ArrayLike, probability: ArrayLike, threshold: float) -> Confusion:
+    """Counts right and wrong calls; a row is called positive when its probability >= threshold.
+
+    The comparison is made in float64, so a float32 0.7 (0.69999999) is below a threshold of 0.7.
+
+    Args:
+        label: (n,) 0 or 1.
+        probability: (n,) finite.
+        threshold: on the scale of `probability`; not nan.
+    """
+    positive, score = checked(label, probability)
+    if math.isnan(threshold):
+        raise ValueError("the threshold is nan")
+    called = score >= threshold
+    return Confusion(
+        true_positive=int((called & positive).sum()),
+        false_positive=int((called & ~positive).sum()),
+        true_negative=int((~called & ~positive).sum()),
+        false_negative=int((~called & positive).sum()),
+    )
+
+
+def scores(label: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
+    """The paper's six numbers (its tables 1-4), each 0..1.
+
+    Args:
+        label: (n,) 0 or 1.
+        probability: (n,) finite.
+        threshold: positive when probability >= threshold.
+
+    Returns:
+        The keys of SCORES. nan where undefined: auc with one class, sensitivity without positives,
+        specificity without negatives, precision without positive calls, f1 without positives and without
+        positive calls. f1 is 2 TP / (2 TP + FP + FN), hence 0, not nan, when positives exist and none is
+        called.
+    """
+    table = confusion(label, probability, threshold)
+    tp, fp = table.true_positive, table.false_positive
+    tn, fn = table.true_negative, table.false_negative
+    return {
+        "accuracy": _share(tp + tn, tp + fp + tn + fn),
+        "auc": auc(label, probability),
+        "sensitivity": _share(tp, tp + fn),
+        "specificity": _share(tn, tn + fp),
+        "precision": _share(tp, tp + fp),
+        "f1": _share(2 * tp, 2 * tp + fp + fn),
+    }
+
+
+def average(folds: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation over folds; each key ignores the folds where it is nan.
+
+    Args:
+        folds: one `scores` result per fold, all with the same keys.
+
+    Returns:
+        (mean, sd). The mean is nan when no fold defines the key; sd (n - 1 in the denominator) is nan below
+        two.
+
+    Raises:
+        ValueError: for no folds, or folds with different keys.
+    """
+    if not folds:
+        raise ValueError("no folds to average")
+    if any(fold.keys() != folds[0].keys() for fold in folds):
+        raise ValueError("folds report different metrics and cannot be averaged")
+    mean: dict[str, float] = {}
+    sd: dict[str, float] = {}
+    for key in folds[0]:
+        known = np.array([fold[key] for fold in folds if not math.isnan(fold[key])])
+        mean[key] = float(known.mean()) if known.size else math.nan
+        sd[key] = float(known.std(ddof=1)) if known.size > 1 else math.nan
+    return mean, sd
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

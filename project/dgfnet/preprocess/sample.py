@@ -1,0 +1,83 @@
+"""One image of the cohort, from its files to its planes in the archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dgfnet.cohort.readers import read_image, read_mask
+from dgfnet.cohort.records import Image, Nodule, View
+from dgfnet.errors import InputError
+from dgfnet.preprocess.crops import stored_crop
+from dgfnet.preprocess.windowing import to_grey
+from dgfnet.settings import Modality, Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What the archive holds of one image.
+
+    Attributes:
+        planes: (3, S, S) uint8: image 0-255, nodule mask 0/1, boundary 0/1.
+        area_px: nodule pixels in the image as it was read.
+        spacing_mm: side of those pixels, mm; None when neither the manifest nor the file says.
+        side_px: side of the region of interest before resizing, pixels.
+    """
+
+    nodule_id: str
+    patient_id: str
+    modality: Modality
+    view: View
+    planes: NDArray[np.uint8]
+    area_px: int
+    spacing_mm: float | None
+    side_px: int
+
+
+def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
+    """Reads an image and its mask and makes the planes.
+
+    Raises:
+        InputError: naming the file, when it cannot be read, its mask is empty, or the two differ in size.
+    """
+    pixels, mask = read_image(image), read_mask(image)
+    if pixels.values.shape != mask.shape:
+        raise InputError(
+            f"{image.image.name} has {_rows_by_columns(pixels.values)} pixels (rows x columns) but its mask "
+            f"{image.mask.name} has {_rows_by_columns(mask)}; export the mask on the grid of the image"
+        )
+    planes, square = stored_crop(to_grey(pixels, image, settings), mask, image.modality, settings)
+    return Sample(
+        nodule_id=image.nodule_id,
+        patient_id=patient_id,
+        modality=image.modality,
+        view=image.view,
+        planes=planes,
+        area_px=int(np.count_nonzero(mask)),
+        spacing_mm=image.spacing_mm or pixels.spacing_mm or None,
+        side_px=square.side,
+    )
+
+
+def load_nodule(nodule: Nodule, settings: Preprocess) -> tuple[list[Sample], list[str]]:
+    """Samples of all images of a nodule, in their order, and a line for each image that cannot be used."""
+    samples, faults = [], []
+    for image in nodule.images:
+        try:
+            samples.append(load_sample(image, nodule.patient_id, settings))
+        except (InputError, OSError) as error:
+            at = "" if image.slice is None else f" slice {image.slice}"
+            faults.append(f"nodule {nodule.nodule_id}, {image.modality} {image.image}{at}: {error}")
+    return samples, faults
+
+
+def use_one_thread() -> None:
+    """Keeps OpenCV to one thread: called in worker processes, where nodules are what runs in parallel."""
+    cv2.setNumThreads(1)
+
+
+def _rows_by_columns(values: NDArray[np.generic]) -> str:
+    return f"{values.shape[0]}x{values.shape[1]}"

@@ -1,0 +1,65 @@
+"""Weights on disk: tensors and JSON, never a pickled object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dgfnet.errors import InputError
+from dgfnet.provenance import replacing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A fit between two epochs.
+
+    Attributes:
+        epoch: epochs done.
+        model: state dict of the network.
+        optimiser: state dict of the optimiser.
+        scaler: state dict of the loss scaling.
+        history: one record per epoch done.
+    """
+
+    epoch: int
+    model: dict[str, Any]
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint atomically."""
+    with replacing(path) as temporary:
+        torch.save(vars(checkpoint), temporary)
+
+
+def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
+    """Reads a checkpoint as data only (`weights_only`); None when there is none."""
+    if not path.is_file():
+        return None
+    return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Writes a state dict as safetensors, atomically."""
+    with replacing(path) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, temporary)
+
+
+def load_weights_file(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict from safetensors.
+
+    Raises:
+        InputError: when the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors has its own kinds
+        raise InputError(f"{path}: cannot be read as safetensors ({error})") from None

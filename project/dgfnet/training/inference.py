@@ -1,0 +1,66 @@
+"""Scoring nodules with a trained network: the largest-area pair, evaluation mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dgfnet.dataset.pairs import Nodules, evaluation_batches
+from dgfnet.metrics.segmentation import dice
+from dgfnet.network.variants import DGFNet
+from dgfnet.preprocess.archive import Archive
+from dgfnet.training.hardware import Hardware
+
+BATCH = 64
+TARGETS = ("nodule", "boundary")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of nodules.
+
+    Attributes:
+        probability: (N,) as the network was trained, before any correction for prevalence.
+        dice: mean Dice per modality and target, for example `us_nodule`; empty when masks were not asked for.
+    """
+
+    probability: NDArray[np.float64]
+    dice: dict[str, float]
+
+
+@torch.inference_mode()
+def predict(model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool) -> Predictions:
+    """Probabilities, and how well the masks are found if `segment`."""
+    model.eval()
+    logits: list[NDArray[np.float64]] = []
+    overlaps: dict[str, list[NDArray[np.float64]]] = {}
+    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH):
+        moved = batch.to(hardware.device)
+        output = model(moved.images, moved.patients, segment=segment)
+        logits.append(output.logit.double().cpu().numpy())
+        for modality, masks in output.masks.items():
+            found, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
+            for index, target in enumerate(TARGETS):
+                overlaps.setdefault(f"{modality}_{target}", []).append(dice(found[:, index], truth[:, index]))
+    probability = 1 / (1 + np.exp(-np.concatenate(logits)))
+    return Predictions(probability, {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()})
+
+
+@torch.no_grad()  # not inference_mode: the bank is a buffer that later loads write into
+def build_bank(model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware) -> None:
+    """Freezes the training nodules as the reference bank, if the model has one."""
+    level = model.nodule_level
+    if level is None:
+        return
+    model.eval()
+    keys, values = [], []
+    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH):
+        us, ct = model.features(batch.to(hardware.device).images)
+        key, value = level.entries(us, ct)
+        keys.append(key)
+        values.append(value)
+    patients = torch.from_numpy(nodules.patients).to(hardware.device)
+    level.set_bank(torch.cat(keys).clone(), torch.cat(values).clone(), patients)

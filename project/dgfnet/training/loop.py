@@ -1,0 +1,101 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from dgfnet.dataset.batch import Batch
+from dgfnet.network.variants import DGFNet, load_weights
+from dgfnet.settings import Training
+from dgfnet.training.checkpoint import Checkpoint
+from dgfnet.training.hardware import Hardware
+from dgfnet.training.losses import losses
+
+Record = dict[str, float]
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite; the message says in which epoch and which term."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs, and the batches of one of them.
+
+    Attributes:
+        epochs: how many to train.
+        seed: every epoch's random streams follow from it and the epoch's number, so a resumed fit repeats them.
+        batches: makes the batches of an epoch.
+        classify: the label's loss is added to the masks'.
+    """
+
+    epochs: int
+    seed: int
+    batches: Callable[[int], Iterator[Batch]]
+    classify: bool
+
+
+def train(
+    model: DGFNet,
+    schedule: Schedule,
+    settings: Training,
+    hardware: Hardware,
+    checkpoint: Checkpoint | None,
+    on_epoch: Callable[[Checkpoint], None],
+) -> list[Record]:
+    """Trains a model in place, from a checkpoint if there is one, and returns one record per epoch.
+
+    Args:
+        on_epoch: called after every epoch with the state to save or report; it may add to the last record.
+
+    Raises:
+        TrainingDiverged: at the end of an epoch whose loss is not finite.
+    """
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    scaler = hardware.scaler()
+    history: list[Record] = []
+    if checkpoint is not None:
+        load_weights(model, checkpoint.model)
+        optimiser.load_state_dict(checkpoint.optimiser)
+        scaler.load_state_dict(checkpoint.scaler)
+        history = list(checkpoint.history)
+    for epoch in range(len(history), schedule.epochs):
+        started, seen = time.perf_counter(), 0
+        torch.manual_seed(schedule.seed + epoch)  # dropout
+        rate = cosine(settings.learning_rate, epoch, schedule.epochs)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        model.train()
+        sums: dict[str, torch.Tensor] = {}
+        for batch in schedule.batches(epoch):
+            batch = batch.to(hardware.device)
+            with hardware.autocast():
+                output = model(batch.images, batch.patients, segment=True)
+            terms = losses(output, batch, settings.segmentation_weight, schedule.classify)
+            optimiser.zero_grad(set_to_none=True)
+            scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimiser)
+            scaler.update()
+            for name, term in terms.items():  # stays on the device: no waiting inside the epoch
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * len(batch.label)
+            seen += len(batch.label)
+        record = {f"loss_{name}": float(total) / seen for name, total in sums.items()}
+        for name, value in record.items():
+            if not math.isfinite(value):
+                raise TrainingDiverged(f"{name} is {value} in epoch {epoch}; lower training.learning_rate ({rate:g})")
+        seconds = time.perf_counter() - started
+        history.append({**record, "learning_rate": rate, "pairs_per_second": seen / seconds})
+        on_epoch(Checkpoint(epoch + 1, model.state_dict(), optimiser.state_dict(), scaler.state_dict(), history))
+    return history
+
+
+def cosine(rate: float, epoch: int, epochs: int) -> float:
+    """Cosine schedule: the full rate in the first epoch, towards 0 after the last."""
+    return rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))

@@ -1,0 +1,45 @@
+"""Losses (paper section 4): cross-entropy for the label; cross-entropy and IoU for every mask."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgfnet.dataset.batch import Batch
+from dgfnet.network.variants import Output
+
+SMOOTH = 1.0  # pixels; an empty target predicted empty costs nothing
+
+
+def iou_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft intersection over union, averaged over images.
+
+    Args:
+        logits: (..., H, W) log odds of each pixel.
+        target: (..., H, W), 0 or 1.
+
+    Returns:
+        A scalar in 0..1: 0 for a certain and right mask, towards 1 for a disjoint one.
+    """
+    p = logits.sigmoid()
+    both = (p * target).sum(dim=(-2, -1))
+    either = p.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1)) - both
+    return (1 - (both + SMOOTH) / (either + SMOOTH)).mean()
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy plus IoU loss, averaged over the masks; both (B, 2, S, S)."""
+    logits = logits.float()  # sums over pixels need more than half precision
+    target = target.float()
+    return F.binary_cross_entropy_with_logits(logits, target) + iou_loss(logits, target)
+
+
+def losses(output: Output, batch: Batch, segmentation_weight: float, classify: bool) -> dict[str, Tensor]:
+    """The terms that are added up in a step: `label` if the phase classifies, and one per modality segmented."""
+    terms = {
+        f"masks_{modality}": segmentation_weight * segmentation_loss(logits, batch.targets[modality])
+        for modality, logits in output.masks.items()
+    }
+    if classify:
+        terms["label"] = F.binary_cross_entropy_with_logits(output.logit.float(), batch.label)
+    return terms

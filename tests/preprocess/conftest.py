@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dgfnet.settings import Preprocess, load
+
+
+@pytest.fixture(scope="session")
+def settings() -> Preprocess:
+    return load(Path(__file__).parents[2] / "params.yaml").preprocess
