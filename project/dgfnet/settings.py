@@ -34,11 +34,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class Section(BaseModel):
     """A section of params.yaml: immutable, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Base(Section):
-    """What every stage shares. Paths are relative to params.yaml in the file, absolute after `load`."""
+    """What every stage shares. Paths are relative to params.yaml; `Settings` makes them absolute."""
 
     profile: str
     seed: Count
@@ -46,6 +46,7 @@ class Base(Section):
     truth: str
     artifacts: str
     work: str
+    confidence: Share
     sites: tuple[Site, ...] = Field(strict=False, min_length=1)
 
 
@@ -177,9 +178,9 @@ class Sweep(Section):
 
 
 class Compare(Section):
-    """Intervals of the comparison."""
+    """Which variant the others are compared with."""
 
-    confidence: Share
+    reference: Variant
 
 
 class Register(Section):
@@ -191,9 +192,9 @@ class Register(Section):
 
 
 class External(Section):
-    """External validation."""
+    """External validation; a site with fewer nodules of a class than this is skipped."""
 
-    confidence: Share
+    minimum_per_class: Positive
 
 
 class Report(Section):

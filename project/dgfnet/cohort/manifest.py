@@ -153,7 +153,7 @@ def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
                     _explain(path.name, number, problem) for problem in error.errors(include_url=False)
                 ]
     except csv.Error as error:
-        faults.append(f"{path.name} row {reader.line_num}: not readable as CSV ({error})")
+        faults.append(f"{path.name} row {reader.line_num + 1}: not readable as CSV ({error})")
     _raise(faults)
     if not rows:
         raise InputError(f"{path.name}: no rows below the header")

@@ -108,7 +108,7 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
 @lru_cache(maxsize=4)  # the slices of a nodule are read one after another
 def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
     try:
-        volume: Any = nib.as_closest_canonical(nib.load(path))  # type: ignore[attr-defined, arg-type]
+        volume: Any = nib.as_closest_canonical(nib.load(path))  # type: ignore[no-untyped-call]
         values = np.asarray(volume.dataobj, dtype=np.float32)
         zooms = volume.header.get_zooms()
     except Exception as error:  # nibabel raises many kinds for a broken file
@@ -136,7 +136,7 @@ def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], flo
 def _read_dicom(path: Path, modality: str) -> Pixels:
     import pydicom
     from pydicom.errors import InvalidDicomError
-    from pydicom.pixels import apply_rescale
+    from pydicom.pixels.processing import apply_rescale
 
     try:
         data = pydicom.dcmread(path)

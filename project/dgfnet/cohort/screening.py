@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dgfnet.cohort.records import Cohort, Nodule
+from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.settings import MODALITIES
 
 REASONS = {
@@ -35,18 +35,23 @@ class Screened:
 def screen(cohort: Cohort) -> Screened:
     """Applies the criteria in the order of REASONS; a nodule counts under the first one it meets.
 
-    A picture with measurement lines is set aside; its nodule is excluded only when no US picture without lines remains.
+    A US picture with measurement lines is set aside; its nodule is excluded only when no US picture without lines remains.
     """
     kept: list[Nodule] = []
     excluded: dict[str, str] = {}
     for nodule in cohort.nodules:
         reason = _reason(nodule)
         if reason is None:
-            kept.append(replace(nodule, images=tuple(i for i in nodule.images if not i.measurement_lines)))
+            kept.append(replace(nodule, images=tuple(i for i in nodule.images if not _set_aside(i))))
         else:
             excluded[nodule.nodule_id] = reason
     result = Cohort(cohort.root, tuple(kept))
     return Screened(result, _flow(cohort, result, excluded), excluded)
+
+
+def _set_aside(image: Image) -> bool:
+    """The paper's criterion is about US; a CT slice never goes, or a nodule could be kept without CT."""
+    return image.modality == "us" and image.measurement_lines
 
 
 def _reason(nodule: Nodule) -> str | None:

@@ -75,9 +75,7 @@ def training_batches(
         images, targets = {}, {}
         for modality in modalities:
             rows = [rng.choice(nodules.rows[modality][i]) for i in chunk]
-            crops = np.stack(
-                [augmenters[modality](archive.planes(modality)[row]) for row in rows]
-            )
+            crops = np.stack([augmenters[modality](archive.planes(modality)[row]) for row in rows])
             images[modality], targets[modality] = _split(crops)
         yield Batch(
             images,

@@ -39,7 +39,7 @@ class Decoder(nn.Module):
         super().__init__()
         encoder = channels(width)
         skips = [*reversed(encoder[:-1]), 0]  # 1/16, 1/8, 1/4, 1/2 and none at full resolution
-        inside = [encoder[-1], *(max(4, round(planes * width)) for planes in PLANES)]
+        inside = [encoder[-1], *(max(8, round(planes * width)) for planes in PLANES)]
         self.blocks = nn.ModuleList(
             UpBlock(inside[i], skips[i], inside[i + 1], dropout) for i in range(len(PLANES))
         )

@@ -93,6 +93,12 @@ class DGFNet(nn.Module):
             nn.Linear(features // 2, 1),
         )
 
+    def stream(self, modality: Modality) -> Stream:
+        """The stream of a modality."""
+        stream = self.streams[modality]
+        assert isinstance(stream, Stream)
+        return stream
+
     @property
     def nodule_level(self) -> NoduleLevel | None:
         """The part that keeps a reference bank, if this variant has one and attends over it."""

@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dgfnet.dataset.augment import Augmenter
 from dgfnet.dataset.batch import Batch
-from dgfnet.dataset.pairs import Nodules, centre, training_batches
+from dgfnet.dataset.pairs import Nodules, centre, patient_key, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
 from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.discrimination import scores
@@ -80,7 +81,8 @@ class Task:
     @property
     def key(self) -> str:
         """Name of the fit: equal tasks under equal code have equal keys."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("network", "training", "pretrained")}
+        apart = ("network", "training", "pretrained", "validate_every")  # a path and a look change no weight
+        facts = {name: value for name, value in vars(self).items() if name not in apart}
         return fingerprint(facts, self.network, self.training, code_digest())[:20]
 
     @property
@@ -152,7 +154,10 @@ def fit(
             on_epoch(state.epoch, record)
 
         schedule = Schedule(
-            task.epochs, task.seed, _batches(task, archive, training, model.modalities), task.phase == "classification"
+            task.epochs,
+            task.seed,
+            _batches(task, archive, training, model.modalities),
+            task.phase == "classification",
         )
         checkpoint = load_checkpoint(folder / "checkpoint.pt", hardware.device)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
@@ -168,7 +173,9 @@ def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodule
         main = main[main[f"lnm_{task.site}"].notna()]
         if task.training.sampling == "paper":
             labels = main[f"lnm_{task.site}"].to_numpy(np.float32)
-            rng = np.random.default_rng(int(fingerprint(task.folds, task.site)[:8], 16))  # one subset for all variants
+            rng = np.random.default_rng(
+                int(fingerprint(task.folds, task.site)[:8], 16)
+            )  # one subset for all variants
             main = main.iloc[np.sort(undersample(labels, rng))]
     nodules = select(main, archive, task.site)
     fold = folds.loc[list(nodules.ids)].to_numpy()
@@ -177,8 +184,6 @@ def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodule
 
 def select(table: pd.DataFrame, archive: Archive, site: Site | None) -> Nodules:
     """The nodules of a table of nodules, with their rows in the archive and the labels of a site."""
-    from dgfnet.dataset.pairs import patient_key
-
     rows: dict[Modality, list[Any]] = {}
     largest: dict[Modality, Any] = {}
     for modality in ("us", "ct"):
@@ -189,18 +194,20 @@ def select(table: pd.DataFrame, archive: Archive, site: Site | None) -> Nodules:
     labels = np.full(len(table), np.nan) if site is None else table[f"lnm_{site}"]
     keys = [patient_key(c, p) for c, p in zip(table["cohort"], table["patient_id"], strict=True)]
     return Nodules(
-        tuple(table["nodule_id"]), np.array(keys, dtype=np.int64), np.asarray(labels, dtype=np.float32), rows, largest
+        tuple(table["nodule_id"]),
+        np.array(keys, dtype=np.int64),
+        np.asarray(labels, dtype=np.float32),
+        rows,
+        largest,
     )
 
 
 def initial_model(task: Task, places: Places, archive: Archive, training: Nodules) -> DGFNet:
     """The network before its first epoch: streams from the parents, or from scratch with this fold's statistics."""
-    import torch
-
     torch.manual_seed(task.seed)
     model = DGFNet(task.variant, task.encoder, task.network).to(memory_format=torch.channels_last)
     for modality in model.modalities:
-        stream = model.streams[modality]
+        stream = model.stream(modality)
         if modality in task.parents:
             weights = load_weights_file(places.fit(task.parents[modality]) / "weights.safetensors")
             prefix = f"streams.{modality}."
@@ -212,7 +219,9 @@ def initial_model(task: Task, places: Places, archive: Archive, training: Nodule
             grey = centre(archive.planes(modality)[rows, 0], archive.size[modality]) / np.float32(255)
             stream.set_normalisation(float(grey.mean()), float(grey.std()))
             if task.pretrained is not None:
-                stream.encoder.load_pretrained(torch.load(task.pretrained, map_location="cpu", weights_only=True))
+                stream.encoder.load_pretrained(
+                    torch.load(task.pretrained, map_location="cpu", weights_only=True)
+                )
     return model
 
 
@@ -273,6 +282,7 @@ def _finish(
     if task.phase == "classification":
         probability, threshold = _probability(found.probability, task, training)
         record["threshold"] = threshold
+        record["training_prevalence"] = float(training.labels.mean())
         record["scores"] = scores(held_out.labels, probability, threshold)
         table = pd.DataFrame({"nodule_id": held_out.ids, "label": held_out.labels.astype(int)})
         table["probability"] = probability
@@ -290,8 +300,3 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def modalities_of(variant: Variant) -> tuple[Modality, ...]:
-    """Modalities a variant takes."""
-    return SPECS[variant].modalities

@@ -32,7 +32,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool) -> Predictions:
+def predict(
+    model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool
+) -> Predictions:
     """Probabilities, and how well the masks are found if `segment`."""
     model.eval()
     logits: list[NDArray[np.float64]] = []
@@ -46,7 +48,9 @@ def predict(model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardwar
             for index, target in enumerate(TARGETS):
                 overlaps.setdefault(f"{modality}_{target}", []).append(dice(found[:, index], truth[:, index]))
     probability = 1 / (1 + np.exp(-np.concatenate(logits)))
-    return Predictions(probability, {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()})
+    return Predictions(
+        probability, {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()}
+    )
 
 
 @torch.no_grad()  # not inference_mode: the bank is a buffer that later loads write into

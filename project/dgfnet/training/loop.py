@@ -89,10 +89,14 @@ def train(
         record = {f"loss_{name}": float(total) / seen for name, total in sums.items()}
         for name, value in record.items():
             if not math.isfinite(value):
-                raise TrainingDiverged(f"{name} is {value} in epoch {epoch}; lower training.learning_rate ({rate:g})")
+                raise TrainingDiverged(
+                    f"{name} is {value} in epoch {epoch}; lower training.learning_rate ({rate:g})"
+                )
         seconds = time.perf_counter() - started
         history.append({**record, "learning_rate": rate, "pairs_per_second": seen / seconds})
-        on_epoch(Checkpoint(epoch + 1, model.state_dict(), optimiser.state_dict(), scaler.state_dict(), history))
+        on_epoch(
+            Checkpoint(epoch + 1, model.state_dict(), optimiser.state_dict(), scaler.state_dict(), history)
+        )
     return history
 
 

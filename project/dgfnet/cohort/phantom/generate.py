@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -92,7 +92,7 @@ def _enrol_main(count: int, seed: int, signal: float) -> list[Patient]:
     reasons = ["missing_modality", "measurement_lines", "several_malignant"]
     flaws: list[str | None] = [reason for reason in reasons for _ in range(each)]
     flaws += [None] * (count - len(flaws))
-    rng.shuffle(flaws)  # type: ignore[arg-type]
+    rng.shuffle(flaws)
     patients = []
     for index, flaw in enumerate(flaws):
         factors = latents.draw(rng)
@@ -144,7 +144,7 @@ def _draw_patient(task: tuple[Patient, Path, int]) -> tuple[Rows, Rows]:
     for number in range(patient.nodules):
         nodule_id = f"{patient.patient_id}-{number + 1}"
         place = int(rng.choice([-1, 1, 0], p=[0.46, 0.44, 0.10]))
-        size = float(np.clip(np.exp(rng.normal(np.log(13), 0.35)), 6, 26))
+        size = float(np.clip(np.exp(rng.normal(np.log(14), 0.3)), 7, 26))
         us, ct = _lesions(patient.latents, place, size, rng)
         pictures = (
             []
@@ -182,17 +182,17 @@ def _lesions(
 ) -> tuple[ultrasound.Lesion, tomography.Lesion]:
     """The look of a nodule: each factor moves one visible property, everything else is chance."""
     z = truth.factors
-    aspect = float(np.exp(0.02 + 0.17 * z["tallness"]))  # height over width
+    aspect = float(np.exp(0.02 + 0.20 * z["tallness"]))  # height over width
     width, height = size / aspect**0.5, size * aspect**0.5
-    dots = max(0, round(4.0 + 3.2 * z["microcalcification"]))
+    dots = max(0, round(4.5 + 3.6 * z["microcalcification"]))
     angle, reach = rng.uniform(0, 2 * np.pi, dots), np.sqrt(rng.uniform(0, 0.6, dots))
     waves = rng.uniform(0, 2 * np.pi, 6)
     us = ultrasound.Lesion(
         width_mm=width,
         height_mm=height,
         length_mm=size * rng.uniform(0.95, 1.15),
-        contrast_db=-8.0 - 2.6 * z["hypoechogenicity"],
-        irregularity=max(0.0, 0.08 + 0.05 * z["irregularity"]),
+        contrast_db=-8.5 - 3.3 * z["hypoechogenicity"],
+        irregularity=max(0.0, 0.09 + 0.06 * z["irregularity"]),
         waves=waves,
         calcifications=np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=1),
         place=place,
@@ -201,10 +201,10 @@ def _lesions(
         width_mm=max(width, 8.0),
         height_mm=max(height, 8.0),
         length_mm=max(size, 8.0),
-        enhancement_hu=88.0 + 20.0 * z["enhancement"],
-        extension=max(0.0, 0.30 + 0.20 * z["extension"]),
+        enhancement_hu=85.0 + 28.0 * z["enhancement"],
+        extension=max(0.0, 0.32 + 0.26 * z["extension"]),
         waves=waves,
-        nodes_mm=tuple(7.5 + 1.6 * z["nodes"] for _ in range(max(0, round(1.8 + 1.2 * z["nodes"])))),
+        nodes_mm=tuple(8.0 + 2.0 * z["nodes"] for _ in range(max(0, round(2.0 + 1.4 * z["nodes"])))),
         place=place,
     )
     return us, ct
@@ -246,7 +246,8 @@ def _draw_ct(
     )  # rows to posterior, columns to left
     name = f"ct/{nodule_id}"
     for suffix, values in (("", slices), ("_mask", masks)):
-        nib.Nifti1Image(values.transpose(2, 1, 0), affine).to_filename(folder / f"{name}{suffix}.nii")
+        picture = nib.Nifti1Image(values.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call]
+        picture.to_filename(folder / f"{name}{suffix}.nii")
     return [
         {
             "nodule_id": nodule_id,
@@ -279,7 +280,7 @@ def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _write_table(path: Path, rows: Iterable[dict[str, str | int | float]]) -> None:
+def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     buffer = io.StringIO()
     table = list(rows)
     writer = csv.DictWriter(buffer, fieldnames=list(table[0]), lineterminator="\n")

@@ -17,11 +17,11 @@ from dgfnet.settings import SITES, Site
 
 Floats = NDArray[np.float64]
 
-US_FACTORS = {"hypoechogenicity": 0.60, "irregularity": 0.45, "tallness": 0.45, "microcalcification": 0.50}
-CT_FACTORS = {"enhancement": 0.60, "extension": 0.55, "nodes": 0.60}
+US_FACTORS = {"hypoechogenicity": 0.65, "irregularity": 0.45, "tallness": 0.35, "microcalcification": 0.50}
+CT_FACTORS = {"enhancement": 0.70, "extension": 0.45, "nodes": 0.55}
 CLIP = 2.5
 # log odds per standard deviation (us, ct): US weighs more at the central site, both alike at the lateral one
-WEIGHTS: dict[Site, tuple[float, float]] = {"central": (2.2, 1.6), "lateral": (1.9, 1.9)}
+WEIGHTS: dict[Site, tuple[float, float]] = {"central": (2.8, 2.1), "lateral": (2.4, 2.4)}
 PREVALENCE: dict[Site, float] = {"central": 0.44, "lateral": 0.34}
 POPULATION = 100_000  # simulated patients behind the intercepts and the Bayes-optimal AUC
 POPULATION_SEED = 20_230_101

@@ -21,8 +21,8 @@ class Scanner:
     noise_hu: float
 
 
-MAIN = Scanner(160, 1.0, 0.8, 9.0)
-EXTERNAL = Scanner(144, 1.1, 0.55, 15.0)
+MAIN = Scanner(160, 0.75, 0.7, 9.0)
+EXTERNAL = Scanner(144, 0.85, 0.5, 15.0)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class _Anatomy:
 
 def _anatomy(rng: np.random.Generator) -> _Anatomy:
     return _Anatomy(
-        width=rng.uniform(56, 64),
-        depth=rng.uniform(48, 55),
+        width=rng.uniform(51, 57),
+        depth=rng.uniform(44, 49),
         gland_hu=rng.normal(165, 6),
         lobe=rng.uniform(9.0, 11.0),
         trachea=rng.uniform(8.0, 9.5),

@@ -1,0 +1,47 @@
+# make demo   install, generate the phantom cohort, run the pipeline, print the results
+# make test   install what is missing and run the tests
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export NO_ALBUMENTATIONS_UPDATE := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test test-slow test-realdata lint ui lock
+
+demo: .stamp/installed data/phantom.json
+	dvc repro
+	dgfnet summary
+
+data/phantom.json: | .stamp/installed
+	dgfnet phantom
+
+test: .stamp/installed
+	pytest
+
+test-slow: .stamp/installed
+	pytest -m slow
+
+test-realdata: .stamp/installed
+	pytest -m realdata
+
+lint: .stamp/installed
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: .stamp/installed
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000
+
+.stamp/installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	mkdir -p .stamp && touch $@
+
+# needs uv; keeps the exact versions that are tested together
+lock:
+	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  -o requirements.lock

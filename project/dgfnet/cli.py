@@ -1,0 +1,126 @@
+"""`dgfnet STAGE`: one stage, one function. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+# nobody is phoned: these are off unless the user switched them on
+PRIVATE = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "DVC_NO_ANALYTICS": "true",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+STAGES = {  # name: (module with `run(settings)`, help)
+    "cohort": ("dgfnet.cohort.stage", "read the manifest, screen the nodules, make the folds"),
+    "preprocess": ("dgfnet.preprocess.stage", "cut regions of interest and targets into the archive"),
+    "pretrain": ("dgfnet.pretrain", "train the shared segmentation phase"),
+    "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
+    "compare": ("dgfnet.compare", "compare the variants"),
+    "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
+    "external": ("dgfnet.external", "validate the champions on the external cohort"),
+    "report": ("dgfnet.report.stage", "write the report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `dgfnet`; exits with 2 and one message on bad input."""
+    for name, value in (PRIVATE | QUIET).items():
+        os.environ.setdefault(name, value)
+    options = _parser().parse_args(arguments)
+    from dgfnet.errors import InputError
+
+    try:
+        _dispatch(options)
+    except InputError as error:
+        print(f"dgfnet {options.command}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _dispatch(options: argparse.Namespace) -> None:
+    from dgfnet.settings import load
+
+    if options.command == "pair-public":
+        from dgfnet.cohort.public import pair_ddti_lidc
+
+        summary = pair_ddti_lidc(
+            options.ddti, options.lidc, options.out, options.seed, options.external_share
+        )
+        print(summary.reasons())
+        return
+    settings = load(options.params, _overrides(options))
+    if options.command == "phantom":
+        from dgfnet.cohort.phantom.generate import generate
+
+        out = options.out.resolve() if options.out else settings.data
+        truth = out.with_name(f"{out.name}-truth") if options.out else settings.root / settings.base.truth
+        wanted = settings.phantom
+        generate(out, truth, wanted.patients, wanted.external_patients, wanted.seed, wanted.signal)
+    elif options.command == "summary":
+        from dgfnet.summary import run
+
+        run(settings)
+    else:
+        for stage in STAGES if options.command == "all" else (options.command,):
+            import_module(STAGES[stage][0]).run(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dgfnet", description="Lymph-node metastasis from ultrasound and CT."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--params", type=Path, default=Path("params.yaml"), help="settings file")
+    shared.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override section.key=value; several allowed",
+    )
+    for name, (_, text) in STAGES.items():
+        stage = commands.add_parser(name, parents=[shared], help=text)
+        stage.add_argument("--site", default="all", help="central, lateral or all")
+        if name == "crossval":
+            stage.add_argument("--variant", default="all", help="one variant or all of the settings")
+    everything = commands.add_parser("all", parents=[shared], help="every stage, one after the other")
+    everything.add_argument("--site", default="all", help="central, lateral or all")
+    commands.add_parser("summary", parents=[shared], help="print the results beside the best reachable ones")
+    phantom = commands.add_parser("phantom", parents=[shared], help="generate a phantom cohort")
+    phantom.add_argument("--out", type=Path, help="folder of the cohort; its truth goes to OUT-truth")
+    for name, kind in (("patients", int), ("seed", int), ("signal", float)):
+        phantom.add_argument(f"--{name}", type=kind, help=f"instead of phantom.{name} in the settings")
+    public = commands.add_parser(
+        "pair-public", help="make a cohort of two public image sets (docs/how-to/public-data.md)"
+    )
+    for name in ("ddti", "lidc", "out"):
+        public.add_argument(f"--{name}", type=Path, required=True)
+    public.add_argument("--seed", type=int, default=1)
+    public.add_argument("--external-share", type=float, default=0.2)
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """`--set` texts (MLproject passes several in one, blank-separated), and the short forms spelled out."""
+    texts = [text for given in options.set for text in given.split()]
+    if getattr(options, "site", "all") != "all":
+        texts.append(f"base.sites=[{options.site}]")
+    if getattr(options, "variant", "all") != "all":
+        texts.append(f"crossval.variants=[{options.variant}]")
+    for name in ("patients", "seed", "signal"):
+        if options.command == "phantom" and getattr(options, name) is not None:
+            texts.append(f"phantom.{name}={getattr(options, name)}")
+    return texts
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The stage `compare`: variants side by side, from their out-of-fold tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from dgfnet import provenance
+from dgfnet.errors import InputError
+from dgfnet.metrics.intervals import auc_difference, holm
+from dgfnet.settings import Settings, Site
+
+COLUMNS = ("accuracy", "auc", "sensitivity", "specificity", "precision", "f1")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/compare/<site>/table.csv, table.md, differences.csv, roc.png, and artifacts/compare/metrics.json.
+
+    Raises:
+        InputError: when no variant of any site has been cross-validated.
+    """
+    folder = settings.artifacts("compare")
+    pooled: dict[str, Any] = {}
+    for site in settings.base.sites:
+        results = load_results(settings, site)
+        if not results:
+            continue
+        tables = {name: load_table(settings, site, name) for name in results}
+        table = pd.DataFrame([_row(name, result) for name, result in results.items()])
+        _write_csv(table, folder / site / "table.csv")
+        with provenance.replacing(folder / site / "table.md") as temporary:
+            temporary.write_text(_markdown(table), encoding="utf-8")
+        _write_csv(_differences(settings, tables), folder / site / "differences.csv")
+        with provenance.replacing(folder / site / "roc.png") as temporary:
+            _roc(site, tables).savefig(temporary, dpi=120)
+        pooled[site] = {name: {"auc": result["pooled"]["auc"]} for name, result in results.items()}
+    if not pooled:
+        raise InputError(
+            f"{settings.artifacts('crossval')}: no cross-validated variant; run the stage crossval first"
+        )
+    provenance.write_json(folder / "metrics.json", pooled)
+    provenance.write(folder, settings, sections=("base", "compare"))
+
+
+def load_results(settings: Settings, site: Site) -> dict[str, dict[str, Any]]:
+    """metrics.json of each cross-validated variant of a site; empty when there is none."""
+    found = sorted(settings.artifacts("crossval", site).glob("*/metrics.json"))
+    results = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}
+    return dict(sorted(results.items(), key=lambda item: ("_" not in item[0], item[0])))  # unimodal first
+
+
+def load_table(settings: Settings, site: Site, variant: str) -> pd.DataFrame:
+    """The out-of-fold table of a variant, in the order of nodule ids."""
+    path = settings.artifacts("crossval", site, variant, "out_of_fold.csv")
+    table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str}, float_precision="round_trip")
+    return table.sort_values("nodule_id", ignore_index=True)
+
+
+def _row(variant: str, result: dict[str, Any]) -> dict[str, Any]:
+    interval = result["auc_interval"]
+    row = {"variant": variant, "n": result["n"], "positives": result["positives"]}
+    row |= {"pooled_auc": interval["estimate"], "low": interval["low"], "high": interval["high"]}
+    for name in COLUMNS:
+        row[f"mean_{name}"], row[f"sd_{name}"] = result["mean"][name], result["sd"][name]
+    return row
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """The table as Markdown: pooled AUC with its interval, then mean (sd) over folds."""
+    head = [
+        "variant",
+        "pooled AUC (interval)",
+        *(name.upper() if name == "auc" else name for name in COLUMNS),
+    ]
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    for row in table.to_dict("records"):
+        cells = [str(row["variant"]), f"{row['pooled_auc']:.3f} ({row['low']:.3f}-{row['high']:.3f})"]
+        cells += [f"{row[f'mean_{name}']:.3f} ({row[f'sd_{name}']:.3f})" for name in COLUMNS]
+        lines.append(" | ".join(cells))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _differences(settings: Settings, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """AUC of the reference minus every other variant, paired over the same nodules, with Holm-corrected p-values."""
+    reference = settings.compare.reference
+    columns = ["a", "b", "estimate", "low", "high", "p", "p_holm"]
+    if reference not in tables:
+        return pd.DataFrame(columns=columns)
+    base = tables[reference]
+    rows = []
+    for name, other in tables.items():
+        if name == reference:
+            continue
+        if list(other["nodule_id"]) != list(base["nodule_id"]):
+            raise InputError(
+                f"{name} and {reference} were validated on different nodules; run the stage crossval again"
+            )
+        found = auc_difference(
+            base["label"],
+            base["probability"],
+            other["probability"],
+            base["patient_id"],
+            settings.base.confidence,
+        )
+        rows.append({"a": reference, "b": name, **vars(found)})
+    result = pd.DataFrame(rows, columns=columns[:-1])
+    return result.assign(p_holm=holm(result["p"].to_numpy()))
+
+
+def _roc(site: Site, tables: dict[str, pd.DataFrame]) -> Figure:
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    title = f"{site}: out-of-fold ROC"
+    axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
+    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+        false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+        axes.plot(false_positive, true_positive, color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _write_csv(table: pd.DataFrame, path: Any) -> None:
+    with provenance.replacing(path) as temporary:
+        table.to_csv(temporary, index=False)

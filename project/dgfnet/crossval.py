@@ -1,0 +1,205 @@
+"""The stage `crossval`: every fold of every variant and site, and the out-of-fold table of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+from sklearn.metrics import roc_curve
+
+from dgfnet import provenance, tracking
+from dgfnet.cohort.folds import Folds
+from dgfnet.errors import InputError
+from dgfnet.metrics.discrimination import average, scores
+from dgfnet.metrics.intervals import auc_interval
+from dgfnet.network.variants import SPECS
+from dgfnet.pretrain import ensure, make_trial, run_tags
+from dgfnet.settings import Settings, Site, Variant, fingerprint
+from dgfnet.training.fit import Task, finished
+from dgfnet.training.sweep import sweep
+from dgfnet.training.tasks import Facts, classification, gather, places, segmentation
+
+SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
+Matrix = dict[tuple[Site, Variant], list[Task]]
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/crossval/<site>/<variant>/out_of_fold.csv and metrics.json, and one MLflow parent run for each.
+
+    A site without labels of both classes is skipped, and skipped.json says so.
+
+    Raises:
+        InputError: when an earlier stage has not run or a fit failed.
+    """
+    facts = gather(settings)
+    for site in settings.base.sites:
+        if site not in facts.labelled:
+            _skip(settings, site)
+    matrix = _matrix(settings, facts)
+    if not matrix:
+        raise InputError(
+            f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
+        )
+    ensure(settings, facts, _segmentation_tasks(settings, facts))
+    _train(settings, matrix)
+    provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
+
+
+def _skip(settings: Settings, site: Site) -> None:
+    reason = f"no nodule of the main cohort, or only one class, has a label lnm_{site}"
+    Console(stderr=True).print(f"crossval: {site} skipped: {reason}")
+    provenance.write_json(settings.artifacts("crossval", site, "skipped.json"), {"reason": reason})
+
+
+def _matrix(settings: Settings, facts: Facts) -> Matrix:
+    """The tasks of each site and variant, parents of the chosen variants before them."""
+    wanted = set(settings.crossval.variants)
+    wanted |= {parent for variant in wanted for parent in SPECS[variant].parents}
+    return {
+        (site, variant): [
+            classification(settings, facts, site, variant, fold)[0] for fold in range(facts.fold_count)
+        ]
+        for variant in sorted(wanted, key=lambda name: (bool(SPECS[name].parents), name))
+        for site in settings.base.sites
+        if site in facts.labelled
+    }
+
+
+def _segmentation_tasks(settings: Settings, facts: Facts) -> list[Task]:
+    needed = {
+        (modality, settings.network.encoder_of(site))
+        for (site, variant) in _matrix(settings, facts)
+        for modality in SPECS[variant].modalities
+    }
+    return [
+        segmentation(settings, facts, modality, encoder, fold)
+        for modality, encoder in sorted(needed)
+        for fold in range(facts.fold_count)
+    ]
+
+
+def _train(settings: Settings, matrix: Matrix) -> None:
+    """Two sweeps, the second starting from the first: unimodal variants, then fusions; each group under its parent run."""
+    uri = tracking.store(settings)
+    tags = run_tags(settings)
+    parents: dict[tuple[Site, Variant], tracking.Run] = {}
+    for site, variant in matrix:
+        experiment = tracking.prepare(uri, tracking.experiment_name(site))
+        identity = fingerprint([task.key for task in matrix[site, variant]])
+        own = tags | {"site": site, "variant": variant, "stage": "crossval"}
+        parents[site, variant] = tracking.open_run(uri, experiment, variant, identity, own)
+    with tracking.running_all(list(parents.values())):
+        for label, fusion in (("unimodal", False), ("multimodal", True)):
+            trials = [
+                make_trial(settings, task, uri, parent.experiment_id, parent.run_id, tags | _labels(task))
+                for (site, variant), parent in parents.items()
+                if bool(SPECS[variant].parents) == fusion
+                for task in matrix[site, variant]
+            ]
+            sweep(label, trials, settings.sweep, settings.work / "ray")
+        for (site, variant), parent in parents.items():
+            _conclude(settings, site, variant, matrix[site, variant], parent)
+
+
+def _labels(task: Task) -> dict[str, str]:
+    return {"site": str(task.site), "variant": task.variant, "stage": "crossval"}
+
+
+def _conclude(
+    settings: Settings, site: Site, variant: Variant, tasks: Sequence[Task], parent: tracking.Run
+) -> None:
+    """The out-of-fold table and metrics of one site and variant, on disk and in MLflow."""
+    where = places(settings)
+    patients = Folds.read(where.folds).patients
+    records = [finished(where, task.key) or {} for task in tasks]
+    tables = []
+    for task, record in zip(tasks, records, strict=True):
+        table = pd.read_csv(
+            where.fit(task.key) / "predictions.csv", dtype={"nodule_id": str}, float_precision="round_trip"
+        )
+        tables.append(table.assign(fold=task.fold, threshold=record["threshold"]))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(1, "patient_id", [patients[nodule] for nodule in table["nodule_id"]])
+    table = table[["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]]
+    folder = settings.artifacts("crossval", site, variant)
+    with provenance.replacing(folder / "out_of_fold.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    metrics = {"site": site, "variant": variant, "sampling": settings.training.sampling} | summarise(
+        table, records, settings.base.confidence
+    )
+    provenance.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
+    _log_parent(settings, metrics, folder, table, tasks[0], parent)
+
+
+def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
+    """Metrics per fold, their mean and standard deviation, pooled over folds, and the interval of the pooled AUC.
+
+    Pooled sensitivity and the like use every fold's own frozen threshold.
+    """
+    folds = [
+        {"fold": fold, **{name: record[name] for name in ("key", "threshold", "scores", "dice")}}
+        for fold, record in enumerate(records)
+    ]
+    plain = [{k: math.nan if v is None else v for k, v in record["scores"].items()} for record in records]
+    mean, sd = average(plain)
+    calls = (table["probability"] >= table["threshold"]).astype(float)
+    pooled = scores(table["label"], calls, 0.5)
+    pooled["auc"] = scores(table["label"], table["probability"], 0.5)["auc"]
+    interval = auc_interval(table["label"], table["probability"], table["patient_id"], confidence)
+    return {
+        "n": len(table),
+        "positives": int(table["label"].sum()),
+        "folds": folds,
+        "mean": mean,
+        "sd": sd,
+        "pooled": pooled,
+        "auc_interval": {**vars(interval), "confidence": confidence},
+    }
+
+
+def _log_parent(
+    settings: Settings,
+    metrics: dict[str, Any],
+    folder: Path,
+    table: pd.DataFrame,
+    task: Task,
+    parent: tracking.Run,
+) -> None:
+    interval = metrics["auc_interval"]
+    values = {f"pooled_{name}": value for name, value in metrics["pooled"].items()}
+    values |= {f"mean_{name}": value for name, value in metrics["mean"].items()}
+    values |= {f"sd_{name}": value for name, value in metrics["sd"].items()}
+    values |= {"pooled_auc_low": interval["low"], "pooled_auc_high": interval["high"]}
+    parent.metrics(values)
+    sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
+    parent.params(
+        {
+            "encoder": task.encoder,
+            "epochs": task.epochs,
+            "folds": len(metrics["folds"]),
+            "variant": task.variant,
+        }
+    )
+    parent.params(tracking.flat(sections))
+    digest = provenance.data_md5(settings)
+    parent.dataset("cohort", digest, f"{settings.base.data}.dvc", "training")
+    with provenance.replacing(folder / "roc.png") as temporary:
+        _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
+            temporary, dpi=110
+        )
+    for name in ("out_of_fold.csv", "metrics.json", "roc.png"):
+        parent.artifact(folder / name)
+
+
+def _roc(table: pd.DataFrame, title: str) -> Figure:
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
+    false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+    axes.plot(false_positive, true_positive, color="#0072B2")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    return figure

@@ -1,0 +1,120 @@
+"""The stage `external`: the champion from the registry, its frozen threshold, another hospital."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from dgfnet import provenance
+from dgfnet.cohort.records import Cohort, Nodule
+from dgfnet.cohort.stage import load_screened
+from dgfnet.compare import load_table
+from dgfnet.dataset.pairs import centre
+from dgfnet.errors import InputError
+from dgfnet.metrics.discrimination import scores
+from dgfnet.metrics.intervals import auc_interval
+from dgfnet.preprocess.stage import build
+from dgfnet.registry.champion import Champion, attach, load_champion
+from dgfnet.settings import MODALITIES, Settings, Site
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/external/<site>/predictions.csv and metrics.json (Table 4: internal beside external).
+
+    A site without enough external labels, or without results, is skipped, and skipped.json says so.
+
+    Raises:
+        InputError: when the cohort has no external part.
+    """
+    screened = load_screened(settings)
+    external = tuple(nodule for nodule in screened.nodules if nodule.cohort == "external")
+    if not external:
+        raise InputError("no nodule of cohort 'external' passed the screening; nothing to validate on")
+    for site in settings.base.sites:
+        labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
+        reason = _why_not(settings, site, labelled)
+        if reason:
+            Console(stderr=True).print(f"external: {site} skipped: {reason}")
+            provenance.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
+            continue
+        _validate(settings, site, Cohort(screened.root, labelled))
+    provenance.write(settings.artifacts("external"), settings, sections=("base", "external"))
+
+
+def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str | None:
+    if not settings.artifacts("register", f"{site}.json").is_file():
+        return "no model of this site was registered"
+    needed = settings.external.minimum_per_class
+    for value in (0, 1):
+        found = sum(nodule.labels[site] == value for nodule in nodules)
+        if found < needed:
+            return f"{found} external nodules have lnm_{site} {value}, at least {needed} are needed"
+    return None
+
+
+def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
+    champion = load_champion(settings, site)
+    found = predict(champion, cohort, settings.work)
+    table = pd.DataFrame(
+        {
+            "nodule_id": [nodule.nodule_id for nodule in cohort.nodules],
+            "patient_id": [nodule.patient_id for nodule in cohort.nodules],
+            "label": [int(nodule.labels[site] or 0) for nodule in cohort.nodules],
+            "probability": found["probability"],
+        }
+    )
+    folder = settings.artifacts("external", site)
+    with provenance.replacing(folder / "predictions.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
+    internal = load_table(settings, site, str(champion.facts["variant"]))
+    internal = internal[internal["fold"] == champion.facts["fold"]]
+    metrics = {
+        "model": champion.name,
+        "version": champion.version,
+        "threshold": threshold,
+        "internal": _measure(internal, threshold, confidence),
+        "external": _measure(table, threshold, confidence),
+    }
+    provenance.write_json(folder / "metrics.json", metrics)
+    outside: dict[str, Any] = metrics["external"]  # type: ignore[assignment]
+    tags = {
+        name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
+    }
+    limits = {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
+    attach(
+        settings,
+        champion,
+        site,
+        {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
+        folder,
+    )
+
+
+def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
+    """Scores the largest-area pair of every nodule of a cohort, preprocessed as the champion expects, in its order."""
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
+        archive = build(cohort, champion.preprocess, Path(folder), processes=len(os.sched_getaffinity(0)))
+        crops: dict[str, Any] = {}
+        for modality in MODALITIES:
+            largest = archive.largest(modality)
+            rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
+            crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
+        return champion.score(crops)
+
+
+def _measure(table: pd.DataFrame, threshold: float, confidence: float) -> dict[str, Any]:
+    interval = auc_interval(table["label"], table["probability"], table["patient_id"], confidence)
+    return {
+        **scores(table["label"], table["probability"], threshold),
+        "auc_interval": {**vars(interval), "confidence": confidence},
+        "n": len(table),
+        "positives": int(table["label"].sum()),
+    }

@@ -1,0 +1,119 @@
+"""THE PRODUCT: a folder with everything that is needed to score: weights, reference bank, settings, threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from dgfnet.errors import InputError
+from dgfnet.metrics.calibration import shift_prevalence
+from dgfnet.network.variants import DGFNet, load_weights
+from dgfnet.provenance import write_json
+from dgfnet.settings import Modality, Network, Preprocess, Settings
+from dgfnet.training.checkpoint import load_weights_file, save_weights
+from dgfnet.training.fit import Task, restore
+from dgfnet.training.tasks import places
+
+BATCH = 64
+FACTS, WEIGHTS = "bundle.json", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that can score.
+
+    Attributes:
+        model: the network with its reference bank, in evaluation mode.
+        preprocess: settings that make its crops.
+        threshold: frozen; a nodule is called positive at or above it.
+        facts: everything in bundle.json.
+    """
+
+    model: DGFNet
+    preprocess: Preprocess
+    threshold: float
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Reads a bundle folder.
+
+        Raises:
+            InputError: when a file is missing or damaged.
+        """
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            network = Network.model_validate(facts["network"])
+            preprocess = Preprocess.model_validate(facts["preprocess"])
+            model = DGFNet(facts["variant"], facts["encoder"], network)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder / FACTS}: missing or damaged ({error})") from None
+        load_weights(model, load_weights_file(folder / WEIGHTS))
+        return cls(model.eval(), preprocess, float(facts["threshold"]), facts)
+
+    def score(self, crops: Mapping[str, NDArray[np.uint8]]) -> pd.DataFrame:
+        """Probability and decision of N nodules that are not in the reference bank.
+
+        Args:
+            crops: per modality (N, S, S) uint8.
+
+        Raises:
+            InputError: naming the modality whose crops are missing or of another shape or type.
+        """
+        images = {modality: self._checked(crops, modality) for modality in self.model.modalities}
+        counts = {len(image) for image in images.values()}
+        if len(counts) != 1:
+            raise InputError(f"every modality needs one crop per nodule, found {sorted(counts)}")
+        with torch.inference_mode():
+            logits = [
+                self.model(
+                    {m: torch.from_numpy(image[start : start + BATCH]) for m, image in images.items()}
+                ).logit
+                for start in range(0, counts.pop(), BATCH)
+            ]
+        probability = torch.sigmoid(torch.cat(logits).double()).numpy()
+        if self.facts["sampling"] == "train_only":
+            probability = shift_prevalence(probability, 0.5, self.facts["training_prevalence"])
+        return pd.DataFrame(
+            {"probability": probability, "decision": (probability >= self.threshold).astype(int)}
+        )
+
+    def _checked(self, crops: Mapping[str, NDArray[Any]], modality: Modality) -> NDArray[np.uint8]:
+        side = self.preprocess.size(modality)
+        if modality not in crops:
+            raise InputError(
+                f"crops of {modality} are missing; this model needs {', '.join(self.model.modalities)}"
+            )
+        found = crops[modality]
+        if found.ndim != 3 or found.shape[1:] != (side, side) or found.dtype != np.uint8 or not len(found):
+            raise InputError(
+                f"{modality}: expected (N, {side}, {side}) uint8, found {found.shape} {found.dtype}"
+            )
+        return np.ascontiguousarray(found)
+
+
+def write_bundle(folder: Path, task: Task, record: Mapping[str, Any], settings: Settings) -> None:
+    """Writes the bundle of a fit that is done: weights.safetensors and bundle.json."""
+    model = restore(task, places(settings))
+    save_weights(folder / WEIGHTS, model.state_dict())
+    facts = {
+        "site": task.site,
+        "variant": task.variant,
+        "encoder": task.encoder,
+        "fold": task.fold,
+        "fit": task.key,
+        "threshold": record["threshold"],
+        "sampling": task.training.sampling,
+        "training_prevalence": record["training_prevalence"],
+        "network": settings.network.model_dump(mode="json"),
+        "preprocess": settings.preprocess.model_dump(mode="json"),
+    }
+    write_json(folder / FACTS, facts)

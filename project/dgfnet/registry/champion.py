@@ -1,0 +1,83 @@
+"""The champion of a site as it comes out of the registry, and what is attached to its version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+
+from dgfnet import tracking
+from dgfnet.errors import InputError
+from dgfnet.registry.bundle import Bundle
+from dgfnet.registry.promote import CHAMPION, champion_of
+from dgfnet.settings import Preprocess, Settings, Site
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A model loaded from `models:/dgfnet-<site>@champion`.
+
+    Attributes:
+        scorer: the MLflow pyfunc model.
+        preprocess: the settings its crops are made with.
+        facts: bundle.json.
+    """
+
+    name: str
+    version: str
+    scorer: Any
+    preprocess: Preprocess
+    facts: Mapping[str, Any]
+
+    def score(self, crops: Mapping[str, Any]) -> pd.DataFrame:
+        """Probability and decision of nodules; see registry/scorer.py."""
+        return pd.DataFrame(self.scorer.predict(dict(crops)))
+
+
+def load_champion(settings: Settings, site: Site) -> Champion:
+    """Loads the champion of a site from the registry.
+
+    Raises:
+        InputError: when the site has none.
+    """
+    import mlflow
+
+    uri = tracking.store(settings)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    name = f"dgfnet-{site}"
+    version = champion_of(MlflowClient(uri), name)
+    if version is None:
+        raise InputError(f"the registry at {uri} has no {name}@{CHAMPION}; run the stage register")
+    address = f"models:/{name}@{CHAMPION}"
+    scorer = mlflow.pyfunc.load_model(address)
+    bundle: Bundle = scorer.unwrap_python_model().bundle
+    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts)
+
+
+def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:
+    """Puts results of external validation on the version they belong to, and logs them as a run of their own."""
+    uri = tracking.store(settings)
+    client = MlflowClient(uri)
+    for key, value in tags.items():
+        client.set_model_version_tag(champion.name, champion.version, f"external_{key}", str(value))
+    experiment = tracking.prepare(uri, tracking.experiment_name(site))
+    labels = {
+        "site": site,
+        "variant": champion.facts["variant"],
+        "stage": "external",
+        "model_version": champion.version,
+    }
+    identity = f"external {champion.name} {champion.version} {tags['data_md5']}"
+    run = tracking.open_run(uri, experiment, f"external v{champion.version}", identity, labels)
+    with tracking.running(run):
+        run.metrics({f"external_{k}": v for k, v in tags.items() if isinstance(v, float)})
+        run.dataset(
+            "external cohort", str(tags["data_md5"]), f"{settings.base.data}.dvc", "external validation"
+        )
+        for path in sorted(folder.glob("*.*")):
+            run.artifact(path)

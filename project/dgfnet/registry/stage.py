@@ -1,0 +1,205 @@
+"""The stage `register`: the best fold of a variant becomes a version of dgfnet-<site>, and perhaps its champion."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow import MlflowClient
+
+from dgfnet import provenance, tracking
+from dgfnet.dataset.pairs import centre
+from dgfnet.errors import InputError
+from dgfnet.preprocess.archive import Archive
+from dgfnet.registry.bundle import write_bundle
+from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
+from dgfnet.settings import MODALITIES, Settings, Site
+from dgfnet.training.fit import Task, finished
+from dgfnet.training.tasks import Facts, classification, gather, places
+
+NEEDED = (  # to score: no Ray, no DVC
+    *(
+        "mlflow",
+        "torch",
+        "torchvision",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "scikit-learn",
+        "pydantic",
+        "pyyaml",
+    ),
+    *("safetensors", "opencv-python-headless", "albumentations", "nibabel", "pydicom", "rich"),
+)
+SECTIONS = ("base", "preprocess", "network", "training", "register")
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/register/<site>.json: version, promotion record and lineage, for every site with results.
+
+    Raises:
+        InputError: when the variant to register was not cross-validated at any site.
+    """
+    facts = gather(settings)
+    variant = settings.register_.variant
+    done = [site for site in settings.base.sites if _metrics_path(settings, site).is_file()]
+    if not done:
+        raise InputError(
+            f"register.variant {variant} was not cross-validated at any site; run the stage crossval"
+        )
+    for site in done:
+        metrics = json.loads(_metrics_path(settings, site).read_text(encoding="utf-8"))
+        provenance.write_json(
+            settings.artifacts("register", f"{site}.json"), _register(settings, facts, site, metrics)
+        )
+    provenance.write(settings.artifacts("register"), settings, sections=SECTIONS)
+
+
+def _metrics_path(settings: Settings, site: Site) -> Path:
+    return settings.artifacts("crossval", site, settings.register_.variant, "metrics.json")
+
+
+def best_fold(metrics: dict[str, Any], criterion: str) -> int:
+    """The fold whose model did best on its held-out nodules (the paper's rule); the first of equals."""
+    values = [fold["scores"][criterion] for fold in metrics["folds"]]
+    return int(np.nanargmax([np.nan if value is None else value for value in values]))
+
+
+def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Registers the best fold's model, unless this very fit is registered already, and judges it."""
+    criterion, variant = settings.register_.criterion, settings.register_.variant
+    fold = best_fold(metrics, criterion)
+    task, _ = classification(settings, facts, site, variant, fold)
+    record = finished(places(settings), task.key)
+    if record is None or metrics["folds"][fold]["key"] != task.key:
+        raise InputError(
+            f"{site} {variant} fold {fold}: settings, data or code have changed since crossval; run it again"
+        )
+    name = f"dgfnet-{site}"
+    client = MlflowClient(tracking.store(settings))
+    tags = _tags(settings, task, metrics, fold, criterion)
+    number = _find(client, name, task.key) or _log(
+        settings, task, record, name, metrics["mlflow_run_id"], tags
+    )
+    before = champion_of(client, name)
+    if before is None or str(before.version) != number:  # judged anew when the champion has changed since
+        verdict = judge(tags, None if before is None else before.tags, settings.register_)
+        record_of = promote(client, name, number, verdict)
+        client.set_model_version_tag(name, number, "promotion", json.dumps(record_of))
+    promotion = json.loads(client.get_model_version(name, number).tags["promotion"])
+    return {
+        "model": name,
+        "version": number,
+        "alias": CHAMPION if promotion["promoted"] else CHALLENGER,
+        "promoted": promotion["promoted"],
+        "reason": promotion["why"],
+        "promotion": promotion,
+        "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
+        "fold": fold,
+        "threshold": record["threshold"],
+        "source_run_id": metrics["mlflow_run_id"],
+        "git_commit": tags["git_commit"],
+        "data_md5": tags["data_md5"],
+    }
+
+
+def _tags(
+    settings: Settings, task: Task, metrics: dict[str, Any], fold: int, criterion: str
+) -> dict[str, str]:
+    """What the registry's comparison page shows of a version."""
+    interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
+    facts = provenance.describe(settings, SECTIONS)
+    values = {
+        "site": task.site,
+        "variant": task.variant,
+        "fold": fold,
+        "fit": task.key,
+        "pooled_auc": f"{interval['estimate']:.4f}",
+        "pooled_auc_low": f"{interval['low']:.4f}",
+        "pooled_auc_high": f"{interval['high']:.4f}",
+        "selected_by": criterion,
+        **{f"fold_{key}": "undefined" if value is None else f"{value:.4f}" for key, value in best.items()},
+        "threshold": f"{metrics['folds'][fold]['threshold']:.4f}",
+        **{key: facts[key] for key in ("git_commit", "data_md5", "params_sha256")},
+    }
+    return {key: str(value) for key, value in values.items()}
+
+
+def _find(client: Any, name: str, fit: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}'")
+    return next((str(version.version) for version in found if version.tags.get("fit") == fit), None)
+
+
+def _log(
+    settings: Settings, task: Task, record: dict[str, Any], name: str, parent_run: str, tags: dict[str, str]
+) -> str:
+    """Logs the bundle as a model of the fold's run and registers it; returns the version."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    uri = tracking.store(settings)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    archive = Archive.open(settings.artifacts("preprocess"))
+    example = {m: np.array(centre(archive.planes(m)[:1, 0], archive.size[m])) for m in MODALITIES}
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype("uint8"), (-1, *crop.shape[1:]), m) for m, crop in example.items()
+    ]
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.double, "probability"),
+        ColSpec(DataType.long, "decision"),
+    ]
+    package = Path(__file__).parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundle(Path(folder), task, record, settings)
+        with mlflow.start_run(run_id=_fold_run(uri, task, parent_run)):
+            logged = mlflow.pyfunc.log_model(
+                name=f"dgfnet_{task.site}",
+                python_model=str(package / "registry" / "scorer.py"),
+                artifacts={"bundle": folder},
+                code_paths=[str(package)],
+                signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
+                input_example=example,
+                pip_requirements=_requirements(),
+                registered_model_name=name,
+                tags=tags,
+            )
+    client = MlflowClient(uri)
+    version = str(logged.registered_model_version)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    client.update_model_version(name, version, description=_describe(tags))
+    client.update_registered_model(
+        name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
+    )
+    return version
+
+
+def _fold_run(uri: str, task: Task, parent_run: str) -> str:
+    """Id of the MLflow child run of a fit."""
+    client = MlflowClient(uri)
+    experiment = client.get_run(parent_run).info.experiment_id
+    where = f"tags.`{tracking.IDENTITY}` = '{task.key}' and tags.`{tracking.PARENT}` = '{parent_run}'"
+    return str(client.search_runs([experiment], where, max_results=1)[0].info.run_id)
+
+
+def _requirements() -> list[str]:
+    """The installed releases of what a bundle needs."""
+    return [f"{name}=={version(name)}" for name in NEEDED]
+
+
+def _describe(tags: dict[str, str]) -> str:
+    return (
+        f"{tags['variant']} for the {tags['site']} site, model of fold {tags['fold']} (selected by {tags['selected_by']}). "
+        f"Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} ({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). "
+        f"Held-out fold: AUC {tags['fold_auc']}, accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
+        f"git {tags['git_commit'][:12]}, data {tags['data_md5'][:12]}, settings {tags['params_sha256'][:12]}."
+    )

@@ -1,0 +1,152 @@
+"""What the other stages left in the artifacts folder, read once; whatever is absent is None or empty."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dgfnet.errors import InputError
+from dgfnet.settings import Settings
+
+# the paper's order, from one modality to fusion; others follow by name
+ORDER = (
+    "us_resnet",
+    "us_tlr",
+    "us_multitask",
+    "ct_resnet",
+    "ct_multitask",
+    "concat",
+    "sum",
+    "product",
+    "dgf",
+)
+STAGES = ("cohort", "preprocess", "pretrain", "crossval", "compare", "register", "external")
+ORIGINS = {"phantom": "phantom.json", "pairs": "import.json"}
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SiteInputs:
+    """Results of one site.
+
+    Attributes:
+        site: its name.
+        variants: metrics.json of each cross-validated variant, in the paper's order.
+        tables: out_of_fold.csv of the same variants, where there is one.
+        skipped: why the site was not cross-validated.
+        differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
+        registered: the promotion record.
+        external: metrics.json of the external validation.
+        predictions: predictions.csv of the external validation.
+        external_skipped: why there is no external validation.
+    """
+
+    site: str
+    variants: dict[str, Json]
+    tables: dict[str, pd.DataFrame]
+    skipped: str | None
+    differences: pd.DataFrame | None
+    registered: Json | None
+    external: Json | None
+    predictions: pd.DataFrame | None
+    external_skipped: str | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All the page is made of.
+
+    Attributes:
+        origin: where the cohort comes from: `phantom`, `pairs`, `own`, or `unknown`: its folder is not here.
+        about: what phantom.json or import.json says.
+        enrolment: the screening counts.
+        sites: one per site of the settings.
+        provenance: provenance.json of each stage that ran.
+    """
+
+    origin: str
+    about: Json
+    enrolment: Json | None
+    sites: tuple[SiteInputs, ...]
+    provenance: dict[str, Json]
+
+
+def read(settings: Settings) -> Inputs:
+    """Reads what there is.
+
+    Raises:
+        InputError: for a file that is there but cannot be read.
+    """
+    origin, about = _origin(settings)
+    found = {stage: _json(settings.artifacts(stage, "provenance.json")) for stage in STAGES}
+    return Inputs(
+        origin=origin,
+        about=about,
+        enrolment=_json(settings.artifacts("cohort", "enrolment.json")),
+        sites=tuple(_site(settings, site) for site in settings.base.sites),
+        provenance={stage: record for stage, record in found.items() if record is not None},
+    )
+
+
+def _origin(settings: Settings) -> tuple[str, Json]:
+    for origin, name in ORIGINS.items():
+        about = _json(settings.data / name)
+        if about is not None:
+            return origin, about
+    return ("own" if settings.data.is_dir() else "unknown"), {}
+
+
+def _site(settings: Settings, site: str) -> SiteInputs:
+    crossval, external = settings.artifacts("crossval", site), settings.artifacts("external", site)
+    names = sorted((path.parent.name for path in crossval.glob("*/metrics.json")), key=_rank)
+    metrics = {name: _json(crossval / name / "metrics.json") or {} for name in names}
+    tables = {name: _csv(crossval / name / "out_of_fold.csv") for name in names}
+    return SiteInputs(
+        site=site,
+        variants=metrics,
+        tables={name: table for name, table in tables.items() if table is not None},
+        skipped=_reason(crossval),
+        differences=_csv(settings.artifacts("compare", site, "differences.csv")),
+        registered=_json(settings.artifacts("register", f"{site}.json")),
+        external=_json(external / "metrics.json"),
+        predictions=_csv(external / "predictions.csv"),
+        external_skipped=_reason(external),
+    )
+
+
+def _rank(variant: str) -> tuple[int, str]:
+    return (ORDER.index(variant) if variant in ORDER else len(ORDER), variant)
+
+
+def _reason(folder: Path) -> str | None:
+    record = _json(folder / "skipped.json")
+    return None if record is None else str(record.get("reason", "no reason given"))
+
+
+def _json(path: Path) -> Json | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected an object, found {type(content).__name__}")
+    return content
+
+
+def _csv(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    text = dict.fromkeys(("nodule_id", "patient_id", "a", "b"), "str")
+    try:
+        return pd.read_csv(path, dtype=text)
+    except ValueError as error:  # pandas' parser and empty-file errors are ValueErrors
+        raise InputError(
+            f"{path}: not a readable table ({error}); run the stage that writes it again"
+        ) from None

@@ -1,0 +1,135 @@
+"""The sentences that depend on the data."""
+
+from __future__ import annotations
+
+from dgfnet.report.cells import known, number, text
+from dgfnet.report.inputs import Inputs, SiteInputs
+from dgfnet.settings import Settings
+
+SAMPLING = {
+    "train_only": "train_only: classes are balanced by undersampling inside the training folds only; every "
+    "labelled nodule is evaluated, and probabilities are moved back to the cohort's share of positives.",
+    "paper": "paper: the cohort was undersampled to equal classes before the analysis, as in the paper; "
+    "precision and calibration then describe a cohort with as many positives as negatives, not practice.",
+    "none": "none: no undersampling anywhere.",
+}
+NARROW = 0.1  # an interval wider than this is explained
+
+
+def facts(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
+    """Sentences above the tables of a site."""
+    facts = []
+    for metrics in list(site.variants.values())[:1]:
+        table = next(iter(site.tables.values()), None)
+        patients = f" of {table['patient_id'].nunique()} patients" if table is not None else ""
+        counts = f"{text(metrics.get('n'))} nodules{patients} analysed"
+        facts.append(f"{counts}, {text(metrics.get('positives'))} with metastasis.")
+    for sampling in sorted({str(metrics.get("sampling")) for metrics in site.variants.values()}):
+        facts.append(f"Sampling {SAMPLING.get(sampling, sampling)}")
+    absent = [name for name in settings.crossval.variants if name not in site.variants]
+    if site.variants and absent:
+        facts.append(f"Not available: {', '.join(absent)}; run `dgfnet crossval`.")
+    if site.variants and site.skipped:
+        facts.append(
+            f"Beware: a later or earlier run skipped this site ({site.skipped}); one of the two is stale."
+        )
+    return tuple(facts)
+
+
+def reading(site: SiteInputs) -> tuple[str, ...]:
+    """What the external interval allows to say."""
+    if site.external is None:
+        return ()
+    found = site.external.get("external") or {}
+    interval = found.get("auc_interval") or {}
+    low, high = known(interval.get("low")), known(interval.get("high"))
+    table = site.predictions
+    who = (
+        f"{table['patient_id'].nunique()} patients"
+        if table is not None
+        else f"{text(found.get('n'))} nodules"
+    )
+    lines = []
+    if low is None or high is None:
+        lines.append(
+            f"The AUC of {who} has no interval: too few patients of a class. Do not compare it with anything."
+        )
+    elif high - low > NARROW:
+        lines.append(
+            f"The external AUC rests on {who}, {text(found.get('positives'))} of {text(found.get('n'))} "
+            "nodules positive. Its interval is wide: data like these are compatible with any true AUC from "
+            f"{number(low)} to {number(high)}. A value that happens to equal, exceed or miss the internal "
+            "one inside that range is no evidence that the model travels well or badly; for that, more "
+            "patients are needed."
+        )
+    registered = site.registered or {}
+    if registered and text(registered.get("version")) != text(site.external.get("version")):
+        lines.append(
+            f"Validated was version {text(site.external.get('version'))}, the champion at that time; the "
+            f"model registered last is version {text(registered.get('version'))}."
+        )
+    if site.external_skipped:
+        lines.append(
+            f"Beware: another run skipped this validation ({site.external_skipped}); one of the two is stale."
+        )
+    return tuple(lines)
+
+
+def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    """How the networks were trained, as the stage crossval recorded it; empty when it has not run."""
+    used = inputs.provenance.get("crossval", {}).get("settings")
+    if not used:
+        return ()
+    base, network, training = (used.get(name) or {} for name in ("base", "network", "training"))
+    crossval, preprocess = used.get("crossval") or {}, used.get("preprocess") or {}
+    encoders = ", ".join(f"{site} {name}" for site, name in (network.get("encoder") or {}).items())
+    sizes = f"ultrasound {text(preprocess.get('us_size'))}, CT {text(preprocess.get('ct_size'))} pixels"
+    epochs = (
+        f"{text((used.get('pretrain') or {}).get('epochs'))} segmentation only, then "
+        f"{text(crossval.get('unimodal_epochs'))} unimodal, then {text(crossval.get('multimodal_epochs'))} "
+        "multimodal"
+    )
+    dgf = network.get("dgf") or {}
+    return (
+        ("Profile", text(base.get("profile"))),
+        ("Folds", text((used.get("cohort") or {}).get("folds"))),
+        (
+            "Encoders",
+            f"{encoders}; width {text(network.get('width'))} of the paper's; pretrained: "
+            f"{text(network.get('pretrained'))}",
+        ),
+        ("Input side", f"{sizes} (paper 288 and 96)"),
+        ("Epochs", f"{epochs} (paper 100, 200, 200)"),
+        ("Learning rate", f"{text(training.get('learning_rate'))}, batches of {text(training.get('batch'))}"),
+        ("Sampling", text(training.get("sampling"))),
+        (
+            "DGF",
+            f"{', '.join(dgf.get('branches') or [])}, combined by {text(dgf.get('combiner'))}; nodule "
+            f"level: {text(dgf.get('nodule_level'))}",
+        ),
+        ("Seed", text(base.get("seed"))),
+    )
+
+
+def width(inputs: Inputs) -> float | None:
+    """Width of the networks relative to the paper's, as the stage crossval recorded it."""
+    used = inputs.provenance.get("crossval", {}).get("settings") or {}
+    return known((used.get("network") or {}).get("width"))
+
+
+def warnings(inputs: Inputs) -> list[str]:
+    """What in the lineage should make a reader stop."""
+    found = []
+    for key, words in (("git_commit", "commits"), ("data_md5", "cohorts")):
+        values = {str(record.get(key)) for record in inputs.provenance.values()}
+        if len(values) > 1:
+            found.append(f"The stages ran on {len(values)} different {words}; see the table.")
+    if any(str(record.get("git_commit", "")).endswith("-dirty") for record in inputs.provenance.values()):
+        found.append(
+            "Some stage ran with uncommitted changes: its commit does not tell exactly which code ran."
+        )
+    if any(record.get("git_commit") == "unknown" for record in inputs.provenance.values()):
+        found.append("Some stage ran outside git: which code ran is not recorded.")
+    if any(record.get("data_md5") == "untracked" for record in inputs.provenance.values()):
+        found.append("The cohort was not under DVC when some stage ran: its version is not recorded.")
+    return found

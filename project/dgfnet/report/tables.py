@@ -1,0 +1,330 @@
+"""Data to rows: every cell of the page's tables as text, with the paper's figures beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dgfnet.metrics.discrimination import SCORES
+from dgfnet.report import published
+from dgfnet.report.cells import (
+    DASH,
+    MINUS,
+    UNDEFINED,
+    known,
+    number,
+    p_value,
+    percent,
+    short,
+    signed,
+    text,
+    with_interval,
+    with_spread,
+)
+from dgfnet.report.inputs import Json, SiteInputs
+
+HEADS = {
+    "accuracy": "ACC",
+    "auc": "AUC",
+    "sensitivity": "SENS",
+    "specificity": "SPEC",
+    "precision": "PREC",
+    "f1": "F1",
+}
+VARIANTS = {
+    "us_resnet": "ultrasound, plain ResNet",
+    "us_tlr": "ultrasound, transfer learning (Yu 2020)",
+    "us_multitask": "ultrasound, with segmentation",
+    "ct_resnet": "CT, plain ResNet",
+    "ct_multitask": "CT, with segmentation",
+    "concat": "both, concatenated",
+    "sum": "both, summed",
+    "product": "both, multiplied",
+    "dgf": "both, diverse granularity fusion",
+}
+REASONS = {
+    "missing_modality": "ultrasound or CT missing",
+    "measurement_lines": "measurement lines in every ultrasound image",
+    "several_malignant": "several malignant nodules and metastatic nodes",
+    "no_label": "metastasis status unknown",
+}
+COUNTS = ("patients", "nodules", "images")
+LINEAGE_HEAD = ("Git commit", "Data md5", "Settings sha256", "Overrides")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a heading, a remark below it, and the cells."""
+
+    name: str
+    cells: tuple[str, ...]
+    note: str = ""
+    kind: str = ""  # "strong" or "paper"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption and the artifact it comes from."""
+
+    title: str
+    source: str
+    corner: str
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One cohort's way through the screening.
+
+    Attributes:
+        name: main or external.
+        enrolled, kept: counts of patients, nodules, images.
+        excluded: (words, counts) per reason, and the single pictures set aside.
+        analysed: what became of the kept nodules at each site.
+        adds_up: enrolled minus excluded is kept, for all three counts.
+    """
+
+    name: str
+    enrolled: Mapping[str, int]
+    excluded: tuple[tuple[str, Mapping[str, int]], ...]
+    kept: Mapping[str, int]
+    analysed: tuple[str, ...]
+    adds_up: bool
+
+
+def confidence_of(site: SiteInputs) -> str:
+    """The confidence of the site's AUC intervals, as 95 %."""
+    for metrics in site.variants.values():
+        return percent((metrics.get("auc_interval") or {}).get("confidence"))
+    return ""
+
+
+def flow(name: str, record: Json, sites: Sequence[SiteInputs]) -> Flow:
+    """Counts of one cohort of enrolment.json, and of the analyses made of it."""
+    enrolled, kept = _counts(record.get("enrolled")), _counts(record.get("kept"))
+    reasons = record.get("excluded") or {}
+    excluded = [(REASONS.get(reason, reason), _counts(counts)) for reason, counts in reasons.items()]
+    aside = int(record.get("images_set_aside") or 0)
+    if aside:
+        excluded.append(("single images with measurement lines set aside", {"images": aside}))
+    left = {
+        unit: enrolled[unit] - sum(counts.get(unit, 0) for _, counts in excluded) - kept[unit]
+        for unit in COUNTS
+    }
+    shown = tuple((words, counts) for words, counts in excluded if any(counts.values()))
+    return Flow(name, enrolled, shown, kept, _analysed(name, sites), not any(left.values()))
+
+
+def performance(site: SiteInputs, reference: str) -> Table:
+    """One line per variant: pooled AUC, mean ± sd over folds, the paper's AUC."""
+    confidence = confidence_of(site)
+    rows = []
+    for name, metrics in site.variants.items():
+        mean, sd = metrics.get("mean") or {}, metrics.get("sd") or {}
+        paper = published.AUC.get(site.site, {}).get(name)
+        cells = [with_interval(metrics.get("auc_interval")), number(paper)]
+        cells += [with_spread(mean.get(score), sd.get(score)) for score in SCORES]
+        kind = "strong" if name == reference else ""
+        rows.append(Row(name, tuple(cells), VARIANTS.get(name, ""), kind))
+    head = (f"AUC, pooled ({confidence} interval)", "AUC, paper (private cohort)")
+    return Table(
+        title=f"Cross-validation, {site.site} lymph nodes",
+        source=f"artifacts/crossval/{site.site}/<variant>/metrics.json",
+        corner="Variant",
+        head=(*head, *(HEADS[score] for score in SCORES)),
+        rows=tuple(rows),
+        note="Pooled: all out-of-fold probabilities together; the interval treats the nodules of a patient "
+        "as one cluster. ACC to F1: mean ± standard deviation over the folds, each at its own frozen "
+        "threshold. The column of the paper is the published AUC on the authors' private cohort: a figure "
+        f"of other patients, not a target for these. {UNDEFINED} means undefined or not published.",
+    )
+
+
+def folds(site: SiteInputs) -> Table:
+    """One line per variant and fold."""
+    rows = []
+    for name, metrics in site.variants.items():
+        for fold in metrics.get("folds") or []:
+            scores = fold.get("scores") or {}
+            cells = (number(fold.get("threshold")), *(number(scores.get(score)) for score in SCORES))
+            rows.append(Row(f"{name}, fold {text(fold.get('fold'))}", cells))
+    return Table(
+        title=f"Every fold, {site.site}",
+        source=f"artifacts/crossval/{site.site}/<variant>/metrics.json",
+        corner="Variant and fold",
+        head=("Threshold", *(HEADS[score] for score in SCORES)),
+        rows=tuple(rows),
+    )
+
+
+def differences(site: SiteInputs, frame: pd.DataFrame) -> Table:
+    """AUC of one variant minus that of another, on the same nodules."""
+    rows = tuple(
+        Row(
+            f"{line['a']} {MINUS} {line['b']}",
+            (
+                signed(line["estimate"]),
+                f"{signed(line['low'])} to {signed(line['high'])}",
+                p_value(line["p"]),
+                p_value(line["p_holm"]),
+            ),
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(
+        title=f"Paired AUC differences, {site.site}",
+        source=f"artifacts/compare/{site.site}/differences.csv",
+        corner=f"First {MINUS} second",
+        head=("Difference", f"{confidence_of(site)} interval".strip(), "p", "p, Holm"),
+        rows=rows,
+        note="Clustered DeLong test on the same out-of-fold nodules; a positive difference favours the "
+        "first. Holm's correction bounds the chance of any false finding in this table. It speaks of these "
+        "fitted models and these patients: how much another training run would change is not in it.",
+    )
+
+
+def segmentation(site: SiteInputs) -> Table | None:
+    """Dice per variant and target, mean ± sd over folds; None when no fold reports any."""
+    overlaps = {
+        name: [fold.get("dice") or {} for fold in metrics.get("folds") or []]
+        for name, metrics in site.variants.items()
+    }
+    targets = sorted(
+        {target for records in overlaps.values() for record in records for target in record}, key=_target_rank
+    )
+    if not targets:
+        return None
+    rows = tuple(
+        Row(
+            name,
+            tuple(_spread(record.get(target) for record in records) for target in targets),
+            VARIANTS.get(name, ""),
+        )
+        for name, records in overlaps.items()
+        if any(records)
+    )
+    return Table(
+        title=f"Segmentation (Dice), {site.site}",
+        source=f"artifacts/crossval/{site.site}/<variant>/metrics.json",
+        corner="Variant",
+        head=tuple(_target(target) for target in targets),
+        rows=rows,
+        note="Mean Dice over the held-out images, then mean ± standard deviation over folds; 1 is perfect "
+        "overlap. Boundaries are thin lines, on which Dice is naturally low.",
+    )
+
+
+def transport(site: SiteInputs) -> Table:
+    """The paper's table 4: the promoted model at home and at another hospital."""
+    record = site.external or {}
+    confidence = percent(((record.get("external") or {}).get("auc_interval") or {}).get("confidence"))
+    rows = []
+    for part in ("internal", "external"):
+        found = record.get(part) or {}
+        cells = [f"{text(found.get('n'))} ({text(found.get('positives'))})"]
+        for score in SCORES:
+            interval = found.get("auc_interval") if score == "auc" else None
+            cells.append(with_interval(interval) if interval else number(found.get(score)))
+        rows.append(Row(f"{part} validation", tuple(cells), "this page", "strong"))
+        if site.site == "central":
+            size = "60 (22)" if part == "external" else UNDEFINED
+            paper = tuple(number(value) for value in published.TABLE_4[part])
+            rows.append(Row(f"{part} validation", (size, *paper), "paper (private cohort)", "paper"))
+    beside = (
+        "The paper gives no interval; from its 22 positives in 60, its external AUC of 0.903 has a 95 % "
+        f"interval of about 0.81{DASH}0.99 (our calculation)."
+        if site.site == "central"
+        else "The paper used its external cohort for the central site only."
+    )
+    return Table(
+        title=f"Promoted model on the external cohort, {site.site} (layout of the paper's table 4)",
+        source=f"artifacts/external/{site.site}/metrics.json",
+        corner="Validation",
+        head=(
+            "Nodules (positive)",
+            *(f"AUC ({confidence} interval)" if score == "auc" else HEADS[score] for score in SCORES),
+        ),
+        rows=tuple(rows),
+        note=f"Threshold {number(record.get('threshold'))}, taken over from its fold, not tuned on the "
+        "external cohort. The internal line is the fold by which this model was chosen, so it flatters; "
+        f"the external one is untouched. {beside}",
+    )
+
+
+def lineage(records: Mapping[str, Json]) -> Table:
+    """Commit, data and settings of each stage that ran."""
+    rows = tuple(
+        Row(
+            stage,
+            (
+                short(record.get("git_commit")),
+                short(record.get("data_md5")),
+                short(record.get("params_sha256")),
+                ", ".join(map(str, record.get("overrides") or [])) or "none",
+            ),
+        )
+        for stage, record in records.items()
+    )
+    return Table(
+        title="Who made what",
+        source="artifacts/<stage>/provenance.json",
+        corner="Stage",
+        head=LINEAGE_HEAD,
+        rows=rows,
+        note="The first twelve characters of each hash; the files hold them whole. -dirty: tracked files "
+        "had uncommitted changes. Each settings hash covers the sections its own stage uses.",
+    )
+
+
+def runs(sites: Sequence[SiteInputs]) -> Table:
+    """MLflow run of each variant."""
+    rows = tuple(
+        Row(f"{site.site}, {name}", (text(metrics.get("mlflow_run_id")),))
+        for site in sites
+        for name, metrics in site.variants.items()
+    )
+    return Table(
+        title="MLflow runs",
+        source="artifacts/crossval/<site>/<variant>/metrics.json",
+        corner="Site, variant",
+        head=("Run id",),
+        rows=rows,
+    )
+
+
+def _analysed(cohort: str, sites: Sequence[SiteInputs]) -> tuple[str, ...]:
+    """Nodules with a known status at each site, as the analyses counted them."""
+    lines = []
+    for site in sites:
+        if cohort == "main":
+            record: Json = next(iter(site.variants.values()), {})
+        else:
+            record = (site.external or {}).get("external") or {}
+        if "n" in record:
+            lines.append(
+                f"{site.site}: {record['n']} nodules, {text(record.get('positives'))} with metastasis"
+            )
+    return tuple(lines)
+
+
+def _counts(record: Any) -> dict[str, int]:
+    return {unit: int((record or {}).get(unit) or 0) for unit in COUNTS}
+
+
+def _spread(values: Iterable[Any]) -> str:
+    found = pd.Series([known(value) for value in values], dtype="float64").dropna()
+    return with_spread(found.mean(), found.std()) if len(found) else UNDEFINED
+
+
+def _target(name: str) -> str:
+    modality, _, target = name.partition("_")
+    return f"{modality.upper()} {target}"
+
+
+def _target_rank(name: str) -> tuple[bool, bool, str]:
+    return (not name.startswith("us"), not name.endswith("nodule"), name)

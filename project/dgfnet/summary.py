@@ -1,0 +1,68 @@
+"""The table at the end: what every variant reached, beside the best anybody could (phantom only)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dgfnet.compare import load_results
+from dgfnet.network.variants import SPECS
+from dgfnet.settings import Settings, Site
+
+
+def run(settings: Settings) -> None:
+    """Prints AUC with interval per variant and site, the promoted versions, and what to open next."""
+    console = Console()
+    truth = _read(settings.root / settings.base.truth / "bayes.json")
+    percent = f"{settings.base.confidence:.0%}"
+    table = Table(title="Pooled out-of-fold AUC", caption="gap: Bayes-optimal minus reached; phantom only")
+    for column in ("site", "variant", f"AUC ({percent} interval)", "Bayes-optimal", "gap"):
+        table.add_column(column, justify="left" if column in ("site", "variant") else "right")
+    for site in settings.base.sites:
+        for variant, result in load_results(settings, site).items():
+            interval = result["auc_interval"]
+            best = truth.get(site, {}).get(_information(variant))
+            cells = [f"{best:.3f}", f"{best - interval['estimate']:.3f}"] if best is not None else ["-", "-"]
+            table.add_row(site, variant, f"{interval['estimate']:.3f} ({_range(interval)})", *cells)
+    console.print(table)
+    for site in settings.base.sites:
+        _print_promotion(console, settings, site)
+    console.print(
+        f"Next: open {settings.artifacts('report', 'index.html')}, or run `make ui` and compare the runs there."
+    )
+
+
+def _information(variant: str) -> str:
+    modalities = SPECS[variant].modalities if variant in SPECS else ()
+    return "both" if len(modalities) == 2 else "".join(modalities)
+
+
+def _range(interval: dict[str, Any]) -> str:
+    return "undefined" if interval["low"] is None else f"{interval['low']:.3f}-{interval['high']:.3f}"
+
+
+def _print_promotion(console: Console, settings: Settings, site: Site) -> None:
+    skipped = _read(settings.artifacts("crossval", site, "skipped.json"))
+    registered = _read(settings.artifacts("register", f"{site}.json"))
+    external = _read(settings.artifacts("external", site, "metrics.json"))
+    if skipped:
+        console.print(f"{site}: skipped, {skipped['reason']}")
+    if registered:
+        word = "is" if registered["alias"] == "champion" else "is not"
+        console.print(
+            f"{registered['model']} version {registered['version']} {word} champion: {registered['reason']}"
+        )
+    if external:
+        outside = external["external"]
+        console.print(
+            f"External validation of {external['model']} version {external['version']}: AUC {outside['auc']:.3f} "
+            f"({_range(outside['auc_interval'])}), {outside['n']} nodules"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

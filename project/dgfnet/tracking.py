@@ -1,0 +1,173 @@
+"""MLflow runs as contexts, found again by what they stand for.
+
+Only clients are used, no fluent state: several processes write to one store, and a run interrupted by SIGKILL is found
+again by its identity tag and continued. Nothing is sent anywhere but to the store.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dgfnet.settings import Settings, Site
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+IDENTITY = "dgfnet.identity"
+PARENT = "mlflow.parentRunId"
+PROJECT_RUN = "dgfnet.project_run"
+BATCH = 900  # MLflow takes at most 1000 metrics in one call
+
+
+def experiment_name(site: Site | None) -> str:
+    """Experiment of a site; the segmentation phase, which knows no site, has its own."""
+    return f"dgfnet-{site or 'pretrain'}"
+
+
+def store(settings: Settings) -> str:
+    """Tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.root / 'mlflow.db'}"
+
+
+def leave_project_run() -> str | None:
+    """Takes the run that `mlflow run` opened out of the environment, so that no trial resumes it; returns its id."""
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    if run_id:
+        os.environ[PROJECT_RUN] = run_id
+    return os.environ.get(PROJECT_RUN)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open MLflow run."""
+
+    client: MlflowClient
+    run_id: str
+    experiment_id: str
+    seen: set[int] = field(default_factory=set)
+
+    def epoch(self, step: int, record: Mapping[str, float]) -> None:
+        """Logs the metrics of an epoch in one call; an epoch repeated after a restart is logged once."""
+        if step in self.seen:
+            return
+        self.seen.add(step)
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, step) for name, value in record.items()]
+        self.client.log_batch(self.run_id, metrics=metrics)
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Logs final metrics; NaN is left out, as the comparison page cannot show it."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value == value]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Logs parameters; the comparison page shows these."""
+        known = self.client.get_run(self.run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in values.items() if name not in known]
+        self.client.log_batch(self.run_id, params=new)
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Sets tags."""
+        self.client.log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in values.items()])
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Logs the cohort as the run's input, with its DVC md5 as digest."""
+        entity = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
+        inputs = self.client.get_run(self.run_id).inputs
+        if inputs is None or not inputs.dataset_inputs:
+            tag = InputTag("mlflow.data.context", context)
+            self.client.log_inputs(self.run_id, [DatasetInput(entity, [tag])])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+
+def prepare(uri: str, experiment: str) -> str:
+    """Makes store and experiment if they are new and returns the experiment's id.
+
+    The driver calls this before any trial starts: several processes that create one SQLite store at once break it.
+    """
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        try:
+            location = None
+            if uri.startswith("sqlite:///"):  # beside the database, wherever the command was started
+                location = (
+                    Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / experiment
+                ).as_uri()
+            return client.create_experiment(experiment, artifact_location=location)
+        except MlflowException:  # another driver was faster
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def open_run(
+    uri: str, experiment_id: str, name: str, identity: str, tags: Mapping[str, Any], parent: str | None = None
+) -> Run:
+    """Finds the run with this identity (below this parent), or creates it, and marks it as running."""
+    client = MlflowClient(uri)
+    where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
+    found = client.search_runs([experiment_id], where, max_results=1)
+    if found:
+        run_id = found[0].info.run_id
+        client.update_run(run_id, "RUNNING")
+        names = [n for n in found[0].data.metrics if n.startswith("loss_")]
+        history = client.get_metric_history(run_id, names[0]) if names else []
+        return Run(client, run_id, experiment_id, {metric.step for metric in history})
+    labels = {
+        IDENTITY: identity,
+        **({PARENT: parent} if parent else {}),
+        **{k: str(v) for k, v in tags.items()},
+    }
+    run = client.create_run(experiment_id, tags=labels, run_name=name)
+    return Run(client, run.info.run_id, experiment_id)
+
+
+@contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """The run ends FINISHED when the block does, FAILED when it raises."""
+    try:
+        yield run
+    except BaseException as error:
+        run.tags({"error": f"{type(error).__name__}: {error}"[:500]})
+        run.client.set_terminated(run.run_id, "FAILED")
+        raise
+    run.client.set_terminated(run.run_id, "FINISHED")
+
+
+@contextmanager
+def running_all(runs: Sequence[Run]) -> Iterator[None]:
+    """`running` for several runs at once."""
+    with ExitStack() as stack:
+        for run in runs:
+            stack.enter_context(running(run))
+        yield
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key` pairs."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            result.update(flat(value, f"{prefix}{key}."))
+        else:
+            result[f"{prefix}{key}"] = value
+    return result

@@ -1,0 +1,50 @@
+"""Where an encoder's first weights come from: published, a file, or explicitly nowhere. Never silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torchvision.models import ResNet18_Weights, ResNet34_Weights
+
+from dgfnet.errors import InputError
+from dgfnet.provenance import replacing
+from dgfnet.settings import EncoderName, Settings
+
+PUBLISHED = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "resnet34": ResNet34_Weights.IMAGENET1K_V1}
+
+
+def resolve(settings: Settings, encoder: EncoderName) -> str | None:
+    """Path of a checkpoint for an encoder, or None when `network.pretrained` is off.
+
+    `imagenet` takes torchvision's published weights, downloaded once by the driver into the work folder.
+
+    Raises:
+        InputError: when they cannot be downloaded, or the named file does not exist.
+    """
+    choice = settings.network.pretrained
+    if choice == "off":
+        return None
+    if choice != "imagenet":
+        path = settings.root / choice
+        if not path.is_file():
+            raise InputError(
+                f"network.pretrained: {path} does not exist; give a checkpoint, imagenet, or off"
+            )
+        return str(path)
+    path = settings.work / "pretrained" / f"{encoder}.pt"
+    if not path.is_file():
+        _download(encoder, path)
+    return str(path)
+
+
+def _download(encoder: EncoderName, path: Path) -> None:
+    try:
+        weights = PUBLISHED[encoder].get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"network.pretrained: imagenet weights of {encoder} are neither in torch's cache nor downloadable ({error}); "
+            f"put torchvision's checkpoint at a path and name it in network.pretrained, or set it to off"
+        ) from None
+    with replacing(path) as temporary:
+        torch.save(weights, temporary)

@@ -1,0 +1,322 @@
+"""Every fault of a manifest is told with file, row and column, word for word."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from dgfnet.cohort.manifest import read_cohort
+from dgfnet.errors import InputError
+
+NODULES = [
+    {
+        "patient_id": "P1",
+        "nodule_id": "N1",
+        "cohort": "main",
+        "lnm_central": "1",
+        "lnm_lateral": "0",
+        "n_malignant_nodules": "1",
+        "margin": "smooth",
+    },
+    {
+        "patient_id": "P1",
+        "nodule_id": "N2",
+        "cohort": "main",
+        "lnm_central": "0",
+        "lnm_lateral": "",
+        "n_malignant_nodules": "",
+        "margin": "",
+    },
+    {
+        "patient_id": "E1",
+        "nodule_id": "N3",
+        "cohort": "external",
+        "lnm_central": "",
+        "lnm_lateral": "1",
+        "n_malignant_nodules": "2",
+        "margin": "non-smooth",
+    },
+]
+
+
+def image_rows():
+    rows = []
+    for number in (1, 2, 3):
+        for modality, view in (("us", "transverse"), ("ct", "axial")):
+            rows.append(
+                {
+                    "nodule_id": f"N{number}",
+                    "modality": modality,
+                    "view": view,
+                    "image": f"{modality}/{number}.png",
+                    "mask": f"{modality}/{number}_mask.png",
+                    "spacing_mm": "0.1" if modality == "us" else "",
+                    "slice": "" if modality == "us" else "3",
+                    "measurement_lines": "1" if number == 2 and modality == "us" else "",
+                }
+            )
+    return rows
+
+
+def as_csv(rows, delimiter=","):
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+class Folder:
+    """A sound cohort folder whose rows a test changes before it is read."""
+
+    def __init__(self, root):
+        self.root = root / "data"
+        self.nodules = [dict(row) for row in NODULES]
+        self.images = image_rows()
+        for row in self.images:
+            for column in ("image", "mask"):
+                path = self.root / row[column]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+
+    def read(self):
+        for name, rows in (("nodules.csv", self.nodules), ("images.csv", self.images)):
+            if not (self.root / name).exists():
+                (self.root / name).write_text(as_csv(rows), encoding="utf-8")
+        return read_cohort(self.root)
+
+    def faults(self):
+        with pytest.raises(InputError) as caught:
+            self.read()
+        return str(caught.value).split("\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_a_sound_cohort_is_read_as_it_stands(folder):
+    cohort = folder.read()
+    assert cohort.root == folder.root
+    first, second, third = cohort.nodules
+    assert (first.nodule_id, first.patient_id, first.cohort) == ("N1", "P1", "main")
+    assert first.labels == {"central": 1, "lateral": 0}
+    assert second.labels == {"central": 0, "lateral": None}
+    assert third.labels == {"central": None, "lateral": 1}
+    assert [n.n_malignant_nodules for n in cohort.nodules] == [1, None, 2]
+    assert [n.attributes for n in cohort.nodules] == [{"margin": "smooth"}, {}, {"margin": "non-smooth"}]
+    us, ct = first.images
+    assert (us.modality, us.view, us.spacing_mm, us.slice) == ("us", "transverse", 0.1, None)
+    assert (ct.modality, ct.view, ct.spacing_mm, ct.slice) == ("ct", "axial", None, 3)
+    assert us.image == folder.root / "us" / "1.png"
+    assert us.mask == folder.root / "us" / "1_mask.png"
+    assert (us.window_level, us.window_width, us.measurement_lines) == (None, None, False)
+    assert second.images[0].measurement_lines is True
+    assert [image.modality for image in first.of("ct")] == ["ct"]
+
+
+def test_bom_and_semicolons_and_spaces_change_nothing(folder):
+    expected = folder.read()
+    for name, rows in (("nodules.csv", folder.nodules), ("images.csv", folder.images)):
+        text = as_csv(rows, ";").replace(";", " ; ").replace("\n", "\r\n")
+        (folder.root / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert folder.read() == expected
+
+
+def test_columns_of_any_order_and_empty_lines_change_nothing(folder):
+    expected = folder.read()
+    turned = [dict(reversed(row.items())) for row in folder.nodules]
+    (folder.root / "nodules.csv").write_text(as_csv(turned).replace("\n", "\n,,,,,,\n\n"))
+    assert folder.read() == expected
+
+
+def test_a_quoted_cell_may_hold_the_delimiter(folder):
+    folder.nodules[0]["margin"] = 'lobulated, "blurred"'
+    assert folder.read().nodules[0].attributes == {"margin": 'lobulated, "blurred"'}
+
+
+def test_ids_stay_text(folder):
+    folder.nodules[0]["patient_id"] = folder.nodules[1]["patient_id"] = "007"
+    assert folder.read().nodules[0].patient_id == "007"
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        ("lnm_central", "2", "found '2', expected 0, 1 or empty"),
+        ("lnm_lateral", "yes", "found 'yes', expected 0, 1 or empty"),
+        ("lnm_central", "0.5", "found '0.5', expected 0, 1 or empty"),
+        ("cohort", "Main", "found 'Main', expected main or external"),
+        ("cohort", "", "found an empty cell, expected main or external"),
+        ("patient_id", "", "found an empty cell, expected a text of 1-200 letters"),
+        ("n_malignant_nodules", "-1", "found '-1', expected a whole number or empty"),
+        ("n_malignant_nodules", "1.5", "found '1.5', expected a whole number or empty"),
+    ],
+)
+def test_a_bad_cell_of_nodules_csv(folder, column, text, expected):
+    folder.nodules[1][column] = text
+    assert folder.faults() == [f"nodules.csv row 3, column {column}: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        ("modality", "US", "found 'US', expected us or ct"),
+        ("view", "coronal", "found 'coronal', expected transverse, longitudinal or axial"),
+        ("image", "", "found an empty cell, expected a text of 1-200 letters"),
+        ("spacing_mm", "0", "found '0', expected millimetres per pixel, above 0 and at most 20, or empty"),
+        (
+            "spacing_mm",
+            "0,1",
+            "found '0,1', expected millimetres per pixel, above 0 and at most 20, or empty",
+        ),
+        (
+            "spacing_mm",
+            "nan",
+            "found 'nan', expected millimetres per pixel, above 0 and at most 20, or empty",
+        ),
+        ("slice", "-1", "found '-1', expected a slice index from 0, or empty"),
+        ("measurement_lines", "2", "found '2', expected 0, 1 or empty"),
+    ],
+)
+def test_a_bad_cell_of_images_csv(folder, column, text, expected):
+    folder.images[3][column] = text
+    assert folder.faults() == [f"images.csv row 5, column {column}: {expected}"]
+
+
+@pytest.mark.parametrize(("column", "text"), [("window_level", "5000"), ("window_width", "0")])
+def test_a_bad_window(folder, column, text):
+    for row in folder.images:
+        row[column] = ""
+    folder.images[1][column] = text
+    (fault,) = folder.faults()
+    assert fault.startswith(f"images.csv row 3, column {column}: found '{text}', expected HU ")
+
+
+def test_rows_count_as_in_a_spreadsheet_in_spite_of_empty_lines(folder):
+    folder.nodules[2]["cohort"] = "test"
+    (folder.root / "nodules.csv").write_text(
+        as_csv(folder.nodules).replace("N2,", "N2,").replace("\nE1", "\n\nE1")
+    )
+    assert folder.faults() == ["nodules.csv row 5, column cohort: found 'test', expected main or external"]
+
+
+def test_a_nodule_named_twice(folder):
+    folder.nodules[2] |= {"nodule_id": "N1"}
+    assert folder.faults()[0] == "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2"
+
+
+def test_a_patient_in_two_cohorts(folder):
+    folder.nodules[1]["cohort"] = "external"
+    assert folder.faults() == [
+        "nodules.csv row 3, column cohort: patient 'P1' is external here and main in row 2; "
+        "a patient belongs to one cohort, or the external test leaks"
+    ]
+
+
+def test_an_image_of_an_unknown_nodule(folder):
+    folder.images[4]["nodule_id"] = "N9"
+    assert folder.faults() == [
+        "images.csv row 6, column nodule_id: 'N9' is not in nodules.csv; add its row or drop this"
+    ]
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_paths_that_cannot_be_used(folder, column, tmp_path):
+    (tmp_path / "secret.png").touch()
+    (folder.root / "us" / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder.root / "elsewhere").symlink_to(tmp_path)
+    (folder.root / "us" / "inside.png").symlink_to(folder.root / "us" / "1.png")
+    paths = [
+        "../secret.png",
+        "us/../../secret.png",
+        str(tmp_path / "secret.png"),
+        "us\\1.png",
+        "us/absent.png",
+        "us/link.png",
+    ]
+    for row, path in zip(folder.images, paths, strict=True):
+        row[column] = path
+    outside = "expected a path inside the cohort folder"
+    link = "is a link that leads out of the cohort folder; copy the file in"
+    assert folder.faults() == [
+        f"images.csv row 2, column {column}: found '../secret.png', {outside}",
+        f"images.csv row 3, column {column}: found 'us/../../secret.png', {outside}",
+        f"images.csv row 4, column {column}: found '{tmp_path}/secret.png', {outside}",
+        f"images.csv row 5, column {column}: found 'us\\\\1.png', expected forward slashes",
+        f"images.csv row 6, column {column}: 'us/absent.png' does not exist in {folder.root}",
+        f"images.csv row 7, column {column}: 'us/link.png' {link}",
+    ]
+
+
+def test_links_are_judged_by_where_they_lead(folder, tmp_path):
+    (tmp_path / "secret.png").touch()
+    (folder.root / "elsewhere").symlink_to(tmp_path)
+    (folder.root / "us" / "inside.png").symlink_to(folder.root / "us" / "1.png")
+    folder.images[0]["image"] = "us/inside.png"
+    folder.images[2]["image"] = "elsewhere/secret.png"
+    (fault,) = folder.faults()
+    assert fault.startswith("images.csv row 4, column image: 'elsewhere/secret.png' is a link")
+
+
+def test_missing_columns_are_named(folder):
+    for row in folder.nodules:
+        del row["lnm_lateral"], row["cohort"]
+    assert folder.faults() == [
+        "nodules.csv lacks column(s) cohort, lnm_lateral; found patient_id, nodule_id, lnm_central, "
+        "n_malignant_nodules, margin"
+    ]
+
+
+def test_a_column_named_twice(folder):
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).replace("margin", "cohort", 1))
+    (fault,) = folder.faults()
+    assert fault.startswith("nodules.csv has column(s) cohort twice; found patient_id, nodule_id, cohort, ")
+
+
+def test_more_cells_than_columns(folder):
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).replace("smooth\n", "smooth,9\n", 1))
+    assert folder.faults() == ["nodules.csv row 2: more cells than the header's 7 columns"]
+
+
+def test_a_quote_that_is_not_closed(folder):
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules) + '"P4,N4,main')
+    (fault,) = folder.faults()
+    assert fault.startswith("nodules.csv row 5: not readable as CSV (")
+
+
+def test_a_table_that_is_not_utf_8(folder):
+    text = as_csv(folder.nodules)
+    (folder.root / "nodules.csv").write_bytes(text.encode().replace(b"smooth", b"gl\xe4tt", 1))
+    at = text.index("smooth") + 2
+    assert folder.faults() == [f"nodules.csv: not UTF-8 at byte {at}; save the table as CSV UTF-8"]
+
+
+@pytest.mark.parametrize("name", ["nodules.csv", "images.csv"])
+def test_a_missing_table_says_what_a_cohort_needs(folder, name):
+    folder.read()
+    (folder.root / name).unlink()
+    with pytest.raises(InputError) as caught:
+        read_cohort(folder.root)
+    assert str(caught.value) == (
+        f"{folder.root / name}: no such file; "
+        "a cohort folder needs nodules.csv and images.csv (docs/how-to/own-data.md)"
+    )
+
+
+def test_tables_without_rows_or_header(folder):
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).split("\n")[0] + "\n")
+    assert folder.faults() == ["nodules.csv: no rows below the header"]
+    (folder.root / "nodules.csv").write_text("")
+    assert folder.faults()[0].startswith("nodules.csv lacks column(s) patient_id, ")
+
+
+def test_twenty_faults_are_shown(folder):
+    folder.nodules = [{**NODULES[0], "nodule_id": f"N{i}", "lnm_central": "x"} for i in range(27)]
+    faults = folder.faults()
+    assert len(faults) == 21
+    assert faults[0] == "nodules.csv row 2, column lnm_central: found 'x', expected 0, 1 or empty"
+    assert faults[-1] == "... and 7 more"

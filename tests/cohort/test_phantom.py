@@ -1,0 +1,362 @@
+"""The phantom: repeatable to the byte, screened as planned, and true to its own table of truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.phantom import generate, latents, tomography
+from dgfnet.cohort.readers import read_image, read_mask
+from dgfnet.cohort.screening import screen
+from dgfnet.errors import InputError
+
+PATIENTS, EXTERNAL, SEED = 30, 8, 7
+FEW = {"patients": 8, "external_patients": 3, "seed": 3, "signal": 1.0}  # two chunks of work
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory):
+    """A small phantom: the folder of the cohort and that of the truth."""
+    folder = tmp_path_factory.mktemp("phantom")
+    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0)
+    return folder / "data", folder / "truth"
+
+
+@pytest.fixture(scope="session")
+def cohort(phantom):
+    return read_cohort(phantom[0])
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory):
+    """What a very small phantom consists of, made by two processes."""
+    return made_by(tmp_path_factory.mktemp("few"), 2)
+
+
+def made_by(folder, processes, **changes):
+    with pytest.MonkeyPatch.context() as patch:
+        pool = partial(ProcessPoolExecutor, max_workers=processes)
+        patch.setattr(generate, "ProcessPoolExecutor", lambda *_, **options: pool(**without_count(options)))
+        generate.generate(folder / "data", folder / "truth", **{**FEW, **changes})
+    return contents(folder)
+
+
+def without_count(options):
+    return {name: value for name, value in options.items() if name != "max_workers"}
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_number_of_processes_changes_no_byte(few, tmp_path):
+    assert made_by(tmp_path, 1) == few
+
+
+def test_another_seed_changes_every_picture(few, tmp_path):
+    other = made_by(tmp_path, 2, seed=4)
+    same = [name for name in few if name.endswith((".png", ".nii")) and few[name] == other.get(name)]
+    assert len(few) > 50
+    assert not same
+
+
+def features_to_disable():
+    """CPU features numpy found here and would dispatch to."""
+    from numpy._core import _multiarray_umath as umath
+
+    return [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
+
+
+SCRIPT = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from numpy._core import _multiarray_umath as umath
+from dgfnet.cohort.phantom import generate
+
+if __name__ == "__main__":
+    assert not [name for name in sys.argv[2].split() if umath.__cpu_features__[name]]
+    generate.generate(Path(sys.argv[1]) / "data", Path(sys.argv[1]) / "truth", **%r)
+"""
+
+
+@pytest.mark.skipif(not features_to_disable(), reason="this CPU has nothing beyond numpy's baseline")
+def test_the_cpus_vector_units_change_no_byte(few, tmp_path):
+    features = " ".join(features_to_disable())
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT % FEW)
+    out = tmp_path / "out"
+    subprocess.run(
+        [sys.executable, str(script), str(out), features],
+        env={**os.environ, "NPY_DISABLE_CPU_FEATURES": features},
+        check=True,
+        capture_output=True,
+    )
+    assert contents(out) == few
+
+
+def test_the_planned_exclusions_are_what_screening_finds(cohort):
+    flow = screen(cohort).flow
+    planned = max(1, round(0.04 * PATIENTS))
+    main = {reason: counts["patients"] for reason, counts in flow["main"]["excluded"].items()}
+    assert main == {
+        "missing_modality": planned,
+        "measurement_lines": planned,
+        "several_malignant": planned,
+        "no_label": 0,
+    }
+    assert flow["main"]["enrolled"]["patients"] == PATIENTS
+    assert flow["main"]["kept"]["patients"] == PATIENTS - 3 * planned
+    assert flow["main"]["images_set_aside"] == 0
+    assert flow["external"]["kept"] == flow["external"]["enrolled"]
+    assert flow["external"]["kept"]["patients"] == EXTERNAL
+
+
+@pytest.mark.parametrize("patients", [30, 100, 400])
+def test_four_in_a_hundred_are_planned_out_for_each_reason(patients):
+    enrolled = generate._enrol_main(patients, SEED, 1.0)
+    flaws = [patient.flaw for patient in enrolled]
+    for reason in ("missing_modality", "measurement_lines", "several_malignant"):
+        assert flaws.count(reason) == round(0.04 * patients)
+    assert len({patient.patient_id for patient in enrolled}) == patients
+
+
+@pytest.mark.parametrize(("count", "positive"), [(100, 37), (60, 22), (10, 4)])  # the paper has 22 of 60
+def test_the_external_cohort_has_37_percent_with_central_metastasis(count, positive):
+    enrolled = generate._enrol_external(count, SEED, 1.0)
+    assert sum(patient.labels["central"] for patient in enrolled) == positive
+    assert len({patient.patient_id for patient in enrolled}) == count
+
+
+def test_the_manifest_has_the_external_labels_planned(cohort):
+    external = [nodule for nodule in cohort.nodules if nodule.cohort == "external"]
+    assert sum(nodule.labels["central"] for nodule in external) == round(0.37 * EXTERNAL)
+
+
+def test_kept_nodules_have_two_views_twice_and_three_slices(cohort):
+    for nodule in screen(cohort).kept.nodules:
+        assert [image.view for image in nodule.of("us")] == ["transverse"] * 2 + ["longitudinal"] * 2
+        assert [image.slice for image in nodule.of("ct")] == [0, 1, 2]
+
+
+def extent(mask):
+    """Rows and columns that a mask reaches over, pixels."""
+    rows, columns = np.nonzero(mask)
+    return np.ptp(rows) + 1, np.ptp(columns) + 1
+
+
+def test_attributes_are_those_of_the_masks(cohort):
+    checked = 0
+    for nodule in cohort.nodules:
+        if not nodule.of("us"):
+            assert "aspect_ratio" not in nodule.attributes
+            continue
+        spacing = {image.spacing_mm for image in nodule.of("us")}
+        assert spacing == ({0.15} if nodule.cohort == "main" else {0.17})
+        boxes = [extent(read_mask(image)) for image in nodule.of("us")]
+        diameter = max(max(box) for box in boxes) * spacing.pop()
+        height, width = boxes[0]  # of the first transverse view
+        assert float(nodule.attributes["max_diameter_mm"]) == pytest.approx(diameter, abs=0.006)
+        assert float(nodule.attributes["aspect_ratio"]) == pytest.approx(height / width, abs=0.0006)
+        checked += 1
+    assert checked > 30
+
+
+def test_measurement_lines_are_drawn_where_the_manifest_says(cohort):
+    """Calipers are white crosses on the contour's extremes."""
+    for nodule in cohort.nodules:
+        for image in nodule.of("us"):
+            mask = read_mask(image)
+            rows, columns = np.nonzero(mask)
+            pixels = read_image(image).values
+            tips = [(int(rows.mean()), int(columns.min())), (int(rows.mean()), int(columns.max()))]
+            drawn = all((pixels[y, max(x - 4, 0) : x + 5] == 255).all() for y, x in tips)
+            assert drawn == image.measurement_lines
+
+
+def test_pictures_and_masks_are_plain_grey(cohort):
+    for image in cohort.nodules[0].images + cohort.nodules[-1].images:
+        if image.modality == "us":
+            picture = cv2.imread(str(image.image), cv2.IMREAD_UNCHANGED)
+            mask = cv2.imread(str(image.mask), cv2.IMREAD_UNCHANGED)
+            assert picture.dtype == np.uint8
+            assert picture.ndim == 2
+            assert set(np.unique(mask)) == {0, 255}
+            assert picture.std() > 20
+
+
+def displayed(path, index):
+    """An axial slice by the file's own world coordinates: rows to posterior, columns to patient's left."""
+    volume = nib.load(path)
+    values, affine = np.asarray(volume.dataobj), volume.affine
+    assert np.count_nonzero(affine[:3, :3]) == 3
+    corner = affine @ [0, 0, 0, 1]
+    right = [(affine @ [i, 0, 0, 1])[0] - corner[0] for i in range(values.shape[0])]
+    front = [(affine @ [0, j, 0, 1])[1] - corner[1] for j in range(values.shape[1])]
+    up = [(affine @ [0, 0, k, 1])[2] - corner[2] for k in range(values.shape[2])]
+    plane = values[:, :, np.argsort(up)[index]]
+    return plane[np.argsort(right)[::-1]][:, np.argsort(front)[::-1]].T
+
+
+def test_ct_comes_back_in_hounsfield_units_and_the_right_way_round(cohort):
+    sides = set()
+    for nodule in cohort.nodules:
+        for image in nodule.of("ct"):
+            pixels, mask = read_image(image), read_mask(image)
+            assert pixels.unit == "HU"
+            assert pixels.spacing_mm == pytest.approx(image.spacing_mm)
+            np.testing.assert_array_equal(pixels.values, displayed(image.image, image.slice))
+            np.testing.assert_array_equal(mask, displayed(image.mask, image.slice))
+            side = pixels.values.shape[0]
+            air, spine = pixels.values[:3].mean(), pixels.values[round(0.55 * side) :]
+            assert -1100 < air < -900
+            assert spine.max() > 500  # the vertebra lies behind
+            assert pixels.values[: round(0.4 * side)].max() < 400
+            middle = np.nonzero(mask)[1].mean() / side
+            place = nodule.attributes["location"]
+            assert {"right lobe": middle < 0.47, "isthmus": 0.45 < middle < 0.55, "left lobe": middle > 0.53}[
+                place
+            ]
+            sides.add(place)
+    assert {"right lobe", "left lobe"} <= sides
+
+
+def test_the_middle_slice_shows_the_most_of_the_nodule(cohort):
+    for nodule in cohort.nodules:
+        if nodule.of("ct"):
+            areas = [int(read_mask(image).sum()) for image in nodule.of("ct")]
+            assert areas[1] == max(areas)
+            # radii shrink by sqrt(1 - 0.55^2), areas by 1 - 0.55^2
+            np.testing.assert_allclose([areas[0] / areas[1], areas[2] / areas[1]], 1 - 0.55**2, atol=0.08)
+
+
+def test_an_enhancing_nodule_is_denser():
+    def mean_hu(enhancement):
+        lesion = tomography.Lesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
+        values, masks = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
+        inner = cv2.erode(masks[0], np.ones((3, 3), np.uint8), iterations=3) > 0
+        return values[0][inner].mean()
+
+    assert mean_hu(60.0) == pytest.approx(60, abs=4)
+    assert mean_hu(130.0) == pytest.approx(130, abs=4)
+
+
+def test_the_truth_lies_outside_the_cohort_and_the_cohort_does_not_tell_it(phantom):
+    data, truth = phantom
+    assert sorted(path.name for path in truth.iterdir()) == ["bayes.json", "latents.csv"]
+    assert not truth.is_relative_to(data)
+    assert sorted(path.name for path in data.iterdir()) == [
+        "ct",
+        "images.csv",
+        "nodules.csv",
+        "phantom.json",
+        "us",
+    ]
+    head = (data / "nodules.csv").read_text().split("\n")[0] + (data / "images.csv").read_text().split("\n")[
+        0
+    ]
+    for factor in (*latents.US_FACTORS, *latents.CT_FACTORS, "p_central", "us_score", "ct_score", "flaw"):
+        assert factor not in head
+
+
+def test_the_truth_is_a_logistic_function_of_the_factors(phantom):
+    table = pd.read_csv(phantom[1] / "latents.csv")
+    assert len(table) == PATIENTS + EXTERNAL
+    us = sum(w * table[name] for name, w in latents.US_FACTORS.items())
+    us /= np.sqrt(sum(w**2 for w in latents.US_FACTORS.values()))
+    ct = sum(w * table[name] for name, w in latents.CT_FACTORS.items())
+    ct /= np.sqrt(sum(w**2 for w in latents.CT_FACTORS.values()))
+    np.testing.assert_allclose(table["us_score"], us, atol=1e-5)
+    np.testing.assert_allclose(table["ct_score"], ct, atol=1e-5)
+    for site, (w_us, w_ct) in latents.WEIGHTS.items():
+        odds = np.log(table[f"p_{site}"] / (1 - table[f"p_{site}"]))
+        intercept = odds - w_us * us - w_ct * ct
+        likely = table[f"p_{site}"].between(0.01, 0.99)  # six decimals say little beyond
+        assert np.ptp(intercept[likely]) < 1e-3
+
+
+def test_the_best_auc_grows_with_the_signal_and_with_both_modalities(phantom):
+    written = json.loads((phantom[1] / "bayes.json").read_text())
+    assert written == latents.bayes_auc(1.0)
+    for site in ("central", "lateral"):
+        half, whole = latents.bayes_auc(0.5)[site], written[site]
+        for name in ("us", "ct", "both"):
+            assert 0.5 < half[name] < whole[name] < 1
+        assert max(whole["us"], whole["ct"]) < whole["both"]
+    assert written["central"]["us"] > written["central"]["ct"]
+
+
+def test_without_signal_nobody_beats_chance():
+    for site, aucs in latents.bayes_auc(0.0).items():
+        assert aucs == {"us": 0.5, "ct": 0.5, "both": 0.5}
+        patients = [latents.draw(np.random.default_rng(seed)) for seed in range(3)]
+        for patient in patients:
+            assert latents.probability(patient, site, 0.0) == pytest.approx(
+                latents.PREVALENCE[site], abs=1e-5
+            )
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.5, 1.0])
+def test_the_population_has_the_prevalence_it_is_said_to_have(signal):
+    rng = np.random.default_rng(5)
+    patients = [latents.draw(rng) for _ in range(4000)]
+    for site, prevalence in latents.PREVALENCE.items():
+        mean = np.mean([latents.probability(patient, site, signal) for patient in patients])
+        assert mean == pytest.approx(prevalence, abs=0.03)  # four standard errors of 0.4 / sqrt(4000)
+
+
+def brute_force_auc(score, p):
+    """Pairs of a positive i and a negative j, drawn independently, each weighted by its probability."""
+    right = total = 0.0
+    for i in range(len(score)):
+        for j in range(len(score)):
+            weight = p[i] * (1 - p[j])
+            right += weight * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
+            total += weight
+    return right / total
+
+
+scored = st.lists(st.tuples(st.integers(-3, 3), st.floats(0.01, 0.99)), min_size=1, max_size=15)
+
+
+@given(scored)
+def test_the_expected_auc_is_that_of_all_pairs(members):
+    score, p = (np.array(column, dtype=np.float64) for column in zip(*members, strict=True))
+    assert latents._expected_auc(score, p) == pytest.approx(brute_force_auc(score, p), abs=1e-12)
+
+
+def test_the_expected_auc_is_that_of_labels_drawn():
+    rng = np.random.default_rng(2)
+    score = np.round(rng.normal(size=20_000), 1)
+    p = 1 / (1 + np.exp(-1.5 * score))
+    label = rng.random(score.size) < p
+    positive, negative = np.sort(score[label]), np.sort(score[~label])
+    below = (np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")) / 2
+    assert latents._expected_auc(score, p) == pytest.approx(below.mean() / negative.size, abs=0.012)
+
+
+def test_a_folder_that_is_no_phantom_is_never_replaced(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "patients.csv").write_text("real")
+    with pytest.raises(
+        InputError, match="holds files that no phantom made; choose another folder or empty it"
+    ):
+        generate.generate(data, tmp_path / "truth", **FEW)
+    assert contents(tmp_path) == {"data/patients.csv": b"real"}

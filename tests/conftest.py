@@ -1,0 +1,34 @@
+"""What every folder of tests shares: small settings, and Hypothesis without a stopwatch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from dgfnet.settings import Settings, load
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+TINY = (
+    "preprocess.us_size=32",
+    "preprocess.ct_size=32",
+    "network.width=0.0625",  # 8, 8, 8, 16, 32 channels
+    "training.batch=8",
+)
+
+# Hypothesis times each example; on a busy machine that fails tests that are right.
+hypothesis_settings.register_profile("no_deadline", deadline=None)
+hypothesis_settings.load_profile("no_deadline")
+
+
+@pytest.fixture(scope="session")
+def params() -> Path:
+    """The project's params.yaml."""
+    return PARAMS
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Settings:
+    """The project's settings at sizes that train in milliseconds."""
+    return load(PARAMS, TINY)

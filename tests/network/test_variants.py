@@ -1,0 +1,240 @@
+"""One contract over all variants."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dgfnet.dataset.batch import Batch
+from dgfnet.network.variants import SPECS, DGFNet, load_weights
+from dgfnet.settings import MODALITIES
+from dgfnet.training.losses import losses
+
+SIZE, NODULES = 32, 6
+FUSIONS = [variant for variant, spec in SPECS.items() if len(spec.modalities) == 2]
+
+
+@pytest.fixture(params=SPECS)
+def variant(request):
+    return request.param
+
+
+@pytest.fixture
+def build(tiny):
+    """A network with a bank, if it keeps one, and weights that are not those of the start."""
+
+    def build(variant, encoder="resnet18", **dgf):
+        settings = tiny.network.model_copy(update={"dgf": tiny.network.dgf.model_copy(update=dgf)})
+        model = DGFNet(variant, encoder, settings)
+        fill_bank(model, 7)
+        return model
+
+    return build
+
+
+def fill_bank(model, count):
+    if model.nodule_level is not None:
+        with torch.no_grad():
+            features = torch.randn(2, count, 32)
+            model.nodule_level.set_bank(
+                *model.nodule_level.entries(*features), torch.arange(100, 100 + count)
+            )
+
+
+def images(count=NODULES, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        modality: torch.randint(0, 256, (count, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+        for modality in MODALITIES
+    }
+
+
+def batch(modalities=MODALITIES):
+    generator = torch.Generator().manual_seed(6)
+    targets = torch.randint(0, 2, (NODULES, 2, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    return Batch(
+        {m: images()[m] for m in modalities},
+        dict.fromkeys(modalities, targets),
+        torch.tensor([0.0, 1, 0, 1, 1, 0]),
+        torch.arange(NODULES),
+    )
+
+
+def taken(model, pictures):
+    return {modality: pictures[modality] for modality in model.modalities}
+
+
+def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
+    model = build(variant).train()
+    inputs = batch(model.modalities)
+    terms = losses(model(inputs.images, inputs.patients, segment=True), inputs, 1.0, classify=True)
+    assert sorted(terms) == sorted(["label", *(f"masks_{m}" for m in model.modalities)])
+    torch.stack(list(terms.values())).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("nodule_level", ["bank", "batch"])
+@pytest.mark.parametrize("combiner", ["product", "sum", "concat"])
+def test_every_parameter_of_every_dgf_gets_a_gradient(build, combiner, nodule_level):
+    model = build("dgf", combiner=combiner, nodule_level=nodule_level).train()
+    model(images(), torch.arange(NODULES)).logit.sum().backward()
+    for name, parameter in model.fusion.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_label_alone_does_not_train_the_decoders(build, variant):
+    model = build(variant).train()
+    output = model(taken(model, images()), torch.arange(NODULES))
+    output.logit.sum().backward()
+    assert output.masks == {}
+    assert all(p.grad is None for s in model.streams.values() for p in s.nodule.parameters())
+    assert all(p.grad is None for s in model.streams.values() for p in s.boundary.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("grey", [0, 255])
+def test_blank_pictures_give_numbers(build, variant, grey, training):
+    model = build(variant).train(training)
+    blank = {m: torch.full((NODULES, SIZE, SIZE), grey, dtype=torch.uint8) for m in model.modalities}
+    output = model(blank, torch.arange(NODULES), segment=True)
+    assert torch.isfinite(output.logit).all()
+    assert all(torch.isfinite(masks).all() for masks in output.masks.values())
+
+
+@torch.no_grad()
+def test_shapes(build, variant):
+    model = build(variant).eval()
+    output = model(taken(model, images()), segment=True)
+    assert output.logit.shape == (NODULES,)
+    assert {m: tuple(masks.shape) for m, masks in output.masks.items()} == dict.fromkeys(
+        SPECS[variant].modalities, (NODULES, 2, SIZE, SIZE)
+    )
+
+
+@torch.no_grad()
+def test_modalities_may_differ_in_size(build):
+    model = build("dgf").eval()
+    pictures = {"us": images()["us"], "ct": torch.zeros(NODULES, 64, 64, dtype=torch.uint8)}
+    masks = model(pictures, segment=True).masks
+    assert (masks["us"].shape[-1], masks["ct"].shape[-1]) == (32, 64)
+
+
+@torch.no_grad()
+def test_evaluation_repeats_itself_and_training_draws_dropout(build, variant):
+    model = build(variant).eval()
+    inputs = taken(model, images())
+    assert torch.equal(model(inputs).logit, model(inputs).logit)
+    assert not torch.equal(model.train()(inputs).logit, model(inputs).logit)
+
+
+@torch.no_grad()
+def test_segmenting_does_not_change_the_logit(build, variant):
+    model = build(variant).eval()
+    inputs = taken(model, images())
+    assert torch.equal(model(inputs, segment=True).logit, model(inputs).logit)
+
+
+@torch.no_grad()
+def test_each_modality_a_variant_takes_changes_the_output(build, variant):
+    model = build(variant).eval()
+    before = model(taken(model, images())).logit
+    for modality in model.modalities:
+        changed = {**taken(model, images()), modality: 255 - images()[modality]}
+        assert ((model(changed).logit - before).abs() > 1e-6).all(), modality
+
+
+@torch.no_grad()
+def test_a_modality_a_variant_does_not_take_changes_nothing(build, variant):
+    model = build(variant).eval()
+    before = model(taken(model, images())).logit
+    assert torch.equal(model({**images(seed=9), **taken(model, images())}).logit, before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("combiner", ["product", "sum", "concat"])
+@pytest.mark.parametrize("variant", SPECS)
+def test_a_nodule_has_one_probability_alone_and_in_any_company(build, variant, combiner):
+    model = build(variant, combiner=combiner).eval()
+    for stream in model.streams.values():  # features as large as a trained network's
+        stream.encoder.layer4[-1].bn2.weight.mul_(5)
+    patients = torch.tensor([100, 1, 2, 100, 106, 3])  # 100 and 106 are in the bank too
+
+    def probability(*members):
+        chosen = {m: images()[m][list(members)] for m in model.modalities}
+        return model(chosen, patients[list(members)]).logit.sigmoid()
+
+    together = probability(0, 1, 2, 3, 4, 5)
+    alone = torch.cat([probability(i) for i in range(NODULES)])
+    reversed_ = probability(5, 4, 3, 2, 1, 0).flip(0)
+    partly = torch.cat([probability(0, 3, 5)[:1], probability(1, 1)[1:], probability(5, 2, 0)[1:2]])
+    assert together.std() > 1e-4  # they do differ, so that equality says something
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-6)
+    torch.testing.assert_close(reversed_, together, rtol=0, atol=1e-6)
+    torch.testing.assert_close(partly, together[:3], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_only_dgf_looks_at_the_patients(build, variant):
+    model = build(variant).eval()
+    inputs = taken(model, images())
+    free, masked = model(inputs, None).logit, model(inputs, torch.full((NODULES,), 103)).logit
+    assert torch.equal(free, masked) == (variant != "dgf")
+
+
+@torch.no_grad()
+def test_weights_survive_saving_and_loading_with_the_size_of_the_bank(build, variant):
+    source = build(variant)
+    fill_bank(source, 11)
+    for stream in source.streams.values():
+        stream.set_normalisation(0.3, 0.1)
+    target = build(variant)  # another start, and a bank of 7
+    inputs = taken(source, images())
+    source.eval(), target.eval()
+    assert not torch.equal(source(inputs).logit, target(inputs).logit)
+    load_weights(target, source.state_dict())
+    assert torch.equal(
+        source(inputs, torch.arange(98, 104)).logit, target(inputs, torch.arange(98, 104)).logit
+    )
+    if variant == "dgf":
+        assert len(target.nodule_level.bank_keys) == 11
+        source.nodule_level.bank_keys.zero_()
+        assert target.nodule_level.bank_keys.abs().sum() > 0  # a copy, not a view
+
+
+@pytest.mark.parametrize(
+    "dgf", [{"branches": ("dimension", "modality")}, {"nodule_level": "batch"}], ids=["no nodule", "batch"]
+)
+def test_networks_without_a_bank_load_too(build, dgf):
+    source, target = build("dgf", **dgf).eval(), build("dgf", **dgf).eval()
+    assert source.nodule_level is None
+    load_weights(target, source.state_dict())
+    with torch.no_grad():
+        assert torch.equal(source(images()).logit, target(images()).logit)
+
+
+def test_weights_of_another_variant_are_refused(build):
+    with pytest.raises(RuntimeError, match="state_dict"):
+        load_weights(build("concat"), build("us_multitask").state_dict())
+
+
+@torch.no_grad()
+def test_normalisation_happens_inside(build):
+    """Grey 0..255 through (x / 255 - mean) / std: other units with other statistics are the same picture."""
+    model = build("us_multitask").eval()
+    picture = images()["us"].float()
+    model.streams["us"].set_normalisation(0.5, 0.25)
+    before = model({"us": picture}).logit
+    model.streams["us"].set_normalisation(0.25, 0.125)
+    torch.testing.assert_close(model({"us": picture / 2}).logit, before, rtol=1e-5, atol=1e-6)
+    assert (model({"us": picture}).logit - before).abs().max() > 1e-4
+
+
+def test_fusions_start_from_the_unimodal_variants_in_the_order_of_their_modalities():
+    for variant in FUSIONS:
+        spec = SPECS[variant]
+        assert [SPECS[parent].modalities for parent in spec.parents] == [(m,) for m in spec.modalities]

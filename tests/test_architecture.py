@@ -1,0 +1,146 @@
+"""The corridor: every room imports only from rooms to its left (docs: one sentence of the design)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
+# one row a group; the order inside a row counts too
+CORRIDOR = [
+    *("errors", "settings", "provenance", "tracking"),
+    "cohort",
+    "preprocess",
+    "dataset",
+    "metrics",
+    "network",
+    "training",
+    *("pretrain", "crossval"),
+    "compare",
+    "registry",
+    "external",
+    "report",
+    *("summary", "cli"),
+]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__init__.py"
+}
+TRACKERS = {"mlflow", "ray"}
+BANNED = {"util", "utils", "common", "helper", "helpers", "misc", "tools"}
+
+
+def imports(name):
+    """What a module imports anywhere in its syntax tree, functions and TYPE_CHECKING included."""
+    package = name.split(".")[:-1]
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
+            argument = node.args[0]
+            yield (
+                argument.value if isinstance(argument, ast.Constant) else "something that only a run can tell"
+            )
+
+
+def called(node):
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def neighbours(name):
+    """Modules of the package that a module imports."""
+    return {module for module in imports(name) if module in MODULES}
+
+
+def room(name):
+    return name.split(".")[1]
+
+
+def allowed_tracker(name):
+    return room(name) in ("tracking", "registry") or name == "dgfnet.training.sweep"
+
+
+def test_the_walk_sees_imports_of_every_kind(tmp_path, monkeypatch):
+    path = tmp_path / "probe.py"
+    path.write_text(
+        "import a.b as c\n"
+        "from dgfnet.cohort import folds\n"
+        "from . import near\n"
+        "from ..network.dgf import combine\n"
+        "def later():\n    from deep import er\n    importlib.import_module('named')\n    __import__(name)\n"
+    )
+    monkeypatch.setitem(MODULES, "dgfnet.training.probe", path)
+    found = set(imports("dgfnet.training.probe"))
+    assert found >= {
+        "a.b",
+        "dgfnet.cohort.folds",
+        "dgfnet.training.near",
+        "dgfnet.network.dgf",
+        "deep.er",
+        "named",
+    }
+    assert "something that only a run can tell" in found
+
+
+def test_every_module_has_its_place_in_the_corridor():
+    assert {room(name) for name in MODULES} <= set(CORRIDOR)
+    assert len(MODULES) > 30
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_imports_to_its_right(name):
+    right = CORRIDOR[CORRIDOR.index(room(name)) + 1 :]
+    assert [module for module in sorted(neighbours(name)) if room(module) in right] == []
+    assert "something that only a run can tell" not in imports(name) or room(name) == "cli"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    done, path = set(), []
+
+    def walk(name):
+        if name in path:
+            pytest.fail(" -> ".join([*path[path.index(name) :], name]))
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(neighbours(name)):
+            walk(other)
+        path.pop()
+        done.add(name)
+
+    for name in MODULES:
+        walk(name)
+    assert done == set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_tracking_registry_and_sweep_know_mlflow_and_ray(name):
+    found = {module.split(".")[0] for module in imports(name)} & TRACKERS
+    assert not found or allowed_tracker(name)
+
+
+def test_packages_are_empty_at_the_door():
+    doors = list(PACKAGE.rglob("__init__.py"))
+    assert doors
+    assert [str(door) for door in doors if door.read_text()] == []
+    folders = {path.parent for path in MODULES.values()}
+    assert folders == {door.parent for door in doors}
+
+
+def test_no_module_is_a_drawer():
+    parts = {part for name in MODULES for part in name.split(".")}
+    assert not parts & BANNED
+
+
+def test_basenames_of_tests_are_unique():
+    """Without packages pytest imports test files by their basename."""
+    files = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(files) == sorted(set(files))

@@ -1,0 +1,274 @@
+"""The whole pipeline through the real command line, on a tiny phantom."""
+
+import json
+import os
+import signal
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from sklearn.metrics import roc_auc_score
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "phantom": {"patients": 40, "external_patients": 12},
+    "cohort": {"folds": 2, "minimum_per_class": 2},
+    "preprocess": {"us_size": 32, "ct_size": 32},
+    "network": {"width": 0.125},
+    "pretrain": {"epochs": 1},
+    "crossval": {"unimodal_epochs": 2, "multimodal_epochs": 2, "validate_every": 1},
+    "sweep": {"checkpoint_every": 1},
+    "register": {"minimum_auc_lower_bound": 0.0},
+}
+
+
+def project(folder: Path) -> Path:
+    """A project folder with tiny settings, as a user's clone would be."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in TINY.items():
+        raw[section] |= values
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    return folder
+
+
+def environment() -> dict[str, str]:
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "RAY_ADDRESS")
+    }
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
+
+
+def dgfnet(folder: Path, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        ["dgfnet", *arguments],
+        cwd=folder,
+        env=environment() | extra,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the pipeline has run from the phantom to the report."""
+    folder = project(tmp_path_factory.mktemp("project"))
+    dgfnet(folder, "phantom")
+    dgfnet(folder, "all")
+    return folder
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs(folder: Path, experiment: str) -> list:
+    store = client(folder)
+    found = store.get_experiment_by_name(experiment)
+    return store.search_runs([found.experiment_id], max_results=1000)
+
+
+def test_every_kept_nodule_is_predicted_once_by_a_model_that_never_saw_its_patient(finished):
+    nodules = pd.read_parquet(finished / "artifacts/cohort/nodules.parquet")
+    folds = pd.read_csv(finished / "artifacts/cohort/folds.csv").set_index("nodule_id")
+    main = nodules[nodules["cohort"] == "main"].set_index("nodule_id")
+    for site in ("central", "lateral"):
+        for variant in ("us_multitask", "ct_multitask", "concat", "dgf"):
+            table = pd.read_csv(finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv")
+            assert sorted(table["nodule_id"]) == sorted(main.index)
+            assert (table["fold"].to_numpy() == folds.loc[table["nodule_id"], "fold"].to_numpy()).all()
+            assert (table["label"].to_numpy() == main.loc[table["nodule_id"], f"lnm_{site}"].to_numpy()).all()
+            assert table["probability"].between(0, 1).all()
+            assert table["probability"].nunique() > len(table) / 2
+
+
+def test_metrics_equal_those_recomputed_from_the_table_and_stand_in_mlflow(finished):
+    for site in ("central", "lateral"):
+        folder = finished / f"artifacts/crossval/{site}/dgf"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        table = pd.read_csv(folder / "out_of_fold.csv")
+        pooled = roc_auc_score(table["label"], table["probability"])
+        by_fold = [roc_auc_score(part["label"], part["probability"]) for _, part in table.groupby("fold")]
+        assert metrics["pooled"]["auc"] == pytest.approx(pooled, abs=1e-12)
+        assert metrics["mean"]["auc"] == pytest.approx(np.mean(by_fold), abs=1e-12)
+        logged = client(finished).get_run(metrics["mlflow_run_id"]).data.metrics
+        assert logged["pooled_auc"] == pytest.approx(pooled, abs=1e-12)
+        assert logged["mean_auc"] == pytest.approx(np.mean(by_fold), abs=1e-12)
+
+
+def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(finished):
+    for site in ("central", "lateral"):
+        found = runs(finished, f"dgfnet-{site}")
+        assert {run.info.status for run in found} == {"FINISHED"}
+        crossval = [run for run in found if run.data.tags["stage"] == "crossval"]
+        parents = [run for run in crossval if "mlflow.parentRunId" not in run.data.tags]
+        assert sorted(run.info.run_name for run in parents) == [
+            "concat",
+            "ct_multitask",
+            "dgf",
+            "us_multitask",
+        ]
+        for parent in parents:
+            children = [r for r in crossval if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+            assert sorted(run.data.tags["fold"] for run in children) == ["0", "1"]
+            assert {run.data.tags["variant"] for run in children} == {parent.data.tags["variant"]}
+            assert {"git_commit", "data_md5", "params_sha256", "site"} <= set(parent.data.tags)
+            assert parent.inputs.dataset_inputs[0].dataset.name == "cohort"
+            assert all("loss_label" in run.data.metrics for run in children)
+
+
+def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
+    from dgfnet.settings import load
+    from dgfnet.registry.champion import load_champion
+
+    settings = load(finished / "params.yaml")
+    champion = load_champion(settings, "central")
+    record = json.loads((finished / "artifacts/register/central.json").read_text())
+    metrics = json.loads((finished / "artifacts/external/central/metrics.json").read_text())
+    table = pd.read_csv(finished / "artifacts/external/central/predictions.csv")
+    assert (champion.name, champion.version, record["alias"]) == ("dgfnet-central", "1", "champion")
+    assert len(table) == 12
+    assert metrics["threshold"] == champion.facts["threshold"]
+    assert metrics["external"]["auc"] == pytest.approx(roc_auc_score(table["label"], table["probability"]))
+    called = table["probability"] >= metrics["threshold"]
+    assert metrics["external"]["accuracy"] == pytest.approx((called == table["label"]).mean())
+    version = client(finished).get_model_version("dgfnet-central", "1")
+    assert float(version.tags["external_auc"]) == pytest.approx(metrics["external"]["auc"])
+    folder = client(finished).get_model_version_download_uri("dgfnet-central", "1")
+    assert folder
+
+
+def test_running_again_trains_nothing_and_makes_no_new_run(finished):
+    before = {
+        name: len(runs(finished, name)) for name in ("dgfnet-central", "dgfnet-lateral", "dgfnet-pretrain")
+    }
+    stamps = {
+        path: path.stat().st_mtime_ns for path in (finished / "work/fits").glob("*/weights.safetensors")
+    }
+    tables = {
+        path: path.read_bytes() for path in (finished / "artifacts/crossval").glob("*/*/out_of_fold.csv")
+    }
+    dgfnet(finished, "crossval")
+    dgfnet(finished, "register")
+    assert {name: len(runs(finished, name)) for name in before} == before
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert {path: path.read_bytes() for path in tables} == tables
+    assert len(client(finished).search_model_versions("name = 'dgfnet-central'")) == 1
+
+
+def test_a_changed_setting_repeats_only_what_it_touches(finished):
+    fits = {path.name for path in (finished / "work/fits").iterdir()}
+    dgfnet(
+        finished,
+        "crossval",
+        "--site",
+        "lateral",
+        "--variant",
+        "concat",
+        "--set",
+        "crossval.multimodal_epochs=1",
+    )
+    new = {path.name for path in (finished / "work/fits").iterdir()} - fits
+    names = {json.loads((finished / "work/fits" / key / "fit.json").read_text())["name"] for key in new}
+    assert names == {"lateral/concat/fold0", "lateral/concat/fold1"}
+
+
+def test_diverging_training_stops_with_a_clear_error_and_a_failed_run(finished):
+    done = dgfnet(
+        *(finished, "crossval", "--site", "central", "--variant", "us_multitask"),
+        *("--set", "training.learning_rate=1.0e+30"),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "lower training.learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    statuses = [
+        run.info.status for name in ("dgfnet-pretrain", "dgfnet-central") for run in runs(finished, name)
+    ]
+    assert "FAILED" in statuses
+    assert "RUNNING" not in statuses
+
+
+def test_summary_prints_every_variant_and_the_oracle(finished):
+    text = dgfnet(finished, "summary", COLUMNS="200").stdout
+    truth = json.loads((finished / "data-truth/bayes.json").read_text())
+    for site in ("central", "lateral"):
+        assert f"{truth[site]['both']:.3f}" in text
+        assert f"dgfnet-{site} version 1 is champion" in text
+    assert (finished / "artifacts/report/index.html").stat().st_size > 20_000
+
+
+def test_a_site_without_labels_is_skipped_and_said_so(finished, tmp_path):
+    folder = project(tmp_path / "one-site")
+    shutil.copytree(finished / "data", folder / "data")
+    nodules = pd.read_csv(folder / "data/nodules.csv")
+    nodules["lnm_lateral"] = ""
+    nodules.to_csv(folder / "data/nodules.csv", index=False)
+    small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
+    done = dgfnet(folder, "all", *small, "--set", "compare.reference=us_multitask")
+    assert "lateral skipped" in done.stderr
+    assert json.loads((folder / "artifacts/crossval/lateral/skipped.json").read_text())["reason"]
+    assert (folder / "artifacts/external/central/metrics.json").is_file()
+    assert not (folder / "artifacts/register/lateral.json").exists()
+    assert "lateral: skipped" in dgfnet(folder, "summary", COLUMNS="200").stdout
+
+
+def test_bad_input_is_one_message_and_status_2(tmp_path):
+    folder = project(tmp_path)
+    for arguments, words in (
+        (("cohort",), "nodules.csv: no such file"),
+        (("crossval",), "run the stage cohort first"),
+        (("cohort", "--set", "cohort.fold=3"), "unknown setting cohort.fold"),
+        (("report", "--params", "nowhere.yaml"), "no such settings file"),
+    ):
+        done = dgfnet(folder, *arguments, check=False)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [9.0, 14.0, 20.0])
+def test_killed_and_run_again_gives_the_uninterrupted_table(finished, tmp_path, seconds):
+    """SIGKILL of the whole process group in the middle of crossval, then the same command again."""
+    longer = ("--set", "crossval.unimodal_epochs=6", "--set", "crossval.multimodal_epochs=4")
+    folders = [project(tmp_path / name) for name in ("whole", "killed")]
+    for folder in folders:
+        shutil.copytree(finished / "data", folder / "data")
+        for stage in ("cohort", "preprocess", "pretrain"):
+            dgfnet(folder, stage)
+    dgfnet(folders[0], "crossval", *longer)
+    running = subprocess.Popen(
+        ["dgfnet", "crossval", *longer],
+        **{"cwd": folders[1], "env": environment(), "start_new_session": True},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    done = {
+        path.parent.name: path.stat().st_mtime_ns for path in (folders[1] / "work/fits").glob("*/fit.json")
+    }
+    dgfnet(folders[1], "crossval", *longer)
+    for key, stamp in done.items():
+        assert (folders[1] / "work/fits" / key / "fit.json").stat().st_mtime_ns == stamp
+    for path in (folders[0] / "artifacts/crossval").glob("*/*/out_of_fold.csv"):
+        assert (folders[1] / path.relative_to(folders[0])).read_bytes() == path.read_bytes()
+    for name in ("dgfnet-central", "dgfnet-lateral", "dgfnet-pretrain"):
+        counts = [len(runs(folder, name)) for folder in folders]
+        assert counts[0] == counts[1]
+        assert {run.info.status for run in runs(folders[1], name)} == {"FINISHED"}

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dgfnet.errors import InputError
+from dgfnet.settings import Settings, fingerprint, load
+
+PROJECT = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+
+
+def leaves(tree, path=()):
+    """Key paths of everything that is not a section."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+SECTIONS = [name for name in PROJECT if name != "profiles"]
+LEAVES = list(leaves({name: PROJECT[name] for name in SECTIONS}))
+
+
+def assign(tree, path, value):
+    for key in path[:-1]:
+        tree = tree[key]
+    tree[path[-1]] = value
+
+
+def remove(tree, path):
+    for key in path[:-1]:
+        tree = tree[key]
+    del tree[path[-1]]
+
+
+def value_at(settings, path):
+    """The loaded value of a key path of params.yaml."""
+    for key in path:
+        settings = getattr(settings, "register_" if key == "register" else key)
+    return settings
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Writes a changed copy of params.yaml and loads it."""
+
+    def load_changed(change=lambda tree: None, overrides=()):
+        tree = copy.deepcopy(PROJECT)
+        change(tree)
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        return load(path, overrides)
+
+    return load_changed
+
+
+def message(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_the_projects_file_loads_with_absolute_paths(params):
+    settings = load(params)
+    assert settings.root == params.parent
+    assert settings.data == params.parent / "data"
+    assert settings.work == params.parent / "work"
+    assert settings.artifacts("crossval", "central") == params.parent / "artifacts" / "crossval" / "central"
+
+
+def test_the_file_and_the_sections_name_each_other():
+    fields = {field.alias or name for name, field in Settings.model_fields.items()}
+    assert fields - {"root", "overrides"} == set(SECTIONS)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_value_of_the_file_arrives(params, path):
+    expected = PROJECT
+    for key in path:
+        expected = expected[key]
+    found = value_at(load(params), path)
+    assert found == (tuple(expected) if isinstance(expected, list) else expected)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_no_setting_has_a_second_default(loaded, path):
+    expected = f"params.yaml: setting {'.'.join(path)} is missing"
+    if path == ("base", "profile"):
+        expected = "params.yaml: base.profile is None, expected one of ['demo', 'paper']"
+    assert message(loaded, lambda tree: remove(tree, path)) == expected
+
+
+@pytest.mark.parametrize("section", [name for name in SECTIONS if name != "base"])
+def test_a_missing_section_is_named(loaded, section):
+    assert message(loaded, lambda tree: tree.pop(section)) == f"params.yaml: setting {section} is missing"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("lr",), ("training", "learning_rat"), ("training", "augment", "zoom"), ("network", "encoder", "neck")],
+    ids=".".join,
+)
+def test_an_unknown_setting_is_an_error_word_for_word(loaded, path):
+    assert message(loaded, lambda tree: assign(tree, path, 1)) == (
+        f"params.yaml: unknown setting {'.'.join(path)}; see docs/reference/settings.md for the known ones"
+    )
+
+
+def test_an_unknown_setting_in_the_chosen_profile_is_an_error(loaded):
+    text = message(loaded, lambda tree: assign(tree, ("profiles", "demo"), {"cohort": {"fold": 3}}))
+    assert (
+        text == "params.yaml: unknown setting cohort.fold; see docs/reference/settings.md for the known ones"
+    )
+
+
+def test_every_fault_is_told_at_once(loaded):
+    def change(tree):
+        tree["training"]["batch_size"] = 3
+        del tree["training"]["batch"]
+        tree["cohort"]["folds"] = 1
+
+    assert message(loaded, change).split("\n") == [
+        "params.yaml: cohort.folds: Input should be greater than or equal to 2; found 1",
+        "params.yaml: setting training.batch is missing",
+        "params.yaml: unknown setting training.batch_size; see docs/reference/settings.md for the known ones",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cohort.folds", 1),
+        ("cohort.folds", 4.0),
+        ("cohort.folds", True),
+        ("cohort.folds", "'4'"),
+        ("phantom.patients", 29),
+        ("phantom.signal", -0.1),
+        ("preprocess.us_size", 0),
+        ("preprocess.boundary_fraction", 1.0),
+        ("preprocess.window_width", 0.0),
+        ("preprocess.window_level", ".nan"),
+        ("network.width", 0.0),
+        ("network.width", 2.5),
+        ("network.dropout", 1.0),
+        ("network.encoder.central", "resnet50"),
+        ("network.dgf.branches", []),
+        ("network.dgf.branches", "[dimension, patient]"),
+        ("network.dgf.combiner", "mean"),
+        ("training.batch", 1),
+        ("training.learning_rate", 0.0),
+        ("training.learning_rate", ".nan"),
+        ("training.learning_rate", ".inf"),
+        ("training.sampling", "all"),
+        ("training.augment.probability", 1.1),
+        ("crossval.variants", "[resnet]"),
+        ("base.sites", []),
+        ("base.sites", "[neck]"),
+        ("base.confidence", 1.0),
+        ("register.criterion", "f1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(loaded, key, value):
+    assert message(loaded, lambda tree: None, [f"{key}={value}"]).startswith(f"params.yaml: {key}")
+
+
+@pytest.mark.parametrize("name", ["us_size", "ct_size"])
+@pytest.mark.parametrize("size", [31, 33, 48, 100])
+def test_sizes_that_the_encoder_cannot_halve_five_times_are_refused(loaded, name, size):
+    text = message(loaded, lambda tree: None, [f"preprocess.{name}={size}"])
+    assert f"{name} must be a multiple of 32, found {size}" in text
+
+
+def test_settings_cannot_be_changed_after_loading(tiny):
+    with pytest.raises(ValidationError, match="frozen"):
+        tiny.training.batch = 4
+
+
+def test_the_paper_profile_has_the_papers_numbers(params):
+    paper = load(params, ["base.profile=paper"])
+    assert (paper.preprocess.us_size, paper.preprocess.ct_size) == (288, 96)
+    assert (paper.preprocess.us_dilations, paper.preprocess.ct_dilations) == (40, 25)
+    assert paper.preprocess.boundary_fraction == 0.08
+    assert (paper.preprocess.bilateral_diameter, paper.preprocess.bilateral_sigma) == (7, 100)
+    assert (paper.preprocess.canny_low, paper.preprocess.canny_high) == (-100, 200)
+    assert paper.network.encoder_of("central") == "resnet34"
+    assert paper.network.encoder_of("lateral") == "resnet18"
+    assert paper.network.width == 1.0
+    assert paper.network.pretrained == "imagenet"
+    assert paper.network.dgf.branches == ("dimension", "modality", "nodule")
+    assert paper.network.dgf.combiner == "product"
+    assert paper.cohort.folds == 8
+    assert paper.training.learning_rate == 1e-4
+    assert paper.training.batch == 30
+    assert paper.training.weight_decay == 1e-5
+    assert paper.training.augment.probability == 0.5
+    assert paper.training.augment.rotation_degrees == 15
+    assert paper.training.augment.smallest_crop == 0.9
+    assert paper.pretrain.epochs == 100
+    assert (paper.crossval.unimodal_epochs, paper.crossval.multimodal_epochs) == (200, 200)
+
+
+def test_a_profile_changes_only_what_it_names(params):
+    demo, paper = load(params), load(params, ["base.profile=paper"])
+    assert (demo.cohort.folds, paper.cohort.folds) == (4, 8)
+    assert paper.cohort.minimum_per_class == demo.cohort.minimum_per_class
+    assert paper.network.dropout == demo.network.dropout
+    assert paper.training.augment == demo.training.augment
+    assert paper.phantom == demo.phantom
+
+
+def test_an_override_wins_over_the_profile_whatever_the_order(params):
+    for overrides in (
+        ["base.profile=paper", "cohort.folds=3"],
+        ["cohort.folds=3", "base.profile=paper"],
+    ):
+        settings = load(params, overrides)
+        assert settings.cohort.folds == 3
+        assert settings.crossval.unimodal_epochs == 200
+        assert settings.overrides == tuple(overrides)
+
+
+def test_the_last_of_two_overrides_wins(params):
+    assert load(params, ["cohort.folds=3", "cohort.folds=5"]).cohort.folds == 5
+
+
+def test_override_values_are_read_as_yaml(params):
+    settings = load(
+        params, ["base.sites=[lateral]", "network.pretrained='off'", "training.learning_rate=0.25"]
+    )
+    assert settings.base.sites == ("lateral",)
+    assert settings.network.pretrained == "off"
+    assert settings.training.learning_rate == 0.25
+
+
+@pytest.mark.parametrize("text", ["training.batch", "batch=3", "=3", ".batch=3", "training.=3", ""])
+def test_an_override_without_section_key_and_value_is_refused(params, text):
+    assert message(load, params, [text]) == (
+        f"--set {text}: expected section.key=value, for example training.batch=16"
+    )
+
+
+def test_an_override_that_is_no_yaml_is_refused(params):
+    assert message(load, params, ["report.title=[a"]) == (
+        "--set report.title=[a: the value is not valid YAML; quote it, for example \"report.title='...'\""
+    )
+
+
+def test_an_override_below_a_value_is_refused(params):
+    assert message(load, params, ["training.batch.size=3"]) == (
+        "--set training.batch.size: batch is a value, not a section"
+    )
+
+
+def test_an_override_of_an_unknown_key_is_refused(params):
+    assert message(load, params, ["training.batches=3"]) == (
+        "params.yaml: unknown setting training.batches; see docs/reference/settings.md for the known ones"
+    )
+
+
+def test_an_unknown_profile_is_refused(params):
+    assert message(load, params, ["base.profile=full"]) == (
+        "params.yaml: base.profile is 'full', expected one of ['demo', 'paper']"
+    )
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    path = tmp_path / "params.yaml"
+    assert message(load, path) == (
+        f"{path}: no such settings file; run in the project folder or pass --params FILE"
+    )
+
+
+@pytest.mark.parametrize(("text", "kind"), [("", "NoneType"), ("- 1", "list"), ("base", "str")])
+def test_a_file_without_sections_is_refused(tmp_path, text, kind):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert message(load, path) == f"{path}: expected a mapping of sections, found {kind}"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def same(a, b):
+    """Equal content of equal kinds: 1, 1.0 and True are three settings."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return repr(a) == repr(b)
+
+
+def shuffled(value, rng):
+    """The same content with the keys of every dictionary in another order."""
+    if isinstance(value, dict):
+        keys = rng.sample(list(value), len(value))
+        return {key: shuffled(value[key], rng) for key in keys}
+    return [shuffled(item, rng) for item in value] if isinstance(value, list) else value
+
+
+@given(json_values, st.randoms(use_true_random=False))
+def test_equal_content_has_an_equal_fingerprint(value, rng):
+    assert fingerprint(value) == fingerprint(shuffled(value, rng))
+
+
+@given(json_values, json_values)
+def test_fingerprints_are_equal_only_for_equal_content(a, b):
+    assert (fingerprint(a) == fingerprint(b)) == same(a, b)
+
+
+def test_parts_of_a_fingerprint_do_not_run_together():
+    prints = [fingerprint("ab", "c"), fingerprint("a", "bc"), fingerprint("abc"), fingerprint(["ab", "c"])]
+    assert len(set(prints)) == 4
+
+
+def test_the_fingerprint_of_settings_follows_their_content(loaded, params):
+    def shuffle(tree):
+        content = shuffled(tree, random.Random(1))
+        tree.clear()
+        tree.update(content)
+
+    before = fingerprint(load(params).training)
+    assert fingerprint(loaded(shuffle).training) == before
+    assert fingerprint(load(params, ["training.augment.contrast=0.3"]).training) != before
+
+
+def test_a_fingerprint_of_nan_is_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        fingerprint(float("nan"))

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dgfnet.dataset.batch import Batch
+from dgfnet.network.variants import DGFNet
+from dgfnet.preprocess.archive import Archive
+from dgfnet.training.fit import finished, fit, initial_model, restore, split
+from dgfnet.training.hardware import choose
+from dgfnet.training.inference import build_bank, predict
+from dgfnet.training.loop import Schedule, TrainingDiverged, train
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process between two epochs."""
+
+
+def run(task, places, kill_after=None, checkpoint_every=2):
+    def on_epoch(done, record):
+        if done == kill_after:
+            raise Killed
+
+    return fit(task, places, checkpoint_every, on_epoch)
+
+
+def weights(task, places):
+    return load_file(places.fit(task.key) / "weights.safetensors")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def tables(places):
+    nodules = pd.read_parquet(places.nodules)
+    folds = pd.read_csv(places.folds)
+    return nodules.merge(folds[["nodule_id", "fold"]], on="nodule_id")
+
+
+@pytest.fixture(scope="module")
+def parents(shop, task, tmp_path_factory):
+    """Keys of finished segmentation fits of both modalities, and the work folder they lie in."""
+    places = replace(shop, work=tmp_path_factory.mktemp("parents"))
+    keys = {}
+    for modality in ("us", "ct"):
+        parent = task(phase="segmentation", site=None, variant=f"{modality}_multitask", epochs=1)
+        run(parent, places)
+        keys[modality] = parent.key
+    return keys, places.work
+
+
+@pytest.fixture
+def with_parents(parents, places):
+    """An own work folder that holds the parents."""
+    keys, work = parents
+    shutil.copytree(work, places.work)
+    return keys, places
+
+
+CASES = {
+    "segmentation": {"phase": "segmentation", "site": None, "variant": "ct_multitask"},
+    "unimodal": {"variant": "us_multitask"},
+    "concat": {"variant": "concat"},
+    "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task):
+    keys, places = with_parents
+    chosen = task(epochs=5, **CASES[case])
+    chosen = replace(chosen, parents={m: keys[m] for m in ("us", "ct") if case in ("concat", "dgf")})
+    elsewhere = replace(places, work=tmp_path / "interrupted")
+    shutil.copytree(places.work, elsewhere.work)
+    whole = run(chosen, places)
+    with pytest.raises(Killed):
+        run(chosen, elsewhere, kill_after=3)  # epoch 3 is lost: the checkpoint is that of epoch 2
+    assert finished(elsewhere, chosen.key) is None
+    with pytest.raises(Killed):
+        run(chosen, elsewhere, kill_after=4)
+    resumed = run(chosen, elsewhere)
+    assert equal(weights(chosen, places), weights(chosen, elsewhere))
+    for mine, other in zip(whole["history"], resumed["history"], strict=True):
+        assert {k: v for k, v in mine.items() if k != "pairs_per_second"} == {
+            k: v for k, v in other.items() if k != "pairs_per_second"
+        }
+    if case != "segmentation":
+        names = [place.fit(chosen.key) / "predictions.csv" for place in (places, elsewhere)]
+        assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_a_killed_fit_does_not_repeat_the_epochs_of_its_checkpoint(places, task):
+    chosen, seen = task(epochs=5), []
+    with pytest.raises(Killed):
+        run(chosen, places, kill_after=3)
+    fit(chosen, places, 2, lambda done, record: seen.append(done))
+    assert seen == [3, 4, 5]
+
+
+def test_a_finished_fit_is_returned_without_training(places, task):
+    chosen = task()
+    record = run(chosen, places)
+    folder = places.fit(chosen.key)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "lock"}
+    again = fit(chosen, places, 1, lambda done, record: pytest.fail("trained again"))
+    assert again == json.loads((folder / "fit.json").read_text())
+    assert again["history"] == record["history"]
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "lock"} == before
+    assert set(before) == {"fit.json", "predictions.csv", "weights.safetensors"}
+
+
+def test_the_segmentation_phase_predicts_no_label(places, task):
+    chosen = task(phase="segmentation", site=None)
+    record = run(chosen, places)
+    assert not (places.fit(chosen.key) / "predictions.csv").exists()
+    assert "scores" not in record
+    assert set(record["dice"]) == {"us_nodule", "us_boundary"}
+    assert all("loss_label" not in epoch for epoch in record["history"])
+
+
+def test_training_changes_the_weights_and_lowers_the_loss(places, task):
+    chosen = task(phase="segmentation", site=None, epochs=8)
+    history = run(chosen, places)["history"]
+    assert [epoch["learning_rate"] for epoch in history[:2]] == pytest.approx(
+        [1e-3, 1e-3 * 0.9619397662556434]
+    )
+    assert history[-1]["loss_masks_us"] < 0.9 * history[0]["loss_masks_us"]
+
+
+def test_validation_changes_no_weight(places, tmp_path, task):
+    elsewhere = replace(places, work=tmp_path / "elsewhere")
+    often, rarely = task(validate_every=1), task(validate_every=5)
+    assert all("val_auc" in epoch for epoch in run(often, places)["history"])
+    assert all("val_auc" not in epoch for epoch in run(rarely, elsewhere)["history"])
+    assert equal(weights(often, places), weights(rarely, elsewhere))
+
+
+def test_seeds_and_folds_give_other_weights(places, task):
+    results = []
+    for facts in ({}, {"seed": 12}, {"fold": 2}):
+        chosen = task(epochs=1, **facts)
+        run(chosen, places)
+        results.append(weights(chosen, places)["classifier.0.weight"])
+    assert not torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    ("facts", "training", "term"),
+    [
+        ({"phase": "segmentation", "site": None}, {"segmentation_weight": 1e39}, "loss_masks_us"),
+        ({"variant": "ct_multitask"}, {"segmentation_weight": 1e39}, "loss_masks_ct"),
+        ({}, {"learning_rate": 1e30}, "loss_masks_us"),
+    ],
+)
+def test_a_fit_that_diverges_leaves_nothing_behind(places, task, facts, training, term):
+    chosen = task(training=training, **facts)
+    with pytest.raises(
+        TrainingDiverged, match=rf"^{term} is (nan|inf) in epoch 0; lower training\.learning_rate"
+    ):
+        fit(chosen, places, 1, lambda done, record: pytest.fail("an epoch that diverged was reported"))
+    assert [path.name for path in places.fit(chosen.key).iterdir()] == ["lock"]
+
+
+def test_divergence_names_the_term_and_the_epoch(tiny):
+    def batches(epoch):
+        label = torch.tensor([0.0, 1.0, 1.0 if epoch < 2 else np.nan])
+        image, target = torch.zeros(3, 32, 32).byte(), torch.zeros(3, 2, 32, 32).byte()
+        yield Batch({"us": image}, {"us": target}, label, torch.arange(3))
+
+    model, reported = DGFNet("us_multitask", "resnet18", tiny.network), []
+    schedule = Schedule(epochs=4, seed=1, batches=batches, classify=True)
+    with pytest.raises(TrainingDiverged) as caught:
+        train(
+            model, schedule, tiny.training, choose("auto"), None, lambda state: reported.append(state.epoch)
+        )
+    # the cosine's third of four epochs has half the rate
+    assert str(caught.value) == "loss_label is nan in epoch 2; lower training.learning_rate (0.0005)"
+    assert reported == [1, 2]
+
+
+@pytest.mark.parametrize("sampling", ["train_only", "paper", "none"])
+@pytest.mark.parametrize("site", ["central", "lateral", None])
+@pytest.mark.parametrize("fold", range(4))
+def test_training_and_held_out_share_no_patient(places, task, sampling, site, fold):
+    archive, table = Archive.open(places.archive), tables(places)
+    training, held_out = split(task(site=site, fold=fold, training={"sampling": sampling}), places, archive)
+    assert not set(training.patients.tolist()) & set(held_out.patients.tolist())
+    assert set(held_out.ids) <= set(table.loc[table["fold"] == fold, "nodule_id"])
+    known = table if site is None else table[table[f"lnm_{site}"].notna()]
+    everyone = sorted([*training.ids, *held_out.ids])
+    if site is not None and sampling == "paper":
+        assert set(everyone) < set(known["nodule_id"])
+    else:
+        assert everyone == sorted(known["nodule_id"])
+    assert not any(name.startswith(("P24", "P25", "P26")) for name in everyone)  # the external cohort
+
+
+def test_nodules_carry_their_own_labels_and_images(places, task):
+    archive, table = Archive.open(places.archive), tables(places).set_index("nodule_id")
+    for nodules in split(task(site="lateral"), places, archive):
+        assert nodules.labels.tolist() == table.loc[list(nodules.ids), "lnm_lateral"].tolist()
+        for modality in ("us", "ct"):
+            owner = archive.rows(modality).set_index("row")["nodule_id"]
+            for name, rows, best in zip(
+                nodules.ids, nodules.rows[modality], nodules.largest[modality], strict=True
+            ):
+                assert set(owner[rows]) == {name}
+                assert len(rows) == 2
+                assert best in rows
+
+
+def test_paper_sampling_balances_the_cohort_once_for_all_variants_and_folds(places, task):
+    archive, members, labels = Archive.open(places.archive), [], []
+    for fold in range(4):
+        for variant in ("us_multitask", "dgf"):
+            for seed in (1, 2):
+                chosen = task(fold=fold, variant=variant, seed=seed, training={"sampling": "paper"})
+                parts = split(chosen, places, archive)
+                members.append(frozenset(parts[0].ids + parts[1].ids))
+                labels = np.concatenate([part.labels for part in parts])
+    assert len(set(members)) == 1
+    known = tables(places)["lnm_central"]
+    assert (labels == 1).sum() == (labels == 0).sum() == min((known == 1).sum(), (known == 0).sum())
+    other = split(task(folds="other", training={"sampling": "paper"}), places, archive)
+    assert frozenset(other[0].ids + other[1].ids) != members[0]
+
+
+def raw_probability(task, places):
+    archive = Archive.open(places.archive)
+    _, held_out = split(task, places, archive)
+    found = predict(restore(task, places), archive, held_out, choose("auto"), segment=False)
+    return held_out, found.probability
+
+
+def test_probabilities_of_a_balanced_training_are_moved_to_the_prevalence(places, task):
+    chosen = task(training={"sampling": "train_only"})
+    record = run(chosen, places)
+    table = tables(places)
+    prevalence = table.loc[table["fold"] != 1, "lnm_central"].mean()
+    held_out, raw = raw_probability(chosen, places)
+    predicted = pd.read_csv(places.fit(chosen.key) / "predictions.csv")
+    odds = raw / (1 - raw) * prevalence / (1 - prevalence)  # the classes were equal in training
+    assert predicted["nodule_id"].tolist() == list(held_out.ids)
+    assert predicted["label"].tolist() == held_out.labels.tolist()
+    np.testing.assert_allclose(predicted["probability"], odds / (1 + odds), rtol=1e-6)
+    assert record["threshold"] == pytest.approx(prevalence)
+    assert ((raw > 0.5) == (predicted["probability"] > record["threshold"])).all()
+    assert np.abs(raw - predicted["probability"]).max() > 0.01
+
+
+@pytest.mark.parametrize("sampling", ["paper", "none"])
+def test_other_samplings_need_no_correction(places, task, sampling):
+    chosen = task(training={"sampling": sampling})
+    record = run(chosen, places)
+    _, raw = raw_probability(chosen, places)
+    predicted = pd.read_csv(places.fit(chosen.key) / "predictions.csv")
+    np.testing.assert_allclose(predicted["probability"], raw, rtol=1e-6)
+    assert record["threshold"] == 0.5
+
+
+def test_a_fusion_starts_from_its_parents_streams(with_parents, task):
+    keys, places = with_parents
+    chosen = task(variant="dgf", parents=keys)
+    archive = Archive.open(places.archive)
+    training, _ = split(chosen, places, archive)
+    model = initial_model(chosen, places, archive, training)
+    for modality, key in keys.items():
+        parent = load_file(places.fit(key) / "weights.safetensors")
+        own = {name: value for name, value in parent.items() if name.startswith(f"streams.{modality}.")}
+        assert len(own) > 100
+        assert all(torch.equal(model.state_dict()[name], value) for name, value in own.items())
+
+
+def test_a_start_from_scratch_takes_the_statistics_of_the_training_images(places, task):
+    chosen = task()
+    archive = Archive.open(places.archive)
+    training, held_out = split(chosen, places, archive)
+    stream = initial_model(chosen, places, archive, training).streams["us"]
+    names = archive.rows("us").set_index("row")["nodule_id"]
+    rows = [row for row, name in names.items() if name in training.ids]
+    grey = archive.us[rows, 0, 4:36, 4:36] / 255
+    assert float(stream.mean) == pytest.approx(grey.mean(), rel=1e-5)
+    assert float(stream.std) == pytest.approx(grey.std(), rel=1e-5)
+    assert not set(training.ids) & set(held_out.ids)
+
+
+def test_the_bank_is_the_training_nodules(with_parents, task):
+    keys, places = with_parents
+    chosen = task(variant="dgf", parents=keys, epochs=1)
+    run(chosen, places)
+    archive = Archive.open(places.archive)
+    training, held_out = split(chosen, places, archive)
+    level = restore(chosen, places).nodule_level
+    assert level.bank_patients.tolist() == training.patients.tolist()
+    assert level.bank_keys.shape == level.bank_values.shape == (len(training), 32)
+    assert not set(level.bank_patients.tolist()) & set(held_out.patients.tolist())
+    rebuilt = restore(chosen, places)
+    build_bank(rebuilt, archive, training, choose("auto"))
+    torch.testing.assert_close(rebuilt.nodule_level.bank_keys, level.bank_keys)
+
+
+def test_predicting_some_of_the_nodules_predicts_them_alike(with_parents, task):
+    keys, places = with_parents
+    chosen = task(variant="dgf", parents=keys, epochs=1)
+    run(chosen, places)
+    archive, model = Archive.open(places.archive), restore(chosen, places)
+    _, held_out = split(chosen, places, archive)
+    whole = predict(model, archive, held_out, choose("auto"), segment=False).probability
+    some = np.array([5, 0, 3])
+    part = predict(model, archive, held_out.take(some), choose("auto"), segment=False).probability
+    np.testing.assert_allclose(part, whole[some], rtol=0, atol=1e-6)
+
+
+FACTS = {
+    "phase": "segmentation",
+    "variant": "dgf",
+    "encoder": "resnet34",
+    "site": "lateral",
+    "fold": 2,
+    "epochs": 3,
+    "seed": 12,
+    "parents": {"us": "k"},
+    "pretrained_sha256": "s",
+    "archive": "b",
+    "folds": "g",
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_every_fact_a_result_depends_on_is_in_the_key(task, fact):
+    assert task(**{fact: FACTS[fact]}).key != task().key
+
+
+def test_settings_of_network_and_training_are_in_the_key_and_paths_are_not(task, tiny):
+    assert task(training={"batch": 9}).key != task().key
+    assert task(network=tiny.network.model_copy(update={"dropout": 0.2})).key != task().key
+    assert task(pretrained="/elsewhere/resnet18.pt").key == task().key
+    assert task(validate_every=1).key == task().key
+    assert task().key == task().key
+    assert len(task().key) == 20
+
+
+def test_a_task_has_a_name_for_people(task):
+    assert task(variant="dgf", fold=3).name == "central/dgf/fold3"
+    assert task(phase="segmentation", site=None, fold=0).name == "segmentation/us_multitask/fold0"
