@@ -2,8 +2,8 @@
 
 import json
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -40,11 +40,8 @@ def project(folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "RAY_ADDRESS")
-    }
+    dropped = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "RAY_ADDRESS")
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
     return kept | {"PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
 
 
@@ -131,8 +128,8 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
 
 
 def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
-    from dgfnet.settings import load
     from dgfnet.registry.champion import load_champion
+    from dgfnet.settings import load
 
     settings = load(finished / "params.yaml")
     champion = load_champion(settings, "central")

@@ -57,7 +57,7 @@ def load_results(settings: Settings, site: Site) -> dict[str, dict[str, Any]]:
 def load_table(settings: Settings, site: Site, variant: str) -> pd.DataFrame:
     """The out-of-fold table of a variant, in the order of nodule ids."""
     path = settings.artifacts("crossval", site, variant, "out_of_fold.csv")
-    table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str}, float_precision="round_trip")
+    table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str})
     return table.sort_values("nodule_id", ignore_index=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def run(settings: Settings) -> None:
     """
     facts = gather(settings)
     for site in settings.base.sites:
+        settings.artifacts("crossval", site, "skipped.json").unlink(missing_ok=True)
         if site not in facts.labelled:
             _skip(settings, site)
     matrix = _matrix(settings, facts)
@@ -52,7 +54,8 @@ def run(settings: Settings) -> None:
 
 def _skip(settings: Settings, site: Site) -> None:
     reason = f"no nodule of the main cohort, or only one class, has a label lnm_{site}"
-    Console(stderr=True).print(f"crossval: {site} skipped: {reason}")
+    Console(stderr=True).print(f"crossval: {site} skipped: {reason}", soft_wrap=True)
+    shutil.rmtree(settings.artifacts("crossval", site), ignore_errors=True)
     provenance.write_json(settings.artifacts("crossval", site, "skipped.json"), {"reason": reason})
 
 
@@ -120,7 +123,8 @@ def _conclude(
     tables = []
     for task, record in zip(tasks, records, strict=True):
         table = pd.read_csv(
-            where.fit(task.key) / "predictions.csv", dtype={"nodule_id": str}, float_precision="round_trip"
+            where.fit(task.key) / "predictions.csv",
+            dtype={"nodule_id": str},
         )
         tables.append(table.assign(fold=task.fold, threshold=record["threshold"]))
     table = pd.concat(tables, ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -40,16 +41,28 @@ def run(settings: Settings) -> None:
         labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
         reason = _why_not(settings, site, labelled)
         if reason:
-            Console(stderr=True).print(f"external: {site} skipped: {reason}")
+            Console(stderr=True).print(f"external: {site} skipped: {reason}", soft_wrap=True)
+            _clear(settings, site)
             provenance.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
+        _clear(settings, site)
         _validate(settings, site, Cohort(screened.root, labelled))
     provenance.write(settings.artifacts("external"), settings, sections=("base", "external"))
+
+
+def _clear(settings: Settings, site: Site) -> None:
+    """Results of an earlier run do not outlive this one."""
+    for name in ("skipped.json", "metrics.json", "predictions.csv"):
+        settings.artifacts("external", site, name).unlink(missing_ok=True)
 
 
 def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str | None:
     if not settings.artifacts("register", f"{site}.json").is_file():
         return "no model of this site was registered"
+    if not json.loads(settings.artifacts("register", f"{site}.json").read_text(encoding="utf-8"))[
+        "has_champion"
+    ]:
+        return "no model of this site passed the gate, so it has no champion"
     needed = settings.external.minimum_per_class
     for value in (0, 1):
         found = sum(nodule.labels[site] == value for nodule in nodules)

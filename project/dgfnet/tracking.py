@@ -19,9 +19,10 @@ from dgfnet.settings import Settings, Site
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 IDENTITY = "dgfnet.identity"
 PARENT = "mlflow.parentRunId"
@@ -37,6 +38,18 @@ def experiment_name(site: Site | None) -> str:
 def store(settings: Settings) -> str:
     """Tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.root / 'mlflow.db'}"
+
+
+def registry(settings: Settings) -> MlflowClient:
+    """A client of the model registry: MLFLOW_REGISTRY_URI where it differs from the tracking store.
+
+    The fluent interface, which alone can log models, is pointed at the same places.
+    """
+    uri = store(settings)
+    models = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(models)
+    return MlflowClient(uri, models)
 
 
 def leave_project_run() -> str | None:

@@ -115,19 +115,16 @@ def test_image_and_targets_move_together(blobs, nodules, always):
     kernel, moved, count = np.ones((3, 3), dtype=np.uint8), 0, 0
     stored = {m: [centroid(centre(mask, 32)) for mask in blobs.planes(m)[:, 1]] for m in BOTH}
     for modality, picture, mask in augmented(blobs, nodules, always, range(20)):
-        assert np.abs(centroid(picture) - centroid(mask)).max() < 1.2
+        assert np.abs(centroid(picture) - centroid(mask)).max() < 1.0
         outside = np.uint8(picture) > cv2.dilate(mask, kernel)
         outside |= mask > cv2.dilate(np.uint8(picture), kernel)
-        assert outside.sum() <= 6
+        assert outside.sum() <= 4
         moved += min(np.abs(centroid(mask) - still).max() for still in stored[modality]) > 0.5
         count += 1
     assert count == 200
     assert moved > 100  # most lie where no stored picture lies
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the crop scales masks with cv2.INTER_NEAREST, which drifts by half a pixel"
-)
 def test_targets_do_not_drift_against_the_image(blobs, nodules, always):
     shifts = [
         centroid(image) - centroid(mask) for _, image, mask in augmented(blobs, nodules, always, range(20))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
-from dgfnet.training.fit import finished, fit, initial_model, restore, split
+from dgfnet.training.fit import _batches, finished, fit, initial_model, restore, split
 from dgfnet.training.hardware import choose
 from dgfnet.training.inference import build_bank, predict
 from dgfnet.training.loop import Schedule, TrainingDiverged, train
@@ -232,6 +232,26 @@ def test_paper_sampling_balances_the_cohort_once_for_all_variants_and_folds(plac
     assert (labels == 1).sum() == (labels == 0).sum() == min((known == 1).sum(), (known == 0).sum())
     other = split(task(folds="other", training={"sampling": "paper"}), places, archive)
     assert frozenset(other[0].ids + other[1].ids) != members[0]
+
+
+@pytest.mark.parametrize("sampling", ["train_only", "none"])
+def test_every_epoch_draws_anew_and_the_same_epoch_alike(places, task, sampling):
+    chosen = task(training={"sampling": sampling})
+    archive = Archive.open(places.archive)
+    training, _ = split(chosen, places, archive)
+
+    def drawn(number):
+        batches = list(_batches(chosen, archive, training, ("us",))(number))
+        return tuple(torch.cat([getattr(batch, name) for batch in batches]) for name in ("patients", "label"))
+
+    first, second, again = drawn(0), drawn(1), drawn(0)
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[0], again[0])
+    positives = int((training.labels == 1).sum())
+    for patients, labels in (first, second):
+        assert len(patients) == (2 * positives if sampling == "train_only" else len(training))
+        assert int(labels.sum()) == positives
+        assert set(patients.tolist()) <= set(training.patients.tolist())
 
 
 def raw_probability(task, places):

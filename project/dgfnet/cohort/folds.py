@@ -77,7 +77,8 @@ class Folds:
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the stage cohort first")
         table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str}).set_index("nodule_id")
-        return cls(table["patient_id"].to_dict(), {str(k): int(v) for k, v in table["fold"].items()})
+        patients = {str(k): str(v) for k, v in table["patient_id"].items()}
+        return cls(patients, {str(k): int(v) for k, v in table["fold"].items()})
 
 
 def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: int) -> Folds:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its version at import
 
-import albumentations as A  # noqa: E402
-import cv2  # noqa: E402
+import albumentations as A
+import cv2
 
-from dgfnet.settings import Augment  # noqa: E402
+from dgfnet.settings import Augment
 
 
 class Augmenter:
@@ -40,7 +40,11 @@ class Augmenter:
                 ),
                 A.CenterCrop(size, size, p=1),
                 A.RandomResizedCrop(
-                    (size, size), scale=(settings.smallest_crop**2, 1.0), ratio=(1.0, 1.0), p=p
+                    (size, size),
+                    scale=(settings.smallest_crop**2, 1.0),
+                    ratio=(1.0, 1.0),
+                    mask_interpolation=cv2.INTER_NEAREST_EXACT,  # INTER_NEAREST drifts by half a pixel
+                    p=p,
                 ),
                 A.HorizontalFlip(p=p),
                 A.RandomBrightnessContrast(settings.brightness, settings.contrast, p=p),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
-from mlflow import MlflowClient
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
@@ -44,15 +44,11 @@ def load_champion(settings: Settings, site: Site) -> Champion:
     Raises:
         InputError: when the site has none.
     """
-    import mlflow
-
-    uri = tracking.store(settings)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    client = tracking.registry(settings)
     name = f"dgfnet-{site}"
-    version = champion_of(MlflowClient(uri), name)
+    version = champion_of(client, name)
     if version is None:
-        raise InputError(f"the registry at {uri} has no {name}@{CHAMPION}; run the stage register")
+        raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
     address = f"models:/{name}@{CHAMPION}"
     scorer = mlflow.pyfunc.load_model(address)
     bundle: Bundle = scorer.unwrap_python_model().bundle
@@ -62,7 +58,7 @@ def load_champion(settings: Settings, site: Site) -> Champion:
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:
     """Puts results of external validation on the version they belong to, and logs them as a run of their own."""
     uri = tracking.store(settings)
-    client = MlflowClient(uri)
+    client = tracking.registry(settings)
     for key, value in tags.items():
         client.set_model_version_tag(champion.name, champion.version, f"external_{key}", str(value))
     experiment = tracking.prepare(uri, tracking.experiment_name(site))

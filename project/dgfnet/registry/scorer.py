@@ -5,12 +5,16 @@ No object of ours is pickled: the weights are safetensors, everything else is JS
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+
+# MLflow advises type hints; ours would be taken for a schema, while the signature is given when the model is logged
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from dgfnet import provenance, tracking
 from dgfnet.dataset.pairs import centre
@@ -82,7 +84,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
             f"{site} {variant} fold {fold}: settings, data or code have changed since crossval; run it again"
         )
     name = f"dgfnet-{site}"
-    client = MlflowClient(tracking.store(settings))
+    client = tracking.registry(settings)
     tags = _tags(settings, task, metrics, fold, criterion)
     number = _find(client, name, task.key) or _log(
         settings, task, record, name, metrics["mlflow_run_id"], tags
@@ -98,6 +100,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
         "version": number,
         "alias": CHAMPION if promotion["promoted"] else CHALLENGER,
         "promoted": promotion["promoted"],
+        "has_champion": champion_of(client, name) is not None,
         "reason": promotion["why"],
         "promotion": promotion,
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
@@ -140,14 +143,7 @@ def _log(
     settings: Settings, task: Task, record: dict[str, Any], name: str, parent_run: str, tags: dict[str, str]
 ) -> str:
     """Logs the bundle as a model of the fold's run and registers it; returns the version."""
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    uri = tracking.store(settings)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    client = tracking.registry(settings)
     archive = Archive.open(settings.artifacts("preprocess"))
     example = {m: np.array(centre(archive.planes(m)[:1, 0], archive.size[m])) for m in MODALITIES}
     inputs: list[ColSpec | TensorSpec] = [
@@ -160,7 +156,7 @@ def _log(
     package = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
         write_bundle(Path(folder), task, record, settings)
-        with mlflow.start_run(run_id=_fold_run(uri, task, parent_run)):
+        with mlflow.start_run(run_id=_fold_run(client, task, parent_run)):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
                 python_model=str(package / "registry" / "scorer.py"),
@@ -172,7 +168,6 @@ def _log(
                 registered_model_name=name,
                 tags=tags,
             )
-    client = MlflowClient(uri)
     version = str(logged.registered_model_version)
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
@@ -183,9 +178,8 @@ def _log(
     return version
 
 
-def _fold_run(uri: str, task: Task, parent_run: str) -> str:
+def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
     """Id of the MLflow child run of a fit."""
-    client = MlflowClient(uri)
     experiment = client.get_run(parent_run).info.experiment_id
     where = f"tags.`{tracking.IDENTITY}` = '{task.key}' and tags.`{tracking.PARENT}` = '{parent_run}'"
     return str(client.search_runs([experiment], where, max_results=1)[0].info.run_id)

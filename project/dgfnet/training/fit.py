@@ -27,7 +27,7 @@ from dgfnet.dataset.pairs import Nodules, centre, patient_key, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
 from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.discrimination import scores
-from dgfnet.network.variants import SPECS, DGFNet, load_weights
+from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.preprocess.archive import Archive
 from dgfnet.provenance import replacing, write_json
 from dgfnet.settings import EncoderName, Modality, Network, Site, Training, Variant, fingerprint

@@ -114,7 +114,7 @@ def classification(
     return task, list(origin.values())
 
 
-def _task(  # noqa: PLR0913
+def _task(
     settings: Settings,
     facts: Facts,
     phase: str,

@@ -72,7 +72,7 @@ def bayes_auc(signal: float) -> dict[Site, dict[str, float]]:
 
 
 def _score(factors: dict[str, float], weights: dict[str, float]) -> float:
-    norm = sum(weight**2 for weight in weights.values()) ** 0.5
+    norm = float(np.linalg.norm(list(weights.values())))
     return sum(weight * factors[name] for name, weight in weights.items()) / norm
 
 

@@ -140,7 +140,8 @@ def _neck(x: Floats, y: Floats, anatomy: _Anatomy, rng: np.random.Generator) -> 
     fill(0, -18, anatomy.trachea + 1.5, anatomy.trachea + 1.5, 70.0)
     fill(0, -18, anatomy.trachea, anatomy.trachea, -1000.0)
     fill(rng.normal(0, 1), 2 - 0.5, 6, 3, 45.0)  # oesophagus
-    return hu + 6 * ndimage.gaussian_filter(rng.standard_normal(x.shape), 3) * 10
+    texture: Floats = 60 * ndimage.gaussian_filter(rng.standard_normal(x.shape), 3)
+    return hu + texture
 
 
 def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:

@@ -144,7 +144,8 @@ def _speckle(shape: tuple[int, ...], scanner: Scanner, rng: np.random.Generator)
     sigma = (scanner.axial_mm / scanner.spacing_mm, scanner.lateral_mm / scanner.spacing_mm)
     parts = [ndimage.gaussian_filter(rng.standard_normal(shape), sigma) for _ in range(2)]
     magnitude = np.sqrt(parts[0] ** 2 + parts[1] ** 2)
-    return magnitude / np.sqrt(np.mean(magnitude**2))
+    normalised: Floats = magnitude / np.sqrt(np.mean(magnitude**2))
+    return normalised
 
 
 def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
