@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +30,15 @@ MODALITIES: tuple[Modality, ...] = ("us", "ct")
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-4 for a text; this loader takes it for the number everybody means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 class Section(BaseModel):
@@ -250,15 +260,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     path = path.resolve()
     if not path.is_file():
         raise InputError(f"{path}: no such settings file; run in the project folder or pass --params FILE")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected a mapping of sections, found {type(raw).__name__}")
     profiles = raw.pop("profiles", None) or {}
     changes = [_parse_override(text) for text in overrides]
     for keys, value in changes:
         _assign(raw, keys, value)
-    profile = raw.get("base", {}).get("profile")
-    if profile not in profiles:
+    base = raw.get("base")
+    profile = base.get("profile") if isinstance(base, dict) else None
+    if not isinstance(profile, str) or profile not in profiles:
         raise InputError(f"{path.name}: base.profile is {profile!r}, expected one of {sorted(profiles)}")
     merged = _merge(raw, profiles[profile] or {})
     for keys, value in changes:  # an override also wins over the profile
@@ -282,7 +296,7 @@ def _parse_override(text: str) -> tuple[list[str], Any]:
     if not found or len(keys) < 2 or not all(keys):
         raise InputError(f"--set {text}: expected section.key=value, for example training.batch=16")
     try:
-        return keys, yaml.safe_load(value)
+        return keys, yaml.load(value, _Loader)
     except yaml.YAMLError:
         raise InputError(
             f"--set {text}: the value is not valid YAML; quote it, for example \"{key}='...'\""
@@ -316,6 +330,8 @@ def _explain(name: str, error: ValidationError) -> str:
             )
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
+        elif problem["type"] == "value_error":  # ours, and complete
+            lines.append(f"{name}: {where}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}")
     return "\n".join(lines)

@@ -257,11 +257,9 @@ def test_evaluation_without_a_bank_is_an_error(features):
         run(level, *features, None)
 
 
-@pytest.mark.xfail(strict=True, reason="NoduleLevel.forward promises RuntimeError and returns NaN")
-def test_a_bank_of_the_own_patient_alone_is_an_error(by_hand):
-    by_hand.set_bank(by_hand.bank_keys, by_hand.bank_values, torch.tensor([7, 7]))
-    with pytest.raises(RuntimeError, match="patient"):
-        run(by_hand, US, CT, torch.tensor([7]))
+def test_a_bank_of_one_patient_alone_is_refused(by_hand):
+    with pytest.raises(RuntimeError, match="at least two patients"):
+        by_hand.set_bank(by_hand.bank_keys, by_hand.bank_values, torch.tensor([7, 7]))
 
 
 def test_the_bank_holds_no_gradient(features):

@@ -92,7 +92,13 @@ class NoduleLevel(nn.Module):
         return self.key(both), self.value(both)
 
     def set_bank(self, keys: Tensor, values: Tensor, patients: Tensor) -> None:
-        """Freezes the reference bank."""
+        """Freezes the reference bank.
+
+        Raises:
+            RuntimeError: with fewer than two patients; nothing would be left for a nodule of the only one.
+        """
+        if len(torch.unique(patients)) < 2:
+            raise RuntimeError("a reference bank needs nodules of at least two patients")
         self.bank_keys, self.bank_values, self.bank_patients = keys.detach(), values.detach(), patients
 
     def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
@@ -104,7 +110,7 @@ class NoduleLevel(nn.Module):
             patients: (B,) patient keys; bank entries of the same patient are not attended to. None masks nothing.
 
         Raises:
-            RuntimeError: in evaluation without a bank, or when the bank knows only this patient.
+            RuntimeError: in evaluation without a bank.
         """
         both = torch.cat([us, ct], dim=1)  # (15): (B, 2F)
         q: Tensor = self.query(both)  # (16): (B, F)

@@ -136,6 +136,6 @@ def load_weights(model: DGFNet, weights: Mapping[str, Tensor]) -> None:
     """Loads a complete state dict, giving the reference bank the size it has there."""
     level = model.nodule_level
     if level is not None:
-        prefix = "fusion.levels.nodule.bank_"
-        level.set_bank(*(torch.empty_like(weights[prefix + name]) for name in ("keys", "values", "patients")))
+        for name in ("bank_keys", "bank_values", "bank_patients"):
+            setattr(level, name, torch.empty_like(weights[f"fusion.levels.nodule.{name}"], device=level.query.weight.device))
     model.load_state_dict(dict(weights))

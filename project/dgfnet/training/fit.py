@@ -11,7 +11,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -40,10 +40,22 @@ from dgfnet.training.checkpoint import (
 )
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, predict
-from dgfnet.training.loop import Record, Schedule, train
+from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 
 Phase = Literal["segmentation", "classification"]
 CODE = ("metrics", "dataset", "network", "training", "preprocess/archive.py")  # what a result depends on
+
+
+@cache
+def code_digest() -> str:
+    """sha256 over the source of the rooms that decide what a fit computes."""
+    package = Path(__file__).parent.parent
+    total = sha256()
+    for part in CODE:
+        files = [package / part] if part.endswith(".py") else sorted((package / part).glob("**/*.py"))
+        for file in files:
+            total.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class Task:
         archive: digest of the images.
         folds: digest of patients, labels and folds.
         validate_every: epochs between looks at the held-out fold; they change no weight.
+        code: digest of the code, taken once by the driver: an edit during a sweep does not change its keys.
     """
 
     phase: Phase
@@ -77,13 +90,14 @@ class Task:
     archive: str
     folds: str
     validate_every: int
+    code: str = field(default_factory=code_digest)
 
     @property
     def key(self) -> str:
         """Name of the fit: equal tasks under equal code have equal keys."""
         apart = ("network", "training", "pretrained", "validate_every")  # a path and a look change no weight
         facts = {name: value for name, value in vars(self).items() if name not in apart}
-        return fingerprint(facts, self.network, self.training, code_digest())[:20]
+        return fingerprint(facts, self.network, self.training)[:20]
 
     @property
     def name(self) -> str:
@@ -103,18 +117,6 @@ class Places:
     def fit(self, key: str) -> Path:
         """Folder of a fit."""
         return self.work / "fits" / key
-
-
-@cache
-def code_digest() -> str:
-    """sha256 over the source of the rooms that decide what a fit computes."""
-    package = Path(__file__).parent.parent
-    total = sha256()
-    for part in CODE:
-        files = [package / part] if part.endswith(".py") else sorted((package / part).glob("**/*.py"))
-        for file in files:
-            total.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return total.hexdigest()
 
 
 def finished(places: Places, key: str) -> dict[str, Any] | None:
@@ -278,6 +280,8 @@ def _finish(
     record: dict[str, Any] = {"key": task.key, "name": task.name, "history": history}
     build_bank(model, archive, training, hardware)
     found = predict(model, archive, held_out, hardware, segment=True)
+    if not np.isfinite(found.probability).all():
+        raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
     record["dice"] = found.dice
     if task.phase == "classification":
         probability, threshold = _probability(found.probability, task, training)

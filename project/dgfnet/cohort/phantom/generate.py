@@ -129,8 +129,8 @@ Rows = list[dict[str, str | int | float]]
 
 def _draw_all(patients: Sequence[Patient], folder: Path, seed: int) -> Iterable[tuple[Rows, Rows]]:
     tasks = [(patient, folder, seed) for patient in patients]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        drawn = pool.map(_draw_patient, tasks, chunksize=8)
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        drawn = pool.map(_draw_patient, tasks, chunksize=4)
         yield from track(drawn, "phantom", total=len(tasks), console=Console(stderr=True))
 
 
