@@ -7,6 +7,7 @@ again by its identity tag and continued. Nothing is sent anywhere but to the sto
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from mlflow.exceptions import MlflowException
 IDENTITY = "dgfnet.identity"
 PARENT = "mlflow.parentRunId"
 PROJECT_RUN = "dgfnet.project_run"
+PROCESS = "dgfnet.process"
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -115,6 +117,8 @@ def prepare(uri: str, experiment: str) -> str:
     """
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        _end_orphans(client, found.experiment_id)
     if found is None:
         try:
             location = None
@@ -132,21 +136,33 @@ def prepare(uri: str, experiment: str) -> str:
     return str(found.experiment_id)
 
 
+def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
+    """Marks runs as KILLED whose process on this machine is gone, as after SIGKILL; the ones resumed reopen."""
+    host = socket.gethostname()
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        name, _, pid = run.data.tags.get(PROCESS, "").rpartition(":")
+        if name == host and not Path("/proc", pid).exists():
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def open_run(
     uri: str, experiment_id: str, name: str, identity: str, tags: Mapping[str, Any], parent: str | None = None
 ) -> Run:
     """Finds the run with this identity (below this parent), or creates it, and marks it as running."""
     client = MlflowClient(uri)
+    process = f"{socket.gethostname()}:{os.getpid()}"
     where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
     found = client.search_runs([experiment_id], where, max_results=1)
     if found:
         run_id = found[0].info.run_id
         client.update_run(run_id, "RUNNING")
+        client.set_tag(run_id, PROCESS, process)
         names = [n for n in found[0].data.metrics if n.startswith("loss_")]
         history = client.get_metric_history(run_id, names[0]) if names else []
         return Run(client, run_id, experiment_id, {metric.step for metric in history})
     labels = {
         IDENTITY: identity,
+        PROCESS: process,
         **({PARENT: parent} if parent else {}),
         **{k: str(v) for k, v in tags.items()},
     }

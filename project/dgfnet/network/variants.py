@@ -137,5 +137,9 @@ def load_weights(model: DGFNet, weights: Mapping[str, Tensor]) -> None:
     level = model.nodule_level
     if level is not None:
         for name in ("bank_keys", "bank_values", "bank_patients"):
-            setattr(level, name, torch.empty_like(weights[f"fusion.levels.nodule.{name}"], device=level.query.weight.device))
+            setattr(
+                level,
+                name,
+                torch.empty_like(weights[f"fusion.levels.nodule.{name}"], device=level.query.weight.device),
+            )
     model.load_state_dict(dict(weights))

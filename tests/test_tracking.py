@@ -1,0 +1,98 @@
+"""MLflow runs are found again by identity, end with the right status, and survive their process."""
+
+import os
+import socket
+
+import pytest
+
+from dgfnet import tracking
+
+
+@pytest.fixture
+def uri(tmp_path):
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def experiment(uri):
+    return tracking.prepare(uri, "dgfnet-test")
+
+
+def status(run):
+    return run.client.get_run(run.run_id).info.status
+
+
+def test_prepare_gives_the_same_experiment_again(uri, experiment):
+    assert tracking.prepare(uri, "dgfnet-test") == experiment
+
+
+def test_a_run_with_a_known_identity_is_continued(uri, experiment):
+    first = tracking.open_run(uri, experiment, "a", "identity", {"site": "central"})
+    with tracking.running(first):
+        pass
+    again = tracking.open_run(uri, experiment, "a", "identity", {})
+    assert again.run_id == first.run_id
+    assert status(again) == "RUNNING"
+    assert tracking.open_run(uri, experiment, "a", "another", {}).run_id != first.run_id
+
+
+def test_an_identity_below_another_parent_is_another_run(uri, experiment):
+    parents = [tracking.open_run(uri, experiment, name, name, {}).run_id for name in ("p", "q")]
+    children = [tracking.open_run(uri, experiment, "c", "child", {}, parent).run_id for parent in parents]
+    assert len(set(children)) == 2
+    assert tracking.open_run(uri, experiment, "c", "child", {}, parents[0]).run_id == children[0]
+
+
+def test_an_epoch_repeated_after_a_restart_is_logged_once(uri, experiment):
+    run = tracking.open_run(uri, experiment, "a", "identity", {})
+    run.epoch(1, {"loss_label": 0.5})
+    again = tracking.open_run(uri, experiment, "a", "identity", {})
+    again.epoch(1, {"loss_label": 0.5})
+    again.epoch(2, {"loss_label": 0.4})
+    history = again.client.get_metric_history(again.run_id, "loss_label")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.4)]
+
+
+def test_a_run_ends_as_its_block_does(uri, experiment):
+    good, bad = (tracking.open_run(uri, experiment, name, name, {}) for name in ("good", "bad"))
+    with tracking.running(good):
+        pass
+    with pytest.raises(ZeroDivisionError), tracking.running(bad):
+        raise ZeroDivisionError("why")
+    assert (status(good), status(bad)) == ("FINISHED", "FAILED")
+    assert bad.client.get_run(bad.run_id).data.tags["error"] == "ZeroDivisionError: why"
+
+
+def test_runs_of_a_dead_process_on_this_machine_are_ended_and_no_others(uri, experiment):
+    dead, alive, elsewhere = (tracking.open_run(uri, experiment, name, name, {}) for name in "abc")
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    dead.tags({tracking.PROCESS: f"{socket.gethostname()}:{pid}"})
+    elsewhere.tags({tracking.PROCESS: f"another-host:{pid}"})
+    tracking.prepare(uri, "dgfnet-test")
+    assert [status(run) for run in (dead, alive, elsewhere)] == ["KILLED", "RUNNING", "RUNNING"]
+
+
+def test_nan_metrics_are_left_out_and_params_can_be_logged_twice(uri, experiment):
+    run = tracking.open_run(uri, experiment, "a", "identity", {})
+    run.metrics({"auc": float("nan"), "accuracy": 0.75})
+    run.params({"folds": 4})
+    run.params({"folds": 4, "width": 0.25})
+    data = run.client.get_run(run.run_id).data
+    assert data.metrics == {"accuracy": 0.75}
+    assert data.params == {"folds": "4", "width": "0.25"}
+
+
+def test_the_run_of_mlflow_run_is_taken_out_of_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    monkeypatch.delenv(tracking.PROJECT_RUN, raising=False)
+    assert tracking.leave_project_run() == "abc"
+    assert "MLFLOW_RUN_ID" not in os.environ
+    assert tracking.leave_project_run() == "abc"
+    monkeypatch.delenv(tracking.PROJECT_RUN)
+
+
+def test_flat_settings():
+    assert tracking.flat({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a.b.c": 1, "a.d": 2, "e": 3}
