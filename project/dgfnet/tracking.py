@@ -29,6 +29,7 @@ IDENTITY = "dgfnet.identity"
 PARENT = "mlflow.parentRunId"
 PROJECT_RUN = "dgfnet.project_run"
 PROCESS = "dgfnet.process"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs and charts, not traces
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -126,7 +127,7 @@ def prepare(uri: str, experiment: str) -> str:
                 location = (
                     Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlruns" / experiment
                 ).as_uri()
-            return client.create_experiment(experiment, artifact_location=location)
+            return client.create_experiment(experiment, artifact_location=location, tags=KIND)
         except MlflowException:  # another driver was faster
             found = client.get_experiment_by_name(experiment)
             if found is None:

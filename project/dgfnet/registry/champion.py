@@ -60,7 +60,8 @@ def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str
     uri = tracking.store(settings)
     client = tracking.registry(settings)
     for key, value in tags.items():
-        client.set_model_version_tag(champion.name, champion.version, f"external_{key}", str(value))
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        client.set_model_version_tag(champion.name, champion.version, f"external_{key}", text)
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     labels = {
         "site": site,

@@ -63,6 +63,7 @@ def promote(client: MlflowClient, model: str, version: str, verdict: Verdict) ->
     client.set_registered_model_alias(model, CHALLENGER, version)
     if verdict.promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
+        client.delete_registered_model_alias(model, CHALLENGER)
     return {
         "who": getpass.getuser(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
