@@ -54,7 +54,9 @@ def _dispatch(options: argparse.Namespace) -> None:
         summary = pair_ddti_lidc(
             options.ddti, options.lidc, options.out, options.seed, options.external_share
         )
-        print(summary.reasons())
+        print(f"{options.out}: {dict(summary.used)}; left out (row by row in not_used.csv):")
+        for reason, count in summary.reasons().items():
+            print(f"{count:5d}  {reason}")
         return
     settings = load(options.params, _overrides(options))
     if options.command == "phantom":

@@ -5,7 +5,6 @@ No object of ours is pickled: the weights are safetensors, everything else is JS
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-# MLflow advises type hints; ours would be taken for a schema, while the signature is given when the model is logged
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
-
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
     """Scores nodules from the crops of one US and one CT image each."""
+
+    _skip_type_hint_validation = True  # crops are tensors: the signature says so, MLflow's type hints cannot
 
     def load_context(self, context: Any) -> None:
         """Rebuilds the network from bundle.json and weights.safetensors."""
@@ -26,8 +24,9 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
         self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
-    # no type hint on model_input: MLflow would take it for a schema of its own
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def predict(
+        self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Probability and decision per nodule.
 
         Args:
