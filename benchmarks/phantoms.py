@@ -1,9 +1,10 @@
-"""What honest training reaches on phantoms of several seeds and on a null phantom, beside the Bayes-optimal AUC.
+"""What honest training reaches on phantoms of several seeds and without signal, beside the Bayes-optimal AUC.
 
     python benchmarks/phantoms.py --seeds 7 11 --null-seeds 3 --sites central
 
-Every phantom gets a project folder of its own below --folder, with the settings of params.yaml; a folder that exists is
-resumed. Takes minutes per seed and site. Prints a table and writes artifacts/benchmarks/phantoms.json.
+Every phantom gets a project folder of its own below --folder, with the settings of params.yaml; a folder that
+exists is resumed. Takes minutes per seed and site. Prints a table and writes
+artifacts/benchmarks/phantoms.json.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     cases = [(seed, 1.0) for seed in options.seeds] + [(seed, 0.0) for seed in options.null_seeds]
     rows = [row for seed, signal in cases for row in run(options.folder, seed, signal, options.sites)]
-    print("| seed | signal | site | variant | pooled AUC (95 % interval) | Bayes-optimal |\n| --- | --- | --- | --- | --- | --- |")
+    print("| seed | signal | site | variant | pooled AUC (95 % interval) | Bayes-optimal |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
         print(
             f"| {row['seed']} | {row['signal']:g} | {row['site']} | {row['variant']} | "
@@ -57,7 +59,8 @@ def run(parent: Path, seed: int, signal: float, sites: list[str]) -> list[dict[s
             row = {"seed": seed, "signal": signal, "site": site, "variant": metrics["variant"]}
             interval = metrics["auc_interval"]
             row |= {"auc": interval["estimate"], "low": interval["low"], "high": interval["high"]}
-            rows.append(row | {"bayes": bayes[site][known], "n": metrics["n"], "positives": metrics["positives"]})
+            row |= {"bayes": bayes[site][known], "n": metrics["n"], "positives": metrics["positives"]}
+            rows.append(row)
     return rows
 
 

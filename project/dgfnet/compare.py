@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/compare/<site>/table.csv, table.md, differences.csv, roc.png, and artifacts/compare/metrics.json.
+    """Writes tables, differences.csv and roc.png of each site, and metrics.json, to artifacts/compare.
 
     Raises:
         InputError: when no variant of any site has been cross-validated.
@@ -86,7 +86,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _differences(settings: Settings, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """AUC of the reference minus every other variant, paired over the same nodules, with Holm-corrected p-values."""
+    """AUC of the reference minus every other variant, paired over nodules, with Holm-corrected p-values."""
     reference = settings.compare.reference
     columns = ["a", "b", "estimate", "low", "high", "p", "p_holm"]
     if reference not in tables:

@@ -30,7 +30,7 @@ Matrix = dict[tuple[Site, Variant], list[Task]]
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/crossval/<site>/<variant>/out_of_fold.csv and metrics.json, and one MLflow parent run for each.
+    """Writes out_of_fold.csv and metrics.json of each site and variant, and an MLflow parent run for each.
 
     A site without labels of both classes is skipped, and skipped.json says so.
 
@@ -87,7 +87,7 @@ def _segmentation_tasks(settings: Settings, facts: Facts) -> list[Task]:
 
 
 def _train(settings: Settings, matrix: Matrix) -> None:
-    """Two sweeps, the second starting from the first: unimodal variants, then fusions; each group under its parent run."""
+    """Two sweeps: unimodal variants, then the fusions that start from them; a parent run for each group."""
     uri = tracking.store(settings)
     tags = run_tags(settings)
     parents: dict[tuple[Site, Variant], tracking.Run] = {}
@@ -141,7 +141,7 @@ def _conclude(
 
 
 def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
-    """Metrics per fold, their mean and standard deviation, pooled over folds, and the interval of the pooled AUC.
+    """Metrics per fold, their mean and standard deviation, pooled over folds, and the pooled AUC's interval.
 
     Pooled sensitivity and the like use every fold's own frozen threshold.
     """

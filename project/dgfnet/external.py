@@ -111,7 +111,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
 
 
 def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
-    """Scores the largest-area pair of every nodule of a cohort, preprocessed as the champion expects, in its order."""
+    """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects."""
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=len(os.sched_getaffinity(0)))

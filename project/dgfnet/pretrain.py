@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
 
 
 def ensure(settings: Settings, facts: Facts, tasks: Sequence[Task]) -> None:
-    """Trains the segmentation fits that are not on disk yet; one MLflow parent run per modality and encoder."""
+    """Trains the segmentation fits not on disk yet; one MLflow parent run per modality and encoder."""
     where = places(settings)
     uri = tracking.store(settings)
     experiment = tracking.prepare(uri, tracking.experiment_name(None))

@@ -1,4 +1,4 @@
-"""Who made an artifact: git commit, data hash, settings and versions, written as provenance.json beside it."""
+"""Who made an artifact: git commit, data hash, settings and versions, in provenance.json beside it."""
 
 from __future__ import annotations
 

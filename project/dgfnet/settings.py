@@ -1,7 +1,8 @@
 """params.yaml becomes frozen, validated settings.
 
-params.yaml is the only source of defaults: no field below has one. A profile is a partial copy of the file under
-`profiles.<name>`, merged over it when `base.profile` names it. `--set section.key=value` is merged last.
+params.yaml is the only source of defaults: no field below has one. A profile is a partial copy of the file
+under `profiles.<name>`, merged over it when `base.profile` names it. `--set section.key=value` is merged
+last.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Cohort(Section):
 
 
 class Preprocess(Section):
-    """Regions of interest, targets and the archive; sizes in pixels, dilations in 3x3 iterations (paper section 2)."""
+    """Regions of interest and targets; sizes in pixels, dilations in 3x3 iterations (paper section 2)."""
 
     us_size: Positive
     ct_size: Positive
@@ -117,7 +118,7 @@ class Encoders(Section):
 
 
 class Dgf(Section):
-    """Diverse granularity fusion: which branches, how they are combined, and what the nodule level attends over."""
+    """Diverse granularity fusion: its branches, their combination, what the nodule level attends over."""
 
     branches: tuple[Branch, ...] = Field(strict=False, min_length=1)
     combiner: Literal["product", "sum", "concat"]
@@ -284,7 +285,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def fingerprint(*parts: Any) -> str:
-    """sha256 of settings, numbers and strings in a canonical JSON form; equal content gives an equal string."""
+    """sha256 of settings, numbers and strings in a canonical JSON form: equal for equal content."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -32,7 +32,9 @@ def run(settings: Settings) -> None:
     for site in settings.base.sites:
         _print_promotion(console, settings, site)
     console.print(
-        f"Next: open {settings.artifacts('report', 'index.html')}, or run `make ui` and compare the runs there."
+        f"Next: open {settings.artifacts('report', 'index.html')}, "
+        "or run `make ui` and compare the runs there.",
+        soft_wrap=True,
     )
 
 
@@ -59,8 +61,8 @@ def _print_promotion(console: Console, settings: Settings, site: Site) -> None:
     if external:
         outside = external["external"]
         console.print(
-            f"External validation of {external['model']} version {external['version']}: AUC {outside['auc']:.3f} "
-            f"({_range(outside['auc_interval'])}), {outside['n']} nodules"
+            f"External validation of {external['model']} version {external['version']}: "
+            f"AUC {outside['auc']:.3f} ({_range(outside['auc_interval'])}), {outside['n']} nodules"
         )
 
 

@@ -1,7 +1,7 @@
 """MLflow runs as contexts, found again by what they stand for.
 
-Only clients are used, no fluent state: several processes write to one store, and a run interrupted by SIGKILL is found
-again by its identity tag and continued. Nothing is sent anywhere but to the store.
+Only clients are used, no fluent state: several processes write to one store, and a run interrupted by SIGKILL
+is found again by its identity tag and continued. Nothing is sent anywhere but to the store.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def registry(settings: Settings) -> MlflowClient:
 
 
 def leave_project_run() -> str | None:
-    """Takes the run that `mlflow run` opened out of the environment, so that no trial resumes it; returns its id."""
+    """Takes the run of `mlflow run` out of the environment, so that no trial resumes it; returns its id."""
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     if run_id:
         os.environ[PROJECT_RUN] = run_id
@@ -114,7 +114,8 @@ class Run:
 def prepare(uri: str, experiment: str) -> str:
     """Makes store and experiment if they are new and returns the experiment's id.
 
-    The driver calls this before any trial starts: several processes that create one SQLite store at once break it.
+    The driver calls this before any trial starts: several processes that create one SQLite store at once
+    break it.
     """
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
@@ -138,7 +139,7 @@ def prepare(uri: str, experiment: str) -> str:
 
 
 def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
-    """Marks runs as KILLED whose process on this machine is gone, as after SIGKILL; the ones resumed reopen."""
+    """Marks runs as KILLED whose process on this machine is gone; the ones that are resumed reopen."""
     host = socket.gethostname()
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         name, _, pid = run.data.tags.get(PROCESS, "").rpartition(":")

@@ -85,6 +85,9 @@ def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: in
     """Folds grouped by patient and stratified on both sites' labels.
 
     Args:
+        nodules: of the main cohort.
+        count: number of folds.
+        seed: of the shuffle.
         minimum_per_class: nodules of each class that every fold needs, for each site that has labels at all.
 
     Raises:
@@ -109,7 +112,8 @@ def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: in
         if not problem:
             return folds
     raise InputError(
-        f"no partition into {count} folds passed the audit: {problem}; lower cohort.folds or cohort.minimum_per_class"
+        f"no partition into {count} folds passed the audit: {problem}; "
+        f"lower cohort.folds or cohort.minimum_per_class"
     )
 
 
@@ -120,5 +124,6 @@ def _audit(nodules: Sequence[Nodule], folds: Folds, minimum: int) -> str:
             for value in (0, 1):
                 found = labels.count((fold, value))
                 if found < minimum:
-                    return f"fold {fold} has {found} nodules of {site} class {value}, expected at least {minimum}"
+                    held = f"fold {fold} has {found} nodules of {site} class {value}"
+                    return f"{held}, expected at least {minimum}"
     return ""

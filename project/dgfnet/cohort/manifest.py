@@ -1,7 +1,7 @@
 """The two tables of a cohort folder: nodules.csv and images.csv.
 
-Every fault is reported with file, row (as a spreadsheet counts them, the header is row 1), column, what was found and
-what was expected. Columns we do not know are kept as attributes of the nodule.
+Every fault is reported with file, row (as a spreadsheet counts them, the header is row 1), column, what was
+found and what was expected. Columns we do not know are kept as attributes of the nodule.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def read_cohort(folder: Path) -> Cohort:
     for number, row in image_rows:
         if row.nodule_id not in known:
             faults.append(
-                f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; add its row or drop this"
+                f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
+                f"add its row or drop this"
             )
         for column in ("image", "mask"):
             fault = _path_fault(folder, getattr(row, column))
@@ -163,7 +164,8 @@ def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
 def _explain(name: str, number: int, problem: Any) -> str:
     column = str(problem["loc"][0])
     found = "an empty cell" if problem["input"] is None else repr(problem["input"])
-    return f"{name} row {number}, column {column}: found {found}, expected {EXPECTED.get(column, 'a text of 1-200 letters')}"
+    expected = EXPECTED.get(column, "a text of 1-200 letters")
+    return f"{name} row {number}, column {column}: found {found}, expected {expected}"
 
 
 def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
@@ -173,14 +175,15 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
     for number, row in rows:
         if row.nodule_id in first:
             faults.append(
-                f"{NODULES} row {number}, column nodule_id: {row.nodule_id!r} stands already in row {first[row.nodule_id]}"
+                f"{NODULES} row {number}, column nodule_id: {row.nodule_id!r} stands already in row "
+                f"{first[row.nodule_id]}"
             )
         first.setdefault(row.nodule_id, number)
         where, cohort = patients.setdefault(row.patient_id, (number, row.cohort))
         if cohort != row.cohort:
             faults.append(
-                f"{NODULES} row {number}, column cohort: patient {row.patient_id!r} is {row.cohort} here and {cohort} in row "
-                f"{where}; a patient belongs to one cohort, or the external test leaks"
+                f"{NODULES} row {number}, column cohort: patient {row.patient_id!r} is {row.cohort} here "
+                f"and {cohort} in row {where}; a patient belongs to one cohort, or the external test leaks"
             )
     return faults
 

@@ -1,6 +1,7 @@
 """Files become pixels of a known scale: one function per kind of file.
 
-`read_image` returns what the file holds: 8-bit grey for pictures, Hounsfield units for CT from NIfTI and DICOM.
+`read_image` returns what the file holds: 8-bit grey for pictures, Hounsfield units for CT from NIfTI and
+DICOM.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
 
 
 def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], float]:
-    """An axial slice as it is displayed: rows from anterior to posterior, columns from the patient's right to left."""
+    """An axial slice as displayed: rows run to posterior, columns from the patient's right to left."""
     values, spacing = _load_nifti(path)
     if index is None and values.shape[2] > 1:
         raise InputError(f"{path.name}: {values.shape[2]} slices; name one in the column slice of images.csv")
@@ -160,6 +161,7 @@ def _read_dicom(path: Path, modality: str) -> Pixels:
         stored = cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
     if stored.ndim != 2 or stored.dtype != np.uint8 or data.PhotometricInterpretation == "MONOCHROME1":
         raise InputError(
-            f"{path.name}: {data.PhotometricInterpretation} {stored.dtype} {stored.shape}; expected one 8-bit grey or RGB frame"
+            f"{path.name}: {data.PhotometricInterpretation} {stored.dtype} {stored.shape}; "
+            f"expected one 8-bit grey or RGB frame"
         )
     return Pixels(stored, "grey", side)

@@ -23,7 +23,8 @@ class Screened:
 
     Attributes:
         kept: the cohort that is analysed.
-        flow: per cohort (main, external) numbers of patients, nodules and images enrolled, excluded by reason, kept.
+        flow: per cohort (main, external) numbers of patients, nodules and images enrolled, excluded by
+            reason, kept.
         excluded: reason per excluded nodule.
     """
 
@@ -35,7 +36,8 @@ class Screened:
 def screen(cohort: Cohort) -> Screened:
     """Applies the criteria in the order of REASONS; a nodule counts under the first one it meets.
 
-    A US picture with measurement lines is set aside; its nodule is excluded only when no US picture without lines remains.
+    A US picture with measurement lines is set aside; its nodule is excluded only when no US picture without
+    lines remains.
     """
     kept: list[Nodule] = []
     excluded: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Augmentation of the paper, with albumentations: the same geometry for image and targets (paper section 2)."""
+"""The paper's augmentation, with albumentations: the same geometry for image and targets (section 2)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dgfnet.settings import Augment
 
 
 class Augmenter:
-    """Rotation, flip, crop and scale back, brightness and contrast, elastic; each with the settings' probability.
+    """Rotation, elastic, crop and scale back, flip, brightness and contrast; each with the same probability.
 
-    Works on stored crops with a margin: rotation and elastic deformation move real tissue into the corners, then the
-    margin is cut off.
+    Works on stored crops with a margin: rotation and elastic deformation move real tissue into the corners,
+    then the margin is cut off.
     """
 
     def __init__(self, settings: Augment, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Which images of a nodule are used: a random pair in training, the largest-area pair in evaluation (paper section 1)."""
+"""Which images of a nodule are used: a random pair in training, the largest in evaluation (section 1)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """One epoch: a random US and a random CT image of every nodule in `order`, augmented.
 
-    Batches are as equal as they can be and at most `size` long, so that batch normalisation never sees a lone image.
+    Batches are as equal as they can be and at most `size` long, so that batch normalisation never sees a lone
+    image.
     """
     for augmenter in augmenters.values():
         augmenter.reseed(int(rng.integers(2**31)))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 def undersample(labels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of all members of the rarer class and as many random ones of the other, shuffled.
 
-    Unlabelled members (NaN) are left out. In training it is drawn anew every epoch, so that no image is wasted.
+    Unlabelled members (NaN) are left out. In training it is drawn anew every epoch, so that no image is
+    wasted.
     """
     positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     count = min(len(positive), len(negative))

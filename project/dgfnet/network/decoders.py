@@ -1,4 +1,4 @@
-"""Decoders of the segmentation tasks: five upsample blocks with skip connections from the encoder (paper section 3)."""
+"""Decoders of the segmentation tasks: five upsample blocks with skip connections (paper section 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ PLANES = (256, 128, 64, 32, 16)
 class UpBlock(nn.Module):
     """Bilinear upsampling by 2, the skip connection beside it, 3x3 convolution, batch norm, ReLU, dropout.
 
-    Dropout drops whole channels (Dropout2d), as neighbouring pixels of a feature map carry the same information.
+    Dropout drops whole channels (Dropout2d), as neighbouring pixels of a feature map carry the same
+    information.
     """
 
     def __init__(self, inside: int, skip: int, outside: int, dropout: float) -> None:

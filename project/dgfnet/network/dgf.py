@@ -1,7 +1,8 @@
 """Diverse granularity fusion (paper section 3, equations 1-21).
 
-Notation: F is the number of values per modality (512 at width 1) and D = F / 2. V projects each modality to D, so that
-every level gives 2 D = F values. Rows of Q, K and V are nodules, as in the paper; W acts from the right.
+Notation: F is the number of values per modality (512 at width 1) and D = F / 2. V projects each modality to
+D, so that every level gives 2 D = F values. Rows of Q, K and V are nodules, as in the paper; W acts from the
+right.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dgfnet.settings import Branch, Dgf
 class DimensionLevel(nn.Module):
     """Attention between the feature dimensions of US and CT of one nodule, equations 1-8.
 
-    Q and K are outer-product factors of dimension one, so the scale sqrt(d_k) is a choice: the number of dimensions D
-    when `scale` is set, 1 otherwise.
+    Q and K are outer-product factors of dimension one, so the scale sqrt(d_k) is a choice: the number of
+    dimensions D when `scale` is set, 1 otherwise.
     """
 
     def __init__(self, features: int, scale: bool) -> None:
@@ -64,9 +65,10 @@ class ModalityLevel(nn.Module):
 class NoduleLevel(nn.Module):
     """Attention between nodules, equations 15-20.
 
-    In training it runs over the batch, as in the paper. Over a batch, though, the prediction of one patient depends on
-    who else is scored. So evaluation attends over a frozen reference bank, the keys and values of the training nodules,
-    without those of the nodule's own patient. With `nodule_level: batch` it always runs over the batch.
+    In training it runs over the batch, as in the paper. Over a batch, though, the prediction of one patient
+    depends on who else is scored. So evaluation attends over a frozen reference bank, the keys and values of
+    the training nodules, without those of the nodule's own patient. With `nodule_level: batch` it always runs
+    over the batch.
 
     Attributes:
         bank_keys, bank_values: (M, F) of the training nodules; M is 0 until `set_bank`.
@@ -107,7 +109,8 @@ class NoduleLevel(nn.Module):
         Args:
             us: US features.
             ct: CT features.
-            patients: (B,) patient keys; bank entries of the same patient are not attended to. None masks nothing.
+            patients: (B,) patient keys; bank entries of the same patient are not attended to. None masks
+                nothing.
 
         Raises:
             RuntimeError: in evaluation without a bank.

@@ -1,8 +1,8 @@
-"""ResNet encoders on grey images: torchvision's blocks and parameter names, with a width and a one-channel stem.
+"""ResNet encoders on grey images: torchvision's blocks and names, with a width and a one-channel stem.
 
-A grey image shown to a three-channel stem is the same picture three times, which equals one channel seen through the sum
-of the stem's weights over its input channels. So the stem has one channel, and a three-channel checkpoint is summed when
-it is loaded: the same function at a third of the work.
+A grey image shown to a three-channel stem is the same picture three times, which equals one channel seen
+through the sum of the stem's weights over its input channels. So the stem has one channel, and a
+three-channel checkpoint is summed when it is loaded: the same function at a third of the work.
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ class Encoder(nn.Module):
         unknown = [key for key in found if key not in wanted]
         if wrong or unknown:
             raise InputError(
-                f"pretrained encoder does not fit: {len(wrong)} tensors missing or of another shape {wrong[:3]}, "
-                f"{len(unknown)} unknown {unknown[:3]}; expected a torchvision ResNet of the same depth and network.width 1.0"
+                f"pretrained encoder does not fit: {len(wrong)} tensors missing or of another shape "
+                f"{wrong[:3]}, "
+                f"{len(unknown)} unknown {unknown[:3]}; "
+                f"expected a torchvision ResNet of the same depth and network.width 1.0"
             )
         self.load_state_dict(found)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Concat(nn.Module):
-    """Concatenation of US and CT, brought back to F values by a linear layer so that every variant shares the classifier."""
+    """Concatenation of US and CT, brought back to F values so that every variant shares the classifier."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -37,7 +37,8 @@ class Output(NamedTuple):
 
     Attributes:
         logit: (B,) log odds of metastasis.
-        masks: per modality (B, 2, S, S) logits of nodule and boundary; empty when no segmentation was asked for.
+        masks: per modality (B, 2, S, S) logits of nodule and boundary; empty when no segmentation was asked
+            for.
     """
 
     logit: Tensor

@@ -1,4 +1,4 @@
-"""THE PRODUCT: a folder with everything that is needed to score: weights, reference bank, settings, threshold."""
+"""THE PRODUCT: a folder with everything needed to score: weights, reference bank, settings, threshold."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def load_champion(settings: Settings, site: Site) -> Champion:
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:
-    """Puts results of external validation on the version they belong to, and logs them as a run of their own."""
+    """Puts results of external validation on the version they belong to, and logs them as a run."""
     uri = tracking.store(settings)
     client = tracking.registry(settings)
     for key, value in tags.items():

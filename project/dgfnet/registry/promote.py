@@ -1,4 +1,4 @@
-"""The gate: a challenger becomes champion by criteria written in params.yaml, none of which sees the external cohort."""
+"""The gate: a challenger becomes champion by criteria of params.yaml that never see the external cohort."""
 
 from __future__ import annotations
 

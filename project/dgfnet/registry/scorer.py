@@ -31,12 +31,13 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
         Args:
             context: not used after `load_context`.
-            model_input: `us` and `ct`, (N, S, S) uint8 crops as the preprocessing settings in bundle.json make them.
+            model_input: `us` and `ct`, (N, S, S) uint8 crops as the preprocessing settings in bundle.json
+                make them.
             params: not used.
 
         Returns:
-            One row per nodule: `probability` (corrected for the training prevalence) and `decision` (1 at or above
-            the frozen threshold).
+            One row per nodule: `probability` (corrected for the training prevalence) and `decision` (1 at or
+            above the frozen threshold).
         """
         return self.bundle.score({name: np.asarray(crops) for name, crops in model_input.items()})
 

@@ -1,4 +1,4 @@
-"""The stage `register`: the best fold of a variant becomes a version of dgfnet-<site>, and perhaps its champion."""
+"""The stage `register`: a variant's best fold becomes a version of dgfnet-<site>, and perhaps champion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SECTIONS = ("base", "preprocess", "network", "training", "register")
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/register/<site>.json: version, promotion record and lineage, for every site with results.
+    """Writes artifacts/register/<site>.json, version, promotion and lineage, for every site with results.
 
     Raises:
         InputError: when the variant to register was not cross-validated at any site.
@@ -192,8 +192,9 @@ def _requirements() -> list[str]:
 
 def _describe(tags: dict[str, str]) -> str:
     return (
-        f"{tags['variant']} for the {tags['site']} site, model of fold {tags['fold']} (selected by {tags['selected_by']}). "
-        f"Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} ({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). "
-        f"Held-out fold: AUC {tags['fold_auc']}, accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
+        f"{tags['variant']} for the {tags['site']} site, model of fold {tags['fold']} "
+        f"(selected by {tags['selected_by']}). Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} "
+        f"({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). Held-out fold: AUC {tags['fold_auc']}, "
+        f"accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
         f"git {tags['git_commit'][:12]}, data {tags['data_md5'][:12]}, settings {tags['params_sha256'][:12]}."
     )

@@ -1,8 +1,8 @@
-"""ONE FIT: a task says all that it depends on, and its key names the folder where its result lies or is resumed.
+"""ONE FIT: a task says all that it depends on; its key names the folder of its result.
 
-A fit's folder `<work>/fits/<key>/` holds checkpoint.pt while it runs; weights.safetensors, predictions.csv and, written
-last, fit.json when it is done. Since the key covers data, folds, settings, code and parents, a fit that is done never has
-to be repeated, and a changed setting repeats only the fits it touches.
+A fit's folder `<work>/fits/<key>/` holds checkpoint.pt while it runs; weights.safetensors, predictions.csv
+and, written last, fit.json when it is done. Since the key covers data, folds, settings, code and parents, a
+fit that is done never has to be repeated, and a changed setting repeats only the fits it touches.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Task:
         phase: segmentation only, or with classification added.
         site: None in the segmentation phase, which knows no label.
         fold: the held-out fold.
-        parents: per modality the key of the fit whose stream this one starts from; empty to start from scratch.
+        parents: per modality the key of the fit whose stream this one starts from; empty to start from
+            scratch.
         pretrained: path of an encoder checkpoint to start from, if any (segmentation phase only).
         pretrained_sha256: its content.
         archive: digest of the images.
@@ -128,9 +129,12 @@ def finished(places: Places, key: str) -> dict[str, Any] | None:
 def fit(
     task: Task, places: Places, checkpoint_every: int, on_epoch: Callable[[int, Record], None]
 ) -> dict[str, Any]:
-    """Trains one task to its end, from its last checkpoint if there is one, and returns the record in fit.json.
+    """Trains one task to its end, from its last checkpoint if there is one; returns the record in fit.json.
 
     Args:
+        task: what to train.
+        places: where its inputs and results lie.
+        checkpoint_every: epochs between checkpoints.
         on_epoch: called with the number of epochs done and the last record.
 
     Raises:
@@ -167,7 +171,7 @@ def fit(
 
 
 def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodules]:
-    """Training and held-out nodules of a task; classification keeps only nodules whose label at the site is known."""
+    """Training and held-out nodules of a task; classification needs a known label at the site."""
     table = pd.read_parquet(places.nodules)
     folds = pd.read_csv(places.folds, dtype={"nodule_id": str}).set_index("nodule_id")["fold"]
     main = table[table["cohort"] == "main"]
@@ -205,7 +209,7 @@ def select(table: pd.DataFrame, archive: Archive, site: Site | None) -> Nodules:
 
 
 def initial_model(task: Task, places: Places, archive: Archive, training: Nodules) -> DGFNet:
-    """The network before its first epoch: streams from the parents, or from scratch with this fold's statistics."""
+    """The network before its first epoch: streams of the parents, or new ones with this fold's statistics."""
     torch.manual_seed(task.seed)
     model = DGFNet(task.variant, task.encoder, task.network).to(memory_format=torch.channels_last)
     for modality in model.modalities:

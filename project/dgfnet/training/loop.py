@@ -29,7 +29,8 @@ class Schedule:
 
     Attributes:
         epochs: how many to train.
-        seed: every epoch's random streams follow from it and the epoch's number, so a resumed fit repeats them.
+        seed: every epoch's random streams follow from it and the epoch's number, so a resumed fit repeats
+            them.
         batches: makes the batches of an epoch.
         classify: the label's loss is added to the masks'.
     """
@@ -51,6 +52,11 @@ def train(
     """Trains a model in place, from a checkpoint if there is one, and returns one record per epoch.
 
     Args:
+        model: on the device of `hardware`.
+        schedule: epochs and batches.
+        settings: optimisation.
+        hardware: device and precision.
+        checkpoint: where to go on, or None.
         on_epoch: called after every epoch with the state to save or report; it may add to the last record.
 
     Raises:

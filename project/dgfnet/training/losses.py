@@ -35,7 +35,7 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def losses(output: Output, batch: Batch, segmentation_weight: float, classify: bool) -> dict[str, Tensor]:
-    """The terms that are added up in a step: `label` if the phase classifies, and one per modality segmented."""
+    """The terms added up in a step: `label` if the phase classifies, and one per modality segmented."""
     terms = {
         f"masks_{modality}": segmentation_weight * segmentation_loss(logits, batch.targets[modality])
         for modality, logits in output.masks.items()

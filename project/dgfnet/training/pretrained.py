@@ -43,8 +43,9 @@ def _download(encoder: EncoderName, path: Path) -> None:
         weights = PUBLISHED[encoder].get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"network.pretrained: imagenet weights of {encoder} are neither in torch's cache nor downloadable ({error}); "
-            f"put torchvision's checkpoint at a path and name it in network.pretrained, or set it to off"
+            f"network.pretrained: imagenet weights of {encoder} are neither in torch's cache nor "
+            f"downloadable ({error}); put torchvision's checkpoint at a path and name it in "
+            "network.pretrained, or set it to off"
         ) from None
     with replacing(path) as temporary:
         torch.save(weights, temporary)

@@ -1,7 +1,7 @@
 """Fits as trials of Ray Tune, on this machine or on the cluster that RAY_ADDRESS names.
 
-Ray only places and restarts trials. What a fit is, and what is left of one that was interrupted, lies in its own folder
-(training/fit.py), so a sweep that was killed is simply run again.
+Ray only places and restarts trials. What a fit is, and what is left of one that was interrupted, lies in its
+own folder (training/fit.py), so a sweep that was killed is simply run again.
 """
 
 from __future__ import annotations

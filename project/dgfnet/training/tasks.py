@@ -100,7 +100,7 @@ def segmentation(
 def classification(
     settings: Settings, facts: Facts, site: Site, variant: Variant, fold: int
 ) -> tuple[Task, list[Task]]:
-    """A variant's fit and the fits it starts from: unimodal variants from the segmentation phase, fusions from them."""
+    """A variant's fit and those it starts from: segmentation for unimodal variants, these for fusions."""
     encoder = settings.network.encoder_of(site)
     spec = SPECS[variant]
     epochs = settings.crossval.multimodal_epochs if spec.parents else settings.crossval.unimodal_epochs

@@ -1,7 +1,8 @@
 """Writes a phantom cohort: pictures, masks and manifest in one folder, the truth in another beside it.
 
-Every patient has a random stream of their own, so that the result depends neither on the number of processes nor on
-their order. Compression uses run lengths only (PNG) or nothing (NIfTI): no file depends on the CPU or a system library.
+Every patient has a random stream of their own, so that the result depends neither on the number of processes
+nor on their order. Compression uses run lengths only (PNG) or nothing (NIfTI): no file depends on the CPU or
+a system library.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Patient:
     """What is decided about a patient before anything is drawn.
 
     Attributes:
-        flaw: the exclusion criterion this patient is made to meet, if any: missing_modality, measurement_lines or
-            several_malignant.
+        flaw: the exclusion criterion this patient is made to meet, if any: missing_modality,
+            measurement_lines or several_malignant.
     """
 
     patient_id: str
@@ -59,11 +60,15 @@ class Patient:
 
 
 def generate(out: Path, truth: Path, patients: int, external_patients: int, seed: int, signal: float) -> None:
-    """Writes the cohort to `out` and its truth (latents.csv, bayes.json) to `truth`, replacing what stood there.
+    """Writes a cohort and its truth (latents.csv, bayes.json), replacing what stood there.
 
     Args:
-        patients: enrolled patients of the main cohort; 4 % each are made to meet one of the exclusion criteria.
+        out: folder of the cohort.
+        truth: folder of the truth, outside the cohort.
+        patients: enrolled patients of the main cohort; 4 % each are made to meet one of the exclusion
+            criteria.
         external_patients: patients of the external cohort, 37 % of them with central metastasis.
+        seed: of everything.
         signal: scales the log odds of the factors; 0 gives labels that no picture can tell.
 
     Raises:
@@ -264,7 +269,7 @@ def _draw_ct(
 
 
 def _measure(masks: list[NDArray[np.uint8]], cohort: Source) -> dict[str, float]:
-    """Largest diameter over all views and height over width in the first transverse view, from the masks drawn."""
+    """Largest diameter over all views, and height over width in the first transverse view, from the masks."""
     spacing = (ultrasound.MAIN if cohort == "main" else ultrasound.EXTERNAL).spacing_mm
     boxes = [cv2.boundingRect(mask) for mask in masks]
     return {

@@ -1,9 +1,9 @@
 """The truth of the phantom: latent factors, labels drawn from them, and the best AUC anybody could reach.
 
-Each patient has four US factors and three CT factors, independent standard normals clipped at +-2.5. Their weighted
-means `us` and `ct` have unit variance, and the label of a site is drawn with the probability
-sigmoid(intercept + signal * (w_us * us + w_ct * ct)). The pictures show every factor, so that the Bayes-optimal score
-of US alone is `us`, of CT alone `ct`, and of both the sum above.
+Each patient has four US factors and three CT factors, independent standard normals clipped at +-2.5. Their
+weighted means `us` and `ct` have unit variance, and the label of a site is drawn with the probability
+sigmoid(intercept + signal * (w_us * us + w_ct * ct)). The pictures show every factor, so that the
+Bayes-optimal score of US alone is `us`, of CT alone `ct`, and of both the sum above.
 """
 
 from __future__ import annotations

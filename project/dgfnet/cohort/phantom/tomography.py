@@ -53,10 +53,15 @@ class Lesion:
 def draw(
     lesion: Lesion, offsets: tuple[float, ...], scanner: Scanner, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Axial slices and nodule masks, both (slices, rows, columns), seen from below: the patient's left is on the right.
+    """Axial slices and nodule masks, both (slices, rows, columns).
+
+    Seen from below: the patient's left is on the right.
 
     Args:
+        lesion: the nodule.
         offsets: height of each slice over the nodule's centre, share of its half length; below 1.
+        scanner: matrix, kernel and noise.
+        rng: the patient's random stream.
     """
     side = scanner.matrix * scanner.spacing_mm
     y, x = np.mgrid[: scanner.matrix, : scanner.matrix] * scanner.spacing_mm - side / 2
@@ -156,7 +161,7 @@ def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:
 
 
 def _nodes(lesion: Lesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Offsets from the nodule's centre and diameter of each suspicious node, mm; lateral, outside the nodule."""
+    """Offset from the nodule's centre and diameter of each suspicious node, mm; all lie beside the nodule."""
     nodes = []
     sign = lesion.place or (1 if rng.random() < 0.5 else -1)
     for index, diameter in enumerate(lesion.nodes_mm):

@@ -1,7 +1,7 @@
 """B-mode ultrasound of the phantom: echogenicity in dB, speckle, attenuation, log compression.
 
-Only float64 arithmetic of numpy and scipy.ndimage is used and the result is rounded to 8 bit, so that differences in the
-last bit between CPUs do not reach the file.
+Only float64 arithmetic of numpy and scipy.ndimage is used and the result is rounded to 8 bit, so that
+differences in the last bit between CPUs do not reach the file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def draw(
 def _tissue(
     x: Floats, y: Floats, width: float, view: str, place: int, rng: np.random.Generator
 ) -> tuple[Floats, float]:
-    """Echogenicity of skin, fat, strap muscle, thyroid, vessel and trachea in dB, and the depth of the thyroid in mm."""
+    """Echogenicity of everything but the nodule, dB, and the depth at which the thyroid begins, mm."""
     wave = 0.6 * np.sin(2 * np.pi * (x / width * rng.uniform(0.5, 1.5) + rng.random()))
     fat, muscle = rng.uniform(1.5, 2.5), rng.uniform(4.0, 6.0)
     db = np.full(x.shape, -14.0)
