@@ -148,6 +148,62 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     assert version.aliases == ["champion"]
 
 
+def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company(finished):
+    from dgfnet.registry.champion import load_champion
+    from dgfnet.settings import load
+
+    champion = load_champion(load(finished / "params.yaml"), "lateral")
+    rng = np.random.default_rng(0)
+    crops = {modality: rng.integers(0, 256, (9, 32, 32), dtype=np.uint8) for modality in ("us", "ct")}
+    together = champion.score(crops)["probability"].to_numpy()
+    order = rng.permutation(9)
+    shuffled = champion.score({name: values[order] for name, values in crops.items()})[
+        "probability"
+    ].to_numpy()
+    alone = [champion.score({n: v[i : i + 1] for n, v in crops.items()})["probability"][0] for i in range(9)]
+    assert np.ptp(together) > 1e-4
+    assert np.abs(together[order] - shuffled).max() < 1e-6
+    assert np.abs(together - alone).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("crops", "words"),
+    [
+        ({"us": np.zeros((1, 32, 32), np.uint8)}, "crops of ct are missing"),
+        ({"us": np.zeros((1, 32, 32), np.uint8), "ct": np.zeros((1, 32, 31), np.uint8)}, "ct: expected"),
+        ({"us": np.zeros((1, 32, 32)), "ct": np.zeros((1, 32, 32), np.uint8)}, "us: expected"),
+        (
+            {"us": np.zeros((2, 32, 32), np.uint8), "ct": np.zeros((1, 32, 32), np.uint8)},
+            "one crop per nodule",
+        ),
+        ({"us": np.zeros((0, 32, 32), np.uint8), "ct": np.zeros((0, 32, 32), np.uint8)}, "us: expected"),
+    ],
+)
+def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):
+    from dgfnet.errors import InputError
+    from dgfnet.registry.champion import load_champion
+    from dgfnet.settings import load
+
+    bundle = load_champion(load(finished / "params.yaml"), "central").scorer.unwrap_python_model().bundle
+    with pytest.raises(InputError, match=words):
+        bundle.score(crops)
+
+
+def test_a_refused_model_is_no_champion_and_external_says_so(finished, tmp_path):
+    folder = project(tmp_path / "strict")
+    for name in ("data", "artifacts", "work", "data-truth"):
+        shutil.copytree(finished / name, folder / name)
+    strict = ("--set", "register.minimum_auc_lower_bound=1.0")
+    for stage in ("crossval", "register", "external", "report", "summary"):
+        done = dgfnet(folder, stage, *strict)
+    record = json.loads((folder / "artifacts/register/central.json").read_text())
+    assert (record["promoted"], record["has_champion"], record["alias"]) == (False, False, "challenger")
+    assert "at least 1.0 is needed" in record["reason"]
+    assert "no champion" in (folder / "artifacts/external/central/skipped.json").read_text()
+    assert not (folder / "artifacts/external/central/metrics.json").exists()
+    assert "is not champion" in done.stdout.replace("\n", " ")
+
+
 def test_running_again_trains_nothing_and_makes_no_new_run(finished):
     before = {
         name: len(runs(finished, name)) for name in ("dgfnet-central", "dgfnet-lateral", "dgfnet-pretrain")
