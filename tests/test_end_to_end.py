@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -220,6 +221,14 @@ def test_running_again_trains_nothing_and_makes_no_new_run(finished):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert {path: path.read_bytes() for path in tables} == tables
     assert len(client(finished).search_model_versions("name = 'dgfnet-central'")) == 1
+
+
+def test_a_run_killed_after_its_fit_was_written_is_finished_by_the_next_call(finished):
+    child = next(run for run in runs(finished, "dgfnet-central") if run.data.tags.get("fold") == "1")
+    client(finished).update_run(child.info.run_id, "RUNNING")
+    client(finished).set_tag(child.info.run_id, "dgfnet.process", f"{socket.gethostname()}:999999999")
+    dgfnet(finished, "crossval")
+    assert client(finished).get_run(child.info.run_id).info.status == "FINISHED"
 
 
 def test_a_changed_setting_repeats_only_what_it_touches(finished):

@@ -43,6 +43,11 @@ def store(settings: Settings) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.root / 'mlflow.db'}"
 
 
+def client(uri: str) -> MlflowClient:
+    """A client of a tracking store."""
+    return MlflowClient(uri)
+
+
 def registry(settings: Settings) -> MlflowClient:
     """A client of the model registry: MLFLOW_REGISTRY_URI where it differs from the tracking store.
 
@@ -147,19 +152,27 @@ def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
+def find_run(
+    client: MlflowClient, experiment_id: str, identity: str, parent: str | None = None
+) -> Any | None:
+    """The run with this identity (below this parent), or None."""
+    where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
+    found = client.search_runs([experiment_id], where, max_results=1)
+    return found[0] if found else None
+
+
 def open_run(
     uri: str, experiment_id: str, name: str, identity: str, tags: Mapping[str, Any], parent: str | None = None
 ) -> Run:
     """Finds the run with this identity (below this parent), or creates it, and marks it as running."""
     client = MlflowClient(uri)
     process = f"{socket.gethostname()}:{os.getpid()}"
-    where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
-    found = client.search_runs([experiment_id], where, max_results=1)
-    if found:
-        run_id = found[0].info.run_id
+    found = find_run(client, experiment_id, identity, parent)
+    if found is not None:
+        run_id = found.info.run_id
         client.update_run(run_id, "RUNNING")
         client.set_tag(run_id, PROCESS, process)
-        names = [n for n in found[0].data.metrics if n.startswith("loss_")]
+        names = [n for n in found.data.metrics if n.startswith("loss_")]
         history = client.get_metric_history(run_id, names[0]) if names else []
         return Run(client, run_id, experiment_id, {metric.step for metric in history})
     labels = {

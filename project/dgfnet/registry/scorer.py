@@ -24,9 +24,8 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
         self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
-    def predict(
-        self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    # a type hint on model_input would be taken for a schema
+    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
         """Probability and decision per nodule.
 
         Args:

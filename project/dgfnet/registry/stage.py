@@ -181,8 +181,12 @@ def _log(
 def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
     """Id of the MLflow child run of a fit."""
     experiment = client.get_run(parent_run).info.experiment_id
-    where = f"tags.`{tracking.IDENTITY}` = '{task.key}' and tags.`{tracking.PARENT}` = '{parent_run}'"
-    return str(client.search_runs([experiment], where, max_results=1)[0].info.run_id)
+    found = tracking.find_run(client, experiment, task.key, parent_run)
+    if found is None:
+        raise InputError(
+            f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
+        )
+    return str(found.info.run_id)
 
 
 def _requirements() -> list[str]:

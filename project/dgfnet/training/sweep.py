@@ -13,7 +13,7 @@ from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
-from dgfnet.training.trial import Trial, run_trial
+from dgfnet.training.trial import Trial, ensure_tracked, run_trial
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,6 +33,9 @@ def sweep(label: str, trials: Sequence[Trial], settings: Sweep, storage: Path) -
         InputError: when a fit diverged or kept crashing; the others are finished first.
     """
     waiting = [trial for trial in trials if not trial.is_done()]
+    for trial in trials:
+        if trial.is_done():
+            ensure_tracked(trial)
     if not waiting:
         return
     for name, value in QUIET.items():

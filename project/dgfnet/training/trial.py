@@ -62,6 +62,15 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
         report({"epoch": trial.task.epochs})
 
 
+def ensure_tracked(trial: Trial) -> None:
+    """Logs a fit that is done already to a store that does not know it, or knows it as interrupted."""
+    from dgfnet import tracking
+
+    run = tracking.find_run(tracking.client(trial.uri), trial.experiment_id, trial.task.key, trial.parent)
+    if run is None or run.info.status != "FINISHED":
+        track(trial, lambda _: None)
+
+
 def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
     """Runs the fit inside its child run, or logs the record of one that is done already."""
     from dgfnet import tracking
