@@ -73,17 +73,11 @@ def training_batches(
     for augmenter in augmenters.values():
         augmenter.reseed(int(rng.integers(2**31)))
     for chunk in np.array_split(order, max(1, -(-len(order) // size))):
-        images, targets = {}, {}
+        crops = {}
         for modality in modalities:
             rows = [rng.choice(nodules.rows[modality][i]) for i in chunk]
-            crops = np.stack([augmenters[modality](archive.planes(modality)[row]) for row in rows])
-            images[modality], targets[modality] = _split(crops)
-        yield Batch(
-            images,
-            targets,
-            torch.from_numpy(nodules.labels[chunk]),
-            torch.from_numpy(nodules.patients[chunk]),
-        )
+            crops[modality] = np.stack([augmenters[modality](archive.planes(modality)[row]) for row in rows])
+        yield _collate(nodules, chunk, crops)
 
 
 def evaluation_batches(
@@ -92,16 +86,11 @@ def evaluation_batches(
     """The largest-area pair of every nodule, in order, as preprocessed."""
     for start in range(0, len(nodules), size):
         chunk = np.arange(start, min(start + size, len(nodules)))
-        images, targets = {}, {}
+        crops = {}
         for modality in modalities:
-            crops = centre(archive.planes(modality)[nodules.largest[modality][chunk]], archive.size[modality])
-            images[modality], targets[modality] = _split(crops)
-        yield Batch(
-            images,
-            targets,
-            torch.from_numpy(nodules.labels[chunk]),
-            torch.from_numpy(nodules.patients[chunk]),
-        )
+            largest = archive.planes(modality)[nodules.largest[modality][chunk]]
+            crops[modality] = centre(largest, archive.size[modality])
+        yield _collate(nodules, chunk, crops)
 
 
 def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -110,6 +99,12 @@ def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return crops[..., pad : pad + size, pad : pad + size]
 
 
-def _split(crops: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-    tensor = torch.from_numpy(np.ascontiguousarray(crops))  # (B, 3, S, S)
-    return tensor[:, 0], tensor[:, 1:]
+def _collate(nodules: Nodules, chunk: Indices, crops: Mapping[Modality, NDArray[np.uint8]]) -> Batch:
+    """The batch of the nodules at `chunk` from their crops, (B, 3, S, S) per modality."""
+    tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in crops.items()}
+    return Batch(
+        {modality: tensor[:, 0] for modality, tensor in tensors.items()},
+        {modality: tensor[:, 1:] for modality, tensor in tensors.items()},
+        torch.from_numpy(nodules.labels[chunk]),
+        torch.from_numpy(nodules.patients[chunk]),
+    )
