@@ -14,6 +14,8 @@ TINY = (
     "preprocess.us_size=32",
     "preprocess.ct_size=32",
     "network.width=0.0625",  # 8, 8, 8, 16, 32 channels
+    "network.tlr.size=75",
+    "network.tlr.annealing=3",
     "training.batch=8",
 )
 

@@ -23,6 +23,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "cohort": ("dgfnet.cohort.stage", "read the manifest, screen the nodules, make the folds"),
     "preprocess": ("dgfnet.preprocess.stage", "cut regions of interest and targets into the archive"),
     "pretrain": ("dgfnet.pretrain", "train the shared segmentation phase"),
+    "tune": ("dgfnet.tune", "search settings inside the training part of every fold"),
     "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
     "compare": ("dgfnet.compare", "compare the variants"),
     "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (_, text) in STAGES.items():
         stage = commands.add_parser(name, parents=[shared], help=text)
         stage.add_argument("--site", default="all", help="central, lateral or all")
-        if name == "crossval":
+        if name in ("tune", "crossval"):
             stage.add_argument("--variant", default="all", help="one variant or all of the settings")
     everything = commands.add_parser("all", parents=[shared], help="every stage, one after the other")
     everything.add_argument("--site", default="all", help="central, lateral or all")
@@ -117,7 +118,8 @@ def _overrides(options: argparse.Namespace) -> list[str]:
     if getattr(options, "site", "all") != "all":
         texts.append(f"base.sites=[{options.site}]")
     if getattr(options, "variant", "all") != "all":
-        texts.append(f"crossval.variants=[{options.variant}]")
+        section = "tune" if options.command == "tune" else "crossval"
+        texts.append(f"{section}.variants=[{options.variant}]")
     for name in ("patients", "seed", "signal"):
         if options.command == "phantom" and getattr(options, name) is not None:
             texts.append(f"phantom.{name}={getattr(options, name)}")

@@ -21,8 +21,8 @@ from dgfnet.metrics.intervals import auc_interval
 from dgfnet.network.variants import SPECS
 from dgfnet.pretrain import ensure, make_trial, run_tags
 from dgfnet.settings import Settings, Site, Variant, fingerprint
-from dgfnet.training.fit import Task, finished
 from dgfnet.training.sweep import sweep
+from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places, segmentation
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
@@ -37,7 +37,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: when an earlier stage has not run or a fit failed.
     """
-    facts = gather(settings)
+    facts = gather(settings, settings.crossval.variants)
     for site in settings.base.sites:
         settings.artifacts("crossval", site, "skipped.json").unlink(missing_ok=True)
         if site not in facts.labelled:
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
             f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
         )
     ensure(settings, facts, _segmentation_tasks(settings, facts))
-    _train(settings, matrix)
+    _train(settings, facts, matrix)
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
 
 
@@ -78,6 +78,7 @@ def _segmentation_tasks(settings: Settings, facts: Facts) -> list[Task]:
         (modality, settings.network.encoder_of(site))
         for (site, variant) in _matrix(settings, facts)
         for modality in SPECS[variant].modalities
+        if SPECS[variant].tasks
     }
     return [
         segmentation(settings, facts, modality, encoder, fold)
@@ -86,7 +87,7 @@ def _segmentation_tasks(settings: Settings, facts: Facts) -> list[Task]:
     ]
 
 
-def _train(settings: Settings, matrix: Matrix) -> None:
+def _train(settings: Settings, facts: Facts, matrix: Matrix) -> None:
     """Two sweeps: unimodal variants, then the fusions that start from them; a parent run for each group."""
     uri = tracking.store(settings)
     tags = run_tags(settings)
@@ -106,7 +107,8 @@ def _train(settings: Settings, matrix: Matrix) -> None:
             ]
             sweep(label, trials, settings.sweep, settings.work / "ray")
         for (site, variant), parent in parents.items():
-            _conclude(settings, site, variant, matrix[site, variant], parent)
+            searched = (site, variant, 0) in facts.chosen
+            _conclude(settings, site, variant, matrix[site, variant], parent, searched)
 
 
 def _labels(task: Task) -> dict[str, str]:
@@ -114,7 +116,12 @@ def _labels(task: Task) -> dict[str, str]:
 
 
 def _conclude(
-    settings: Settings, site: Site, variant: Variant, tasks: Sequence[Task], parent: tracking.Run
+    settings: Settings,
+    site: Site,
+    variant: Variant,
+    tasks: Sequence[Task],
+    parent: tracking.Run,
+    searched: bool,
 ) -> None:
     """The out-of-fold table and metrics of one site and variant, on disk and in MLflow."""
     where = places(settings)
@@ -133,11 +140,15 @@ def _conclude(
     folder = settings.artifacts("crossval", site, variant)
     with provenance.replacing(folder / "out_of_fold.csv") as temporary:
         table.to_csv(temporary, index=False)
-    metrics = {"site": site, "variant": variant, "sampling": settings.training.sampling} | summarise(
-        table, records, settings.base.confidence
-    )
+    origin = {
+        "sampling": settings.training.sampling,
+        "searched": searched,
+        "pretrained": {"setting": settings.network.pretrained, **records[0].get("pretrained", {})},
+    }
+    metrics = {"site": site, "variant": variant} | origin
+    metrics |= summarise(table, records, settings.base.confidence)
     provenance.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
-    _log_parent(settings, metrics, folder, table, tasks[0], parent)
+    _log_parent(settings, metrics, folder, table, tasks[0], parent, searched)
 
 
 def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
@@ -173,6 +184,7 @@ def _log_parent(
     table: pd.DataFrame,
     task: Task,
     parent: tracking.Run,
+    searched: bool,
 ) -> None:
     interval = metrics["auc_interval"]
     values = {f"pooled_{name}": value for name, value in metrics["pooled"].items()}
@@ -187,6 +199,7 @@ def _log_parent(
             "epochs": task.epochs,
             "folds": len(metrics["folds"]),
             "variant": task.variant,
+            "searched": "yes" if searched else "no",
         }
     )
     parent.params(tracking.flat(sections))

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from dgfnet import provenance, tracking
 from dgfnet.settings import MODALITIES, Settings, fingerprint
-from dgfnet.training.fit import Task, finished
 from dgfnet.training.sweep import sweep
+from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, encoders, gather, places, segmentation
 from dgfnet.training.trial import Trial
 

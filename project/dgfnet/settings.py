@@ -1,8 +1,8 @@
 """params.yaml becomes frozen, validated settings.
 
-params.yaml is the only source of defaults: no field below has one. A profile is a partial copy of the file
-under `profiles.<name>`, merged over it when `base.profile` names it. `--set section.key=value` is merged
-last.
+params.yaml is the only source of defaults: no field below has one, but for the alternatives of a `Range`. A
+profile is a partial copy of the file under `profiles.<name>`, merged over it when `base.profile` names it.
+`--set section.key=value` is merged last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from dgfnet.errors import InputError
 Site = Literal["central", "lateral"]
 Modality = Literal["us", "ct"]
 EncoderName = Literal["resnet18", "resnet34"]
-Variant = Literal["us_multitask", "ct_multitask", "concat", "dgf"]
+Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained weights are for
+Variant = Literal[  # the paper's tables 1, 2 and 3
+    "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
+]
 Branch = Literal["dimension", "modality", "nodule"]
 
 SITES: tuple[Site, ...] = ("central", "lateral")
@@ -126,6 +129,15 @@ class Dgf(Section):
     nodule_level: Literal["bank", "batch"]
 
 
+class Tlr(Section):
+    """The baseline `us_tlr`: Inception V3 on the rectangle around the nodule (network/tlr.py)."""
+
+    size: Annotated[int, Field(ge=75)]
+    box: Annotated[float, Field(ge=1, le=2)]
+    finetune: Annotated[float, Field(ge=0, le=1)]
+    annealing: Positive
+
+
 class Network(Section):
     """Architecture; width multiplies every channel count of the paper's networks."""
 
@@ -134,6 +146,7 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     pretrained: str
     dgf: Dgf
+    tlr: Tlr
 
     def encoder_of(self, site: Site) -> EncoderName:
         """Encoder of one site."""
@@ -162,12 +175,68 @@ class Training(Section):
     sampling: Literal["train_only", "paper", "none"]
     augment: Augment
     precision: Literal["auto", "float32"]
+    compile: Literal["auto", "on", "off"]
 
 
 class Pretrain(Section):
     """The segmentation-only phase."""
 
     epochs: Positive
+
+
+class Range(Section):
+    """Values a search may try: between two limits, or one of a list."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = Field(default=None, strict=False, min_length=1)
+
+    @model_validator(mode="after")
+    def one_or_the_other(self) -> Range:
+        """Either limits or choices, and limits in order."""
+        limits = self.low is not None and self.high is not None
+        if limits == (self.choices is not None) or (self.low is None) != (self.high is None):
+            raise ValueError("give either low and high, or choices")
+        if self.low is not None and self.high is not None:
+            if not self.low < self.high:
+                raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+            if self.log and self.low <= 0:
+                raise ValueError(f"a logarithmic range must be above 0, found low {self.low:g}")
+        return self
+
+
+class Tune(Section):
+    """The nested search: it sees only the training part of a fold. No trials, no search."""
+
+    variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
+    trials: Count
+    inner_folds: Annotated[int, Field(ge=2)]
+    grace_epochs: Positive
+    reduction: Annotated[int, Field(ge=2)]
+    space: dict[str, Range] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def only_what_fits_may_differ(self) -> Tune:
+        """Fusions start from their parents' streams: shape and data are no choice of a search."""
+        fixed = ("network.width", "network.encoder", "network.pretrained", "training.sampling")
+        for name in self.space:
+            if not name.startswith(("network.", "training.")) or name.startswith(fixed):
+                raise ValueError(
+                    f"space.{name} cannot be searched; expected a key of training or network "
+                    f"other than {', '.join(fixed)}"
+                )
+        if "us_tlr" in self.variants:
+            raise ValueError("variants: us_tlr has a search of its own, the annealing of its head")
+        return self
+
+    def space_of(self, variant: Variant) -> dict[str, Range]:
+        """What a variant can be searched for: the fusion's settings belong to `dgf` alone."""
+        return {
+            name: limits
+            for name, limits in self.space.items()
+            if variant == "dgf" or not name.startswith("network.dgf.")
+        }
 
 
 class Crossval(Section):
@@ -201,6 +270,13 @@ class Register(Section):
     criterion: Literal["accuracy", "auc"]
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
 
+    @model_validator(mode="after")
+    def baseline_is_no_product(self) -> Register:
+        """A registered model scores regions of interest; `us_tlr` cuts a rectangle of its own."""
+        if self.variant == "us_tlr":
+            raise ValueError("variant us_tlr is a baseline for comparison and cannot be registered")
+        return self
+
 
 class External(Section):
     """External validation; a site with fewer nodules of a class than this is skipped."""
@@ -226,6 +302,7 @@ class Settings(Section):
     network: Network
     training: Training
     pretrain: Pretrain
+    tune: Tune
     crossval: Crossval
     sweep: Sweep
     compare: Compare
@@ -236,6 +313,20 @@ class Settings(Section):
     def artifacts(self, *parts: str) -> Path:
         """Absolute path below the artifacts folder."""
         return self.root / self.base.artifacts / Path(*parts)
+
+    def changed(self, values: Mapping[str, Any]) -> Settings:
+        """A copy with some settings changed, `section.key` to value, validated like the file.
+
+        Raises:
+            InputError: for an unknown key or a value out of range.
+        """
+        tree = self.model_dump(by_alias=True)
+        for name, value in values.items():
+            _assign(tree, name.split("."), value)
+        try:
+            return Settings.model_validate(tree)
+        except ValidationError as error:
+            raise InputError(_explain("search", error)) from None
 
     @property
     def data(self) -> Path:

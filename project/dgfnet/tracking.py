@@ -29,6 +29,7 @@ IDENTITY = "dgfnet.identity"
 PARENT = "mlflow.parentRunId"
 PROJECT_RUN = "dgfnet.project_run"
 PROCESS = "dgfnet.process"
+STOPPED = "dgfnet.stopped"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs and charts, not traces
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
@@ -185,11 +186,23 @@ def open_run(
     return Run(client, run.info.run_id, experiment_id)
 
 
+def end_children(parent: Run) -> None:
+    """Ends the child runs that a scheduler stopped before their process could."""
+    where = f"tags.`{PARENT}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
+    for run in parent.client.search_runs([parent.experiment_id], where):
+        parent.client.set_tag(run.info.run_id, STOPPED, "by the scheduler")
+        parent.client.set_terminated(run.info.run_id, "FINISHED")
+
+
 @contextmanager
 def running(run: Run) -> Iterator[Run]:
-    """The run ends FINISHED when the block does, FAILED when it raises."""
+    """The run ends FINISHED when the block does or a scheduler stops it, FAILED when it raises."""
     try:
         yield run
+    except SystemExit:  # a scheduler stops a trial this way
+        run.tags({STOPPED: "by the scheduler"})
+        run.client.set_terminated(run.run_id, "FINISHED")
+        raise
     except BaseException as error:
         run.tags({"error": f"{type(error).__name__}: {error}"[:500]})
         run.client.set_terminated(run.run_id, "FAILED")

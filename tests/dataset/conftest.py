@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgfnet.training.fit import select
+from dgfnet.training.partition import select
 from tiny_archive import blob, numbered, write_archive
 
 # nodule, patient, areas of its images; the largest is the first, the last or one between

@@ -15,11 +15,10 @@ from dgfnet.dataset.pairs import centre, evaluation_batches, patient_key, traini
 BOTH = ("us", "ct")
 
 
-def epoch(archive, nodules, settings, order=None, size=2, seed=3, modalities=BOTH):
-    augmenters = {m: Augmenter(settings, archive.size[m]) for m in modalities}
+def epoch(archive, nodules, settings, order=None, size=2, seed=3, modalities=BOTH, **how):
     order = np.arange(len(nodules)) if order is None else np.asarray(order)
     rng = np.random.default_rng(seed)
-    return list(training_batches(archive, nodules, order, modalities, size, augmenters, rng))
+    return list(training_batches(archive, nodules, order, modalities, size, settings, rng, **how))
 
 
 @pytest.fixture
@@ -185,11 +184,9 @@ def test_an_equal_seed_repeats_an_epoch_and_another_does_not(blobs, nodules, tin
 
 
 def test_an_epoch_does_not_depend_on_the_ones_before(blobs, nodules, tiny):
-    augmenters = {m: Augmenter(tiny.training.augment, 32) for m in BOTH}
-
     def pixels(seed):
         rng = np.random.default_rng(seed)
-        batches = training_batches(blobs, nodules, np.arange(5), BOTH, 2, augmenters, rng)
+        batches = training_batches(blobs, nodules, np.arange(5), BOTH, 2, tiny.training.augment, rng)
         return torch.cat([batch.images["ct"] for batch in batches])
 
     third = pixels(3)

@@ -4,10 +4,12 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models import inception_v3
 
 from dgfnet.errors import InputError
 from dgfnet.network.decoders import Decoder
 from dgfnet.network.encoders import Encoder, channels, pooled
+from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.settings import load
 
 
@@ -87,7 +89,7 @@ def with_(key, value):
         (with_("layer5.0.conv1.weight", torch.zeros(1)), "layer5.0.conv1.weight"),
         (with_("layer1.0.bn1.weight", torch.zeros(32)), "layer1.0.bn1.weight"),
         (with_("conv1.weight", torch.zeros(64, 4, 7, 7)), "conv1.weight"),
-        (with_("module.conv1.weight", torch.zeros(64, 3, 7, 7)), "module.conv1.weight"),
+        (with_("module.extra.weight", torch.zeros(64, 3, 7, 7)), "module.extra.weight"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(damage, named):
@@ -151,3 +153,55 @@ def test_settings_refuse_sizes_at_which_the_skips_would_not_fit(params):
 def test_pooling_is_the_mean_over_pixels():
     last = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
     assert pooled([torch.zeros(1), last]).tolist() == [[3.0, 1.0]]
+
+
+def test_torchvisions_files_lack_the_counters_of_batches():
+    weights = {k: v for k, v in published("resnet18").state_dict().items() if "num_batches" not in k}
+    report = encoder("resnet18").load_pretrained(weights)
+    assert report.matched == len(encoder("resnet18").state_dict())
+    assert sorted(report.dropped) == ["fc.bias", "fc.weight"]
+    assert report.stem == "three channels summed"
+
+
+def sequential(weights):
+    """Names as a ResNet gets them whose children were put into an nn.Sequential."""
+    place = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    parts = [(name.split(".", 1), value) for name, value in weights.items() if not name.startswith("fc")]
+    return {f"backbone.{place[first]}.{rest}": value for (first, rest), value in parts}
+
+
+def prefixed(weights):
+    return {f"module.encoder.{name}": value for name, value in weights.items()} | {"other.w": torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [prefixed, sequential, lambda weights: {"state_dict": weights, "epoch": 3}, lambda w: {"model": w}],
+    ids=["prefix", "sequential", "state_dict", "model"],
+)
+@pytest.mark.parametrize("stem", [1, 3])
+def test_checkpoints_of_other_makers_load_alike(wrap, stem):
+    weights = published("resnet18").state_dict()
+    if stem == 1:
+        weights["conv1.weight"] = weights["conv1.weight"].sum(dim=1, keepdim=True)
+    plain, wrapped = encoder("resnet18"), encoder("resnet18")
+    plain.load_pretrained(weights)
+    report = wrapped.load_pretrained(wrap(weights))
+    assert all(torch.equal(value, wrapped.state_dict()[key]) for key, value in plain.state_dict().items())
+    assert report.stem == ("three channels summed" if stem == 3 else "as it is")
+    assert ("other.w" in report.dropped) == (wrap is prefixed)
+
+
+def test_inception_loads_torchvisions_names_without_its_classifiers(params):
+    theirs = inception_v3(weights=None, aux_logits=True, init_weights=False)
+    ours = TransferNet(Head(8, 1, 0.0, 1e-3, 0.0), load(params).network.tlr).eval()
+    report = ours.load_pretrained(theirs.state_dict())
+    assert {name.split(".")[0] for name in report.dropped} == {"AuxLogits", "fc"}
+    grey = torch.randint(0, 256, (2, 75, 75), dtype=torch.uint8)
+    theirs.fc = theirs.dropout = nn.Identity()
+    with torch.no_grad():
+        expected = theirs.eval()((grey[:, None].float() / 127.5 - 1).expand(-1, 3, -1, -1))
+        torch.testing.assert_close(ours.pooled({"us": grey}), expected, rtol=1e-4, atol=1e-5)
+    damaged = {k: v for k, v in theirs.state_dict().items() if not k.startswith("Mixed_7c")}
+    with pytest.raises(InputError, match="torchvision's Inception V3"):
+        ours.load_pretrained(damaged)

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from dgfnet.dataset.batch import Batch
+from dgfnet.network.fusion import BasicFusion
+from dgfnet.network.tlr import FROZEN, Head, TransferNet
 from dgfnet.network.variants import SPECS, DGFNet, load_weights
 from dgfnet.settings import MODALITIES
 from dgfnet.training.losses import losses
 
 SIZE, NODULES = 32, 6
+HEAD = Head(width=16, depth=2, dropout=0.5, learning_rate=1e-3, weight_decay=1e-4)
 FUSIONS = [variant for variant, spec in SPECS.items() if len(spec.modalities) == 2]
 
 
@@ -25,6 +28,8 @@ def build(tiny):
 
     def build(variant, encoder="resnet18", **dgf):
         settings = tiny.network.model_copy(update={"dgf": tiny.network.dgf.model_copy(update=dgf)})
+        if variant == "us_tlr":
+            return TransferNet(HEAD, settings.tlr)
         model = DGFNet(variant, encoder, settings)
         fill_bank(model, 7)
         return model
@@ -41,19 +46,24 @@ def fill_bank(model, count):
             )
 
 
-def images(count=NODULES, seed=5):
+def side(model):
+    """Inception V3 needs 75 pixels."""
+    return 75 if isinstance(model, TransferNet) else SIZE
+
+
+def images(count=NODULES, seed=5, side=SIZE):
     generator = torch.Generator().manual_seed(seed)
     return {
-        modality: torch.randint(0, 256, (count, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+        modality: torch.randint(0, 256, (count, side, side), dtype=torch.uint8, generator=generator)
         for modality in MODALITIES
     }
 
 
-def batch(modalities=MODALITIES):
+def batch(modalities=MODALITIES, side=SIZE):
     generator = torch.Generator().manual_seed(6)
-    targets = torch.randint(0, 2, (NODULES, 2, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    targets = torch.randint(0, 2, (NODULES, 2, side, side), dtype=torch.uint8, generator=generator)
     return Batch(
-        {m: images()[m] for m in modalities},
+        {m: images(side=side)[m] for m in modalities},
         dict.fromkeys(modalities, targets),
         torch.tensor([0.0, 1, 0, 1, 1, 0]),
         torch.arange(NODULES),
@@ -66,11 +76,17 @@ def taken(model, pictures):
 
 def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
     model = build(variant).train()
-    inputs = batch(model.modalities)
+    inputs = batch(model.modalities, side(model))
     terms = losses(model(inputs.images, inputs.patients, segment=True), inputs, 1.0, classify=True)
-    assert sorted(terms) == sorted(["label", *(f"masks_{m}" for m in model.modalities)])
+    assert sorted(terms) == sorted(
+        ["label", *(f"masks_{m}" for m in model.modalities if SPECS[variant].tasks)]
+    )
     torch.stack(list(terms.values())).sum().backward()
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # of us_tlr, up to Mixed_6e
+            assert variant == "us_tlr"
+            assert parameter.grad is None
+            continue
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
@@ -88,11 +104,12 @@ def test_every_parameter_of_every_dgf_gets_a_gradient(build, combiner, nodule_le
 
 def test_the_label_alone_does_not_train_the_decoders(build, variant):
     model = build(variant).train()
-    output = model(taken(model, images()), torch.arange(NODULES))
+    output = model(taken(model, images(side=side(model))), torch.arange(NODULES))
     output.logit.sum().backward()
     assert output.masks == {}
-    assert all(p.grad is None for s in model.streams.values() for p in s.nodule.parameters())
-    assert all(p.grad is None for s in model.streams.values() for p in s.boundary.parameters())
+    decoders = [p for n, p in model.named_parameters() if n.startswith("streams") and ".encoder." not in n]
+    assert bool(decoders) == SPECS[variant].tasks
+    assert all(parameter.grad is None for parameter in decoders)
 
 
 @torch.no_grad()
@@ -100,7 +117,9 @@ def test_the_label_alone_does_not_train_the_decoders(build, variant):
 @pytest.mark.parametrize("grey", [0, 255])
 def test_blank_pictures_give_numbers(build, variant, grey, training):
     model = build(variant).train(training)
-    blank = {m: torch.full((NODULES, SIZE, SIZE), grey, dtype=torch.uint8) for m in model.modalities}
+    blank = {
+        m: torch.full((NODULES, side(model), side(model)), grey, dtype=torch.uint8) for m in model.modalities
+    }
     output = model(blank, torch.arange(NODULES), segment=True)
     assert torch.isfinite(output.logit).all()
     assert all(torch.isfinite(masks).all() for masks in output.masks.values())
@@ -109,10 +128,10 @@ def test_blank_pictures_give_numbers(build, variant, grey, training):
 @torch.no_grad()
 def test_shapes(build, variant):
     model = build(variant).eval()
-    output = model(taken(model, images()), segment=True)
+    output = model(taken(model, images(side=side(model))), segment=True)
     assert output.logit.shape == (NODULES,)
     assert {m: tuple(masks.shape) for m, masks in output.masks.items()} == dict.fromkeys(
-        SPECS[variant].modalities, (NODULES, 2, SIZE, SIZE)
+        SPECS[variant].modalities if SPECS[variant].tasks else (), (NODULES, 2, SIZE, SIZE)
     )
 
 
@@ -127,7 +146,7 @@ def test_modalities_may_differ_in_size(build):
 @torch.no_grad()
 def test_evaluation_repeats_itself_and_training_draws_dropout(build, variant):
     model = build(variant).eval()
-    inputs = taken(model, images())
+    inputs = taken(model, images(side=side(model)))
     assert torch.equal(model(inputs).logit, model(inputs).logit)
     assert not torch.equal(model.train()(inputs).logit, model(inputs).logit)
 
@@ -135,24 +154,29 @@ def test_evaluation_repeats_itself_and_training_draws_dropout(build, variant):
 @torch.no_grad()
 def test_segmenting_does_not_change_the_logit(build, variant):
     model = build(variant).eval()
-    inputs = taken(model, images())
+    inputs = taken(model, images(side=side(model)))
     assert torch.equal(model(inputs, segment=True).logit, model(inputs).logit)
 
 
 @torch.no_grad()
 def test_each_modality_a_variant_takes_changes_the_output(build, variant):
     model = build(variant).eval()
-    before = model(taken(model, images())).logit
+    before = model(taken(model, images(side=side(model)))).logit
     for modality in model.modalities:
-        changed = {**taken(model, images()), modality: 255 - images()[modality]}
+        changed = {
+            **taken(model, images(side=side(model))),
+            modality: 255 - images(side=side(model))[modality],
+        }
         assert ((model(changed).logit - before).abs() > 1e-6).all(), modality
 
 
 @torch.no_grad()
 def test_a_modality_a_variant_does_not_take_changes_nothing(build, variant):
     model = build(variant).eval()
-    before = model(taken(model, images())).logit
-    assert torch.equal(model({**images(seed=9), **taken(model, images())}).logit, before)
+    before = model(taken(model, images(side=side(model)))).logit
+    assert torch.equal(
+        model({**images(seed=9, side=side(model)), **taken(model, images(side=side(model)))}).logit, before
+    )
 
 
 @torch.no_grad()
@@ -160,12 +184,12 @@ def test_a_modality_a_variant_does_not_take_changes_nothing(build, variant):
 @pytest.mark.parametrize("variant", SPECS)
 def test_a_nodule_has_one_probability_alone_and_in_any_company(build, variant, combiner):
     model = build(variant, combiner=combiner).eval()
-    for stream in model.streams.values():  # features as large as a trained network's
+    for stream in getattr(model, "streams", {}).values():  # features as large as a trained network's
         stream.encoder.layer4[-1].bn2.weight.mul_(5)
     patients = torch.tensor([100, 1, 2, 100, 106, 3])  # 100 and 106 are in the bank too
 
     def probability(*members):
-        chosen = {m: images()[m][list(members)] for m in model.modalities}
+        chosen = {m: images(side=side(model))[m][list(members)] for m in model.modalities}
         return model(chosen, patients[list(members)]).logit.sigmoid()
 
     together = probability(0, 1, 2, 3, 4, 5)
@@ -181,7 +205,7 @@ def test_a_nodule_has_one_probability_alone_and_in_any_company(build, variant, c
 @torch.no_grad()
 def test_only_dgf_looks_at_the_patients(build, variant):
     model = build(variant).eval()
-    inputs = taken(model, images())
+    inputs = taken(model, images(side=side(model)))
     free, masked = model(inputs, None).logit, model(inputs, torch.full((NODULES,), 103)).logit
     assert torch.equal(free, masked) == (variant != "dgf")
 
@@ -190,10 +214,10 @@ def test_only_dgf_looks_at_the_patients(build, variant):
 def test_weights_survive_saving_and_loading_with_the_size_of_the_bank(build, variant):
     source = build(variant)
     fill_bank(source, 11)
-    for stream in source.streams.values():
+    for stream in getattr(source, "streams", {}).values():
         stream.set_normalisation(0.3, 0.1)
     target = build(variant)  # another start, and a bank of 7
-    inputs = taken(source, images())
+    inputs = taken(source, images(side=side(source)))
     source.eval(), target.eval()
     assert not torch.equal(source(inputs).logit, target(inputs).logit)
     load_weights(target, source.state_dict())
@@ -238,3 +262,52 @@ def test_fusions_start_from_the_unimodal_variants_in_the_order_of_their_modaliti
     for variant in FUSIONS:
         spec = SPECS[variant]
         assert [SPECS[parent].modalities for parent in spec.parents] == [(m,) for m in spec.modalities]
+
+
+def test_the_transfer_network_freezes_what_it_transfers(build):
+    model = build("us_tlr").train()
+    frozen = {name for name, parameter in model.blocks.named_parameters() if not parameter.requires_grad}
+    assert {name.split(".")[0] for name in frozen} == set(FROZEN) - {"maxpool1", "maxpool2"}
+    before = {name: value.clone() for name, value in model.blocks.state_dict().items()}
+    model(images(side=75)).logit.sum().backward()
+    for name, value in model.blocks.state_dict().items():  # batch statistics of the frozen blocks stay too
+        moves = "running" in name or "num_batches" in name
+        assert torch.equal(value, before[name]) != (moves and name.split(".")[0] not in FROZEN), name
+
+
+def test_the_transfer_network_trains_its_last_block_at_a_fraction_of_the_heads_rate(build, tiny):
+    model = build("us_tlr")
+    head, tuned = model.optimised(tiny.training)
+    assert (head["lr"], tuned["lr"]) == (1e-3, pytest.approx(1e-4))
+    assert head["weight_decay"] == tuned["weight_decay"] == 1e-4
+    trained = {id(p) for group in (head, tuned) for p in group["params"]}
+    assert trained == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_the_head_is_what_was_annealed():
+    layers = HEAD.layers()
+    shapes = [tuple(p.shape) for p in layers.parameters() if p.ndim == 2]
+    assert shapes == [(16, 2048), (16, 16), (1, 16)]
+    assert [m.p for m in layers if isinstance(m, torch.nn.Dropout)] == [0.5, 0.5]
+
+
+def test_a_dgfnet_is_no_transfer_network(tiny):
+    with pytest.raises(ValueError, match="TransferNet"):
+        DGFNet("us_tlr", "resnet18", tiny.network)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("how", "expected"), [("sum", [4.0, -1.0]), ("product", [3.0, -6.0])])
+def test_basic_fusions_by_hand(how, expected):
+    us, ct = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]])
+    fusion = BasicFusion(how, 2)
+    assert fusion(us, ct, None).tolist() == [expected]
+    assert list(fusion.parameters()) == []
+
+
+@torch.no_grad()
+def test_concatenation_is_a_linear_layer_over_both():
+    fusion = BasicFusion("concat", 2)
+    fusion.reduce.weight.copy_(torch.tensor([[1.0, 0, 2, 0], [0, 1, 0, -1]]))
+    fusion.reduce.bias.copy_(torch.tensor([0.5, 0]))
+    assert fusion(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]]), None).tolist() == [[7.5, 5.0]]

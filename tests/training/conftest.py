@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dgfnet.training.fit import Places, Task
+from dgfnet.training.task import Places, Task
 from tiny_archive import blob, write_archive
 
 PATIENTS, FOLDS = 24, 4
@@ -94,6 +94,7 @@ def task(tiny):
             "pretrained_sha256": None,
             "archive": "a",
             "folds": "f",
+            "inner_folds": None,
             "validate_every": 2,
         }
         return Task(**{**plain, **facts})

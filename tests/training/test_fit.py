@@ -11,12 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from dgfnet.dataset.batch import Batch
+from dgfnet.dataset.pairs import training_batches
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
-from dgfnet.training.fit import _batches, finished, fit, initial_model, restore, split
+from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
 from dgfnet.training.inference import build_bank, predict
 from dgfnet.training.loop import Schedule, TrainingDiverged, train
+from dgfnet.training.partition import split
+from dgfnet.training.start import initial_model, restore
+from dgfnet.training.task import finished
 
 
 class Killed(BaseException):
@@ -69,6 +73,8 @@ CASES = {
     "segmentation": {"phase": "segmentation", "site": None, "variant": "ct_multitask"},
     "unimodal": {"variant": "us_multitask"},
     "concat": {"variant": "concat"},
+    "resnet": {"variant": "ct_resnet"},
+    "tlr": {"variant": "us_tlr", "encoder": "inception_v3"},  # the head it was annealed to comes back
     "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
 }
 
@@ -117,6 +123,15 @@ def test_a_finished_fit_is_returned_without_training(places, task):
     assert set(before) == {"fit.json", "predictions.csv", "weights.safetensors"}
 
 
+@pytest.mark.parametrize("variant", ["us_resnet", "ct_resnet"])
+def test_a_plain_resnet_learns_the_label_alone(places, task, variant):
+    record = run(task(variant=variant), places)
+    assert all("loss_label" in epoch for epoch in record["history"])
+    assert all(not name.startswith("loss_masks") for epoch in record["history"] for name in epoch)
+    assert record["dice"] == {}
+    assert set(record["scores"]) >= {"auc", "accuracy"}
+
+
 def test_the_segmentation_phase_predicts_no_label(places, task):
     chosen = task(phase="segmentation", site=None)
     record = run(chosen, places)
@@ -139,7 +154,7 @@ def test_validation_changes_no_weight(places, tmp_path, task):
     elsewhere = replace(places, work=tmp_path / "elsewhere")
     often, rarely = task(validate_every=1), task(validate_every=5)
     assert all("val_auc" in epoch for epoch in run(often, places)["history"])
-    assert all("val_auc" not in epoch for epoch in run(rarely, elsewhere)["history"])
+    assert ["val_auc" in epoch for epoch in run(rarely, elsewhere)["history"]] == [False, True]  # the last
     assert equal(weights(often, places), weights(rarely, elsewhere))
 
 
@@ -177,7 +192,7 @@ def test_divergence_names_the_term_and_the_epoch(tiny):
         yield Batch({"us": image}, {"us": target}, label, torch.arange(3))
 
     model, reported = DGFNet("us_multitask", "resnet18", tiny.network), []
-    schedule = Schedule(epochs=4, seed=1, batches=batches, classify=True)
+    schedule = Schedule(epochs=4, seed=1, batches=batches, steps=4, classify=True)
     with pytest.raises(TrainingDiverged) as caught:
         train(
             model, schedule, tiny.training, choose("auto"), None, lambda state: reported.append(state.epoch)
@@ -239,9 +254,12 @@ def test_every_epoch_draws_anew_and_the_same_epoch_alike(places, task, sampling)
     chosen = task(training={"sampling": sampling})
     archive = Archive.open(places.archive)
     training, _ = split(chosen, places, archive)
+    schedule = _schedule(
+        chosen, archive, training, DGFNet("us_resnet", "resnet18", chosen.network), training_batches
+    )
 
     def drawn(number):
-        batches = list(_batches(chosen, archive, training, ("us",))(number))
+        batches = list(schedule.batches(number))
         return tuple(torch.cat([getattr(batch, name) for batch in batches]) for name in ("patients", "label"))
 
     first, second, again = drawn(0), drawn(1), drawn(0)
@@ -292,7 +310,7 @@ def test_a_fusion_starts_from_its_parents_streams(with_parents, task):
     chosen = task(variant="dgf", parents=keys)
     archive = Archive.open(places.archive)
     training, _ = split(chosen, places, archive)
-    model = initial_model(chosen, places, archive, training)
+    model, _ = initial_model(chosen, places, archive, training, choose("auto"))
     for modality, key in keys.items():
         parent = load_file(places.fit(key) / "weights.safetensors")
         own = {name: value for name, value in parent.items() if name.startswith(f"streams.{modality}.")}
@@ -304,7 +322,7 @@ def test_a_start_from_scratch_takes_the_statistics_of_the_training_images(places
     chosen = task()
     archive = Archive.open(places.archive)
     training, held_out = split(chosen, places, archive)
-    stream = initial_model(chosen, places, archive, training).streams["us"]
+    stream = initial_model(chosen, places, archive, training, choose("auto"))[0].streams["us"]
     names = archive.rows("us").set_index("row")["nodule_id"]
     rows = [row for row, name in names.items() if name in training.ids]
     grey = archive.us[rows, 0, 4:36, 4:36] / 255

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,17 +53,18 @@ class Batch:
                     f"targets[{modality}] must be ({count}, 2, S, S) uint8, found {tuple(target.shape)}"
                 )
 
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device; copies from pinned memory do not wait."""
-        return Batch(
-            {m: self._move(image, device) for m, image in self.images.items()},
-            {m: self._move(target, device) for m, target in self.targets.items()},
-            self._move(self.label, device),
-            self._move(self.patients, device),
-        )
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU copies without waiting."""
+        return self._each(lambda tensor: tensor.pin_memory())
 
-    @staticmethod
-    def _move(tensor: Tensor, device: torch.device) -> Tensor:
-        if device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; copies of a pinned batch do not wait."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            {modality: move(image) for modality, image in self.images.items()},
+            {modality: move(target) for modality, target in self.targets.items()},
+            move(self.label),
+            move(self.patients),
+        )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +16,13 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.augment import Augmenter
 from dgfnet.dataset.batch import Batch
+from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Modality
+from dgfnet.settings import Augment, Modality
 
 Indices = NDArray[np.int64]
+Plan = TypeVar("Plan")
+Made = TypeVar("Made")
 
 
 def patient_key(cohort: str, patient_id: str) -> int:
@@ -62,26 +69,74 @@ def training_batches(
     order: Indices,
     modalities: Sequence[Modality],
     size: int,
-    augmenters: Mapping[Modality, Augmenter],
+    augment: Augment,
     rng: np.random.Generator,
+    rectangle: Rectangle | None = None,
+    workers: int = 0,
+    pin: bool = False,
 ) -> Iterator[Batch]:
     """One epoch: a random US and a random CT image of every nodule in `order`, augmented.
 
     Batches are as equal as they can be and at most `size` long, so that batch normalisation never sees a lone
-    image.
+    image. They are the same for any number of workers.
+
+    Args:
+        archive: where the images lie.
+        nodules: whose they are.
+        order: positions of the nodules of this epoch.
+        modalities: in use.
+        size: longest batch.
+        augment: settings of the augmentation.
+        rng: source of all randomness.
+        rectangle: what `us_tlr` sees of a crop; None for the whole.
+        workers: threads that prepare batches ahead; with 0 each is made when it is asked for.
+        pin: put them into page-locked memory, for a GPU.
     """
-    for augmenter in augmenters.values():
-        augmenter.reseed(int(rng.integers(2**31)))
-    for chunk in np.array_split(order, max(1, -(-len(order) // size))):
-        crops = {}
+    kits: SimpleQueue[dict[Modality, Augmenter]] = SimpleQueue()  # an augmenter has a state: one per thread
+    for _ in range(max(1, workers)):
+        kits.put({modality: Augmenter(augment, archive.size[modality]) for modality in modalities})
+
+    def make(plan: tuple[Indices, int]) -> Batch:
+        chunk, seed = plan
+        own, kit, crops = np.random.default_rng(seed), kits.get(), {}
         for modality in modalities:
-            rows = [rng.choice(nodules.rows[modality][i]) for i in chunk]
-            crops[modality] = np.stack([augmenters[modality](archive.planes(modality)[row]) for row in rows])
-        yield _collate(nodules, chunk, crops)
+            kit[modality].reseed(int(own.integers(2**31)))
+            rows = [own.choice(nodules.rows[modality][i]) for i in chunk]
+            crops[modality] = np.stack([kit[modality](archive.planes(modality)[row]) for row in rows])
+        kits.put(kit)
+        batch = _collate(nodules, chunk, crops, rectangle)
+        return batch.pinned() if pin else batch
+
+    chunks = np.array_split(order, max(1, -(-len(order) // size)))
+    plans = [(chunk, int(rng.integers(2**62))) for chunk in chunks]
+    yield from ahead(make, plans, workers) if workers else map(make, plans)
+
+
+def ahead(make: Callable[[Plan], Made], plans: Sequence[Plan], workers: int) -> Iterator[Made]:
+    """`map` by threads, in order, at most two finished results per thread ahead of the consumer.
+
+    numpy and OpenCV release the interpreter while they work on pixels.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for plan in plans:
+                waiting.append(pool.submit(make, plan))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the consumer may have stopped early
+            for future in waiting:
+                future.cancel()
 
 
 def evaluation_batches(
-    archive: Archive, nodules: Nodules, modalities: Sequence[Modality], size: int
+    archive: Archive,
+    nodules: Nodules,
+    modalities: Sequence[Modality],
+    size: int,
+    rectangle: Rectangle | None = None,
 ) -> Iterator[Batch]:
     """The largest-area pair of every nodule, in order, as preprocessed."""
     for start in range(0, len(nodules), size):
@@ -90,7 +145,7 @@ def evaluation_batches(
         for modality in modalities:
             largest = archive.planes(modality)[nodules.largest[modality][chunk]]
             crops[modality] = centre(largest, archive.size[modality])
-        yield _collate(nodules, chunk, crops)
+        yield _collate(nodules, chunk, crops, rectangle)
 
 
 def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -99,9 +154,15 @@ def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return crops[..., pad : pad + size, pad : pad + size]
 
 
-def _collate(nodules: Nodules, chunk: Indices, crops: Mapping[Modality, NDArray[np.uint8]]) -> Batch:
+def _collate(
+    nodules: Nodules,
+    chunk: Indices,
+    crops: Mapping[Modality, NDArray[np.uint8]],
+    rectangle: Rectangle | None,
+) -> Batch:
     """The batch of the nodules at `chunk` from their crops, (B, 3, S, S) per modality."""
-    tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in crops.items()}
+    seen = crops if rectangle is None else {modality: rectangle(values) for modality, values in crops.items()}
+    tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in seen.items()}
     return Batch(
         {modality: tensor[:, 0] for modality, tensor in tensors.items()},
         {modality: tensor[:, 1:] for modality, tensor in tensors.items()},

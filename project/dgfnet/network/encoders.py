@@ -8,12 +8,13 @@ three-channel checkpoint is summed when it is loaded: the same function at a thi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from dgfnet.errors import InputError
+from dgfnet.network.pretrained import Match, match
 from dgfnet.settings import EncoderName
 
 DEPTHS: dict[EncoderName, tuple[int, int, int, int]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -57,26 +58,16 @@ class Encoder(nn.Module):
             maps.append(x)
         return maps
 
-    def load_pretrained(self, weights: Mapping[str, Tensor]) -> None:
-        """Loads a torchvision-style state dict; a classifier (`fc.*`) is dropped, an RGB stem is summed.
+    def load_pretrained(self, content: Mapping[str, Any]) -> Match:
+        """Loads a torchvision-style checkpoint and says what matched; see `network/pretrained.py`.
 
         Raises:
-            InputError: when anything else is missing, unknown or of another shape.
+            InputError: when it does not fit; nothing is changed then.
         """
-        wanted = self.state_dict()
-        found = {key: value for key, value in weights.items() if not key.startswith("fc.")}
-        if "conv1.weight" in found and found["conv1.weight"].shape[1] == 3:
-            found["conv1.weight"] = found["conv1.weight"].sum(dim=1, keepdim=True)
-        wrong = [key for key in wanted if key not in found or found[key].shape != wanted[key].shape]
-        unknown = [key for key in found if key not in wanted]
-        if wrong or unknown:
-            raise InputError(
-                f"pretrained encoder does not fit: {len(wrong)} tensors missing or of another shape "
-                f"{wrong[:3]}, "
-                f"{len(unknown)} unknown {unknown[:3]}; "
-                f"expected a torchvision ResNet of the same depth and network.width 1.0"
-            )
+        expected = "a torchvision ResNet of the same depth and network.width 1.0"
+        found, report = match(content, self.state_dict(), "conv1.weight", expected)
         self.load_state_dict(found)
+        return report
 
 
 def _layer(inside: int, outside: int, depth: int, stride: int) -> nn.Sequential:

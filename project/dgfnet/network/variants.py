@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,36 @@ from torch import Tensor, nn
 from dgfnet.network.decoders import Decoder
 from dgfnet.network.dgf import DiverseGranularityFusion, NoduleLevel
 from dgfnet.network.encoders import GREY_MEAN, GREY_STD, Encoder, channels, pooled
-from dgfnet.network.fusion import Concat
-from dgfnet.settings import EncoderName, Modality, Network, Variant
+from dgfnet.network.fusion import BasicFusion
+from dgfnet.settings import EncoderName, Modality, Network, Training, Variant
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a variant is made of, and the variants whose training it starts from (paper section 4)."""
+    """What a variant is made of, and what its training starts from (paper section 4).
+
+    Attributes:
+        modalities: the streams it has.
+        tasks: its streams carry decoders and are helped by segmentation; they start from the shared phase.
+        parents: the variants whose streams a fusion starts from, one per modality.
+    """
 
     modalities: tuple[Modality, ...]
+    tasks: bool
     parents: tuple[Variant, ...] = ()
 
 
-SPECS: dict[Variant, Spec] = {
-    "us_multitask": Spec(("us",)),
-    "ct_multitask": Spec(("ct",)),
-    "concat": Spec(("us", "ct"), ("us_multitask", "ct_multitask")),
-    "dgf": Spec(("us", "ct"), ("us_multitask", "ct_multitask")),
+_FUSION = Spec(("us", "ct"), True, ("us_multitask", "ct_multitask"))
+SPECS: dict[Variant, Spec] = {  # the paper's tables 1, 2 and 3
+    "us_resnet": Spec(("us",), False),
+    "us_tlr": Spec(("us",), False),
+    "us_multitask": Spec(("us",), True),
+    "ct_resnet": Spec(("ct",), False),
+    "ct_multitask": Spec(("ct",), True),
+    "concat": _FUSION,
+    "sum": _FUSION,
+    "product": _FUSION,
+    "dgf": _FUSION,
 }
 
 
@@ -46,18 +59,18 @@ class Output(NamedTuple):
 
 
 class Stream(nn.Module):
-    """One modality: normalisation, encoder, and the decoders of nodule and boundary."""
+    """One modality: normalisation, encoder, and the decoders of nodule and boundary if it has tasks."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: EncoderName, settings: Network) -> None:
+    def __init__(self, encoder: EncoderName, settings: Network, tasks: bool) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(GREY_MEAN))
         self.register_buffer("std", torch.tensor(GREY_STD))
         self.encoder = Encoder(encoder, settings.width)
-        self.nodule = Decoder(settings.width, settings.dropout)
-        self.boundary = Decoder(settings.width, settings.dropout)
+        self.nodule = Decoder(settings.width, settings.dropout) if tasks else None
+        self.boundary = Decoder(settings.width, settings.dropout) if tasks else None
 
     def set_normalisation(self, mean: float, std: float) -> None:
         """Statistics of the training images, in 0..1 units of grey."""
@@ -65,26 +78,37 @@ class Stream(nn.Module):
         self.std.fill_(std)
 
     def forward(self, image: Tensor, segment: bool) -> tuple[Tensor, Tensor | None]:
-        """Grey images 0..255, (B, S, S), become values (B, F) and, if asked for, mask logits (B, 2, S, S)."""
+        """Grey images 0..255, (B, S, S), become values (B, F) and, if asked for, mask logits (B, 2, S, S).
+
+        A stream without tasks gives no masks.
+        """
         x = (image[:, None].float() / 255 - self.mean) / self.std
         x = x.contiguous(memory_format=torch.channels_last)  # 1.3-1.6x faster convolutions on CPU, AMP on GPU
         maps = self.encoder(x)
-        masks = torch.cat([self.nodule(maps), self.boundary(maps)], dim=1) if segment else None
-        return pooled(maps), masks
+        if not segment or self.nodule is None or self.boundary is None:
+            return pooled(maps), None
+        return pooled(maps), torch.cat([self.nodule(maps), self.boundary(maps)], dim=1)
 
 
 class DGFNet(nn.Module):
-    """A variant: its streams, its fusion if it has two modalities, and the classifier all variants share."""
+    """A variant: its streams, its fusion if it has two modalities, and the classifier all variants share.
+
+    `us_tlr` alone is another class: `network/tlr.py`.
+    """
+
+    rectangle = None  # it sees whole regions of interest
 
     def __init__(self, variant: Variant, encoder: EncoderName, settings: Network) -> None:
         super().__init__()
+        if variant == "us_tlr":
+            raise ValueError("us_tlr is a TransferNet")
         features = channels(settings.width)[-1]
         self.variant = variant
-        self.modalities = SPECS[variant].modalities
-        self.streams = nn.ModuleDict({modality: Stream(encoder, settings) for modality in self.modalities})
+        self.modalities, tasks = SPECS[variant].modalities, SPECS[variant].tasks
+        self.streams = nn.ModuleDict({name: Stream(encoder, settings, tasks) for name in self.modalities})
         self.fusion: nn.Module | None = None
-        if variant == "concat":
-            self.fusion = Concat(features)
+        if variant == "concat" or variant == "sum" or variant == "product":
+            self.fusion = BasicFusion(variant, features)
         elif variant == "dgf":
             self.fusion = DiverseGranularityFusion(features, settings.dgf)
         self.classifier = nn.Sequential(
@@ -93,6 +117,11 @@ class DGFNet(nn.Module):
             nn.Dropout(settings.dropout),
             nn.Linear(features // 2, 1),
         )
+
+    def optimised(self, settings: Training) -> list[dict[str, Any]]:
+        """Parameter groups for the optimiser: all alike."""
+        parameters = list(self.parameters())
+        return [{"params": parameters, "lr": settings.learning_rate, "weight_decay": settings.weight_decay}]
 
     def stream(self, modality: Modality) -> Stream:
         """The stream of a modality."""
@@ -121,7 +150,7 @@ class DGFNet(nn.Module):
         Args:
             images: per modality (B, S, S) grey values 0..255, any number type.
             patients: (B,) patient keys for the reference bank; None masks nobody.
-            segment: also run the decoders.
+            segment: also run the decoders, where there are any.
         """
         values, masks = [], {}
         for modality in self.modalities:
@@ -133,10 +162,10 @@ class DGFNet(nn.Module):
         return Output(self.classifier(fused)[:, 0], masks)
 
 
-def load_weights(model: DGFNet, weights: Mapping[str, Tensor]) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Loads a complete state dict, giving the reference bank the size it has there."""
     level = model.nodule_level
-    if level is not None:
+    if isinstance(level, NoduleLevel):
         for name in ("bank_keys", "bank_values", "bank_patients"):
             setattr(
                 level,

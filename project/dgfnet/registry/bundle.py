@@ -19,7 +19,8 @@ from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.provenance import write_json
 from dgfnet.settings import Modality, Network, Preprocess, Settings
 from dgfnet.training.checkpoint import load_weights_file, save_weights
-from dgfnet.training.fit import Task, restore
+from dgfnet.training.start import restore
+from dgfnet.training.task import Task
 from dgfnet.training.tasks import places
 
 BATCH = 64
@@ -113,7 +114,7 @@ def write_bundle(folder: Path, task: Task, record: Mapping[str, Any], settings: 
         "threshold": record["threshold"],
         "sampling": task.training.sampling,
         "training_prevalence": record["training_prevalence"],
-        "network": settings.network.model_dump(mode="json"),
+        "network": task.network.model_dump(mode="json"),
         "preprocess": settings.preprocess.model_dump(mode="json"),
     }
     write_json(folder / FACTS, facts)

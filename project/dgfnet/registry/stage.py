@@ -21,7 +21,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.bundle import write_bundle
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
 from dgfnet.settings import MODALITIES, Settings, Site
-from dgfnet.training.fit import Task, finished
+from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
 
 NEEDED = (  # to score: no Ray, no DVC
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: when the variant to register was not cross-validated at any site.
     """
-    facts = gather(settings)
+    facts = gather(settings, variants=(settings.register_.variant,))
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if _metrics_path(settings, site).is_file()]
     if not done:

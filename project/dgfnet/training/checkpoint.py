@@ -63,3 +63,24 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # safetensors has its own kinds
         raise InputError(f"{path}: cannot be read as safetensors ({error})") from None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads somebody's checkpoint as data only: safetensors, or a file of torch with `weights_only`.
+
+    Raises:
+        InputError: when it cannot be read that way.
+    """
+    if path.suffix == ".safetensors":
+        return dict(load_weights_file(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch have their own kinds
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read as weights only ({first}); expected a state dict, save it with "
+            "torch.save(model.state_dict(), path)"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a state dict, found {type(content).__name__}")
+    return content

@@ -6,6 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+
+COMPILE_FROM = 5000  # steps; compiling takes a minute or two (docs/explanation/speed.md)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,18 @@ class Hardware:
     def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision for the forward pass, or nothing."""
         return nullcontext() if self.half is None else torch.autocast(self.device.type, dtype=self.half)
+
+    def compiled(self, model: nn.Module, setting: str, steps: int) -> nn.Module:
+        """The model to call in training; on `auto` it is compiled for long fits on a GPU."""
+        pays = self.device.type == "cuda" and steps >= COMPILE_FROM
+        if setting == "on" or (setting == "auto" and pays):
+            return torch.compile(model)  # type: ignore[return-value]
+        return model
+
+    @property
+    def on_gpu(self) -> bool:
+        """Batches are then prepared by threads, in page-locked memory."""
+        return self.device.type == "cuda"
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, needed by float16 alone; a disabled scaler passes everything through."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.pairs import Nodules, evaluation_batches
 from dgfnet.metrics.segmentation import dice
+from dgfnet.network.tlr import Model
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.hardware import Hardware
@@ -33,13 +34,13 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool
+    model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool
 ) -> Predictions:
     """Probabilities, and how well the masks are found if `segment`."""
     model.eval()
     logits: list[NDArray[np.float64]] = []
     overlaps: dict[str, list[NDArray[np.float64]]] = {}
-    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH):
+    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle):
         moved = batch.to(hardware.device)
         output = model(moved.images, moved.patients, segment=segment)
         logits.append(output.logit.double().cpu().numpy())
@@ -54,10 +55,10 @@ def predict(
 
 
 @torch.no_grad()  # not inference_mode: the bank is a buffer that later loads write into
-def build_bank(model: DGFNet, archive: Archive, nodules: Nodules, hardware: Hardware) -> None:
+def build_bank(model: Model, archive: Archive, nodules: Nodules, hardware: Hardware) -> None:
     """Freezes the training nodules as the reference bank, if the model has one."""
     level = model.nodule_level
-    if level is None:
+    if level is None or not isinstance(model, DGFNet):
         return
     model.eval()
     keys, values = [], []

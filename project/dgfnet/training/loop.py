@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from dgfnet.dataset.batch import Batch
-from dgfnet.network.variants import DGFNet, load_weights
+from dgfnet.network.tlr import Model
+from dgfnet.network.variants import load_weights
 from dgfnet.settings import Training
 from dgfnet.training.checkpoint import Checkpoint
 from dgfnet.training.hardware import Hardware
@@ -32,17 +33,19 @@ class Schedule:
         seed: every epoch's random streams follow from it and the epoch's number, so a resumed fit repeats
             them.
         batches: makes the batches of an epoch.
+        steps: how many there are in all.
         classify: the label's loss is added to the masks'.
     """
 
     epochs: int
     seed: int
     batches: Callable[[int], Iterator[Batch]]
+    steps: int
     classify: bool
 
 
 def train(
-    model: DGFNet,
+    model: Model,
     schedule: Schedule,
     settings: Training,
     hardware: Hardware,
@@ -62,9 +65,9 @@ def train(
     Raises:
         TrainingDiverged: at the end of an epoch whose loss is not finite.
     """
-    optimiser = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    optimiser = torch.optim.Adam(model.optimised(settings), fused=True)
+    full = [group["lr"] for group in optimiser.param_groups]
+    forward = hardware.compiled(model, settings.compile, schedule.steps)
     scaler = hardware.scaler()
     history: list[Record] = []
     if checkpoint is not None:
@@ -75,15 +78,14 @@ def train(
     for epoch in range(len(history), schedule.epochs):
         started, seen = time.perf_counter(), 0
         torch.manual_seed(schedule.seed + epoch)  # dropout
-        rate = cosine(settings.learning_rate, epoch, schedule.epochs)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        for group, rate in zip(optimiser.param_groups, full, strict=True):
+            group["lr"] = cosine(rate, epoch, schedule.epochs)
         model.train()
         sums: dict[str, torch.Tensor] = {}
         for batch in schedule.batches(epoch):
             batch = batch.to(hardware.device)
             with hardware.autocast():
-                output = model(batch.images, batch.patients, segment=True)
+                output = forward(batch.images, batch.patients, segment=True)
             terms = losses(output, batch, settings.segmentation_weight, schedule.classify)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
@@ -92,6 +94,7 @@ def train(
             for name, term in terms.items():  # stays on the device: no waiting inside the epoch
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * len(batch.label)
             seen += len(batch.label)
+        rate = optimiser.param_groups[0]["lr"]
         record = {f"loss_{name}": float(total) / seen for name, total in sums.items()}
         for name, value in record.items():
             if not math.isfinite(value):

@@ -7,7 +7,8 @@ own folder (training/fit.py), so a sweep that was killed is simply run again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,31 +39,17 @@ def sweep(label: str, trials: Sequence[Trial], settings: Sweep, storage: Path) -
             ensure_tracked(trial)
     if not waiting:
         return
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    import ray
-    from ray import tune
+    with cluster():
+        from ray import tune
 
-    _start(ray)
-    try:
+        bar = progress(label, sum(trial.task.epochs for trial in waiting))
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_trainable, trials=waiting),
-                {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial},
-            ),
+            tune.with_resources(tune.with_parameters(_trainable, trials=waiting), resources(settings)),
             param_space={"index": tune.grid_search(list(range(len(waiting))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=label,
-                storage_path=str(storage),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=settings.retries),
-                callbacks=[_progress(label, waiting)],
-            ),
+            run_config=run_config(label, settings, storage, [bar]),
         )
         results = tuner.fit()
-    finally:
-        ray.shutdown()
     crashed = [str(error) for error in results.errors]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
@@ -70,6 +57,41 @@ def sweep(label: str, trials: Sequence[Trial], settings: Sweep, storage: Path) -
         raise InputError(
             "\n".join([f"{len(missing)} fit(s) failed: {', '.join(missing)}", *failed, *crashed[:1]])
         )
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Ray for the time of a block; inside another such block, that one's."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    _start(ray)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def resources(settings: Sweep) -> dict[str, float]:
+    """What one trial occupies."""
+    return {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
+
+
+def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any]) -> Any:
+    """Where Ray keeps its own files, and how often it restarts a trial."""
+    from ray import tune
+
+    return tune.RunConfig(
+        name=label,
+        storage_path=str(storage),
+        verbose=0,
+        failure_config=tune.FailureConfig(max_failures=settings.retries),
+        callbacks=callbacks,
+    )
 
 
 def _start(ray: Any) -> None:
@@ -93,8 +115,8 @@ def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:
     run_trial(trials[config["index"]], report)
 
 
-def _progress(label: str, trials: Sequence[Trial]) -> Any:
-    """A Tune callback that moves a progress bar by epochs."""
+def progress(label: str, epochs: int) -> Any:
+    """A Tune callback that moves a progress bar of so many epochs."""
     from ray.tune import Callback
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -108,13 +130,13 @@ def _progress(label: str, trials: Sequence[Trial]) -> Any:
                 TextColumn("epochs"),
             )
             self.progress = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
-            self.bar = self.progress.add_task(label, total=sum(trial.task.epochs for trial in trials))
-            self.epochs: dict[str, int] = {}
+            self.bar = self.progress.add_task(label, total=epochs)
+            self.done: dict[str, int] = {}
             self.progress.start()
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
-            self.epochs[trial.trial_id] = max(result.get("epoch", 0), self.epochs.get(trial.trial_id, 0))
-            self.progress.update(self.bar, completed=sum(self.epochs.values()))
+            self.done[trial.trial_id] = max(result.get("epoch", 0), self.done.get(trial.trial_id, 0))
+            self.progress.update(self.bar, completed=sum(self.done.values()))
 
         def on_experiment_end(self, *_: Any, **__: Any) -> None:
             self.progress.stop()

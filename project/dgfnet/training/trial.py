@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dgfnet.provenance import write_json
-from dgfnet.training.fit import Places, Task, finished, fit
+from dgfnet.training.fit import fit
+from dgfnet.training.task import Places, Task, finished
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Trial:
         experiment_id: of the experiment, which exists.
         parent: id of the parent run.
         tags: of the child run.
-        threads: CPU threads.
+        threads: CPU threads; on a GPU they prepare batches.
         checkpoint_every: epochs between checkpoints.
     """
 
@@ -32,6 +33,11 @@ class Trial:
     tags: Mapping[str, str]
     threads: int
     checkpoint_every: int
+
+    @property
+    def name(self) -> str:
+        """Of the child run."""
+        return f"fold{self.task.fold}"
 
     def is_done(self) -> bool:
         """The fit's result is on disk."""
@@ -76,21 +82,29 @@ def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
     from dgfnet import tracking
 
     task = trial.task
-    run = tracking.open_run(
-        trial.uri, trial.experiment_id, f"fold{task.fold}", task.key, trial.tags, trial.parent
-    )
+    run = tracking.open_run(trial.uri, trial.experiment_id, trial.name, task.key, trial.tags, trial.parent)
     with tracking.running(run):
 
         def on_epoch(epoch: int, record: Mapping[str, float]) -> None:
             run.epoch(epoch, record)
-            report({"epoch": epoch})
+            report({"epoch": epoch, **record})
 
-        record = fit(task, trial.places, trial.checkpoint_every, on_epoch)
+        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.threads)
         for epoch, values in enumerate(record["history"], start=1):
             run.epoch(epoch, values)
         final = {f"final_dice_{name}": value for name, value in record["dice"].items()}
         run.metrics({**final, **{k: v for k, v in record.get("scores", {}).items() if v is not None}})
         run.params(
-            {"fold": task.fold, "epochs": task.epochs, "encoder": task.encoder, "variant": task.variant}
+            {
+                "fold": task.fold,
+                "epochs": task.epochs,
+                "encoder": task.encoder,
+                "variant": task.variant,
+                "learning_rate": task.training.learning_rate,
+                "weight_decay": task.training.weight_decay,
+                "dropout": task.network.dropout,
+                **{f"head.{name}": value for name, value in record.get("head", {}).items()},
+                **{f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()},
+            }
         )
-    report({"epoch": task.epochs})
+    report({"epoch": task.epochs, "val_auc": record.get("scores", {}).get("auc")})

@@ -1,0 +1,128 @@
+"""What one fit depends on, and where it lies.
+
+The key of a task covers data, folds, settings, code and parents and names the folder of the result,
+`<work>/fits/<key>/`. A fit that is done never has to be repeated, and a changed setting repeats only the fits
+it touches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from dgfnet.settings import Backbone, EncoderName, Modality, Network, Site, Training, Variant, fingerprint
+
+Phase = Literal["segmentation", "classification"]
+CODE = ("metrics", "dataset", "network", "training", "preprocess/archive.py")  # what a result depends on
+PLACING = ("tasks.py", "trial.py", "sweep.py", "search.py")  # of training: they decide what is run, and where
+
+
+@cache
+def code_digest() -> str:
+    """sha256 over the source of the rooms that decide what a fit computes."""
+    package = Path(__file__).parent.parent
+    total = sha256()
+    for part in CODE:
+        files = [package / part] if part.endswith(".py") else sorted((package / part).glob("**/*.py"))
+        for file in (file for file in files if not (part == "training" and file.name in PLACING)):
+            total.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything one fit depends on, and nothing else.
+
+    Attributes:
+        phase: segmentation only, or with classification added.
+        site: None in the segmentation phase, which knows no label.
+        fold: the held-out fold.
+        parents: per modality the key of the fit whose stream this one starts from; empty to start from
+            scratch.
+        pretrained: path of a checkpoint to start from, where the fit starts from no parent.
+        pretrained_sha256: its content.
+        archive: digest of the images.
+        folds: digest of patients, labels and folds.
+        inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
+            part into so many, trains on all but the first and holds that one out; `fold` is never seen.
+        validate_every: epochs between looks at the held-out fold; they change no weight.
+        code: digest of the code, taken once by the driver: an edit during a sweep does not change its keys.
+    """
+
+    phase: Phase
+    variant: Variant
+    encoder: Backbone
+    site: Site | None
+    fold: int
+    epochs: int
+    seed: int
+    parents: Mapping[Modality, str]
+    network: Network
+    training: Training
+    pretrained: str | None
+    pretrained_sha256: str | None
+    archive: str
+    folds: str
+    inner_folds: int | None
+    validate_every: int
+    code: str = field(default_factory=code_digest)
+
+    @property
+    def resnet(self) -> EncoderName:
+        """The encoder of a `DGFNet`.
+
+        Raises:
+            ValueError: for `us_tlr`, which is none.
+        """
+        if self.encoder == "inception_v3":
+            raise ValueError(f"{self.variant} has no ResNet")
+        return self.encoder
+
+    @property
+    def key(self) -> str:
+        """Name of the fit: equal tasks under equal code have equal keys.
+
+        Left out is what changes no weight of this fit: a path, a look, another site's encoder, the sampling
+        of labels where there are none, the fusion of a variant that does not fuse.
+        """
+        facts = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("network", "training", "pretrained", "validate_every")
+        }
+        unused = {"encoder", "pretrained"}
+        unused |= {name for name, owner in (("dgf", "dgf"), ("tlr", "us_tlr")) if self.variant != owner}
+        network = self.network.model_dump(mode="json", exclude=unused)
+        blind = {"sampling"} if self.phase == "segmentation" else set()
+        return fingerprint(facts, network, self.training.model_dump(mode="json", exclude=blind))[:20]
+
+    @property
+    def name(self) -> str:
+        """For people: site/variant/fold."""
+        part = f"fold{self.fold}" + ("" if self.inner_folds is None else " inner")
+        return "/".join([self.site or self.phase, self.variant, part])
+
+
+@dataclass(frozen=True)
+class Places:
+    """Absolute paths a worker needs; a Ray trial has a working directory of its own."""
+
+    archive: Path
+    nodules: Path
+    folds: Path
+    work: Path
+
+    def fit(self, key: str) -> Path:
+        """Folder of a fit."""
+        return self.work / "fits" / key
+
+
+def finished(places: Places, key: str) -> dict[str, Any] | None:
+    """The record of a fit that is done, else None."""
+    path = places.fit(key) / "fit.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
