@@ -17,7 +17,7 @@ CORRIDOR = [
     "metrics",
     "network",
     "training",
-    *("pretrain", "crossval"),
+    *("pretrain", "tune", "crossval"),
     "compare",
     "registry",
     "external",
@@ -29,7 +29,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.name != "__init__.py"
 }
-TRACKERS = {"mlflow", "ray"}
+TRACKERS = {"mlflow", "ray", "optuna"}
 BANNED = {"util", "utils", "common", "helper", "helpers", "misc", "tools"}
 
 
@@ -65,7 +65,10 @@ def room(name):
 
 
 def allowed_tracker(name):
-    return room(name) in ("tracking", "registry") or name == "dgfnet.training.sweep"
+    return room(name) in ("tracking", "registry") or name in (
+        "dgfnet.training.sweep",
+        "dgfnet.training.search",
+    )
 
 
 def test_the_walk_sees_imports_of_every_kind(tmp_path, monkeypatch):

@@ -17,9 +17,9 @@ PROJECT = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(e
 
 
 def leaves(tree, path=()):
-    """Key paths of everything that is not a section."""
+    """Key paths of everything that is not a section; a search's space is a table, not settings."""
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "space":
             yield from leaves(value, (*path, key))
         else:
             yield (*path, key)
@@ -87,6 +87,10 @@ def test_every_value_of_the_file_arrives(params, path):
     for key in path:
         expected = expected[key]
     found = value_at(load(params), path)
+    if path == ("tune", "space"):
+        found = {
+            name: limits.model_dump(mode="json", exclude_defaults=True) for name, limits in found.items()
+        }
     assert found == (tuple(expected) if isinstance(expected, list) else expected)
 
 
@@ -181,30 +185,6 @@ def test_sizes_that_the_encoder_cannot_halve_five_times_are_refused(loaded, name
 def test_settings_cannot_be_changed_after_loading(tiny):
     with pytest.raises(ValidationError, match="frozen"):
         tiny.training.batch = 4
-
-
-def test_the_paper_profile_has_the_papers_numbers(params):
-    paper = load(params, ["base.profile=paper"])
-    assert (paper.preprocess.us_size, paper.preprocess.ct_size) == (288, 96)
-    assert (paper.preprocess.us_dilations, paper.preprocess.ct_dilations) == (40, 25)
-    assert paper.preprocess.boundary_fraction == 0.08
-    assert (paper.preprocess.bilateral_diameter, paper.preprocess.bilateral_sigma) == (7, 100)
-    assert (paper.preprocess.canny_low, paper.preprocess.canny_high) == (-100, 200)
-    assert paper.network.encoder_of("central") == "resnet34"
-    assert paper.network.encoder_of("lateral") == "resnet18"
-    assert paper.network.width == 1.0
-    assert paper.network.pretrained == "imagenet"
-    assert paper.network.dgf.branches == ("dimension", "modality", "nodule")
-    assert paper.network.dgf.combiner == "product"
-    assert paper.cohort.folds == 8
-    assert paper.training.learning_rate == 1e-4
-    assert paper.training.batch == 30
-    assert paper.training.weight_decay == 1e-5
-    assert paper.training.augment.probability == 0.5
-    assert paper.training.augment.rotation_degrees == 15
-    assert paper.training.augment.smallest_crop == 0.9
-    assert paper.pretrain.epochs == 100
-    assert (paper.crossval.unimodal_epochs, paper.crossval.multimodal_epochs) == (200, 200)
 
 
 def test_a_profile_changes_only_what_it_names(params):
@@ -344,3 +324,55 @@ def test_the_fingerprint_of_settings_follows_their_content(loaded, params):
 def test_a_fingerprint_of_nan_is_refused():
     with pytest.raises(ValueError, match="JSON"):
         fingerprint(float("nan"))
+
+
+def space(tree, **limits):
+    tree["tune"]["space"] = {"training.learning_rate": limits}
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"low": 1.0}, "give either low and high, or choices"),
+        ({"low": 1.0, "high": 2.0, "choices": [1.0]}, "give either low and high, or choices"),
+        ({}, "give either low and high, or choices"),
+        ({"low": 2.0, "high": 1.0}, "low 2 must be below high 1"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "a logarithmic range must be above 0, found low 0"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(loaded, limits, said):
+    expected = f"params.yaml: tune.space.training.learning_rate: {said}"
+    assert message(loaded, lambda tree: space(tree, **limits)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["network.width", "network.encoder.central", "training.sampling", "cohort.folds"]
+)
+def test_what_fusions_inherit_cannot_be_searched(loaded, name):
+    def change(tree):
+        tree["tune"]["space"] = {name: {"low": 1.0, "high": 2.0}}
+
+    assert f"space.{name} cannot be searched" in message(loaded, change)
+
+
+def test_tlr_anneals_and_is_not_tuned_or_registered(loaded):
+    for path, value in ((("tune", "variants"), ["us_tlr"]), (("register", "variant"), "us_tlr")):
+        assert "us_tlr" in message(loaded, lambda tree, p=path, v=value: assign(tree, p, v))
+
+
+def test_a_changed_copy_is_validated_and_leaves_the_original(params):
+    settings = load(params)
+    changed = settings.changed({"training.learning_rate": 0.5, "network.dgf.combiner": "sum"})
+    assert (changed.training.learning_rate, changed.network.dgf.combiner) == (0.5, "sum")
+    assert settings.training.learning_rate == 1e-3
+    assert changed.changed({"training.learning_rate": 1e-3, "network.dgf.combiner": "product"}) == settings
+    with pytest.raises(InputError, match=r"search: training\.learning_rate: .*greater than 0.*found -1"):
+        settings.changed({"training.learning_rate": -1.0})
+    with pytest.raises(InputError, match=r"unknown setting training\.lr"):
+        settings.changed({"training.lr": 1.0})
+
+
+def test_only_dgf_is_searched_for_its_fusion(params):
+    tune = load(params).tune
+    assert "network.dgf.combiner" in tune.space_of("dgf")
+    assert set(tune.space_of("concat")) == set(tune.space) - {"network.dgf.combiner"}
