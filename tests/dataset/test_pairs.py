@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import cv2
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.dataset.augment import Augmenter
-from dgfnet.dataset.pairs import centre, evaluation_batches, patient_key, training_batches
+from dgfnet.dataset.pairs import ahead, centre, evaluation_batches, patient_key, training_batches
+from dgfnet.dataset.rectangle import Rectangle
 
 BOTH = ("us", "ct")
 
@@ -226,3 +228,96 @@ def test_taking_nodules_keeps_their_facts_together(nodules):
     ]
     assert taken.largest["ct"].tolist() == nodules.largest["ct"][[4, 0]].tolist()
     assert len(nodules.take(np.array([], dtype=np.int64))) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_give_the_very_same_batches(blobs, nodules, tiny, workers):
+    plain = epoch(blobs, nodules, tiny.training.augment, seed=4)
+    ahead_of_time = epoch(blobs, nodules, tiny.training.augment, seed=4, workers=workers)
+    for one, other in zip(plain, ahead_of_time, strict=True):
+        assert torch.equal(one.patients, other.patients)
+        for modality in BOTH:
+            assert torch.equal(one.images[modality], other.images[modality])
+            assert torch.equal(one.targets[modality], other.targets[modality])
+
+
+def test_a_consumer_that_stops_early_leaves_no_thread_behind(blobs, nodules, tiny):
+    order, rng = np.tile(np.arange(5), 40), np.random.default_rng(0)
+    batches = training_batches(blobs, nodules, order, BOTH, 2, tiny.training.augment, rng, workers=2)
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_a_fault_in_a_thread_reaches_the_consumer():
+    def make(number):
+        if number == 2:
+            raise ValueError("broken picture")
+        return number
+
+    results = ahead(make, range(5), 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="broken picture"):
+        next(results)
+
+
+def test_a_rectangle_changes_what_is_seen_in_training_and_evaluation(blobs, nodules, as_stored):
+    rectangle = Rectangle(75, 1.0)
+    trained = epoch(blobs, nodules, as_stored, size=8, modalities=("us",), rectangle=rectangle)
+    (evaluated,) = evaluation_batches(blobs, nodules, ("us",), 64, rectangle)
+    for batch in (*trained, evaluated):
+        assert batch.images["us"].shape == (5, 75, 75)
+        assert (batch.images["us"].amax(dim=(1, 2)) == 255).all()
+
+
+def test_a_rotation_turns_by_the_angle_it_draws(tiny):
+    """A vertical bar through the centre, rotated alone: its tilt stays within 15 degrees and gets near."""
+    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_alpha": 0.0})
+    settings = settings.model_copy(update={"smallest_crop": 1.0, "brightness": 0.0, "contrast": 0.0})
+    stored = np.zeros((3, 80, 80), dtype=np.uint8)
+    stored[:, :, 38:42] = np.array([255, 1, 1])[:, None, None]
+    augmenter, tilts = Augmenter(settings, 64), []
+    augmenter.reseed(0)
+    for _ in range(200):
+        _, nodule, _ = augmenter(stored)
+        rows, columns = np.nonzero(nodule)
+        tilts.append(np.degrees(np.arctan(np.polyfit(rows, columns, 1)[0])))
+    assert 14 < np.max(tilts) < 15.6
+    assert -15.6 < np.min(tilts) < -14
+    assert abs(np.mean(tilts)) < 3 * 15 / np.sqrt(3 * 200)
+
+
+def test_a_crop_shows_at_least_its_smallest_share(tiny):
+    """A picture of its own x coordinate: the range seen is the share of the side, flipped or not."""
+    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_alpha": 0.0})
+    settings = settings.model_copy(update={"rotation_degrees": 0.0, "brightness": 0.0, "contrast": 0.0})
+    stored = np.zeros((3, 80, 80), dtype=np.uint8)
+    stored[0] = (np.arange(80) * 3)[None]
+    augmenter, shares = Augmenter(settings, 64), []
+    augmenter.reseed(0)
+    for _ in range(200):
+        row = augmenter(stored)[0][32].astype(float) / 3
+        shares.append((row.max() - row.min()) / 63)
+        assert row.min() >= 8 - 0.5
+        assert row.max() <= 71 + 0.5
+    assert 0.89 < min(shares) < 0.92
+    assert max(shares) > 0.98
+
+
+def test_each_transform_is_drawn_half_of_the_time(tiny):
+    """Of 400 pictures a quarter of a half is left untouched by flip alone: symmetric in distribution."""
+    settings = tiny.training.augment.model_copy(
+        update={
+            "rotation_degrees": 0.0,
+            "smallest_crop": 1.0,
+            "elastic_alpha": 0.0,
+            "brightness": 0.0,
+            "contrast": 0.0,
+        }
+    )
+    stored = np.zeros((3, 80, 80), dtype=np.uint8)
+    stored[1, :, :30] = 1
+    augmenter = Augmenter(settings, 64)
+    augmenter.reseed(0)
+    flipped = sum(int(augmenter(stored)[1][0, -1]) for _ in range(400))
+    assert abs(flipped - 200) < 4 * 10  # four standard deviations of a fair coin

@@ -49,7 +49,7 @@ def head_at(point: NDArray[np.float64]) -> Head:
 
     return Head(
         width=round(logarithmic(point[0], WIDTH)),
-        depth=round(linear(point[1], (DEPTH[0] - 0.5, DEPTH[1] + 0.499))),
+        depth=DEPTH[0] + min(int(point[1] * (DEPTH[1] - DEPTH[0] + 1)), DEPTH[1] - DEPTH[0]),
         dropout=float(linear(point[2], DROPOUT)),
         learning_rate=logarithmic(point[3], LEARNING_RATE),
         weight_decay=logarithmic(point[4], WEIGHT_DECAY),

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from dgfnet.training import task as module
+from dgfnet.training.task import code_digest
+
+
+def network(task, **changes):
+    return task().network.model_copy(update=changes)
+
+
+def dgf(task, **changes):
+    return network(task, dgf=task().network.dgf.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    ("variant", "shared"),
+    [("us_multitask", True), ("us_resnet", True), ("concat", True), ("dgf", False)],
+)
+def test_a_setting_of_the_fusion_retrains_the_fusion_alone(task, variant, shared):
+    changed = task(variant=variant, network=dgf(task, combiner="sum"))
+    assert (changed.key == task(variant=variant).key) == shared
+
+
+def test_what_changes_no_weight_changes_no_key(task):
+    plain = task()
+    assert task(validate_every=1).key == plain.key
+    assert task(pretrained="/another/place.pt").key == plain.key
+    assert task(network=network(task, pretrained="imagenet")).key == plain.key
+    other_site = task().network.encoder.model_copy(update={"lateral": "resnet34"})
+    assert task(network=network(task, encoder=other_site)).key == plain.key
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"seed": 12},
+        {"fold": 2},
+        {"epochs": 3},
+        {"inner_folds": 3},
+        {"encoder": "resnet34"},
+        {"pretrained_sha256": "0" * 64},
+        {"parents": {"us": "a"}},
+        {"archive": "b"},
+        {"training": {"learning_rate": 0.5}},
+        {"training": {"sampling": "none"}},
+    ],
+)
+def test_what_changes_weights_changes_the_key(task, facts):
+    assert task(**facts).key != task().key
+
+
+def test_sampling_of_labels_does_not_touch_the_segmentation_phase(task):
+    blind = {"phase": "segmentation", "site": None}
+    assert task(**blind, training={"sampling": "paper"}).key == task(**blind).key
+
+
+def test_an_edit_of_what_computes_changes_every_key_and_one_of_what_places_none(task, tmp_path, monkeypatch):
+    package = tmp_path / "dgfnet"
+    for name in ("training/loop.py", "training/sweep.py", "network/dgf.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("one")
+    monkeypatch.setattr(module, "__file__", str(package / "training" / "task.py"))
+
+    def digest():
+        return code_digest.__wrapped__()
+
+    monkeypatch.setattr(module, "CODE", ("network", "training"))
+    before = digest()
+    (package / "training/sweep.py").write_text("two")
+    assert digest() == before
+    (package / "network/dgf.py").write_text("two")
+    assert digest() != before
+
+
+def test_only_a_resnet_has_a_resnet(task):
+    assert task(encoder="resnet34").resnet == "resnet34"
+    with pytest.raises(ValueError, match="no ResNet"):
+        _ = task(variant="us_tlr", encoder="inception_v3").resnet
