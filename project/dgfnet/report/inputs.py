@@ -10,21 +10,9 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.errors import InputError
-from dgfnet.settings import Settings
+from dgfnet.settings import VARIANTS, Settings
 
-# the paper's order, from one modality to fusion; others follow by name
-ORDER = (
-    "us_resnet",
-    "us_tlr",
-    "us_multitask",
-    "ct_resnet",
-    "ct_multitask",
-    "concat",
-    "sum",
-    "product",
-    "dgf",
-)
-STAGES = ("cohort", "preprocess", "pretrain", "crossval", "compare", "register", "external")
+STAGES = ("cohort", "preprocess", "pretrain", "tune", "crossval", "compare", "register", "external")
 ORIGINS = {"phantom": "phantom.json", "pairs": "import.json"}
 
 Json = dict[str, Any]
@@ -40,6 +28,7 @@ class SiteInputs:
         tables: out_of_fold.csv of the same variants, where there is one.
         skipped: why the site was not cross-validated.
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
+        optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
         predictions: predictions.csv of the external validation.
@@ -51,6 +40,7 @@ class SiteInputs:
     tables: dict[str, pd.DataFrame]
     skipped: str | None
     differences: pd.DataFrame | None
+    optimism: pd.DataFrame | None
     registered: Json | None
     external: Json | None
     predictions: pd.DataFrame | None
@@ -112,6 +102,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         tables={name: table for name, table in tables.items() if table is not None},
         skipped=_reason(crossval),
         differences=_csv(settings.artifacts("compare", site, "differences.csv")),
+        optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),
         predictions=_csv(external / "predictions.csv"),
@@ -120,7 +111,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
 
 
 def _rank(variant: str) -> tuple[int, str]:
-    return (ORDER.index(variant) if variant in ORDER else len(ORDER), variant)
+    return (VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant)
 
 
 def _reason(folder: Path) -> str | None:

@@ -153,6 +153,8 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         found.append(
             Missing("Paired AUC differences", "compare", f"there is no pair with {reference} to compare")
         )
+    if site.optimism is not None and len(site.optimism):
+        found.append(tables.optimism(site, site.optimism))
     found.append(
         tables.segmentation(site) or Missing("Segmentation (Dice)", "crossval", "no fold reports Dice")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgfnet.report.cells import known, number, text
-from dgfnet.report.inputs import Inputs, SiteInputs
+from dgfnet.report.inputs import Inputs, Json, SiteInputs
 from dgfnet.settings import Settings
 
 SAMPLING = {
@@ -90,13 +90,19 @@ def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
         "multimodal"
     )
     dgf = network.get("dgf") or {}
+    origins = {
+        str(m["pretrained"].get("sha256"))[:12]
+        for m in _variants(inputs)
+        if "sha256" in m.get("pretrained", {})
+    }
+    files = f" (files with sha256 {', '.join(sorted(origins))})" if origins else ""
     return (
         ("Profile", text(base.get("profile"))),
         ("Folds", text((used.get("cohort") or {}).get("folds"))),
         (
             "Encoders",
             f"{encoders}; width {text(network.get('width'))} of the paper's; pretrained: "
-            f"{text(network.get('pretrained'))}",
+            f"{text(network.get('pretrained'))}{files}",
         ),
         ("Input side", f"{sizes} (paper 288 and 96)"),
         ("Epochs", f"{epochs} (paper 100, 200, 200)"),
@@ -109,6 +115,10 @@ def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
         ),
         ("Seed", text(base.get("seed"))),
     )
+
+
+def _variants(inputs: Inputs) -> list[Json]:
+    return [metrics for site in inputs.sites for metrics in site.variants.values()]
 
 
 def width(inputs: Inputs) -> float | None:

@@ -36,7 +36,8 @@ HEADS = {
 }
 VARIANTS = {
     "us_resnet": "ultrasound, plain ResNet",
-    "us_tlr": "ultrasound, transfer learning (Yu 2020)",
+    "us_tlr": "ultrasound, transfer learning (Yu 2020): a re-implementation, "
+    "head unspecified in the public text",
     "us_multitask": "ultrasound, with segmentation",
     "ct_resnet": "CT, plain ResNet",
     "ct_multitask": "CT, with segmentation",
@@ -185,6 +186,27 @@ def differences(site: SiteInputs, frame: pd.DataFrame) -> Table:
         note="Clustered DeLong test on the same out-of-fold nodules; a positive difference favours the "
         "first. Holm's correction bounds the chance of any false finding in this table. It speaks of these "
         "fitted models and these patients: how much another training run would change is not in it.",
+    )
+
+
+def optimism(site: SiteInputs, frame: pd.DataFrame) -> Table:
+    """What a search promised inside the training part of a fold, and what it gave outside."""
+    rows = tuple(
+        Row(
+            f"{line['variant']}, fold {line['fold']}",
+            (number(line["inner"]), number(line["outer"]), signed(line["optimism"])),
+        )
+        for line in frame.to_dict("records")
+    )
+    mean = frame["optimism"].mean()
+    return Table(
+        title=f"Searched settings, {site.site}",
+        source=f"artifacts/compare/{site.site}/optimism.csv",
+        corner="Variant and fold",
+        head=("AUC inside, best trial", "AUC outside", "Optimism"),
+        rows=rows,
+        note="The search saw only the training part of its fold, cut once more. The best of several trials "
+        f"looks better inside than it is; here by {signed(mean)} on average over these folds.",
     )
 
 
