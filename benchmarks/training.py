@@ -1,0 +1,518 @@
+"""Training speed: our fit beside the bare step, beside a reference, and the matrix beside an unshared one.
+
+    pip install segmentation-models-pytorch   # for the reference alone; not a dependency
+    python benchmarks/training.py             # about 20 minutes on two cores; --only fit ... for less
+
+Everything runs on pictures drawn here, at the sizes of params.yaml, on one thread unless said otherwise, in
+turns, so that a change of the machine's speed meets both sides. Ratios are medians of pairs.
+
+fit_over_bare_step: pairs/s of `run_trial` for `dgf`, with archive, augmentation, MLflow and checkpoints, over
+    the same step on tensors in memory; the variants of one modality stand beside it
+fit_over_reference: pairs/s of fits of `concat`, as many at a time as there are cores and one thread each, as a
+    sweep runs them, over a training loop as a competent user would write it: the same ResNets, two Unet
+    decoders of segmentation-models-pytorch for each, eager, default memory format, optimiser and threads,
+    default DataLoader over the same archive, albumentations' own transforms
+one_thread_fit_over_reference: the same with one fit and one thread on both sides
+full_width_fit_over_reference: likewise, at the paper's width
+matrix_over_unshared: seconds of nine variants, two sites and two folds when every variant of every site trains
+    segmentation phases of its own, over ours, which shares them; everything else is equal
+two_by_one_over_one_by_two: steps/s of two processes with a thread each over one process with two
+compiled_over_eager: steps/s with torch.compile over without, and the steps after which compiling has paid
+floor: FLOPs of a step (torch.utils.flop_counter), this CPU's rate in matmul and convolution, bytes of input,
+    and how much of the convolution's rate the step reaches
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dgfnet import tracking
+from dgfnet.dataset.batch import Batch
+from dgfnet.dataset.pairs import training_batches
+from dgfnet.network.decoders import PLANES
+from dgfnet.network.encoders import Encoder, channels
+from dgfnet.network.variants import SPECS, DGFNet
+from dgfnet.preprocess.archive import Archive, write
+from dgfnet.preprocess.crops import pad_of
+from dgfnet.preprocess.sample import Sample
+from dgfnet.provenance import write_json
+from dgfnet.settings import MODALITIES, SITES, VARIANTS, Settings, load
+from dgfnet.training.fit import _schedule, fit
+from dgfnet.training.hardware import choose
+from dgfnet.training.losses import losses
+from dgfnet.training.partition import split
+from dgfnet.training.start import initial_model
+from dgfnet.training.task import Places, Task
+from dgfnet.training.tasks import Facts, classification, segmentation
+from dgfnet.training.trial import Trial, run_trial
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("floor", "fit", "reference", "machine", "matrix", "threads", "compile")
+EPOCHS = 12
+SECONDS = 20.0  # of a worker
+
+
+def main() -> None:
+    """Measures what is asked for, prints tables and writes artifacts/benchmarks/training.json."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    settings = load(ROOT / "params.yaml", ["sweep.checkpoint_every=5"])
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    if options.worker:
+        torch.set_num_threads(options.threads)
+        print(work(options.worker, settings))
+        return
+    found: dict[str, Any] = {}
+    for part in options.only:
+        found[part] = globals()[f"measure_{part}"](settings)
+        show(part, found[part])
+    path = ROOT / "artifacts" / "benchmarks" / "training.json"
+    ratios = {name: value for part in found.values() for name, value in part.items() if "_over_" in name}
+    sizes = f"{settings.preprocess.us_size}/{settings.preprocess.ct_size} px"
+    conditions = (
+        f"pictures drawn here, {sizes}, batch {settings.training.batch}, width {settings.network.width:g} "
+        "unless the name says full width, resnet18, one thread, in turns in one process, medians of pairs"
+    )
+    content = {"machine": machine(), "versions": versions(), "conditions": conditions, "ratios": ratios}
+    write_json(path, {**content, "details": found})
+    Console().print(content)
+
+
+def show(title: str, values: dict[str, Any]) -> None:
+    """One part as a table."""
+    table = Table("what", "value", title=title)
+    for name, value in values.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def measure_floor(settings: Settings) -> dict[str, Any]:
+    """FLOPs and bytes of a step, and what this CPU can do."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    matmul = 2 * 1024**3 * steps_per_second(lambda: a @ b, 3, 2.0)
+    conv = nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    x = torch.randn(30, 64, 32, 32).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        rate = 2 * 30 * 32 * 32 * 64 * 64 * 9 * steps_per_second(lambda: conv(x), 3, 2.0)
+    found: dict[str, Any] = {"matmul_gflops": matmul / 1e9, "conv_gflops": rate / 1e9}
+    for variant in ("us_resnet", "us_multitask", "dgf"):
+        step = bare_step(settings, variant)
+        with FlopCounterMode(display=False) as counter:
+            step()
+        flops = counter.get_total_flops()
+        speed = steps_per_second(step, 3, 6.0)
+        inputs = random_batch(settings, SPECS[variant].modalities)
+        size = sum(t.nbytes for part in (inputs.images, inputs.targets) for t in part.values())
+        found |= {
+            f"{variant}_gflop_per_step": flops / 1e9,
+            f"{variant}_ms_per_step": 1e3 / speed,
+            f"{variant}_ms_per_step_at_conv_rate": 1e3 * flops / rate,
+            f"{variant}_share_of_conv_rate": flops * speed / rate,
+            f"{variant}_input_bytes_per_step": size,
+        }
+    return found
+
+
+def measure_fit(settings: Settings) -> dict[str, Any]:
+    """Our whole fit beside the bare step, epoch by epoch in turns."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        places, facts = cohort(Path(folder), settings, 600)
+        for variant in ("us_resnet", "us_multitask", "dgf"):
+            task = classification(settings, facts, "central", variant, 0)[0]
+            pairs = list(in_turns(settings, replace(task, epochs=EPOCHS, parents={}), places, Path(folder)))
+            found[f"{variant}_pairs_per_s"] = median(ours for ours, _ in pairs)
+            found[f"{variant}_bare_pairs_per_s"] = median(bare for _, bare in pairs)
+            found[f"{variant}_fit_to_bare"] = median(ours / bare for ours, bare in pairs)
+    return {**found, "fit_over_bare_step": found["dgf_fit_to_bare"]}
+
+
+def in_turns(settings: Settings, task: Task, places: Places, folder: Path) -> Iterator[tuple[float, float]]:
+    """Pairs/s of an epoch of the fit and of the bare step on the same number of batches, in turns."""
+    archive, hardware = Archive.open(places.archive), choose("auto")
+    training, _ = split(task, places, archive)
+    model, _ = initial_model(task, places, archive, training, hardware)
+    batches = list(_schedule(task, archive, training, model, training_batches).batches(0))
+    count = sum(len(batch.label) for batch in batches)
+    step, rates, started = stepper(model, settings), [], time.perf_counter()
+
+    def report(values: dict[str, Any]) -> None:
+        nonlocal started
+        ours = time.perf_counter() - started
+        begin = time.perf_counter()
+        for batch in batches:
+            step(batch)
+        bare = time.perf_counter() - begin
+        if 1 < values["epoch"] < task.epochs:  # the first warms up, the last is validated
+            rates.append((count / ours, count / bare))
+        started = time.perf_counter()
+
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    experiment = tracking.prepare(uri, "benchmark")
+    parent = tracking.open_run(uri, experiment, "benchmark", task.key, {})
+    task = replace(task, validate_every=10**6)
+    run_trial(Trial(task, places, uri, experiment, parent.run_id, {}, 1, 5), report)
+    yield from rates
+
+
+def measure_reference(settings: Settings) -> dict[str, Any]:
+    """Our fit of `concat` beside the reference, at the width of params.yaml and at the paper's."""
+    found: dict[str, Any] = {}
+    for width, nodules, epochs in ((settings.network.width, 300, 9), (1.0, 100, 6)):
+        pairs = beside_reference(settings.changed({"network.width": width}), nodules, epochs)
+        full = width != settings.network.width
+        name = f"{'full_width' if full else 'one_thread'}_fit_over_reference"
+        found[f"width_{width:g}_ours_pairs_per_s"] = median(ours for ours, _ in pairs)
+        found[f"width_{width:g}_reference_pairs_per_s"] = median(theirs for _, theirs in pairs)
+        found[name] = median(ours / theirs for ours, theirs in pairs)
+    return found
+
+
+def beside_reference(settings: Settings, nodules: int, epochs: int) -> list[tuple[float, float]]:
+    """Pairs/s of ours and of the reference, epoch by epoch in turns."""
+    rates: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        places, facts = cohort(Path(folder), settings, nodules)
+        task = classification(settings, facts, "central", "concat", 0)[0]
+        task = replace(task, epochs=epochs, parents={}, validate_every=10**6)
+        archive = Archive.open(places.archive)
+        reference = Reference(settings, archive, split(task, places, archive)[0])
+        started = time.perf_counter()
+
+        def on_epoch(epoch: int, record: dict[str, float]) -> None:
+            nonlocal started
+            ours = time.perf_counter() - started
+            begin = time.perf_counter()
+            count = reference.epoch()
+            theirs = time.perf_counter() - begin
+            if 1 < epoch < epochs:  # the first warms up, the last is validated
+                rates.append((count / ours, count / theirs))
+            started = time.perf_counter()
+
+        fit(task, places, 10**6, on_epoch)
+    return rates
+
+
+class Reference:
+    """The same ResNets with two Unet decoders of segmentation-models-pytorch each, and a fused classifier."""
+
+    def __init__(self, settings: Settings, archive: Archive, training: Any) -> None:
+        import albumentations as A
+        import segmentation_models_pytorch as smp
+        from segmentation_models_pytorch.base import SegmentationHead
+        from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+
+        width = settings.network.width
+        inside = channels(width)
+        planes = [max(8, round(plane * width)) for plane in PLANES]
+
+        def decoder() -> nn.Module:
+            unet = UnetDecoder([1, *inside], planes, n_blocks=5)
+            return nn.ModuleDict({"decoder": unet, "head": SegmentationHead(planes[-1], 1)})
+
+        self.encoders = nn.ModuleDict({name: Encoder("resnet18", width) for name in MODALITIES})
+        self.decoders = nn.ModuleDict({name: nn.ModuleList([decoder(), decoder()]) for name in MODALITIES})
+        values = inside[-1]
+        self.classifier = nn.Sequential(
+            nn.Linear(2 * values, values),
+            nn.Linear(values, values // 2),
+            nn.ReLU(),
+            nn.Linear(values // 2, 1),
+        )
+        used = [self.encoders, self.decoders, self.classifier]
+        self.optimiser = torch.optim.Adam([p for part in used for p in part.parameters()], lr=1e-3)
+        self.jaccard = smp.losses.JaccardLoss("binary", from_logits=True)
+        self.bce = nn.BCEWithLogitsLoss()
+        augment = settings.training.augment
+        self.transforms = {
+            name: A.Compose(
+                [
+                    A.Rotate((-augment.rotation_degrees, augment.rotation_degrees), p=0.5),
+                    A.ElasticTransform(alpha=augment.elastic_alpha, sigma=augment.elastic_sigma, p=0.5),
+                    A.CenterCrop(archive.size[name], archive.size[name]),
+                    A.RandomResizedCrop((archive.size[name],) * 2, scale=(0.81, 1), ratio=(1, 1), p=0.5),
+                    A.HorizontalFlip(p=0.5),
+                    A.RandomBrightnessContrast(p=0.5),
+                ]
+            )
+            for name in MODALITIES
+        }
+        positive, negative = (np.flatnonzero(training.labels == value) for value in (1, 0))
+        count = min(len(positive), len(negative))
+        chosen = np.concatenate([positive[:count], negative[:count]])
+        items = Items(archive, training, chosen, self.transforms)
+        self.loader = torch.utils.data.DataLoader(items, batch_size=settings.training.batch, shuffle=True)
+
+    def epoch(self) -> int:
+        """One epoch; returns the number of pairs."""
+        count = 0
+        for images, masks, label in self.loader:
+            values, loss = [], torch.zeros(())
+            for name in MODALITIES:
+                maps = self.encoders[name](images[name])
+                values.append(maps[-1].mean(dim=(2, 3)))
+                for index, part in enumerate(self.decoders[name]):
+                    logits = part["head"](part["decoder"]([images[name], *maps]))
+                    target = masks[name][:, index : index + 1]
+                    loss = loss + (self.bce(logits, target) + self.jaccard(logits, target)) / 2
+            logit = self.classifier(torch.cat(values, dim=1))[:, 0]
+            loss = loss + self.bce(logit, label)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            count += len(label)
+        return count
+
+
+class Items(torch.utils.data.Dataset):
+    """A random US and a random CT crop of a nodule, augmented by albumentations' own transforms."""
+
+    def __init__(
+        self, archive: Archive, nodules: Any, chosen: np.ndarray, transforms: dict[str, Any]
+    ) -> None:
+        self.archive, self.nodules, self.chosen, self.transforms = archive, nodules, chosen, transforms
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], dict[str, Any], torch.Tensor]:
+        """One nodule."""
+        nodule, images, masks = self.chosen[index], {}, {}
+        for name in MODALITIES:
+            crop = self.archive.planes(name)[np.random.choice(self.nodules.rows[name][nodule])]  # noqa: NPY002
+            done = self.transforms[name](image=crop[0], masks=[crop[1], crop[2]])
+            images[name] = torch.from_numpy(done["image"]).float()[None] / 255
+            masks[name] = torch.from_numpy(np.stack(done["masks"])).float()
+        return images, masks, torch.tensor(float(self.nodules.labels[nodule]))
+
+
+def measure_matrix(settings: Settings) -> dict[str, Any]:
+    """Every variant, site and fold with the shared segmentation phase and with one for each, both trained."""
+    # the proportions of params.yaml: 10 epochs of segmentation, 25 unimodal, 10 multimodal
+    short = {"pretrain.epochs": 4, "crossval.unimodal_epochs": 10, "crossval.multimodal_epochs": 4}
+    settings = settings.changed({**short, "network.tlr.annealing": 10, "crossval.validate_every": 1000})
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("shared", "unshared"):
+            places, facts = cohort(Path(folder) / name, settings, 80)
+            begin = time.perf_counter()
+            for task in matrix(settings, facts, shared=name == "shared"):
+                fit(task, places, 10**6, lambda epoch, record: None)
+            seconds[name] = time.perf_counter() - begin
+    return {
+        "shared_s": seconds["shared"],
+        "unshared_s": seconds["unshared"],
+        "matrix_over_unshared": seconds["unshared"] / seconds["shared"],
+    }
+
+
+def matrix(settings: Settings, facts: Facts, shared: bool) -> Iterator[Task]:
+    """All fits, parents first; a fit asked for twice costs nothing the second time."""
+    for fold in range(facts.fold_count):
+        for number, site in enumerate(SITES):
+            for place, variant in enumerate(VARIANTS):
+                task, origin = classification(settings, facts, site, variant, fold)
+                for modality in SPECS[variant].modalities if SPECS[variant].tasks else ():
+                    root = segmentation(settings, facts, modality, settings.network.encoder_of(site), fold)
+                    yield root
+                    if not shared and (number or place > VARIANTS.index("ct_multitask")):
+                        yield replace(root, seed=root.seed + 1 + 100 * number + place)  # its own, once more
+                yield from (parent for parent in origin if parent.phase == "classification")
+                yield task
+
+
+def measure_threads(settings: Settings) -> dict[str, Any]:
+    """Two trials with a thread each beside one with two, three times in turns."""
+    del settings
+    pairs = [(sum(workers("step", 1, 2)), sum(workers("step", 2, 1))) for _ in range(3)]
+    return {
+        "two_by_one_steps_per_s": median(two for two, _ in pairs),
+        "one_by_two_steps_per_s": median(one for _, one in pairs),
+        "two_by_one_over_one_by_two": median(two / one for two, one in pairs),
+    }
+
+
+def measure_machine(settings: Settings) -> dict[str, Any]:
+    """The whole machine: fits of one thread each, beside one process of the reference."""
+    del settings
+    cores = len(os.sched_getaffinity(0))
+    pairs = [(sum(workers("fit", 1, cores)), sum(workers("reference", cores, 1))) for _ in range(3)]
+    return {
+        "machine_ours_pairs_per_s": median(ours for ours, _ in pairs),
+        "machine_reference_pairs_per_s": median(theirs for _, theirs in pairs),
+        "fit_over_reference": median(ours / theirs for ours, theirs in pairs),
+    }
+
+
+def workers(kind: str, threads: int, count: int) -> list[float]:
+    """Rates of processes that run at the same time."""
+    command = [sys.executable, __file__, "--worker", kind, "--threads", str(threads)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    return [float(process.communicate()[0].split()[-1]) for process in running]
+
+
+def work(kind: str, settings: Settings) -> float:
+    """What a worker measures: steps/s of the bare step, or pairs/s of a fit or of the reference."""
+    if kind == "step":
+        return steps_per_second(bare_step(settings, "dgf"), 3, SECONDS)
+    with tempfile.TemporaryDirectory() as folder:
+        places, facts = cohort(Path(folder), settings, 300)
+        task = classification(settings, facts, "central", "concat", 0)[0]
+        task = replace(task, epochs=1000, parents={}, validate_every=10**6)
+        archive = Archive.open(places.archive)
+        training = split(task, places, archive)[0]
+        if kind == "reference":
+            reference = Reference(settings, archive, training)
+            reference.epoch()
+            begin, count = time.perf_counter(), 0
+            while time.perf_counter() - begin < SECONDS:
+                count += reference.epoch()
+            return count / (time.perf_counter() - begin)
+        ends: list[float] = []
+
+        def on_epoch(epoch: int, record: dict[str, float]) -> None:
+            ends.append(time.perf_counter())
+            if ends[-1] - ends[0] >= SECONDS:
+                raise StopIteration
+
+        with suppress(StopIteration):
+            fit(task, places, 10**6, on_epoch)
+        pairs = 2 * int(min((training.labels == value).sum() for value in (0, 1)))
+        return pairs * (len(ends) - 1) / (ends[-1] - ends[0])
+
+
+def measure_compile(settings: Settings) -> dict[str, Any]:
+    """The bare step with and without torch.compile."""
+    eager = bare_step(settings, "us_multitask")
+    compiled = bare_step(settings, "us_multitask", torch.compile)
+    begin = time.perf_counter()
+    compiled()
+    spent = time.perf_counter() - begin
+    pairs = [(steps_per_second(compiled, 1, 4.0), steps_per_second(eager, 1, 4.0)) for _ in range(5)]
+    ratio = median(one / other for one, other in pairs)
+    saved = median(1 / other - 1 / one for one, other in pairs)
+    return {
+        "compile_s": spent,
+        "compiled_over_eager": ratio,
+        "pays_after_steps": spent / saved if saved > 0 else float("inf"),
+    }
+
+
+def bare_step(
+    settings: Settings, variant: str, wrap: Callable[[nn.Module], Any] = lambda model: model
+) -> Callable[[], None]:
+    """A step of a fresh network on one batch in memory."""
+    torch.manual_seed(0)
+    model = DGFNet(variant, "resnet18", settings.network).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    batch, step = random_batch(settings, model.modalities), stepper(model, settings, wrap)
+    return lambda: step(batch)
+
+
+def stepper(
+    model: Any, settings: Settings, wrap: Callable[[nn.Module], Any] = lambda model: model
+) -> Callable[[Batch], None]:
+    """What the loop does with a batch (training/loop.py), and nothing else."""
+    forward = wrap(model.train())
+    optimiser = torch.optim.Adam(model.optimised(settings.training), fused=True)
+
+    def step(batch: Batch) -> None:
+        output = forward(batch.images, batch.patients, segment=True)
+        terms = losses(output, batch, settings.training.segmentation_weight, classify=True)
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        optimiser.step()
+
+    return step
+
+
+def random_batch(settings: Settings, modalities: Sequence[Any]) -> Batch:
+    """Noise of the right shape."""
+    size, count = settings.preprocess.size, settings.training.batch
+    images = {m: torch.randint(0, 256, (count, size(m), size(m)), dtype=torch.uint8) for m in modalities}
+    targets = {m: torch.randint(0, 2, (count, 2, size(m), size(m)), dtype=torch.uint8) for m in modalities}
+    return Batch(images, targets, torch.randint(0, 2, (count,)).float(), torch.arange(count))
+
+
+def steps_per_second(step: Callable[[], Any], warm_up: int, seconds: float) -> float:
+    """Rate over so many seconds."""
+    for _ in range(warm_up):
+        step()
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        step()
+        done += 1
+    return done / (time.perf_counter() - begin)
+
+
+def cohort(folder: Path, settings: Settings, nodules: int) -> tuple[Places, Facts]:
+    """Drawn nodules (ellipses on noise), three US and six CT images each, with labels and folds."""
+    rng = np.random.default_rng(0)
+    names = [f"N{number}" for number in range(nodules)]
+    counts = {"us": 3 * nodules, "ct": 6 * nodules}
+
+    def samples() -> Iterator[Sample]:
+        for name in names:
+            for modality, count in (("us", 3), ("ct", 6)):
+                size = settings.preprocess.size(modality)  # type: ignore[arg-type]
+                side = size + 2 * pad_of(size, settings.preprocess.margin)
+                for _ in range(count):
+                    mask = np.zeros((side, side), dtype=np.uint8)
+                    axes = tuple(int(side * share) for share in rng.uniform(0.1, 0.25, 2))
+                    cv2.ellipse(mask, (side // 2, side // 2), axes, 0, 0, 360, 1, -1)
+                    rim = cv2.dilate(mask, np.ones((3, 3), np.uint8)) - mask
+                    grey = rng.integers(0, 128, (side, side), dtype=np.uint8) + 100 * mask
+                    planes = np.stack([grey, mask, rim])
+                    yield Sample(name, name, modality, "axial", planes, int(mask.sum()), 0.5, side)  # type: ignore[arg-type]
+
+    write(folder / "archive", counts, samples(), settings.preprocess)  # type: ignore[arg-type]
+    table = pd.DataFrame({"nodule_id": names, "patient_id": names, "cohort": "main"})
+    for number, site in enumerate(SITES):
+        table[f"lnm_{site}"] = ((np.arange(nodules) + number) % 2).astype("float32")
+    table.to_parquet(folder / "nodules.parquet")
+    folds = table[["nodule_id", "patient_id"]].assign(fold=np.arange(nodules) // 2 % 2)
+    folds.to_csv(folder / "folds.csv", index=False)
+    places = Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "work")
+    nothing = {"resnet18": None, "resnet34": None, "inception_v3": None}
+    return places, Facts("a", {None: "n", "central": "c", "lateral": "l"}, 2, nothing, SITES, {})  # type: ignore[arg-type]
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the speed."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__}
+
+
+if __name__ == "__main__":
+    main()
