@@ -3,8 +3,8 @@
     python benchmarks/public.py --ddti DIR --lidc DIR [--folder work/public]
 
 The cohort is the one of `dgfnet pair-public` (docs/how-to/public-data.md), nearly all of it main; each
-variant sees one modality, so the pairing does not touch these figures. Labels are impressions of radiologists, not
-lymph nodes. A folder that exists is resumed. Where `tesseract` is installed,
+variant sees one modality, so the pairing does not touch these figures. Labels are impressions of
+radiologists, not lymph nodes. A folder that exists is resumed. Where `tesseract` is installed,
 burned-in answers are looked for in the published pictures and in what the networks see of them.
 Prints tables and writes artifacts/benchmarks/public.json.
 """

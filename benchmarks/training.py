@@ -6,20 +6,22 @@
 Everything runs on pictures drawn here, at the sizes of params.yaml, on one thread unless said otherwise, in
 turns, so that a change of the machine's speed meets both sides. Ratios are medians of pairs.
 
-fit_over_bare_step: pairs/s of `run_trial` for `dgf`, with archive, augmentation, MLflow and checkpoints, over
-    the same step on tensors in memory; the variants of one modality stand beside it
-fit_over_reference: pairs/s of fits of `concat`, as many at a time as there are cores and one thread each, as a
-    sweep runs them, over a training loop as a competent user would write it: the same ResNets, two Unet
+fit_over_bare_step: pairs/s of `run_trial` for `dgf`, with archive, augmentation, MLflow and checkpoints,
+    over the same step on tensors in memory; the variants of one modality stand beside it
+fit_over_reference: pairs/s of fits of `concat`, as many at a time as there are cores and one thread each,
+    as a sweep runs them, over a training loop as a competent user would write it: the same ResNets, two Unet
     decoders of segmentation-models-pytorch for each, eager, default memory format, optimiser and threads,
     default DataLoader over the same archive, albumentations' own transforms
 one_thread_fit_over_reference: the same with one fit and one thread on both sides
 full_width_fit_over_reference: likewise, at the paper's width
-matrix_over_unshared: seconds of nine variants, two sites and two folds when every variant of every site trains
-    segmentation phases of its own, over ours, which shares them; everything else is equal
+matrix_over_unshared: seconds of nine variants, two sites and two folds when every variant of every site
+    trains segmentation phases of its own, over ours, which shares them; everything else is equal
 two_by_one_over_one_by_two: steps/s of two processes with a thread each over one process with two
 compiled_over_eager: steps/s with torch.compile over without, and the steps after which compiling has paid
-floor: FLOPs of a step (torch.utils.flop_counter), this CPU's rate in matmul and convolution, bytes of input,
-    and how much of the convolution's rate the step reaches
+paper: one epoch of `dgf` at the paper's size (not among the parts run unless named): 954 balanced nodules in
+    eight folds, 288/96 pixels, ResNet34, batch 30, all cores, and the FLOPs of the whole matrix
+floor: FLOPs of a step (torch.utils.flop_counter), this CPU's rate in matmul and convolution, bytes of
+    input, and how much of the convolution's rate the step reaches
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -71,12 +74,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("floor", "fit", "reference", "machine", "matrix", "threads", "compile")
 EPOCHS = 12
 SECONDS = 20.0  # of a worker
+NODULES = 954  # the paper's balanced central cohort
 
 
 def main() -> None:
     """Measures what is asked for, prints tables and writes artifacts/benchmarks/training.json."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=(*PARTS, "paper"), default=list(PARTS))
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -469,7 +473,47 @@ def steps_per_second(step: Callable[[], Any], warm_up: int, seconds: float) -> f
     return done / (time.perf_counter() - begin)
 
 
-def cohort(folder: Path, settings: Settings, nodules: int) -> tuple[Places, Facts]:
+def measure_paper(settings: Settings) -> dict[str, Any]:
+    """One real epoch at the paper's size on all cores, and what the whole matrix asks for."""
+    del settings
+    paper = load(ROOT / "params.yaml", ["base.profile=paper", "network.pretrained=off"])
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as folder:
+        places, facts = cohort(Path(folder), paper, NODULES, paper.cohort.folds)
+        task = classification(paper, facts, "central", "dgf", 0)[0]
+        task = replace(task, epochs=1, parents={}, validate_every=10**6)
+        record = fit(task, places, 10**6, lambda epoch, record: None)
+    rate = record["history"][0]["pairs_per_second"]
+    pairs = NODULES * (paper.cohort.folds - 1) // paper.cohort.folds
+    found: dict[str, Any] = {
+        "pairs_per_s": rate,
+        "pairs": pairs,
+        "epoch_s": pairs / rate,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    per_pair = {variant: pair_flops(paper, variant) for variant in VARIANTS if variant != "us_tlr"}
+    found |= {f"{variant}_gflop_per_pair": flops / 1e9 for variant, flops in per_pair.items()}
+    found["attained_gflops"] = per_pair["dgf"] * rate / 1e9
+    # with one encoder per site, the segmentation phase runs once per modality and site
+    epochs = paper.crossval.unimodal_epochs
+    label = sum(epochs * flops for flops in per_pair.values()) * pairs
+    shared = paper.pretrain.epochs * (per_pair["us_multitask"] + per_pair["ct_multitask"]) * pairs
+    found["matrix_pflop"] = (label + shared) * paper.cohort.folds * len(SITES) / 1e15
+    found["matrix_a100_hours_at_20_tflops"] = found["matrix_pflop"] * 1e15 / 20e12 / 3600
+    return found
+
+
+def pair_flops(settings: Settings, variant: str) -> float:
+    """FLOPs of forward and backward for one pair, counted at a batch of two, with the central encoder."""
+    model = DGFNet(variant, settings.network.encoder.central, settings.network)  # type: ignore[arg-type]
+    settings = settings.changed({"training.batch": 2})
+    step, batch = stepper(model, settings), random_batch(settings, model.modalities)
+    with FlopCounterMode(display=False) as counter:
+        step(batch)
+    return counter.get_total_flops() / 2
+
+
+def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tuple[Places, Facts]:
     """Drawn nodules (ellipses on noise), three US and six CT images each, with labels and folds."""
     rng = np.random.default_rng(0)
     names = [f"N{number}" for number in range(nodules)]
@@ -494,11 +538,11 @@ def cohort(folder: Path, settings: Settings, nodules: int) -> tuple[Places, Fact
     for number, site in enumerate(SITES):
         table[f"lnm_{site}"] = ((np.arange(nodules) + number) % 2).astype("float32")
     table.to_parquet(folder / "nodules.parquet")
-    folds = table[["nodule_id", "patient_id"]].assign(fold=np.arange(nodules) // 2 % 2)
-    folds.to_csv(folder / "folds.csv", index=False)
+    parts = table[["nodule_id", "patient_id"]].assign(fold=np.arange(nodules) // 2 % folds)
+    parts.to_csv(folder / "folds.csv", index=False)
     places = Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "work")
     nothing = {"resnet18": None, "resnet34": None, "inception_v3": None}
-    return places, Facts("a", {None: "n", "central": "c", "lateral": "l"}, 2, nothing, SITES, {})  # type: ignore[arg-type]
+    return places, Facts("a", {None: "n", "central": "c", "lateral": "l"}, folds, nothing, SITES, {})  # type: ignore[arg-type]
 
 
 def machine() -> dict[str, Any]:

@@ -336,6 +336,117 @@ def test_mlflow_run_works_and_logs_where_the_tracking_uri_points(finished, tmp_p
     assert "sweep.retries=0" in provenance["overrides"]
 
 
+SEARCH = (
+    *("--set", "tune.trials=3", "--set", "tune.grace_epochs=1", "--set", "tune.inner_folds=2"),
+    *("--set", "base.sites=[central]", "--set", "tune.variants=[us_resnet]"),
+)
+
+
+def ledgers(folder: Path) -> list:
+    return [json.loads(path.read_text()) for path in sorted((folder / "work/tune").glob("*.json"))]
+
+
+def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(finished, tmp_path):
+    folder = tmp_path / "searched"
+    shutil.copytree(finished, folder)
+    variants = ("--set", "crossval.variants=[us_resnet]")
+    dgfnet(folder, "tune", *SEARCH)
+    chosen = yaml.safe_load((folder / "artifacts/tune/chosen.yaml").read_text())
+    trials = pd.read_csv(folder / "artifacts/tune/trials.csv")
+    record = chosen["central"]["us_resnet"]
+    assert list(chosen) == ["central"]
+    assert trials.groupby("fold").size().tolist() == [3, 3]
+    for fold, part in trials.groupby("fold"):
+        longest = part[part["epoch"] == part["epoch"].max()]
+        assert record["inner_score"][fold] == pytest.approx(longest["score"].max())
+        assert (part["training.learning_rate"] == 1e-3).any()  # the settings as they are compete too
+    found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.run_name for run in parents] == ["tune us_resnet"]
+    assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 6
+    dgfnet(folder, "crossval", *SEARCH, *variants)
+    metrics = json.loads((folder / "artifacts/crossval/central/us_resnet/metrics.json").read_text())
+    assert metrics["searched"] is True
+    for fold in metrics["folds"]:
+        (child,) = [r for r in runs(folder, "dgfnet-central") if r.data.tags.get("fit") == fold["key"]]
+        wanted = record["chosen"][fold["fold"]]["training.learning_rate"]
+        assert float(child.data.params["learning_rate"]) == pytest.approx(wanted)
+    dgfnet(folder, "compare", *SEARCH, *variants)
+    optimism = pd.read_csv(folder / "artifacts/compare/central/optimism.csv")
+    outer = [fold["scores"]["auc"] for fold in metrics["folds"]]
+    assert optimism["optimism"].tolist() == pytest.approx(np.subtract(record["inner_score"], outer))
+    dgfnet(folder, "report", *SEARCH, *variants)
+    assert "Searched settings, central" in (folder / "artifacts/report/index.html").read_text()
+
+
+def test_without_trials_nothing_is_searched(finished):
+    assert yaml.safe_load((finished / "artifacts/tune/chosen.yaml").read_text()) == {}
+    assert not (finished / "work/tune").exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(finished, tmp_path):
+    """SIGKILL of the process group when the ledger holds a result, then the same command again."""
+    folder = tmp_path / "killed"
+    shutil.copytree(finished, folder)
+    longer = (
+        "--set",
+        "crossval.unimodal_epochs=12",
+        "--set",
+        "tune.trials=4",
+        "--set",
+        "sweep.cpus_per_trial=2",
+    )
+    running = subprocess.Popen(
+        ["dgfnet", "tune", *SEARCH, *longer],
+        **{"cwd": folder, "env": environment(), "start_new_session": True},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not any(point["done"] for ledger in ledgers(folder) for point in ledger):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    before = ledgers(folder)[0]
+    dgfnet(folder, "tune", *SEARCH, *longer)
+    after = ledgers(folder)
+    assert [len([p for p in ledger if p["done"]]) for ledger in after] == [4, 4]
+    known = {json.dumps(point["values"], sort_keys=True): point for ledger in after for point in ledger}
+    for point in before:  # what was done is not done again; what was interrupted is among the four
+        now = known[json.dumps(point["values"], sort_keys=True)]
+        assert now == point if point["done"] else now["done"]
+    found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 8
+
+
+@pytest.mark.slow
+def test_nine_variants_and_two_sites_fill_the_papers_tables(finished, tmp_path):
+    folder = tmp_path / "matrix"
+    shutil.copytree(finished, folder)
+    names = "us_resnet,us_tlr,us_multitask,ct_resnet,ct_multitask,concat,sum,product,dgf"
+    everything = ("--set", f"crossval.variants=[{names}]")
+    tlr = ("--set", "network.tlr.annealing=3")
+    for stage in ("crossval", "compare", "report"):
+        dgfnet(folder, stage, *everything, *tlr)
+    table = pd.read_csv(folder / "artifacts/compare/tables.csv")
+    assert table.groupby("table").size().to_dict() == {1: 10, 2: 8, 3: 4}
+    for site in ("central", "lateral"):
+        mine = table[table["site"] == site].set_index(["table", "method"])["auc"]
+        basic = [mine[2, name] for name in ("concatenation", "element-wise sum", "element-wise product")]
+        assert mine[2, "mean of the three"] == pytest.approx(np.mean(basic))
+        assert mine[3, "mean of basic fusions"] == mine[2, "mean of the three"]
+        for name in names.split(","):
+            path = folder / f"artifacts/crossval/{site}/{name}/out_of_fold.csv"
+            found = pd.read_csv(path)
+            by_fold = [roc_auc_score(part["label"], part["probability"]) for _, part in found.groupby("fold")]
+            (row,) = table[(table["site"] == site) & (table["variants"] == name)].to_dict("records")
+            assert row["auc"] == pytest.approx(np.mean(by_fold))
+
+
 @pytest.mark.slow
 def test_dvc_repro_runs_everything_once_and_then_only_what_changed(tmp_path):
     folder = project(tmp_path / "clone")
