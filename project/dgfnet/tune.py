@@ -71,7 +71,8 @@ def _search(
     uri = tracking.store(settings)
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     tags = run_tags(settings) | {"site": site, "variant": variant, "stage": "tune"}
-    searched = fingerprint(settings.tune.model_dump(mode="json", exclude={"variants"}))
+    # not the number of trials: more of them extend the search
+    searched = fingerprint(settings.tune.model_dump(mode="json", exclude={"variants", "trials"}))
     identity = fingerprint("tune", [task.key for task, _ in tasks], searched)
     parent = tracking.open_run(uri, experiment, f"tune {variant}", identity, tags)
     chosen, scores, rows = [], [], []

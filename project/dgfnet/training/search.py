@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dgfnet.errors import InputError
 from dgfnet.provenance import write_json
 from dgfnet.settings import Range, Sweep, Tune
 from dgfnet.training.sweep import cluster, progress, resources, run_config
@@ -75,6 +76,9 @@ def search(
         ledger: file of what was tried.
         storage: where Ray keeps its own files.
         seed: of Optuna. With several trials at a time their order, and so the suggestions, may differ.
+
+    Raises:
+        InputError: when every trial crashed.
     """
     points = read_ledger(ledger)
     done = [point for point in points if point.done]
@@ -99,7 +103,7 @@ def search(
             reduction_factor=settings.reduction,
         )
         count = settings.trials - len(done)
-        tune.Tuner(
+        results = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trainable, make=make), resources(sweep)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
@@ -108,7 +112,10 @@ def search(
                 label, sweep, storage, [progress(label, count * epochs), _keeper(ledger, points)]
             ),
         ).fit()
-    return [point for point in read_ledger(ledger) if point.done]
+    finished = [point for point in read_ledger(ledger) if point.done]
+    if not finished:
+        raise InputError(f"{label}: no trial came to an end; the first error: {results.errors[0]}")
+    return finished
 
 
 def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
