@@ -18,8 +18,8 @@ matrix_over_unshared: seconds of nine variants, two sites and two folds when eve
     trains segmentation phases of its own, over ours, which shares them; everything else is equal
 two_by_one_over_one_by_two: steps/s of two processes with a thread each over one process with two
 compiled_over_eager: steps/s with torch.compile over without, and the steps after which compiling has paid
-paper: one epoch of `dgf` at the paper's size (not among the parts run unless named): 954 balanced nodules in
-    eight folds, 288/96 pixels, ResNet34, batch 30, all cores, and the FLOPs of the whole matrix
+paper: one epoch of `dgf` at the paper's size (run only when named): the lateral site's 402 balanced nodules in
+    eight folds, 288/96 pixels, ResNet18, batch 30, all cores; FLOPs of the whole matrix of both sites
 floor: FLOPs of a step (torch.utils.flop_counter), this CPU's rate in matmul and convolution, bytes of
     input, and how much of the convolution's rate the step reaches
 """
@@ -74,7 +74,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("floor", "fit", "reference", "machine", "matrix", "threads", "compile")
 EPOCHS = 12
 SECONDS = 20.0  # of a worker
-NODULES = 954  # the paper's balanced central cohort
+NODULES = {"central": 954, "lateral": 402}  # analysed in the paper, classes balanced
 
 
 def main() -> None:
@@ -478,35 +478,40 @@ def measure_paper(settings: Settings) -> dict[str, Any]:
     del settings
     paper = load(ROOT / "params.yaml", ["base.profile=paper", "network.pretrained=off"])
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    training = {
+        site: count * (paper.cohort.folds - 1) // paper.cohort.folds for site, count in NODULES.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
-        places, facts = cohort(Path(folder), paper, NODULES, paper.cohort.folds)
-        task = classification(paper, facts, "central", "dgf", 0)[0]
+        places, facts = cohort(Path(folder), paper, NODULES["lateral"], paper.cohort.folds)
+        task = classification(paper, facts, "lateral", "dgf", 0)[0]
         task = replace(task, epochs=1, parents={}, validate_every=10**6)
         record = fit(task, places, 10**6, lambda epoch, record: None)
     rate = record["history"][0]["pairs_per_second"]
-    pairs = NODULES * (paper.cohort.folds - 1) // paper.cohort.folds
     found: dict[str, Any] = {
+        "pairs": training["lateral"],
         "pairs_per_s": rate,
-        "pairs": pairs,
-        "epoch_s": pairs / rate,
+        "epoch_s": training["lateral"] / rate,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    per_pair = {variant: pair_flops(paper, variant) for variant in VARIANTS if variant != "us_tlr"}
-    found |= {f"{variant}_gflop_per_pair": flops / 1e9 for variant, flops in per_pair.items()}
-    found["attained_gflops"] = per_pair["dgf"] * rate / 1e9
-    # with one encoder per site, the segmentation phase runs once per modality and site
-    epochs = paper.crossval.unimodal_epochs
-    label = sum(epochs * flops for flops in per_pair.values()) * pairs
-    shared = paper.pretrain.epochs * (per_pair["us_multitask"] + per_pair["ct_multitask"]) * pairs
-    found["matrix_pflop"] = (label + shared) * paper.cohort.folds * len(SITES) / 1e15
-    found["matrix_a100_hours_at_20_tflops"] = found["matrix_pflop"] * 1e15 / 20e12 / 3600
+    total = 0.0
+    for site, pairs in training.items():
+        cost = {name: pair_flops(paper, site, name) for name in VARIANTS if name != "us_tlr"}
+        found |= {f"{site}_{name}_gflop_per_pair": flops / 1e9 for name, flops in cost.items()}
+        # the sites have different encoders, so each has a segmentation phase of its own, shared by six variants
+        shared = paper.pretrain.epochs * (cost["us_multitask"] + cost["ct_multitask"])
+        label = paper.crossval.unimodal_epochs * sum(cost.values())
+        total += (shared + label) * pairs * paper.cohort.folds
+    found["attained_gflops"] = found["lateral_dgf_gflop_per_pair"] * rate
+    found["matrix_pflop"] = total / 1e15
+    found["matrix_hours_at_20_tflops"] = total / 20e12 / 3600
+    found["matrix_days_on_this_machine"] = total / (found["attained_gflops"] * 1e9) / 86400
     return found
 
 
-def pair_flops(settings: Settings, variant: str) -> float:
-    """FLOPs of forward and backward for one pair, counted at a batch of two, with the central encoder."""
-    model = DGFNet(variant, settings.network.encoder.central, settings.network)  # type: ignore[arg-type]
+def pair_flops(settings: Settings, site: Any, variant: str) -> float:
+    """FLOPs of forward and backward for one pair, counted at a batch of two."""
     settings = settings.changed({"training.batch": 2})
+    model = DGFNet(variant, settings.network.encoder_of(site), settings.network)  # type: ignore[arg-type]
     step, batch = stepper(model, settings), random_batch(settings, model.modalities)
     with FlopCounterMode(display=False) as counter:
         step(batch)
