@@ -18,8 +18,8 @@ matrix_over_unshared: seconds of nine variants, two sites and two folds when eve
     trains segmentation phases of its own, over ours, which shares them; everything else is equal
 two_by_one_over_one_by_two: steps/s of two processes with a thread each over one process with two
 compiled_over_eager: steps/s with torch.compile over without, and the steps after which compiling has paid
-paper: one epoch of `dgf` at the paper's size (run only when named): the lateral site's 402 balanced nodules in
-    eight folds, 288/96 pixels, ResNet18, batch 30, all cores; FLOPs of the whole matrix of both sites
+paper: one epoch of `dgf` at the paper's size (run only when named): the lateral site's 402 balanced nodules
+    in eight folds, 288/96 pixels, ResNet18, batch 30, all cores; FLOPs of the whole matrix of both sites
 floor: FLOPs of a step (torch.utils.flop_counter), this CPU's rate in matmul and convolution, bytes of
     input, and how much of the convolution's rate the step reaches
 """
@@ -497,7 +497,7 @@ def measure_paper(settings: Settings) -> dict[str, Any]:
     for site, pairs in training.items():
         cost = {name: pair_flops(paper, site, name) for name in VARIANTS if name != "us_tlr"}
         found |= {f"{site}_{name}_gflop_per_pair": flops / 1e9 for name, flops in cost.items()}
-        # the sites have different encoders, so each has a segmentation phase of its own, shared by six variants
+        # each site has its own encoder and so its own segmentation phase, shared by six variants
         shared = paper.pretrain.epochs * (cost["us_multitask"] + cost["ct_multitask"])
         label = paper.crossval.unimodal_epochs * sum(cost.values())
         total += (shared + label) * pairs * paper.cohort.folds
