@@ -118,9 +118,9 @@ def measure(
 
 
 def burned_in(ddti: Path, settings: Settings) -> dict[str, int]:
-    """In how many pictures OCR reads the answer: as published, in the ultrasound field, in what networks see.
+    """In how many pictures OCR reads the answer: as published, and in what networks see of them.
 
-    Published pictures are those of which `known_issues.csv` says that OCR read an answer; of the cohort, all.
+    Published pictures are those of which `known_issues.csv` says so; regions of interest, all of the cohort's.
     """
     table = pd.read_csv(ddti / "known_issues.csv", dtype=str)
     known = set(table.loc[table["burned_in_diagnosis_text_ocr"] == "1", "image"])
@@ -128,21 +128,19 @@ def burned_in(ddti: Path, settings: Settings) -> dict[str, int]:
     regions = images[images["modality"] == "us"]
     used = {Path(image).stem.removeprefix("ddti-").rstrip("ab") for image in regions["image"]}
     published = [grey(ddti / "images" / f"{name}.jpg") for name in sorted(known & used)]
-    fields = [grey(settings.data / image) for image in regions["image"]]
     seen = []
-    for field, mask in zip(fields, regions["mask"], strict=True):
+    for image, mask in zip(regions["image"], regions["mask"], strict=True):
         square = find_square(grey(settings.data / mask), settings.preprocess.us_dilations)
         ring = round(settings.preprocess.margin * square.side)  # training can show it
-        seen.append(crop(field, square.widened(ring)))
+        seen.append(crop(grey(settings.data / image), square.widened(ring)))
     with ThreadPoolExecutor(2) as pool:
-        counts = [sum(pool.map(reads_answer, pictures)) for pictures in (published, fields, seen)]
+        counts = [sum(pool.map(reads_answer, pictures)) for pictures in (published, seen)]
     return {
         "published_with_known_answer": len(known),
         "of_them_in_the_cohort": len(published),
         "read_there_as_published": counts[0],
-        "pictures_of_the_cohort": len(fields),
-        "read_in_their_ultrasound_field": counts[1],
-        "read_in_their_region_of_interest": counts[2],
+        "regions_of_interest": len(seen),
+        "read_in_them": counts[1],
     }
 
 
