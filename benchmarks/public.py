@@ -120,7 +120,7 @@ def measure(
 def burned_in(ddti: Path, settings: Settings) -> dict[str, int]:
     """In how many pictures OCR reads the answer: as published, and in what networks see of them.
 
-    Published pictures are those of which `known_issues.csv` says so; regions of interest, all of the cohort's.
+    As published: the pictures `known_issues.csv` names; regions of interest: all of the cohort.
     """
     table = pd.read_csv(ddti / "known_issues.csv", dtype=str)
     known = set(table.loc[table["burned_in_diagnosis_text_ocr"] == "1", "image"])
