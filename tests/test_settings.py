@@ -326,6 +326,17 @@ def test_a_fingerprint_of_nan_is_refused():
         fingerprint(float("nan"))
 
 
+@pytest.mark.parametrize("text", ["off", "'off'"])
+def test_off_is_a_word_and_true_is_true(params, text):
+    settings = load(params, [f"network.pretrained={text}", f"training.compile={text}"])
+    assert (settings.network.pretrained, settings.training.compile) == ("off", "off")
+    assert load(params, ["training.compile=on"]).training.compile == "on"
+    assert (
+        load(params, ["network.dgf.scale_dimension_attention=false"]).network.dgf.scale_dimension_attention
+        is False
+    )
+
+
 def space(tree, **limits):
     tree["tune"]["space"] = {"training.learning_rate": limits}
 

@@ -38,12 +38,18 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-4 for a text; this loader takes it for the number everybody means."""
+    """YAML 1.1 takes 1e-4 for a text and `off` for false; this loader takes them for what everybody means."""
 
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if not tag.endswith(":bool") or first in "tTfF"]
+    for first, forms in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 class Section(BaseModel):
