@@ -1,7 +1,7 @@
 """Files become pixels of a known scale: one function per kind of file.
 
 `read_image` returns what the file holds: 8-bit grey for pictures, Hounsfield units for CT from NIfTI and
-DICOM.
+DICOM (`dicom.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from dgfnet.cohort import dicom
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+LARGEST = 50_000_000  # pixels; a US picture or CT slice has one million
+TISSUE_HU = (-1100.0, 3100.0)  # from air to the end of the 12-bit scale
 
 
 @dataclass(frozen=True)
@@ -41,37 +44,86 @@ def read_image(image: Image) -> Pixels:
     """Pixels of an image of the manifest.
 
     Raises:
-        InputError: naming the file, when it cannot be read or is not what its modality needs.
+        InputError: naming the file, when it cannot be read, is not what its modality needs, or names a
+            person.
     """
-    kind = _kind(image.image)
+    path, kind = image.image, _kind(image.image)
     if kind == "picture":
-        return Pixels(_read_picture(image.image), "grey", None)
+        return Pixels(_read_picture(path, image.slice), "grey", None)
     if kind == "nifti":
-        values, spacing = _read_nifti(image.image, image.slice)
         if image.modality == "us":
-            raise InputError(f"{image.image.name}: US images are read from pictures or DICOM, not NIfTI")
+            raise InputError(f"{path.name}: US images are read from pictures or DICOM, not NIfTI")
+        values, spacing = _read_nifti(path, image.slice)
         return Pixels(values, "HU", spacing)
-    return _read_dicom(image.image, image.modality)
+    data = dicom.open_file(path)
+    if names := dicom.identity(data):
+        raise InputError(
+            f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
+            f"profile of DICOM PS3.15, or make the cohort with dgfnet ingest, which keeps no tag"
+        )
+    if image.modality == "us":
+        grey, spacing_mm = dicom.read_ultrasound(path, data, image.slice)
+        return Pixels(grey, "grey", spacing_mm)
+    units, spacing_mm = dicom.read_tomography(path, data, image.slice)
+    return Pixels(units, "HU", spacing_mm)
 
 
 def read_mask(image: Image) -> NDArray[np.uint8]:
     """Mask of the nodule, (height, width), 0 or 1.
 
+    A picture may hold 0 and 1 or 0 and 255; grey in between comes from JPEG and scaling, above 127 is nodule.
+
     Raises:
-        InputError: when it is empty, unreadable, or grey values suggest that it is not a mask.
+        InputError: when it is empty, unreadable, or full of grey values that no mask has.
     """
     kind = _kind(image.mask)
-    if kind == "dicom":
-        raise InputError(f"{image.mask.name}: masks are read from pictures or NIfTI; convert the DICOM mask")
-    values = _read_picture(image.mask) if kind == "picture" else _read_nifti(image.mask, image.slice)[0]
-    mask = (values > 127 if kind == "picture" and values.max(initial=0) > 127 else values > 0).astype(
-        np.uint8
-    )
+    if kind == "picture":
+        mask = _of_picture(image)
+    elif kind == "nifti":
+        mask = (_read_nifti(image.mask, image.slice)[0] > 0).astype(np.uint8)
+    else:
+        data = dicom.open_file(image.mask)
+        mask = dicom.read_segmentation(image.mask, data, image.image, image.slice)
     if not mask.any():
         raise InputError(
             f"{image.mask.name}{_at(image)}: the mask is empty; expected nonzero pixels on the nodule"
         )
+    if mask.all():
+        raise InputError(
+            f"{image.mask.name}{_at(image)}: the mask covers the whole image; expected the nodule alone"
+        )
     return mask
+
+
+def check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
+    """Refuses CT whose nodule has values that no tissue has: slope or intercept were lost on the way.
+
+    Raises:
+        InputError: naming the file and the median inside the mask.
+    """
+    if pixels.unit != "HU":
+        return
+    median = float(np.median(pixels.values[mask > 0]))
+    if not TISSUE_HU[0] <= median <= TISSUE_HU[1]:
+        raise InputError(
+            f"{image.image.name}{_at(image)}: {median:g} HU in the middle of the nodule, expected "
+            f"{TISSUE_HU[0]:g} to {TISSUE_HU[1]:g}; check the slope and intercept of the export"
+        )
+
+
+def _of_picture(image: Image) -> NDArray[np.uint8]:
+    values = _read_picture(image.mask, image.slice if _pages(image.mask) > 1 else None)
+    if values.max(initial=0) <= 127:  # labels 0, 1, 2 ...: several nodules drawn in one mask are one region
+        few = np.unique(values).size <= 16
+        mask = values > 0
+    else:
+        few = float(np.mean((values > 32) & (values < 224))) < 0.25
+        mask = values > 127
+    if not few:
+        raise InputError(
+            f"{image.mask.name}: grey values all over; that is a picture, expected a mask of 0 and 1 or 255"
+        )
+    return mask.astype(np.uint8)
 
 
 def _at(image: Image) -> str:
@@ -84,22 +136,37 @@ def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
         return "picture"
     if name.endswith((".nii", ".nii.gz")):
         return "nifti"
-    if path.suffix.lower() in {".dcm", ".dicom", ""}:
-        return "dicom"
+    if path.suffix.lower() in {".dcm", ".dicom", ".ima", ""} or path.suffix[1:].isdigit():
+        return "dicom"  # many archives number their files instead of naming them
     raise InputError(
         f"{path.name}: unknown kind of file; expected PNG, JPEG, TIFF, DICOM (.dcm) or NIfTI (.nii, .nii.gz)"
     )
 
 
-def _read_picture(path: Path) -> NDArray[np.uint8]:
+def _pages(path: Path) -> int:
+    """Pages of a TIFF, 1 for other pictures."""
+    return max(1, cv2.imcount(str(path))) if path.suffix.lower() in {".tif", ".tiff"} else 1
+
+
+def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
     raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
-    pixels = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if raw.size else None
-    if pixels is None:
-        raise InputError(f"{path.name}: cannot be decoded; the file is truncated or not a picture")
+    try:
+        done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
+    except cv2.error:
+        done, frames = False, ()
+    if not done or not frames:
+        raise InputError(f"{path.name}: cannot be decoded; the file is truncated, huge or not a picture")
+    if page is None and len(frames) > 1:
+        raise InputError(f"{path.name}: {len(frames)} pages; name one (0 is the first) in the column slice")
+    if (page or 0) >= len(frames):
+        raise InputError(f"{path.name}: page {page} asked for, the file has {len(frames)} (0 is the first)")
+    pixels = frames[page or 0]
     if pixels.dtype != np.uint8:
         raise InputError(
             f"{path.name}: {pixels.dtype} pixels, expected 8 bit; export with the window you read it in"
         )
+    if pixels.shape[0] * pixels.shape[1] > LARGEST:
+        raise InputError(f"{path.name}: {pixels.shape[0]}x{pixels.shape[1]} pixels; expected one image")
     if pixels.ndim == 3:
         colour = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
         pixels = cv2.cvtColor(pixels, colour)
@@ -116,9 +183,16 @@ def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
         raise InputError(f"{path.name}: cannot be read as NIfTI ({error})") from None
     if values.ndim == 2:
         values = values[:, :, None]
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
     if values.ndim != 3 or not np.isfinite(values).all():
         raise InputError(f"{path.name}: expected a finite 3-D volume, found shape {values.shape}")
-    return values, float(zooms[0])
+    rows, columns = float(zooms[1]), float(zooms[0])
+    if abs(rows - columns) > dicom.SAME * rows:
+        raise InputError(
+            f"{path.name}: pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
+        )
+    return values, columns
 
 
 def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], float]:
@@ -132,36 +206,3 @@ def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], flo
             f"{path.name}: slice {index} asked for, the volume has {values.shape[2]} (0 is the lowest)"
         )
     return np.ascontiguousarray(values[::-1, ::-1, index].T), spacing
-
-
-def _read_dicom(path: Path, modality: str) -> Pixels:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-    from pydicom.pixels.processing import apply_rescale
-
-    try:
-        data = pydicom.dcmread(path)
-        stored = data.pixel_array
-    except (
-        InvalidDicomError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-    ) as error:
-        raise InputError(f"{path.name}: cannot be read as DICOM ({error})") from None
-    spacing = data.get("PixelSpacing")
-    side = float(spacing[0]) if spacing else None
-    if modality == "ct":
-        if stored.ndim != 2:
-            raise InputError(f"{path.name}: expected one grey CT slice, found shape {stored.shape}")
-        return Pixels(np.asarray(apply_rescale(stored, data), dtype=np.float32), "HU", side)
-    if stored.ndim == 3 and stored.shape[2] == 3 and data.PhotometricInterpretation == "RGB":
-        stored = cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
-    if stored.ndim != 2 or stored.dtype != np.uint8 or data.PhotometricInterpretation == "MONOCHROME1":
-        raise InputError(
-            f"{path.name}: {data.PhotometricInterpretation} {stored.dtype} {stored.shape}; "
-            f"expected one 8-bit grey or RGB frame"
-        )
-    return Pixels(stored, "grey", side)

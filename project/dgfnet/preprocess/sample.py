@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.cohort.readers import read_image, read_mask
+from dgfnet.cohort.readers import check_scale, read_image, read_mask
 from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import stored_crop
@@ -49,6 +49,7 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
             f"{image.image.name} has {_rows_by_columns(pixels.values)} pixels (rows x columns) but its mask "
             f"{image.mask.name} has {_rows_by_columns(mask)}; export the mask on the grid of the image"
         )
+    check_scale(image, pixels, mask)
     planes, square = stored_crop(to_grey(pixels, image, settings), mask, image.modality, settings)
     return Sample(
         nodule_id=image.nodule_id,

@@ -1,0 +1,194 @@
+"""DICOM files become pixels: ultrasound in grey, CT in Hounsfield units, segmentations as masks.
+
+A file that still names a person is refused: `dgfnet ingest` makes pictures and volumes without any tag of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+
+from dgfnet.errors import InputError
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"  # SOP class of DICOM-SEG
+CENTIMETRES = 3  # PhysicalUnitsXDirection (PS3.3 C.8.5.5.1.15)
+TISSUE = 1  # RegionSpatialFormat of a 2-D image (PS3.3 C.8.5.5.1.1)
+SAME = 0.01  # two sides of a pixel, or two regions, differ by less than this share: drawn to one scale
+
+# Direct identifiers among the attributes that the Basic Application Level Confidentiality Profile removes or
+# replaces (DICOM PS3.15, table E.1-1)
+IDENTITY = (
+    *(
+        "PatientName",
+        "PatientBirthDate",
+        "PatientAddress",
+        "PatientTelephoneNumbers",
+        "PatientMotherBirthName",
+    ),
+    *("OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "MilitaryRank", "MedicalRecordLocator"),
+    *("AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
+    *("InstitutionName", "InstitutionAddress", "RequestingPhysician", "NameOfPhysiciansReadingStudy"),
+)
+UNREADABLE = (
+    *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError),
+    *(ValueError, OSError, EOFError, KeyError, TypeError),
+)
+
+
+def open_file(path: Path) -> Dataset:
+    """The data set of a DICOM file.
+
+    Raises:
+        InputError: when the file is not DICOM.
+    """
+    try:
+        return pydicom.dcmread(path)
+    except UNREADABLE as error:
+        raise InputError(f"{path.name}: cannot be read as DICOM ({_short(error)})") from None
+
+
+def identity(data: Dataset) -> list[str]:
+    """Keywords of the attributes that name a person or a place; empty for a de-identified file.
+
+    PatientID counts unless the file says that identity was removed (PatientIdentityRemoved is YES): a
+    pseudonym stands in the same attribute as a hospital's number.
+    """
+    found = [name for name in IDENTITY if str(data.get(name) or "").strip()]
+    removed = str(data.get("PatientIdentityRemoved", "")).upper() == "YES"
+    return found + (["PatientID"] if data.get("PatientID") and not removed else [])
+
+
+def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.uint8], float | None]:
+    """Grey pixels (height, width), 0-255 as displayed, and the side of a pixel in mm where it is calibrated.
+
+    Raises:
+        InputError: for pixels that are not 8 bit, a missing frame, or a scale that differs by direction.
+    """
+    stored = _pixels(path, data, frame)
+    kind = str(data.PhotometricInterpretation)
+    if kind == "PALETTE COLOR":
+        stored = apply_color_lut(stored, data)
+        stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
+    if stored.dtype != np.uint8 or int(data.BitsStored) != 8:
+        raise InputError(f"{path.name}: {kind} with {data.BitsStored} bits; expected 8-bit ultrasound")
+    if stored.ndim == 3:  # pydicom has turned YBR into RGB
+        stored = cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
+    if kind == "MONOCHROME1":  # 0 is white
+        stored = 255 - stored
+    return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
+
+
+def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.float32], float | None]:
+    """One CT slice in HU, (height, width), and the side of a pixel in mm.
+
+    Raises:
+        InputError: for colour, a missing frame, or no slope and intercept to make HU of the stored values.
+    """
+    stored = _pixels(path, data, frame)
+    if stored.ndim != 2:
+        raise InputError(f"{path.name}: expected grey CT, found {data.PhotometricInterpretation}")
+    slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None or intercept is None:
+        raise InputError(
+            f"{path.name}: no RescaleSlope and RescaleIntercept, so its values are not HU; export it again"
+        )
+    return stored.astype(np.float32) * float(slope) + float(intercept), _spacing(path, data, frame)
+
+
+def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None) -> NDArray[np.uint8]:
+    """The union of all segments on one source image, (height, width), 0 or 1; all 0 where none was drawn.
+
+    Raises:
+        InputError: when the file is no DICOM-SEG or its frames do not say which image they lie on.
+    """
+    import highdicom
+
+    if str(data.get("SOPClassUID", "")) != SEGMENTATION:
+        return (_pixels(path, data, frame) > 0).astype(np.uint8)  # a mask stored as a plain image
+    picture = pydicom.dcmread(source, stop_before_pixels=True)
+    try:
+        segments = highdicom.seg.segread(path)
+        if "NumberOfFrames" in picture and int(picture.NumberOfFrames) > 1:
+            planes = segments.get_pixels_by_source_frame(
+                picture.SOPInstanceUID, [(frame or 0) + 1], ignore_spatial_locations=True,
+                assert_missing_frames_are_empty=True,
+            )  # fmt: skip
+        else:
+            planes = segments.get_pixels_by_source_instance(
+                [picture.SOPInstanceUID], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+            )
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path.name}: cannot be laid on {source.name} ({_short(error)}); expected a DICOM-SEG whose "
+            f"frames reference that image"
+        ) from None
+    return np.asarray(planes[0].max(axis=-1) > 0, dtype=np.uint8)
+
+
+def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
+    """Decoded pixels of one frame, (height, width) or (height, width, 3) in RGB."""
+    try:
+        frames = int(data.get("NumberOfFrames") or 1)
+        if frame is None and frames > 1:
+            raise InputError(
+                f"{path.name}: {frames} frames; name one (0 is the first) in the column slice of images.csv"
+            )
+        if (frame or 0) >= frames:
+            raise InputError(f"{path.name}: frame {frame} asked for, the file has {frames} (0 is the first)")
+        return np.asarray(pixel_array(data, index=frame or 0))
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path.name}: its pixels cannot be decoded ({_short(error)})") from None
+
+
+def _of_frame(data: Dataset, frame: int | None, name: str) -> Any:
+    """A value of an image, or of one frame of an enhanced image (functional groups, PS3.3 C.7.6.16)."""
+    if name in data:
+        return data.get(name)
+    groups = [*data.get("PerFrameFunctionalGroupsSequence", [])[frame or 0 : (frame or 0) + 1]]
+    groups += [*data.get("SharedFunctionalGroupsSequence", [])]
+    for group in groups:
+        for macro in ("PixelValueTransformationSequence", "PixelMeasuresSequence"):
+            for item in group.get(macro, []):
+                if name in item:
+                    return item.get(name)
+    return None
+
+
+def _spacing(path: Path, data: Dataset, frame: int | None = None) -> float | None:
+    values = _of_frame(data, frame, "PixelSpacing")
+    return None if not values else _side(path, float(values[0]), float(values[1]))
+
+
+def _calibration(path: Path, data: Dataset) -> float | None:
+    """Scale of the calibrated 2-D regions of an ultrasound image; None when there is none or they differ."""
+    sides = [
+        _side(path, 10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)))
+        for item in data.get("SequenceOfUltrasoundRegions", [])
+        if item.get("RegionSpatialFormat") == TISSUE
+        and item.get("PhysicalUnitsXDirection") == item.get("PhysicalUnitsYDirection") == CENTIMETRES
+    ]
+    return sides[0] if sides and max(sides) <= min(sides) * (1 + SAME) else None
+
+
+def _side(path: Path, rows: float, columns: float) -> float:
+    if not rows > 0 or not columns > 0 or abs(rows - columns) > SAME * rows:
+        raise InputError(
+            f"{path.name}: pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
+        )
+    return rows
+
+
+def _short(error: BaseException) -> str:
+    """The first line of a library's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

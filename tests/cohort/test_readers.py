@@ -1,0 +1,363 @@
+"""Every kind of file gives the same pixels, and each fault one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import highdicom
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.uid import (
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
+
+from dgfnet.cohort.readers import LARGEST, check_scale, read_image, read_mask
+from dgfnet.cohort.records import Image
+from dgfnet.errors import InputError
+
+GREY = (np.arange(48 * 64).reshape(48, 64) % 251).astype(np.uint8)
+MASK = np.zeros((48, 64), dtype=np.uint8)
+MASK[8:14, 10:20] = 1
+CT_SOP = "1.2.840.10008.5.1.4.1.1.2"
+US_SOP = "1.2.840.10008.5.1.4.1.1.6.1"
+
+
+def image(path, mask=None, modality="us", index=None):
+    view = "transverse" if modality == "us" else "axial"
+    return Image("N1", modality, view, Path(path), Path(mask or path), None, index, None, None, False)
+
+
+def fault(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def dicom(path, pixels, sop=US_SOP, **values):
+    """Writes a de-identified DICOM file of the pixels and returns its data set."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = sop
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = (
+        generate_uid() for _ in range(3)
+    )
+    data.Modality = "CT" if sop == CT_SOP else "US"
+    data.PatientName = data.PatientID = data.PatientBirthDate = data.PatientSex = ""
+    data.StudyDate = data.StudyTime = data.StudyID = data.AccessionNumber = data.ReferringPhysicianName = ""
+    data.SeriesNumber = data.InstanceNumber = 1
+    colour = pixels.shape[-1] == 3
+    shape = pixels.shape[:-1] if colour else pixels.shape
+    data.Rows, data.Columns = shape[-2:]
+    if len(shape) == 3:
+        data.NumberOfFrames = shape[0]
+    data.SamplesPerPixel = 3 if colour else 1
+    data.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        data.PlanarConfiguration = 0
+    data.BitsAllocated = data.BitsStored = 8 * pixels.itemsize
+    data.HighBit = data.BitsStored - 1
+    data.PixelRepresentation = int(pixels.dtype.kind == "i")
+    data.PixelData = pixels.tobytes()
+    for name, value in values.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)
+    return data
+
+
+def region(x=0.02, y=0.02, units=3):
+    item = Dataset()
+    item.RegionSpatialFormat, item.PhysicalUnitsXDirection, item.PhysicalUnitsYDirection = 1, units, units
+    item.PhysicalDeltaX, item.PhysicalDeltaY = x, y
+    return item
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_with_and_without_colour_and_alpha_are_grey(tmp_path, suffix, channels):
+    path = tmp_path / f"ü {channels}{suffix}"
+    pixels = GREY if channels == 1 else np.dstack([GREY] * 3 + [np.full_like(GREY, 255)] * (channels - 3))
+    path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+    found = read_image(image(path))
+    assert (found.unit, found.spacing_mm) == ("grey", None)
+    np.testing.assert_array_equal(found.values, GREY)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_picture_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"cut{suffix}"
+    whole = cv2.imencode(suffix, GREY)[1].tobytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert fault(read_image, image(path)).startswith(f"cut{suffix}: cannot be decoded")
+
+
+def test_sixteen_bits_and_a_huge_picture_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), GREY.astype(np.uint16) * 257)
+    assert "uint16 pixels, expected 8 bit" in fault(read_image, image(tmp_path / "deep.png"))
+    side = int(LARGEST**0.5) + 1
+    cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((side, side), dtype=np.uint8))
+    assert "expected one image" in fault(read_image, image(tmp_path / "huge.png"))
+
+
+def test_pages_of_a_tiff_are_named_by_the_column_slice(tmp_path):
+    path = tmp_path / "two.tif"
+    cv2.imwritemulti(str(path), [GREY, 255 - GREY])
+    np.testing.assert_array_equal(read_image(image(path, index=1)).values, 255 - GREY)
+    assert "2 pages; name one" in fault(read_image, image(path))
+    assert "page 2 asked for, the file has 2" in fault(read_image, image(path, index=2))
+
+
+@pytest.mark.parametrize("syntax", ["none", JPEG2000Lossless, JPEGLSLossless, RLELossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("colour", [False, True])
+def test_dicom_of_every_lossless_transfer_syntax(tmp_path, syntax, colour):
+    path = tmp_path / "one.dcm"
+    pixels = np.dstack([GREY] * 3) if colour else GREY
+    data = dicom(path, pixels, SequenceOfUltrasoundRegions=Sequence([region()]))
+    if syntax == JPEGLosslessSV1:
+        import gdcm
+
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    elif syntax != "none":
+        data.compress(syntax)
+        data.save_as(path, enforce_file_format=True)
+    found = read_image(image(path))
+    assert found.unit == "grey"
+    assert found.spacing_mm == pytest.approx(0.2)  # 0.02 cm a pixel
+    np.testing.assert_array_equal(found.values, GREY)
+
+
+def test_dicom_of_jpeg_in_ybr_is_grey_within_the_loss(tmp_path):
+    path = tmp_path / "ybr.dcm"
+    smooth = cv2.GaussianBlur(GREY, (0, 0), 4)
+    data = dicom(path, np.dstack([smooth] * 3))
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.PhotometricInterpretation = "YBR_FULL_422"
+    picture = cv2.imencode(".jpg", np.dstack([smooth] * 3), [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    data.PixelData = encapsulate([picture])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(path, enforce_file_format=True)
+    assert np.abs(read_image(image(path)).values.astype(int) - smooth).max() <= 3
+
+
+def test_dicom_whose_zero_is_white_is_turned_over(tmp_path):
+    dicom(tmp_path / "m1.dcm", 255 - GREY, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_image(image(tmp_path / "m1.dcm")).values, GREY)
+
+
+def test_dicom_with_a_palette_is_looked_up(tmp_path):
+    table = (np.arange(256)[::-1].astype("<u2") * 257).tobytes()
+    names = [f"{c}PaletteColorLookupTable" for c in ("Red", "Green", "Blue")]
+    values = {f"{name}Descriptor": [256, 0, 16] for name in names} | {f"{name}Data": table for name in names}
+    dicom(tmp_path / "p.dcm", 255 - GREY, PhotometricInterpretation="PALETTE COLOR", **values)
+    np.testing.assert_array_equal(read_image(image(tmp_path / "p.dcm")).values, GREY)
+
+
+def test_a_frame_of_a_clip_is_named_by_the_column_slice(tmp_path):
+    path = tmp_path / "clip.dcm"
+    dicom(path, np.stack([GREY, 255 - GREY, GREY // 2]))
+    np.testing.assert_array_equal(read_image(image(path, index=2)).values, GREY // 2)
+    assert "3 frames; name one" in fault(read_image, image(path))
+    assert "frame 3 asked for, the file has 3" in fault(read_image, image(path, index=3))
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        ([], None),
+        ([region(units=0)], None),  # not calibrated
+        ([region(0.01, 0.01), region(0.01, 0.01)], 0.1),
+        ([region(0.01, 0.01), region(0.02, 0.02)], None),  # two scales: which holds the nodule is not known
+    ],
+)
+def test_calibration_of_ultrasound_regions(tmp_path, regions, expected):
+    dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence(regions))
+    found = read_image(image(tmp_path / "r.dcm")).spacing_mm
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_pixels_that_are_no_squares_are_refused(tmp_path):
+    dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence([region(0.01, 0.02)]))
+    assert "pixels of 0.2 x 0.1 mm; expected squares" in fault(read_image, image(tmp_path / "r.dcm"))
+
+
+def test_ct_in_dicom_becomes_hounsfield_units(tmp_path):
+    stored = (GREY.astype(np.uint16) + 900).astype(np.uint16)
+    values = {"RescaleSlope": "2", "RescaleIntercept": "-1000", "PixelSpacing": ["0.5", "0.5"]}
+    dicom(tmp_path / "ct.dcm", stored, CT_SOP, **values)
+    found = read_image(image(tmp_path / "ct.dcm", modality="ct"))
+    assert (found.unit, found.spacing_mm) == ("HU", 0.5)
+    np.testing.assert_allclose(found.values, 2.0 * (GREY.astype(float) + 900) - 1000)
+    dicom(tmp_path / "raw.dcm", stored, CT_SOP)
+    assert "no RescaleSlope" in fault(read_image, image(tmp_path / "raw.dcm", modality="ct"))
+
+
+def test_ct_of_an_enhanced_file_uses_the_slope_of_its_frame(tmp_path):
+    def group(slope):
+        measures, transformation, item = Dataset(), Dataset(), Dataset()
+        measures.PixelSpacing = ["0.7", "0.7"]
+        transformation.RescaleSlope, transformation.RescaleIntercept = slope, "-10"
+        item.PixelMeasuresSequence = Sequence([measures])
+        item.PixelValueTransformationSequence = Sequence([transformation])
+        return item
+
+    stored = np.stack([GREY, GREY]).astype(np.uint16)
+    groups = Sequence([group("1"), group("3")])
+    dicom(tmp_path / "e.dcm", stored, CT_SOP, PerFrameFunctionalGroupsSequence=groups)
+    found = read_image(image(tmp_path / "e.dcm", modality="ct", index=1))
+    assert found.spacing_mm == pytest.approx(0.7)
+    np.testing.assert_allclose(found.values, 3.0 * GREY - 10)
+
+
+def test_ct_whose_nodule_is_no_tissue_is_refused(tmp_path):
+    stored = np.full((48, 64), 3000, dtype=np.uint16)
+    dicom(tmp_path / "ct.dcm", stored, CT_SOP, RescaleSlope="10", RescaleIntercept="-1024")
+    one = image(tmp_path / "ct.dcm", modality="ct")
+    assert "28976 HU in the middle of the nodule" in fault(check_scale, one, read_image(one), MASK)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PatientName", "Doe^Jane"), ("PatientBirthDate", "19700101"), ("PatientID", "4711")]
+)
+def test_a_file_that_names_a_person_is_refused_without_repeating_the_name(tmp_path, name, value):
+    dicom(tmp_path / "id.dcm", GREY, **{name: value})
+    said = fault(read_image, image(tmp_path / "id.dcm"))
+    assert f"names a person or a place ({name})" in said
+    assert value not in said
+
+
+def test_a_pseudonym_in_a_file_declared_clean_is_fine(tmp_path):
+    dicom(tmp_path / "tcia.dcm", GREY, PatientID="LIDC-0001", PatientIdentityRemoved="YES")
+    assert read_image(image(tmp_path / "tcia.dcm")).values.shape == GREY.shape
+
+
+def test_broken_dicom_is_one_message(tmp_path):
+    (tmp_path / "no.dcm").write_bytes(b"not dicom at all")
+    assert "cannot be read as DICOM" in fault(read_image, image(tmp_path / "no.dcm"))
+    dicom(tmp_path / "cut.dcm", GREY)
+    raw = (tmp_path / "cut.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(raw[:-100])
+    assert fault(read_image, image(tmp_path / "cut.dcm")).startswith("cut.dcm: ")
+    dicom(tmp_path / "deep.dcm", GREY.astype(np.uint16))
+    assert "16 bits; expected 8-bit ultrasound" in fault(read_image, image(tmp_path / "deep.dcm"))
+    dicom(tmp_path / "rgb.dcm", np.dstack([GREY] * 3), CT_SOP)
+    assert "expected grey CT" in fault(read_image, image(tmp_path / "rgb.dcm", modality="ct"))
+
+
+def nifti(path, values, affine):
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return path
+
+
+@pytest.mark.parametrize("flip", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1)])
+def test_orientation_of_a_nifti_does_not_change_what_is_shown(tmp_path, flip):
+    values = np.arange(4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
+    stored = values[:: flip[0], :: flip[1], :: flip[2]]
+    path = nifti(tmp_path / "v.nii.gz", stored, np.diag([*(0.6 * np.array(flip)), 1]))
+    found = read_image(image(path, modality="ct", index=2))
+    assert found.spacing_mm == pytest.approx(0.6)
+    np.testing.assert_array_equal(found.values, values[::-1, ::-1, 2].T)
+
+
+def test_faults_of_a_nifti(tmp_path):
+    path = nifti(tmp_path / "v.nii", np.zeros((4, 5, 3), dtype=np.float32), np.diag([0.5, 0.7, 1, 1]))
+    assert "expected squares" in fault(read_image, image(path, modality="ct", index=0))
+    path = nifti(tmp_path / "w.nii", np.zeros((4, 5, 3), dtype=np.float32), np.eye(4))
+    assert "3 slices; name one" in fault(read_image, image(path, modality="ct"))
+    assert "slice 3 asked for" in fault(read_image, image(path, modality="ct", index=3))
+    assert "not NIfTI" in fault(read_image, image(path, modality="us", index=0))
+    (tmp_path / "x.nii").write_bytes(path.read_bytes()[:400])
+    assert "cannot be read as NIfTI" in fault(read_image, image(tmp_path / "x.nii", modality="ct", index=0))
+
+
+@pytest.mark.parametrize("value", [1, 2, 127, 255])
+def test_a_mask_may_say_yes_in_any_way(tmp_path, value):
+    cv2.imwrite(str(tmp_path / "m.png"), MASK * np.uint8(value))
+    np.testing.assert_array_equal(read_mask(image(tmp_path / "m.png")), MASK)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.zeros_like(MASK), "the mask is empty"),
+        (np.ones_like(MASK), "covers the whole image"),
+        (GREY, "grey values all over"),
+        (GREY // 2, "grey values all over"),
+    ],
+)
+def test_what_is_no_mask_is_refused(tmp_path, values, said):
+    cv2.imwrite(str(tmp_path / "m.png"), values)
+    assert said in fault(read_mask, image(tmp_path / "m.png"))
+
+
+def test_a_dicom_segmentation_is_found_by_the_image_it_was_drawn_on(tmp_path):
+    place = {
+        "ImagePositionPatient": ["0", "0", "0"],
+        "ImageOrientationPatient": ["1", "0", "0", "0", "1", "0"],
+        "PixelSpacing": ["0.5", "0.5"],
+        "SliceThickness": "1",
+        "RescaleSlope": "1",
+        "RescaleIntercept": "0",
+    }
+    slices = []
+    for index in range(2):
+        place["ImagePositionPatient"] = ["0", "0", str(index)]
+        path = tmp_path / f"ct{index}.dcm"
+        slices.append(dicom(path, GREY.astype(np.int16), CT_SOP, **place))
+        slices[index].FrameOfReferenceUID = slices[0].FrameOfReferenceUID
+        slices[index].SeriesInstanceUID = slices[0].SeriesInstanceUID
+        slices[index].StudyInstanceUID = slices[0].StudyInstanceUID
+        slices[index].save_as(path, enforce_file_format=True)
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="nodule",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Nodule,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
+    )
+    highdicom.seg.Segmentation(
+        source_images=slices,
+        pixel_array=np.stack([np.zeros_like(MASK), MASK]),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=generate_uid(),
+        series_number=2,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="test",
+        manufacturer_model_name="test",
+        software_versions="1",
+        device_serial_number="1",
+    ).save_as(tmp_path / "seg.dcm")
+    found = read_mask(image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))
+    np.testing.assert_array_equal(found, MASK)
+    empty = image(tmp_path / "ct0.dcm", tmp_path / "seg.dcm", "ct")
+    assert "the mask is empty" in fault(read_mask, empty)
+    dicom(tmp_path / "other.dcm", GREY.astype(np.int16), CT_SOP, **place)
+    stranger = image(tmp_path / "other.dcm", tmp_path / "seg.dcm", "ct")
+    assert fault(read_mask, stranger)
