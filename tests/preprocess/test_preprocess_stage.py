@@ -98,7 +98,7 @@ def test_processes_do_not_change_the_result(cohort, settings, tmp_path, monkeypa
 def test_every_fault_is_told_at_once(cohort, settings, tmp_path):
     files = [image for nodule in cohort.nodules for image in nodule.images]
     cv2.imwrite(str(files[0].mask), np.zeros((120, 160), dtype=np.uint8))
-    cv2.imwrite(str(files[4].mask), np.full((60, 70), 255, dtype=np.uint8))
+    cv2.imwrite(str(files[4].mask), np.eye(60, 70, dtype=np.uint8) * 255)
     files[7].image.write_bytes(b"no picture")
     files[8].image.unlink()
     with pytest.raises(InputError) as caught:
