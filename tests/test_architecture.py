@@ -15,6 +15,7 @@ CORRIDOR = [
     "preprocess",
     "dataset",
     "metrics",
+    "audit",
     "network",
     "training",
     *("pretrain", "tune", "crossval"),

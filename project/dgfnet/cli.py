@@ -21,6 +21,7 @@ PRIVATE = {
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 STAGES = {  # name: (module with `run(settings)`, help)
     "cohort": ("dgfnet.cohort.stage", "read the manifest, screen the nodules, make the folds"),
+    "audit": ("dgfnet.audit.stage", "look for pictures of two patients, and for shortcuts"),
     "preprocess": ("dgfnet.preprocess.stage", "cut regions of interest and targets into the archive"),
     "pretrain": ("dgfnet.pretrain", "train the shared segmentation phase"),
     "tune": ("dgfnet.tune", "search settings inside the training part of every fold"),

@@ -87,6 +87,12 @@ class Cohort(Section):
     minimum_per_class: Positive
 
 
+class Audit(Section):
+    """Two pictures whose fine structure correlates above `same_picture` are one picture."""
+
+    same_picture: Annotated[float, Field(gt=0.5, lt=1)]
+
+
 class Preprocess(Section):
     """Regions of interest and targets; sizes in pixels, dilations in 3x3 iterations (paper section 2)."""
 
@@ -305,6 +311,7 @@ class Settings(Section):
     base: Base
     phantom: Phantom
     cohort: Cohort
+    audit: Audit
     preprocess: Preprocess
     network: Network
     training: Training

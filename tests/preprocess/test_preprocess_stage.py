@@ -11,7 +11,7 @@ from masks import box, grey
 
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
-from dgfnet.preprocess import stage
+from dgfnet.preprocess import parallel, stage
 from dgfnet.preprocess.contact import chosen_rows
 from dgfnet.preprocess.sample import load_sample
 
@@ -88,11 +88,11 @@ def test_spacing_of_manifest_wins_over_the_files(tmp_path, settings):
 
 
 def test_processes_do_not_change_the_result(cohort, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "FEW", 0)
-    monkeypatch.setattr(stage, "IN_FLIGHT", 1)  # two rounds for three nodules
+    monkeypatch.setattr(parallel, "FEW", 0)
+    monkeypatch.setattr(parallel, "IN_FLIGHT", 1)  # two rounds for three nodules
     serial = stage.build(cohort, settings, tmp_path / "serial", processes=1)
-    parallel = stage.build(cohort, settings, tmp_path / "parallel", processes=2)
-    assert contents(parallel.folder) == contents(serial.folder)
+    spread = stage.build(cohort, settings, tmp_path / "parallel", processes=2)
+    assert contents(spread.folder) == contents(serial.folder)
 
 
 def test_every_fault_is_told_at_once(cohort, settings, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,11 +72,6 @@ def load_nodule(nodule: Nodule, settings: Preprocess) -> tuple[list[Sample], lis
             at = "" if image.slice is None else f" slice {image.slice}"
             faults.append(f"nodule {nodule.nodule_id}, {image.modality} {image.image}{at}: {error}")
     return samples, faults
-
-
-def use_one_thread() -> None:
-    """Keeps OpenCV to one thread: called in worker processes, where nodules are what runs in parallel."""
-    cv2.setNumThreads(1)
 
 
 def _rows_by_columns(values: NDArray[np.generic]) -> str:

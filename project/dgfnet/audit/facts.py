@@ -1,0 +1,108 @@
+"""What the audit looks at: one row of facts per image, and their summary per nodule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dgfnet.audit.fingerprint import Fingerprint, fingerprint
+from dgfnet.cohort.readers import read_image, read_mask
+from dgfnet.cohort.records import Image, Nodule
+from dgfnet.errors import InputError
+
+NUMBERS = ("area_px", "area_mm2", "extent_mm", "rows", "columns", "spacing_mm", "mean", "deviation")
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Facts of one image.
+
+    Attributes:
+        print_: its fingerprint.
+        extent_mm: longer side of the smallest rectangle around the nodule; nan without spacing.
+        mean: brightness (grey or HU) far from the nodule; nan when the picture shows nothing else.
+        deviation: standard deviation there.
+    """
+
+    source: Image
+    patient_id: str
+    cohort: str
+    print_: Fingerprint
+    area_px: float
+    area_mm2: float
+    extent_mm: float
+    rows: float
+    columns: float
+    spacing_mm: float
+    mean: float
+    deviation: float
+
+
+def look(nodule: Nodule) -> list[Facts]:
+    """Facts of a nodule's images; one that cannot be read is left to `preprocess`, which names all."""
+    found = []
+    for image in nodule.images:
+        try:
+            found.append(_facts(nodule, image))
+        except (InputError, OSError):
+            continue
+    return found
+
+
+def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
+    """One row per nodule: patient_id, labels, and the mean of every number over its images, us_ and ct_."""
+    rows = pd.DataFrame(
+        [
+            {"nodule_id": one.source.nodule_id, "modality": one.source.modality}
+            | {name: getattr(one, name) for name in NUMBERS}
+            for one in facts
+        ]
+    )
+    labels = pd.DataFrame(
+        [
+            {"nodule_id": n.nodule_id, "patient_id": n.patient_id}
+            | {f"lnm_{site}": value for site, value in n.labels.items()}
+            for n in nodules
+        ]
+    ).set_index("nodule_id")
+    for modality, some in rows.groupby("modality"):
+        grouped = some.groupby("nodule_id")
+        means = grouped[list(NUMBERS)].mean().assign(images=grouped.size())
+        labels = labels.join(means.add_prefix(f"{modality}_"))
+    return labels
+
+
+def _facts(nodule: Nodule, image: Image) -> Facts:
+    pixels, mask = read_image(image), read_mask(image)
+    spacing = image.spacing_mm or pixels.spacing_mm or float("nan")
+    area = float(np.count_nonzero(mask))
+    around = pixels.values[_far(mask)]
+    (_, _), sides, _ = cv2.minAreaRect(cv2.findNonZero(mask))
+    return Facts(
+        source=image,
+        patient_id=nodule.patient_id,
+        cohort=nodule.cohort,
+        print_=fingerprint(pixels.values),
+        area_px=area,
+        area_mm2=area * spacing**2,
+        extent_mm=max(sides) * spacing,
+        rows=float(pixels.values.shape[0]),
+        columns=float(pixels.values.shape[1]),
+        spacing_mm=spacing,
+        mean=float(around.mean()) if around.size else float("nan"),
+        deviation=float(around.std()) if around.size else float("nan"),
+    )
+
+
+def _far(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels further from the nodule's bounding box than half its sides: the disease must not show there."""
+    far = np.ones(mask.shape, dtype=bool)
+    x, y, width, height = cv2.boundingRect(mask)
+    far[
+        max(0, y - height // 2) : y + height + height // 2, max(0, x - width // 2) : x + width + width // 2
+    ] = False
+    return far

@@ -1,0 +1,77 @@
+"""How well the label can be told without looking: from the nodule's size, or from how it was acquired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dgfnet.metrics.intervals import Interval, auc_interval
+
+# of the table that `facts.table` makes; each is there for both modalities
+COLUMNS = {
+    "size": ("area_px", "area_mm2", "extent_mm"),
+    "acquisition": ("rows", "columns", "spacing_mm", "mean", "deviation", "images"),
+}
+LEAST = 20  # leaf of a tree; smaller ones learn a cohort of 200 by heart
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Out-of-fold area under the ROC curve of a model that sees no picture."""
+
+    site: str
+    kind: str
+    model: str
+    nodules: int
+    auc: Interval
+
+
+def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float) -> list[Baseline]:
+    """A linear model and boosted trees per kind of columns, over the cohort's own folds.
+
+    Args:
+        table: one row per nodule: patient_id, lnm_<site> (NaN where unknown) and the columns of COLUMNS with
+            the prefixes us_ and ct_.
+        fold: fold of each row.
+        site: central or lateral.
+        confidence: of the interval.
+
+    Returns:
+        Nothing for a site without both classes in the training part of every fold.
+    """
+    known = table[f"lnm_{site}"].notna()
+    table, fold = table[known], fold[known]
+    label = table[f"lnm_{site}"].to_numpy().astype(int)
+    halves = [(fold != number).to_numpy() for number in sorted(fold.unique())]
+    if len(halves) < 2 or any(len(set(label[train])) < 2 for train in halves):
+        return []
+    found = []
+    for kind, names in COLUMNS.items():
+        columns = table[[f"{prefix}_{name}" for prefix in ("us", "ct") for name in names]]
+        features = columns.loc[:, columns.notna().any()].to_numpy(dtype=float)
+        for model in ("linear", "trees"):
+            score = np.empty(len(label))
+            for train in halves:
+                classifier = _classifier(model).fit(features[train], label[train])
+                score[~train] = classifier.predict_proba(features[~train])[:, 1]
+            auc = auc_interval(label, score, table["patient_id"].to_numpy(), confidence)
+            found.append(Baseline(site, kind, model, len(label), auc))
+    return found
+
+
+def _classifier(model: str) -> Any:
+    if model == "trees":
+        return HistGradientBoostingClassifier(min_samples_leaf=LEAST, max_iter=100, random_state=0)
+    return make_pipeline(
+        SimpleImputer(add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(max_iter=1000),
+    )

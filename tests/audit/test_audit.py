@@ -1,0 +1,145 @@
+"""Pictures of two patients are found, everything else is not; shortcuts are measured out of fold."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from dgfnet.audit import stage
+from dgfnet.audit.fingerprint import SIDE, fingerprint, near_identical
+from dgfnet.audit.shortcuts import COLUMNS, baselines
+from dgfnet.cli import main
+
+RNG = np.random.default_rng(5)
+
+
+def speckle(seed, shape=(180, 240)):
+    """An ultrasound-like picture: smooth anatomy that all share, speckle that nobody shares."""
+    rng = np.random.default_rng(seed)
+    anatomy = cv2.resize(np.linspace(30, 180, 16).reshape(4, 4).astype(np.float32), shape[::-1])
+    grain = cv2.GaussianBlur(rng.rayleigh(1, shape).astype(np.float32), (0, 0), 1)
+    return np.clip(anatomy * grain, 0, 255).astype(np.uint8)
+
+
+def again(picture):
+    """What happens to a picture that is stored twice."""
+    yield "identical", picture
+    yield "jpeg", cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
+    yield "smaller", cv2.resize(picture, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    yield "brighter", cv2.convertScaleAbs(picture, alpha=1.2, beta=10)
+    yield "written on", cv2.putText(picture.copy(), "4C", (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 255, 2)
+
+
+@pytest.mark.parametrize("kind", [name for name, _ in again(speckle(0))])
+def test_a_picture_stored_twice_is_found_among_others(kind):
+    pictures = [speckle(seed) for seed in range(12)]
+    copy = dict(again(pictures[4]))[kind]
+    prints = np.stack([fingerprint(one) for one in [*pictures, copy]])
+    [(a, b, alike)] = near_identical(prints, [str(n) for n in range(13)], 0.92)
+    assert (a, b) == (4, 12)
+    assert alike > 0.92
+
+
+def test_pairs_of_one_patient_are_no_finding():
+    prints = np.stack([fingerprint(speckle(1))] * 3)
+    assert [pair[:2] for pair in near_identical(prints, ["a", "a", "b"], 0.92)] == [(0, 2), (1, 2)]
+
+
+def test_blocks_find_the_same_pairs(monkeypatch):
+    prints = RNG.standard_normal((30, SIDE * SIDE)).astype(np.float16) / SIDE
+    prints[[3, 17, 29]] = prints[5]
+    persons = [str(n) for n in range(30)]
+    whole = near_identical(prints, persons, 0.5)
+    monkeypatch.setattr("dgfnet.audit.fingerprint.ROWS", 7)
+    assert {pair[:2] for pair in near_identical(prints, persons, 0.5)} == {pair[:2] for pair in whole}
+    assert len(whole) == 6
+
+
+def test_an_empty_picture_is_like_no_other():
+    assert not fingerprint(np.full((50, 60), 7, dtype=np.uint8)).any()
+
+
+def nodules(count, shortcut):
+    rng = np.random.default_rng(1)
+    label = np.arange(count) % 2
+    columns = {
+        f"{prefix}_{name}": rng.standard_normal(count)
+        for prefix in ("us", "ct")
+        for names in COLUMNS.values()
+        for name in names
+    }
+    table = pd.DataFrame(columns | {"patient_id": [f"P{n}" for n in range(count)], "lnm_central": label})
+    if shortcut:
+        table["us_spacing_mm"] = 0.1 + 0.1 * label
+    table.loc[:5, "ct_spacing_mm"] = np.nan
+    return table, pd.Series((np.arange(count) // 2) % 4)
+
+
+def test_a_shortcut_is_found_and_noise_is_not():
+    for shortcut in (True, False):
+        found = baselines(*nodules(240, shortcut), "central", 0.95)
+        assert [(one.kind, one.model) for one in found] == [
+            (kind, model) for kind in COLUMNS for model in ("linear", "trees")
+        ]
+        acquisition = [one.auc.estimate for one in found if one.kind == "acquisition"]
+        size = [one.auc.estimate for one in found if one.kind == "size"]
+        assert all(0.35 < value < 0.65 for value in size)
+        assert all(value > 0.99 for value in acquisition) if shortcut else max(acquisition) < 0.65
+
+
+def test_a_site_without_both_classes_has_no_baseline():
+    table, fold = nodules(40, False)
+    assert baselines(table.assign(lnm_central=1), fold, "central", 0.95) == []
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A small phantom that has gone through the stage cohort."""
+    from pathlib import Path
+
+    folder = tmp_path_factory.mktemp("audited")
+    params = folder / "params.yaml"
+    params.write_text((Path(__file__).parents[2] / "params.yaml").read_text())
+    given = ["--params", str(params), "--set", "cohort.folds=2", "--set", "cohort.minimum_per_class=1"]
+    main(["phantom", *given[:2], "--patients", "40"])
+    main(["cohort", *given])
+    return folder, given
+
+
+def test_the_stage_passes_a_clean_cohort(project, capsys):
+    folder, given = project
+    main(["audit", *given])
+    found = json.loads((folder / "artifacts/audit/audit.json").read_text())
+    assert found["same_picture"]["pairs"] == found["images_not_read"] == 0
+    assert {one["kind"] for one in found["baselines"]} == set(COLUMNS)
+    assert "size alone (linear): AUC" in capsys.readouterr().err
+
+
+def test_the_stage_stops_at_a_picture_of_two_patients(project, capsys):
+    folder, given = project
+    rows = pd.read_csv(folder / "data/images.csv")
+    of = pd.read_csv(folder / "data/nodules.csv").set_index("nodule_id")["patient_id"]
+    kept = set(pd.read_parquet(folder / "artifacts/cohort/images.parquet")["image"])
+    us = rows[(rows["modality"] == "us") & rows["image"].isin(kept)]
+    first = us.iloc[0]
+    other = us[us["nodule_id"].map(of) != of[first["nodule_id"]]].iloc[0]
+    path = folder / "data" / other["image"]
+    before = path.read_bytes()
+    path.write_bytes((folder / "data" / first["image"]).read_bytes())
+    try:
+        with pytest.raises(SystemExit):
+            main(["audit", *given])
+    finally:
+        path.write_bytes(before)
+    said = capsys.readouterr().err
+    assert "1 pair(s) of pictures are the same in two patients" in said
+    assert of[first["nodule_id"]] in said
+    assert of[other["nodule_id"]] in said
+    table = pd.read_csv(folder / "artifacts/audit/same_picture.csv")
+    assert list(table.columns) == stage.COLUMNS
+    assert {table["nodule_id_a"][0], table["nodule_id_b"][0]} == {first["nodule_id"], other["nodule_id"]}
+    assert cv2.imread(str(folder / "artifacts/audit/same_picture.png")) is not None
