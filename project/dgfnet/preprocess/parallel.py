@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+import cv2
 from rich.console import Console
 from rich.progress import track
 
@@ -25,3 +28,16 @@ def each(
     results = map(work, nodules) if processes == 1 else _spread(work, nodules, processes)
     console = Console(stderr=True)
     yield from track(results, description=title, total=len(nodules), console=console, transient=True)
+
+
+def _spread(work: Callable[[Nodule], Result], nodules: Sequence[Nodule], processes: int) -> Iterator[Result]:
+    # spawned, not forked: OpenCV's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_use_one_thread) as pool:
+        for start in range(0, len(nodules), IN_FLIGHT * processes):
+            yield from pool.map(work, nodules[start : start + IN_FLIGHT * processes], chunksize=4)
+
+
+def _use_one_thread() -> None:
+    """Keeps OpenCV to one thread: nodules are what runs in parallel here."""
+    cv2.setNumThreads(1)
