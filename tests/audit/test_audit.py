@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from dgfnet.audit import stage
 from dgfnet.audit.fingerprint import SIDE, fingerprint, near_identical
 from dgfnet.audit.shortcuts import COLUMNS, baselines
 from dgfnet.cli import main
 
+ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(5)
 
 
@@ -99,11 +103,9 @@ def test_a_site_without_both_classes_has_no_baseline():
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A small phantom that has gone through the stage cohort."""
-    from pathlib import Path
-
     folder = tmp_path_factory.mktemp("audited")
     params = folder / "params.yaml"
-    params.write_text((Path(__file__).parents[2] / "params.yaml").read_text())
+    params.write_text((ROOT / "params.yaml").read_text())
     given = ["--params", str(params), "--set", "cohort.folds=2", "--set", "cohort.minimum_per_class=1"]
     main(["phantom", *given[:2], "--patients", "40"])
     main(["cohort", *given])
@@ -143,3 +145,22 @@ def test_the_stage_stops_at_a_picture_of_two_patients(project, capsys):
     assert list(table.columns) == stage.COLUMNS
     assert {table["nodule_id_a"][0], table["nodule_id_b"][0]} == {first["nodule_id"], other["nodule_id"]}
     assert cv2.imread(str(folder / "artifacts/audit/same_picture.png")) is not None
+
+
+@pytest.mark.realdata
+def test_the_threshold_stands_between_other_cases_and_stored_copies_of_real_pictures():
+    if not os.environ.get("DGFNET_DDTI"):
+        pytest.skip("DGFNET_DDTI does not name the folder of the public set")
+    paths = sorted((Path(os.environ["DGFNET_DDTI"]) / "images").glob("*.jpg"))
+    pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
+    prints = np.stack([fingerprint(picture) for picture in pictures])
+    cases = [path.stem.partition("_")[0] for path in paths]
+    threshold = yaml.safe_load((ROOT / "params.yaml").read_text())["audit"]["same_picture"]
+    nearest = near_identical(prints, cases, 0.3)[0][2]
+    lost = {}
+    for picture, mark in zip(pictures, prints.astype(np.float32), strict=True):
+        for kind, copy in again(picture):
+            lost.setdefault(kind, []).append(float(mark @ fingerprint(copy).astype(np.float32)) <= threshold)
+    print(f"other cases at most {nearest:.3f}; copies missed { ({k: np.mean(v) for k, v in lost.items()}) }")
+    assert nearest < threshold - 0.3
+    assert all(np.mean(missed) <= 0.02 for missed in lost.values())
