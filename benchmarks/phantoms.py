@@ -24,7 +24,7 @@ from dgfnet.network.variants import SPECS
 from dgfnet.settings import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("cohort", "preprocess", "pretrain", "crossval", "compare")
+STAGES = ("cohort", "audit", "preprocess", "pretrain", "crossval", "compare")
 QUESTIONS = {
     "does fusion help?": (
         ("concat", "us_multitask"),

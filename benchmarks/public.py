@@ -64,7 +64,7 @@ def main() -> None:
         )
         call(folder, "pair-public", *where, "--seed", "1", "--external-share", "0.02")
     overrides = [*OVERRIDES, f"crossval.variants=[{','.join(VARIANTS)}]"]
-    for stage in ("cohort", "preprocess", "pretrain", "crossval"):
+    for stage in ("cohort", "audit", "preprocess", "pretrain", "crossval"):
         call(folder, stage, *(word for text in overrides for word in ("--set", text)))
     settings = load(folder / "params.yaml", overrides)
     scores = {name: out_of_fold(settings, name) for name in VARIANTS}

@@ -489,7 +489,7 @@ def test_killed_and_run_again_gives_the_uninterrupted_table(finished, tmp_path, 
     folders = [project(tmp_path / name) for name in ("whole", "killed")]
     for folder in folders:
         shutil.copytree(finished / "data", folder / "data")
-        for stage in ("cohort", "preprocess", "pretrain"):
+        for stage in ("cohort", "audit", "preprocess", "pretrain"):
             dgfnet(folder, stage)
     dgfnet(folders[0], "crossval", *longer)
     running = subprocess.Popen(

@@ -5,9 +5,11 @@ It knows neither label, site nor fusion, so every variant and every site with th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from dgfnet import provenance, tracking
+from dgfnet.errors import InputError
 from dgfnet.settings import MODALITIES, Settings, fingerprint
 from dgfnet.training.sweep import sweep
 from dgfnet.training.task import Task, finished
@@ -21,8 +23,9 @@ def run(settings: Settings) -> None:
     """Writes artifacts/pretrain/fits.json: every fit with its key and how well the held-out masks are found.
 
     Raises:
-        InputError: when an earlier stage has not run or a fit failed.
+        InputError: when an earlier stage has not run, the audit found a leak, or a fit failed.
     """
+    _audited(settings)
     facts = gather(settings)
     wanted = [
         segmentation(settings, facts, modality, encoder, fold)
@@ -37,6 +40,17 @@ def run(settings: Settings) -> None:
     chosen = {name: {"key": record["key"], "dice": record["dice"]} for name, record in records.items()}
     provenance.write_json(folder / "fits.json", chosen)
     provenance.write(folder, settings, sections=SECTIONS)
+
+
+def _audited(settings: Settings) -> None:
+    """Nothing is trained on a cohort whose audit is missing or found one picture in two patients."""
+    path = settings.artifacts("audit", "audit.json")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run the stage audit first")
+    if pairs := json.loads(path.read_text(encoding="utf-8"))["same_picture"]["pairs"]:
+        raise InputError(
+            f"{path}: {pairs} pair(s) of pictures are the same in two patients; nothing is trained"
+        )
 
 
 def ensure(settings: Settings, facts: Facts, tasks: Sequence[Task]) -> None:

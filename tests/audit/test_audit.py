@@ -13,9 +13,12 @@ import pytest
 import yaml
 
 from dgfnet.audit import stage
+from dgfnet.audit.facts import look
 from dgfnet.audit.fingerprint import SIDE, fingerprint, near_identical
 from dgfnet.audit.shortcuts import COLUMNS, baselines
 from dgfnet.cli import main
+from dgfnet.cohort import readers
+from dgfnet.cohort.records import Image, Nodule
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(5)
@@ -119,6 +122,46 @@ def test_the_stage_passes_a_clean_cohort(project, capsys):
     assert found["same_picture"]["pairs"] == found["images_not_read"] == 0
     assert {one["kind"] for one in found["baselines"]} == set(COLUMNS)
     assert "size alone (linear): AUC" in capsys.readouterr().err
+
+
+def test_images_that_cannot_be_read_are_left_to_preprocess(project):
+    folder, given = project
+    rows = pd.read_csv(folder / "data/images.csv")
+    volumes = {folder / "data" / name for name in rows.loc[rows["modality"] == "ct", "image"]}
+    kept = {path: path.read_bytes() for path in volumes}
+    try:
+        for path in volumes:
+            path.write_bytes(b"broken")
+        readers._load_nifti.cache_clear()  # the last volumes of the test before are still in memory
+        main(["audit", *given])
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    found = json.loads((folder / "artifacts/audit/audit.json").read_text())
+    assert found["images"]["ct"] == 0 < found["images"]["us"]
+    assert found["images_not_read"] > 0
+
+
+def test_a_mask_of_another_size_is_no_crash(tmp_path):
+    cv2.imwrite(str(tmp_path / "i.png"), speckle(1))
+    cv2.imwrite(str(tmp_path / "m.png"), np.eye(20, dtype=np.uint8))
+    image = Image(
+        "N", "us", "transverse", tmp_path / "i.png", tmp_path / "m.png", 0.1, None, None, None, False
+    )
+    assert look(Nodule("N", "P", "main", {"central": 1, "lateral": 0}, 1, {}, (image,))) == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"), [(None, "run the stage audit first"), (2, "2 pair(s) of pictures are the same")]
+)
+def test_nothing_is_trained_on_a_cohort_that_is_not_audited(tmp_path, capsys, pairs, said):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    if pairs is not None:
+        (tmp_path / "artifacts/audit").mkdir(parents=True)
+        (tmp_path / "artifacts/audit/audit.json").write_text(json.dumps({"same_picture": {"pairs": pairs}}))
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--params", str(tmp_path / "params.yaml")])
+    assert said in capsys.readouterr().err
 
 
 def test_the_stage_stops_at_a_picture_of_two_patients(project, capsys):

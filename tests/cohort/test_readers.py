@@ -23,7 +23,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dgfnet.cohort.readers import LARGEST, check_scale, read_image, read_mask
+from dgfnet.cohort.readers import LARGEST, read_image, read_mask, read_pair
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 
@@ -118,6 +118,9 @@ def test_pages_of_a_tiff_are_named_by_the_column_slice(tmp_path):
     cv2.imwritemulti(str(path), [GREY, 255 - GREY])
     np.testing.assert_array_equal(read_image(image(path, index=1)).values, 255 - GREY)
     assert "2 pages; name one" in fault(read_image, image(path))
+    one_page = image(tmp_path / "two.tif", tmp_path / "m.png", index=1)
+    cv2.imwrite(str(tmp_path / "m.png"), MASK)
+    np.testing.assert_array_equal(read_mask(one_page), MASK)
     assert "page 2 asked for, the file has 2" in fault(read_image, image(path, index=2))
 
 
@@ -237,8 +240,9 @@ def test_ct_of_an_enhanced_file_uses_the_slope_of_its_frame(tmp_path):
 def test_ct_whose_nodule_is_no_tissue_is_refused(tmp_path):
     stored = np.full((48, 64), 3000, dtype=np.uint16)
     dicom(tmp_path / "ct.dcm", stored, CT_SOP, RescaleSlope="10", RescaleIntercept="-1024")
-    one = image(tmp_path / "ct.dcm", modality="ct")
-    assert "28976 HU in the middle of the nodule" in fault(check_scale, one, read_image(one), MASK)
+    cv2.imwrite(str(tmp_path / "m.png"), MASK)
+    one = image(tmp_path / "ct.dcm", tmp_path / "m.png", "ct")
+    assert "28976 HU in the middle of the nodule" in fault(read_pair, one)
 
 
 @pytest.mark.parametrize(
@@ -360,4 +364,12 @@ def test_a_dicom_segmentation_is_found_by_the_image_it_was_drawn_on(tmp_path):
     assert "the mask is empty" in fault(read_mask, empty)
     dicom(tmp_path / "other.dcm", GREY.astype(np.int16), CT_SOP, **place)
     stranger = image(tmp_path / "other.dcm", tmp_path / "seg.dcm", "ct")
-    assert fault(read_mask, stranger)
+    assert "the mask is empty on other.dcm" in fault(read_mask, stranger)
+    cv2.imwrite(str(tmp_path / "p.png"), GREY)
+    assert "p.png: cannot be read as DICOM" in fault(
+        read_mask, image(tmp_path / "p.png", tmp_path / "seg.dcm", "ct")
+    )
+    named = pydicom.dcmread(tmp_path / "seg.dcm")
+    named.PatientName = "Doe^Jane"
+    named.save_as(tmp_path / "seg.dcm")
+    assert "names a person" in fault(read_mask, image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))

@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dgfnet.audit.fingerprint import Fingerprint, fingerprint
-from dgfnet.cohort.readers import read_image, read_mask
+from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule
 from dgfnet.errors import InputError
+from dgfnet.settings import MODALITIES
 
 NUMBERS = ("area_px", "area_mm2", "extent_mm", "rows", "columns", "spacing_mm", "mean", "deviation")
 
@@ -60,7 +61,8 @@ def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
             {"nodule_id": one.source.nodule_id, "modality": one.source.modality}
             | {name: getattr(one, name) for name in NUMBERS}
             for one in facts
-        ]
+        ],
+        columns=["nodule_id", "modality", *NUMBERS],
     )
     labels = pd.DataFrame(
         [
@@ -69,15 +71,15 @@ def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
             for n in nodules
         ]
     ).set_index("nodule_id")
-    for modality, some in rows.groupby("modality"):
-        grouped = some.groupby("nodule_id")
+    for modality in MODALITIES:
+        grouped = rows[rows["modality"] == modality].groupby("nodule_id")
         means = grouped[list(NUMBERS)].mean().assign(images=grouped.size())
         labels = labels.join(means.add_prefix(f"{modality}_"))
     return labels
 
 
 def _facts(nodule: Nodule, image: Image) -> Facts:
-    pixels, mask = read_image(image), read_mask(image)
+    pixels, mask = read_pair(image)
     spacing = image.spacing_mm or pixels.spacing_mm or float("nan")
     area = float(np.count_nonzero(mask))
     around = pixels.values[_far(mask)]
@@ -102,7 +104,7 @@ def _far(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Pixels further from the nodule's bounding box than half its sides: the disease must not show there."""
     far = np.ones(mask.shape, dtype=bool)
     x, y, width, height = cv2.boundingRect(mask)
-    far[
-        max(0, y - height // 2) : y + height + height // 2, max(0, x - width // 2) : x + width + width // 2
-    ] = False
+    rows = slice(max(0, y - height // 2), y + height + height // 2)
+    columns = slice(max(0, x - width // 2), x + width + width // 2)
+    far[rows, columns] = False
     return far

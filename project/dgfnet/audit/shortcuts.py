@@ -57,6 +57,8 @@ def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float
     for kind, names in COLUMNS.items():
         columns = table[[f"{prefix}_{name}" for prefix in ("us", "ct") for name in names]]
         features = columns.loc[:, columns.notna().any()].to_numpy(dtype=float)
+        if not features.size:  # no image could be read
+            continue
         for model in ("linear", "trees"):
             score = np.empty(len(label))
             for train in halves:

@@ -48,7 +48,9 @@ def run(settings: Settings) -> None:
     pairs = _pairs(facts, folds, settings.audit.same_picture)
     found = _baselines(cohort, facts, folds, settings)
     with provenance.replacing(folder / "same_picture.csv") as temporary:
-        pd.DataFrame(map(_row, pairs), columns=COLUMNS).to_csv(temporary, index=False)
+        pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS).to_csv(
+            temporary, index=False
+        )
     sheet = folder / "same_picture.png"
     sheet.unlink(missing_ok=True)
     if pairs:
@@ -89,14 +91,14 @@ def _pairs(facts: list[Facts], folds: Folds, threshold: float) -> list[Pair]:
     return found
 
 
-def _row(pair: Pair) -> dict[str, Any]:
+def _row(pair: Pair, root: Path) -> dict[str, Any]:
     sides = {
         f"{name}_{side}": value
         for side, one in (("a", pair.a), ("b", pair.b))
         for name, value in (
             ("patient_id", one.patient_id),
             ("nodule_id", one.source.nodule_id),
-            ("image", one.source.image.name),
+            ("image", one.source.image.relative_to(root).as_posix()),
             ("slice", one.source.slice),
         )
     }

@@ -1,6 +1,6 @@
 """DICOM files become pixels: ultrasound in grey, CT in Hounsfield units, segmentations as masks.
 
-A file that still names a person is refused: `dgfnet ingest` makes pictures and volumes without any tag of it.
+A file that still names a person is refused, image or mask.
 """
 
 from __future__ import annotations
@@ -48,12 +48,18 @@ def open_file(path: Path) -> Dataset:
     """The data set of a DICOM file.
 
     Raises:
-        InputError: when the file is not DICOM.
+        InputError: when the file is not DICOM, or names a person or a place.
     """
     try:
-        return pydicom.dcmread(path)
+        data = pydicom.dcmread(path)
     except UNREADABLE as error:
         raise InputError(f"{path.name}: cannot be read as DICOM ({_short(error)})") from None
+    if names := identity(data):
+        raise InputError(
+            f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
+            f"profile of DICOM PS3.15 and set PatientIdentityRemoved to YES"
+        )
+    return data
 
 
 def identity(data: Dataset) -> list[str]:
@@ -114,7 +120,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
 
     if str(data.get("SOPClassUID", "")) != SEGMENTATION:
         return (_pixels(path, data, frame) > 0).astype(np.uint8)  # a mask stored as a plain image
-    picture = pydicom.dcmread(source, stop_before_pixels=True)
+    picture = open_file(source)
     try:
         segments = highdicom.seg.segread(path)
         if "NumberOfFrames" in picture and int(picture.NumberOfFrames) > 1:

@@ -1,7 +1,7 @@
 """Files become pixels of a known scale: one function per kind of file.
 
-`read_image` returns what the file holds: 8-bit grey for pictures, Hounsfield units for CT from NIfTI and
-DICOM (`dicom.py`).
+`read_pair` returns what the files hold: 8-bit grey for pictures, Hounsfield units for CT from NIfTI and DICOM
+(`dicom.py`), and the mask on the same grid.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dgfnet.errors import InputError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 LARGEST = 50_000_000  # pixels; a US picture or CT slice has one million
+LABELS = 16  # values of a mask that numbers its nodules
+BLURRED = 0.25  # share of grey between black and white that JPEG and scaling leave in a mask, at most
 TISSUE_HU = (-1100.0, 3100.0)  # from air to the end of the 12-bit scale
 
 
@@ -40,6 +42,22 @@ class Pixels:
     spacing_mm: float | None
 
 
+def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
+    """An image of the manifest and the mask of its nodule, (height, width), 0 or 1, checked together.
+
+    Raises:
+        InputError: naming the file, when one of them cannot be used, they differ in size, or HU are no HU.
+    """
+    pixels, mask = read_image(image), read_mask(image)
+    if pixels.values.shape != mask.shape:
+        raise InputError(
+            f"{image.image.name} has {_rows_by_columns(pixels.values)} pixels (rows x columns) but its mask "
+            f"{image.mask.name} has {_rows_by_columns(mask)}; export the mask on the grid of the image"
+        )
+    _check_scale(image, pixels, mask)
+    return pixels, mask
+
+
 def read_image(image: Image) -> Pixels:
     """Pixels of an image of the manifest.
 
@@ -56,11 +74,6 @@ def read_image(image: Image) -> Pixels:
         values, spacing = _read_nifti(path, image.slice)
         return Pixels(values, "HU", spacing)
     data = dicom.open_file(path)
-    if names := dicom.identity(data):
-        raise InputError(
-            f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
-            f"profile of DICOM PS3.15, or make the cohort with dgfnet ingest, which keeps no tag"
-        )
     if image.modality == "us":
         grey, spacing_mm = dicom.read_ultrasound(path, data, image.slice)
         return Pixels(grey, "grey", spacing_mm)
@@ -86,7 +99,8 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
         mask = dicom.read_segmentation(image.mask, data, image.image, image.slice)
     if not mask.any():
         raise InputError(
-            f"{image.mask.name}{_at(image)}: the mask is empty; expected nonzero pixels on the nodule"
+            f"{image.mask.name}{_at(image)}: the mask is empty on {image.image.name}; expected nonzero "
+            f"pixels on the nodule"
         )
     if mask.all():
         raise InputError(
@@ -95,16 +109,10 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
     return mask
 
 
-def check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
-    """Refuses CT whose nodule has values that no tissue has: slope or intercept were lost on the way.
-
-    Raises:
-        InputError: naming the file and the median inside the mask.
-    """
-    if pixels.unit != "HU":
-        return
+def _check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
+    """Refuses CT whose nodule has values that no tissue has: slope or intercept were lost on the way."""
     median = float(np.median(pixels.values[mask > 0]))
-    if not TISSUE_HU[0] <= median <= TISSUE_HU[1]:
+    if pixels.unit == "HU" and not TISSUE_HU[0] <= median <= TISSUE_HU[1]:
         raise InputError(
             f"{image.image.name}{_at(image)}: {median:g} HU in the middle of the nodule, expected "
             f"{TISSUE_HU[0]:g} to {TISSUE_HU[1]:g}; check the slope and intercept of the export"
@@ -112,14 +120,12 @@ def check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
 
 
 def _of_picture(image: Image) -> NDArray[np.uint8]:
-    values = _read_picture(image.mask, image.slice if _pages(image.mask) > 1 else None)
+    values = _read_picture(image.mask, image.slice)
     if values.max(initial=0) <= 127:  # labels 0, 1, 2 ...: several nodules drawn in one mask are one region
-        few = np.unique(values).size <= 16
-        mask = values > 0
+        drawn, mask = np.unique(values).size <= LABELS, values > 0
     else:
-        few = float(np.mean((values > 32) & (values < 224))) < 0.25
-        mask = values > 127
-    if not few:
+        drawn, mask = float(np.mean((values > 32) & (values < 224))) < BLURRED, values > 127
+    if not drawn:
         raise InputError(
             f"{image.mask.name}: grey values all over; that is a picture, expected a mask of 0 and 1 or 255"
         )
@@ -143,11 +149,6 @@ def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
     )
 
 
-def _pages(path: Path) -> int:
-    """Pages of a TIFF, 1 for other pictures."""
-    return max(1, cv2.imcount(str(path))) if path.suffix.lower() in {".tif", ".tiff"} else 1
-
-
 def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
     raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
     try:
@@ -156,11 +157,13 @@ def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
         done, frames = False, ()
     if not done or not frames:
         raise InputError(f"{path.name}: cannot be decoded; the file is truncated, huge or not a picture")
-    if page is None and len(frames) > 1:
+    if len(frames) == 1:
+        page = 0  # a picture beside a volume: `slice` is about the other file
+    if page is None:
         raise InputError(f"{path.name}: {len(frames)} pages; name one (0 is the first) in the column slice")
-    if (page or 0) >= len(frames):
+    if page >= len(frames):
         raise InputError(f"{path.name}: page {page} asked for, the file has {len(frames)} (0 is the first)")
-    pixels = frames[page or 0]
+    pixels = frames[page]
     if pixels.dtype != np.uint8:
         raise InputError(
             f"{path.name}: {pixels.dtype} pixels, expected 8 bit; export with the window you read it in"
@@ -206,3 +209,7 @@ def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], flo
             f"{path.name}: slice {index} asked for, the volume has {values.shape[2]} (0 is the lowest)"
         )
     return np.ascontiguousarray(values[::-1, ::-1, index].T), spacing
+
+
+def _rows_by_columns(values: NDArray[np.generic]) -> str:
+    return f"{values.shape[0]}x{values.shape[1]}"

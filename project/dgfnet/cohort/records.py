@@ -21,7 +21,8 @@ class Image:
         image: absolute path of a picture (PNG, JPEG, TIFF), DICOM file or NIfTI volume.
         mask: absolute path of the mask; nonzero is nodule.
         spacing_mm: side of a pixel in the image plane, mm; None when unknown.
-        slice: index along the axial axis, inferior to superior; None for a file that is one picture.
+        slice: of a volume, along the axial axis, inferior to superior; of a clip or a TIFF with pages, its
+            frame or page; None for files that are one picture.
         window_level: centre of the CT window, HU; None uses the settings' window.
         window_width: width of the CT window, HU.
         measurement_lines: calipers or measurement lines are drawn in the picture.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.cohort.readers import check_scale, read_image, read_mask
+from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import stored_crop
@@ -42,13 +42,7 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
     Raises:
         InputError: naming the file, when it cannot be read, its mask is empty, or the two differ in size.
     """
-    pixels, mask = read_image(image), read_mask(image)
-    if pixels.values.shape != mask.shape:
-        raise InputError(
-            f"{image.image.name} has {_rows_by_columns(pixels.values)} pixels (rows x columns) but its mask "
-            f"{image.mask.name} has {_rows_by_columns(mask)}; export the mask on the grid of the image"
-        )
-    check_scale(image, pixels, mask)
+    pixels, mask = read_pair(image)
     planes, square = stored_crop(to_grey(pixels, image, settings), mask, image.modality, settings)
     return Sample(
         nodule_id=image.nodule_id,
@@ -72,7 +66,3 @@ def load_nodule(nodule: Nodule, settings: Preprocess) -> tuple[list[Sample], lis
             at = "" if image.slice is None else f" slice {image.slice}"
             faults.append(f"nodule {nodule.nodule_id}, {image.modality} {image.image}{at}: {error}")
     return samples, faults
-
-
-def _rows_by_columns(values: NDArray[np.generic]) -> str:
-    return f"{values.shape[0]}x{values.shape[1]}"
