@@ -43,14 +43,12 @@ def run(settings: Settings) -> None:
 
 
 def _audited(settings: Settings) -> None:
-    """Nothing is trained on a cohort whose audit is missing or found one picture in two patients."""
+    """Nothing is trained on a cohort whose audit is missing or found a leak."""
     path = settings.artifacts("audit", "audit.json")
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage audit first")
-    if pairs := json.loads(path.read_text(encoding="utf-8"))["same_picture"]["pairs"]:
-        raise InputError(
-            f"{path}: {pairs} pair(s) of pictures are the same in two patients; nothing is trained"
-        )
+    if blocks := json.loads(path.read_text(encoding="utf-8"))["blocks"]:
+        raise InputError(f"{path}: {'; '.join(blocks)}; nothing is trained")
 
 
 def ensure(settings: Settings, facts: Facts, tasks: Sequence[Task]) -> None:

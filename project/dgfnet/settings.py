@@ -81,8 +81,14 @@ class Phantom(Section):
 
 
 class Cohort(Section):
-    """Screening and folds."""
+    """Screening and folds.
 
+    Every nodule needs images of `modalities`. A US picture in which something seems to be drawn is kept or
+    set aside as `undecided` says until a person decides.
+    """
+
+    modalities: tuple[Modality, ...] = Field(strict=False, min_length=1)
+    undecided: Literal["keep", "set_aside"]
     folds: Annotated[int, Field(ge=2)]
     minimum_per_class: Positive
 

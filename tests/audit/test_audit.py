@@ -152,13 +152,14 @@ def test_a_mask_of_another_size_is_no_crash(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "said"), [(None, "run the stage audit first"), (2, "2 pair(s) of pictures are the same")]
+    ("blocks", "said"),
+    [(None, "run the stage audit first"), (["2 pairs", "text"], "2 pairs; text; nothing is")],
 )
-def test_nothing_is_trained_on_a_cohort_that_is_not_audited(tmp_path, capsys, pairs, said):
+def test_nothing_is_trained_on_a_cohort_that_is_not_audited(tmp_path, capsys, blocks, said):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    if pairs is not None:
+    if blocks is not None:
         (tmp_path / "artifacts/audit").mkdir(parents=True)
-        (tmp_path / "artifacts/audit/audit.json").write_text(json.dumps({"same_picture": {"pairs": pairs}}))
+        (tmp_path / "artifacts/audit/audit.json").write_text(json.dumps({"blocks": blocks}))
     with pytest.raises(SystemExit):
         main(["pretrain", "--params", str(tmp_path / "params.yaml")])
     assert said in capsys.readouterr().err

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.phantom import generate, latents, tomography
 from dgfnet.cohort.readers import read_image, read_mask
-from dgfnet.cohort.screening import screen
+from dgfnet.cohort.screening.criteria import screen
 from dgfnet.errors import InputError
 
 PATIENTS, EXTERNAL, SEED = 30, 8, 7

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.cohort.records import Cohort, Image, Nodule
-from dgfnet.cohort.screening import REASONS, screen
+from dgfnet.cohort.screening.criteria import REASONS, screen
 
 ROOT = Path("/data")
 

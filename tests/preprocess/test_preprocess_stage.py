@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from masks import box, grey
 
+from dgfnet.cohort import parallel
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
-from dgfnet.preprocess import parallel, stage
+from dgfnet.preprocess import stage
 from dgfnet.preprocess.contact import chosen_rows
 from dgfnet.preprocess.sample import load_sample
 

@@ -18,11 +18,14 @@ from dgfnet.audit.facts import Facts, look, table
 from dgfnet.audit.fingerprint import near_identical
 from dgfnet.audit.shortcuts import Baseline, baselines
 from dgfnet.cohort.folds import Folds
+from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.parallel import each
 from dgfnet.cohort.readers import read_image
 from dgfnet.cohort.records import Cohort, Image
-from dgfnet.cohort.stage import load_screened
+from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
+from dgfnet.cohort.sheet import caption, stack
+from dgfnet.cohort.stage import load_screened, written_upon
 from dgfnet.errors import InputError
-from dgfnet.preprocess.parallel import each
 from dgfnet.settings import MODALITIES, Settings
 
 SHOWN = 10  # pairs told in the message; all are in the table
@@ -30,14 +33,14 @@ COLUMNS = [
     *("modality", "correlation", "leak"),
     *(f"{name}_{side}" for side in "ab" for name in ("patient_id", "nodule_id", "image", "slice")),
 ]
-TILE = 240  # pixels of a picture in the sheet of pairs
 
 
 def run(settings: Settings) -> None:
     """Writes artifacts/audit: audit.json, same_picture.csv and, when there are such pairs, same_picture.png.
 
     Raises:
-        InputError: when pictures of two patients are the same; the artifacts show which.
+        InputError: when pictures of two patients are the same, or text in a picture may tell its label; the
+            artifacts show which.
     """
     cohort = load_screened(settings)
     folds = Folds.read(settings.artifacts("cohort", "folds.csv"))
@@ -45,7 +48,10 @@ def run(settings: Settings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     processes = len(os.sched_getaffinity(0))
     facts = [one for found in each(look, cohort.nodules, processes, "audit") for one in found]
-    pairs = _pairs(facts, folds, settings.audit.same_picture)
+    different = read_decisions(read_cohort(settings.data)).different
+    written = written_upon(settings)
+    alike = _pairs(facts, folds, settings.audit.same_picture)
+    pairs = [pair for pair in alike if _names(pair, cohort) not in different]
     found = _baselines(cohort, facts, folds, settings)
     with provenance.replacing(folder / "same_picture.csv") as temporary:
         pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS).to_csv(
@@ -60,14 +66,21 @@ def run(settings: Settings) -> None:
         {
             "images": {name: sum(one.source.modality == name for one in facts) for name in MODALITIES},
             "images_not_read": sum(len(nodule.images) for nodule in cohort.nodules) - len(facts),
-            "same_picture": {"threshold": settings.audit.same_picture, "pairs": len(pairs)},
+            "same_picture": {
+                "threshold": settings.audit.same_picture,
+                "pairs": len(pairs),
+                "decided_different": len(alike) - len(pairs),
+            },
+            "written_upon": len(written),
+            "blocks": _blocks(pairs, written),
             "baselines": [vars(one) | {"auc": vars(one.auc)} for one in found],
         },
     )
     provenance.write(folder, settings, sections=("base", "audit"))
     _tell(found)
-    if pairs:
-        raise InputError(_message(pairs, sheet))
+    if pairs or written:
+        said = [_message(pairs, sheet)] if pairs else []
+        raise InputError("\n".join(said + ([_written_message(written, settings)] if written else [])))
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,10 @@ def _pairs(facts: list[Facts], folds: Folds, threshold: float) -> list[Pair]:
             for i, j, alike in near_identical(prints, [one.patient_id for one in some], threshold):
                 found.append(Pair(some[i], some[j], alike, _leak(some[i], some[j], folds)))
     return found
+
+
+def _names(pair: Pair, cohort: Cohort) -> frozenset[str]:
+    return frozenset((name_of(cohort, pair.a.source), name_of(cohort, pair.b.source)))
 
 
 def _row(pair: Pair, root: Path) -> dict[str, Any]:
@@ -140,6 +157,21 @@ def _tell(found: list[Baseline]) -> None:
         )
 
 
+def _blocks(pairs: list[Pair], written: list[str]) -> list[str]:
+    """What keeps `pretrain` from training, a phrase each."""
+    found = [f"{len(pairs)} pair(s) of pictures are the same in two patients"] if pairs else []
+    return found + ([f"{len(written)} picture(s) are written upon and undecided"] if written else [])
+
+
+def _written_message(written: list[str], settings: Settings) -> str:
+    shown = ", ".join(written[:SHOWN]) + (" ..." if len(written) > SHOWN else "")
+    return (
+        f"text is written into what the network sees of {len(written)} picture(s), and may tell the label: "
+        f"{shown}; look at {settings.artifacts('cohort', 'suspicious.png')}, decide in {DECISIONS} of the "
+        f"cohort (image, slice, other, decision: keep or set_aside), then run the stage cohort again"
+    )
+
+
 def _message(pairs: list[Pair], sheet: Path) -> str:
     lines = [f"{len(pairs)} pair(s) of pictures are the same in two patients, which leaks:"]
     for pair in pairs[:SHOWN]:
@@ -147,14 +179,17 @@ def _message(pairs: list[Pair], sheet: Path) -> str:
         lines.append(f"{a} and {b} ({pair.leak}, correlation {pair.correlation:.3f})")
     if len(pairs) > SHOWN:
         lines.append(f"... and {len(pairs) - SHOWN} more in same_picture.csv")
-    lines.append(f"look at {sheet}; give both one patient_id or drop one, then run the stage cohort again")
+    lines.append(
+        f"look at {sheet}; give both one patient_id or drop one, then run the stage cohort again; if they "
+        f"show two patients, say so in {DECISIONS} of the cohort (image, slice, other, decision: different)"
+    )
     return "\n".join(lines)
 
 
 def _write_sheet(path: Path, pairs: list[Pair]) -> None:
     """The first pairs side by side."""
-    rows = [np.hstack([_tile(pair.a.source), _tile(pair.b.source)]) for pair in pairs[:SHOWN]]
-    picture = cv2.imencode(".png", np.vstack(rows))[1].tobytes()
+    tiles = [_tile(one.source) for pair in pairs[:SHOWN] for one in (pair.a, pair.b)]
+    picture = cv2.imencode(".png", stack(tiles, 2))[1].tobytes()
     with provenance.replacing(path) as temporary:
         temporary.write_bytes(picture)
 
@@ -164,9 +199,4 @@ def _tile(image: Image) -> NDArray[np.uint8]:
     values = read_image(image).values.astype(np.float32)
     low, high = np.percentile(values, (1, 99))
     grey = np.clip((values - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
-    scale = TILE / max(grey.shape)
-    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    tile = np.full((TILE + 24, TILE + 8), 255, dtype=np.uint8)
-    tile[: grey.shape[0], : grey.shape[1]] = grey
-    cv2.putText(tile, image.nodule_id[:30], (4, TILE + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
-    return tile
+    return caption(grey, image.nodule_id)

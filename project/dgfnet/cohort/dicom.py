@@ -79,6 +79,18 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     Raises:
         InputError: for pixels that are not 8 bit, a missing frame, or a scale that differs by direction.
     """
+    stored = read_as_shown(path, data, frame)
+    if stored.ndim == 3:
+        stored = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
+
+
+def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.uint8]:
+    """8-bit pixels as they are displayed: (height, width) grey or (height, width, 3) red first.
+
+    Raises:
+        InputError: for pixels that are not 8 bit or a missing frame.
+    """
     stored = _pixels(path, data, frame)
     kind = str(data.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
@@ -86,11 +98,8 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
         stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
     if stored.dtype != np.uint8 or int(data.BitsStored) != 8:
         raise InputError(f"{path.name}: {kind} with {data.BitsStored} bits; expected 8-bit ultrasound")
-    if stored.ndim == 3:  # pydicom has turned YBR into RGB
-        stored = cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_RGB2GRAY)
-    if kind == "MONOCHROME1":  # 0 is white
-        stored = 255 - stored
-    return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
+    # pydicom has turned YBR into RGB; in MONOCHROME1 0 is white
+    return np.ascontiguousarray(255 - stored if kind == "MONOCHROME1" else stored)
 
 
 def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.float32], float | None]:

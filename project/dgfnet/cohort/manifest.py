@@ -61,7 +61,7 @@ class ImageRow(BaseModel):
         return 0 if value is None else value
 
 
-Row = TypeVar("Row", NoduleRow, ImageRow)
+Row = TypeVar("Row", bound=BaseModel)
 
 EXPECTED = {
     "cohort": "main or external",
@@ -75,6 +75,7 @@ EXPECTED = {
     "window_level": "HU from -2000 to 4000, or empty",
     "window_width": "HU above 0 and at most 8000, or empty",
     "measurement_lines": "0, 1 or empty",
+    "decision": "keep, set_aside or different",
 }
 
 
@@ -85,8 +86,8 @@ def read_cohort(folder: Path) -> Cohort:
         InputError: with up to 20 faults, each with file, row and column.
     """
     folder = folder.resolve()
-    nodule_rows = _read_table(folder / NODULES, NoduleRow)
-    image_rows = _read_table(folder / IMAGES, ImageRow)
+    nodule_rows = read_table(folder / NODULES, NoduleRow)
+    image_rows = read_table(folder / IMAGES, ImageRow)
     faults = _duplicates(nodule_rows)
     known = {row.nodule_id for _, row in nodule_rows}
     images: dict[str, list[Image]] = defaultdict(list)
@@ -101,12 +102,27 @@ def read_cohort(folder: Path) -> Cohort:
             if fault:
                 faults.append(f"{IMAGES} row {number}, column {column}: {fault}")
         images[row.nodule_id].append(_image(folder, row))
-    _raise(faults)
+    raise_faults(faults)
     return Cohort(folder, tuple(_nodule(row, tuple(images[row.nodule_id])) for _, row in nodule_rows))
 
 
-def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their row numbers; utf-8 with or without BOM, comma or semicolon."""
+def unknown_columns(folder: Path) -> dict[str, list[str]]:
+    """Columns of the two tables that the schema does not know, per table; a line fit for a person each."""
+    found = {}
+    for name, model in ((NODULES, NoduleRow), (IMAGES, ImageRow)):
+        known = set(model.model_fields)
+        header = (folder / name).read_text(encoding="utf-8-sig").split("\n", 1)[0]
+        columns = [cell.strip() for cell in header.split(";" if header.count(";") > header.count(",") else ",")]
+        found[name] = [column for column in columns if column not in known]
+    return {name: columns for name, columns in found.items() if columns}
+
+
+def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
+    """Rows of a CSV file with their row numbers; utf-8 with or without BOM, comma or semicolon.
+
+    Raises:
+        InputError: with up to 20 faults, each with row and column.
+    """
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
@@ -155,7 +171,7 @@ def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
                 ]
     except csv.Error as error:
         faults.append(f"{path.name} row {reader.line_num + 1}: not readable as CSV ({error})")
-    _raise(faults)
+    raise_faults(faults)
     if not rows:
         raise InputError(f"{path.name}: no rows below the header")
     return rows
@@ -202,7 +218,8 @@ def _path_fault(folder: Path, text: str) -> str | None:
     return None
 
 
-def _raise(faults: list[str]) -> None:
+def raise_faults(faults: list[str]) -> None:
+    """Raises an InputError that lists the faults, if there are any."""
     if faults:
         more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise InputError("\n".join(faults[:SHOWN] + more))

@@ -81,6 +81,18 @@ def read_image(image: Image) -> Pixels:
     return Pixels(units, "HU", spacing_mm)
 
 
+def read_as_shown(image: Image) -> NDArray[np.uint8]:
+    """A US image as it is shown: (height, width) grey, or (height, width, 3) where the file has colour.
+
+    Raises:
+        InputError: naming the file, when it cannot be read or names a person.
+    """
+    if _kind(image.image) == "dicom":
+        return dicom.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
+    pixels = _decode_picture(image.image, image.slice)
+    return pixels[:, :, :3] if pixels.ndim == 3 else pixels
+
+
 def read_mask(image: Image) -> NDArray[np.uint8]:
     """Mask of the nodule, (height, width), 0 or 1.
 
@@ -150,6 +162,16 @@ def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
 
 
 def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
+    """Grey pixels (height, width) of a picture."""
+    pixels = _decode_picture(path, page)
+    if pixels.ndim == 3:
+        colour = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+        pixels = np.asarray(cv2.cvtColor(pixels, colour), dtype=np.uint8)
+    return pixels
+
+
+def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
+    """Pixels of a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
     raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
     try:
         done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
@@ -170,9 +192,6 @@ def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
         )
     if pixels.shape[0] * pixels.shape[1] > LARGEST:
         raise InputError(f"{path.name}: {pixels.shape[0]}x{pixels.shape[1]} pixels; expected one image")
-    if pixels.ndim == 3:
-        colour = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-        pixels = cv2.cvtColor(pixels, colour)
     return np.asarray(pixels, dtype=np.uint8)
 
 

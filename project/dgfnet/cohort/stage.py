@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,27 +12,37 @@ import pandas as pd
 
 from dgfnet import provenance
 from dgfnet.cohort import folds
-from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.manifest import read_cohort, unknown_columns
 from dgfnet.cohort.records import Cohort, Image, Nodule
-from dgfnet.cohort.screening import screen
+from dgfnet.cohort.screening import flowchart, review
+from dgfnet.cohort.screening.criteria import screen
+from dgfnet.cohort.screening.decisions import DECISIONS, read_decisions
+from dgfnet.cohort.screening.review import Suspicion
 from dgfnet.errors import InputError
 from dgfnet.settings import SITES, Settings
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/cohort: enrolment.json, nodules.parquet, images.parquet, folds.csv.
+    """Writes artifacts/cohort: enrolment.json and .png, suspicious.csv and .png, the kept nodules, the folds.
 
     Raises:
-        InputError: for a faulty manifest, or when nothing is left.
+        InputError: for a faulty manifest or table of decisions, or when nothing is left.
     """
-    screened = screen(read_cohort(settings.data))
+    cohort = read_cohort(settings.data)
+    _check_modalities(cohort, settings)
+    processes = len(os.sched_getaffinity(0))
+    suspicions = review.review(cohort, read_decisions(cohort), settings.preprocess.us_dilations, processes)
+    decided = review.apply(cohort, suspicions, settings.cohort.undecided)
+    screened = screen(decided, settings.cohort.modalities)
     kept = screened.kept
+    folder = settings.artifacts("cohort")
+    review.write(folder, suspicions)
+    _tell(unknown_columns(settings.data), suspicions, settings)
     main = [nodule for nodule in kept.nodules if nodule.cohort == "main"]
     if not main:
         raise InputError(
             f"no nodule of cohort 'main' passed the screening: {screened.flow['main']['excluded']}"
         )
-    folder = settings.artifacts("cohort")
     made = folds.make(main, settings.cohort.folds, settings.base.seed, settings.cohort.minimum_per_class)
     _write_parquet(pd.DataFrame([_nodule_row(nodule) for nodule in kept.nodules]), folder / "nodules.parquet")
     _write_parquet(
@@ -37,7 +50,9 @@ def run(settings: Settings) -> None:
         folder / "images.parquet",
     )
     made.write(folder / "folds.csv")
-    provenance.write_json(folder / "enrolment.json", {**screened.flow, "excluded_nodules": screened.excluded})
+    flowchart.draw(folder / "enrolment.png", screened.flow)
+    facts = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
+    provenance.write_json(folder / "enrolment.json", {**screened.flow, **facts})
     provenance.write(folder, settings, sections=("base", "cohort"))
 
 
@@ -63,6 +78,21 @@ def load_screened(settings: Settings) -> Cohort:
     return Cohort(cohort.root, tuple(nodules))
 
 
+def written_upon(settings: Settings) -> list[str]:
+    """Paths of kept pictures with text near the nodule that nobody has decided to keep.
+
+    Raises:
+        InputError: when the stage has not run.
+    """
+    path = settings.artifacts("cohort", "suspicious.csv")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run the stage cohort first")
+    table = pd.read_csv(path, keep_default_na=False)
+    kept = set(pd.read_parquet(settings.artifacts("cohort", "images.parquet"))["image"])
+    rows = table[table["found"].str.contains("text") & (table["decision"] == "") & table["image"].isin(kept)]
+    return sorted(set(rows["image"]))
+
+
 def load_nodules(settings: Settings) -> pd.DataFrame:
     """The screened nodules, one row each: ids, cohort, labels (NaN where unknown) and attributes.
 
@@ -73,6 +103,31 @@ def load_nodules(settings: Settings) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage cohort first")
     return pd.read_parquet(path)
+
+
+def _check_modalities(cohort: Cohort, settings: Settings) -> None:
+    """Images of a modality nobody asked for would reach some nodules and not others."""
+    wanted = settings.cohort.modalities
+    other = Counter(i.modality for n in cohort.nodules for i in n.images if i.modality not in wanted)
+    if other:
+        raise InputError(
+            f"{settings.data}: images.csv has {dict(other)} images besides cohort.modalities {list(wanted)}; "
+            f"drop their rows, or name the modality"
+        )
+
+
+def _tell(unknown: dict[str, list[str]], suspicions: list[Suspicion], settings: Settings) -> None:
+    """What a person should look at."""
+    for table, columns in unknown.items():
+        print(f"{table}: unknown column(s) {', '.join(columns)}", file=sys.stderr)
+    waiting = review.undecided(suspicions)
+    if waiting:
+        print(
+            f"WARNING: something is drawn in {len(waiting)} US picture(s), {settings.cohort.undecided} until "
+            f"decided; look at {settings.artifacts('cohort', 'suspicious.png')} and write decisions into "
+            f"{settings.data / DECISIONS} (image, slice, other, decision: keep or set_aside)",
+            file=sys.stderr,
+        )
 
 
 def _nodule_row(nodule: Nodule) -> dict[str, Any]:

@@ -48,7 +48,7 @@ VARIANTS = {
 }
 REASONS = {
     "missing_modality": "ultrasound or CT missing",
-    "measurement_lines": "measurement lines in every ultrasound image",
+    "measurement_lines": "lines or text drawn in every ultrasound image",
     "several_malignant": "several malignant nodules and metastatic nodes",
     "no_label": "metastasis status unknown",
 }
@@ -112,7 +112,7 @@ def flow(name: str, record: Json, sites: Sequence[SiteInputs]) -> Flow:
     excluded = [(REASONS.get(reason, reason), _counts(counts)) for reason, counts in reasons.items()]
     aside = int(record.get("images_set_aside") or 0)
     if aside:
-        excluded.append(("single images with measurement lines set aside", {"images": aside}))
+        excluded.append(("single images with lines or text set aside", {"images": aside}))
     left = {
         unit: enrolled[unit] - sum(counts.get(unit, 0) for _, counts in excluded) - kept[unit]
         for unit in COUNTS

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dgfnet.cohort.records import Cohort, Image, Nodule
-from dgfnet.settings import MODALITIES
+from dgfnet.settings import MODALITIES, Modality
 
 REASONS = {
     "missing_modality": "US or CT missing",
-    "measurement_lines": "measurement lines in every US image",
+    "measurement_lines": "lines or text drawn in every US image",
     "several_malignant": "several malignant nodules and metastatic nodes",
     "no_label": "no known LNM status at any site",
 }
@@ -33,16 +34,20 @@ class Screened:
     excluded: dict[str, str]
 
 
-def screen(cohort: Cohort) -> Screened:
+def screen(cohort: Cohort, modalities: Sequence[Modality] = MODALITIES) -> Screened:
     """Applies the criteria in the order of REASONS; a nodule counts under the first one it meets.
 
     A US picture with measurement lines is set aside; its nodule is excluded only when no US picture without
     lines remains.
+
+    Args:
+        cohort: as read, with what was decided about its pictures.
+        modalities: those that every nodule needs.
     """
     kept: list[Nodule] = []
     excluded: dict[str, str] = {}
     for nodule in cohort.nodules:
-        reason = _reason(nodule)
+        reason = _reason(nodule, modalities)
         if reason is None:
             kept.append(replace(nodule, images=tuple(i for i in nodule.images if not _set_aside(i))))
         else:
@@ -56,10 +61,10 @@ def _set_aside(image: Image) -> bool:
     return image.modality == "us" and image.measurement_lines
 
 
-def _reason(nodule: Nodule) -> str | None:
-    if any(not nodule.of(modality) for modality in MODALITIES):
+def _reason(nodule: Nodule, modalities: Sequence[Modality]) -> str | None:
+    if any(not nodule.of(modality) for modality in modalities):
         return "missing_modality"
-    if all(image.measurement_lines for image in nodule.of("us")):
+    if nodule.of("us") and all(image.measurement_lines for image in nodule.of("us")):
         return "measurement_lines"
     metastasis = any(label == 1 for label in nodule.labels.values())
     if metastasis and (nodule.n_malignant_nodules or 0) > 1:
