@@ -1,5 +1,6 @@
 """The whole pipeline through the real command line, on a tiny phantom."""
 
+import hmac
 import json
 import os
 import re
@@ -11,14 +12,17 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import yaml
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
 ROOT = Path(__file__).parent.parent
+PLANTED = "MUSTERMANN"
 TINY = {
     "phantom": {"patients": 40, "external_patients": 12},
     "cohort": {"folds": 2, "minimum_per_class": 2},
@@ -66,8 +70,44 @@ def finished(tmp_path_factory):
     """A folder in which the pipeline has run from the phantom to the report."""
     folder = project(tmp_path_factory.mktemp("project"))
     dgfnet(folder, "phantom")
+    plant_identities(folder / "data")
     dgfnet(folder, "all")
     return folder
+
+
+def plant_identities(data: Path) -> None:
+    """A name in every id, file name and further column, and in the tags of one picture stored as DICOM."""
+    for name in ("nodules.csv", "images.csv"):
+        text = (data / name).read_text()
+        text = re.sub(r"\b([PE]\d{4})", rf"{PLANTED}-\1", text)
+        header, rows = text.split("\n", 1)
+        rows = "".join(f"{row},{PLANTED} Erika\n" for row in rows.splitlines())
+        (data / name).write_text(f"{header},family\n{rows}")
+    for path in [*data.glob("us/*"), *data.glob("ct/*")]:
+        path.rename(path.with_name(f"{PLANTED}-{path.name}"))
+    images = pd.read_csv(data / "images.csv")
+    picture = data / images.loc[images["modality"] == "us", "image"].iloc[0]
+    write_dicom(picture, picture.with_suffix(".dcm"))
+    images["image"] = images["image"].replace(f"us/{picture.name}", f"us/{picture.stem}.dcm")
+    images.to_csv(data / "images.csv", index=False)
+
+
+def write_dicom(picture: Path, path: Path) -> None:
+    """The picture as DICOM, declared clean, with the name where the standard's short list does not look."""
+    pixels = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.UltrasoundImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.PatientID, data.PatientIdentityRemoved = PLANTED, "YES"
+    data.StudyDescription = data.PatientComments = data.StationName = PLANTED
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit = 7
+    data.PixelData = pixels.tobytes()
+    data.save_as(path, enforce_file_format=True)
 
 
 def client(folder: Path) -> MlflowClient:
@@ -92,6 +132,35 @@ def test_every_kept_nodule_is_predicted_once_by_a_model_that_never_saw_its_patie
             assert (table["label"].to_numpy() == main.loc[table["nodule_id"], f"lnm_{site}"].to_numpy()).all()
             assert table["probability"].between(0, 1).all()
             assert table["probability"].nunique() > len(table) / 2
+
+
+def test_no_identity_leaves_the_cohort_and_its_tables(finished):
+    """Ids stay in tables beside the cohort, where users join them; nothing of a person goes to MLflow."""
+
+    def naming(*patterns):
+        files = [path for pattern in patterns for path in finished.glob(pattern) if path.is_file()]
+        assert files, patterns
+        named = [path for path in files if PLANTED.encode() in path.read_bytes() or PLANTED in str(path)]
+        return files, named
+
+    files, named = naming("mlflow.db", "mlruns/**/*", "artifacts/report/*", "artifacts/register/*")
+    assert named == []
+    assert {"out_of_fold.csv", "predictions.csv", "weights.safetensors"} <= {path.name for path in files}
+    assert naming("artifacts/compare/**/*", "artifacts/pretrain/*", "artifacts/tune/*")[1] == []
+    assert naming("artifacts/cohort/folds.csv", "data/*.csv")[1]  # the search can find it
+
+
+def test_pseudonyms_in_mlflow_stand_for_patients_and_only_the_key_tells_which(finished):
+    local = pd.read_csv(finished / "artifacts/crossval/central/dgf/out_of_fold.csv")
+    logged = next((finished / "mlruns").rglob("out_of_fold.csv"))
+    table = pd.read_csv(logged)
+    assert table["patient_id"].str.fullmatch("[0-9a-f]{16}").all()
+    assert table["nodule_id"].nunique() == local["nodule_id"].nunique()
+    assert table["patient_id"].nunique() == local["patient_id"].nunique()
+    key = (finished / "id.key").read_bytes()
+    assert (finished / "id.key").stat().st_mode & 0o077 == 0
+    expected = {hmac.new(key, one.encode(), "sha256").hexdigest()[:16] for one in local["patient_id"]}
+    assert set(table["patient_id"]) == expected
 
 
 def test_metrics_equal_those_recomputed_from_the_table_and_stand_in_mlflow(finished):

@@ -60,7 +60,7 @@ def test_a_run_ends_as_its_block_does(uri, experiment):
     with pytest.raises(ZeroDivisionError), tracking.running(bad):
         raise ZeroDivisionError("why")
     assert (status(good), status(bad)) == ("FINISHED", "FAILED")
-    assert bad.client.get_run(bad.run_id).data.tags["error"] == "ZeroDivisionError: why"
+    assert bad.client.get_run(bad.run_id).data.tags["error"] == "ZeroDivisionError, see the terminal"
 
 
 def test_runs_of_a_dead_process_on_this_machine_are_ended_and_no_others(uri, experiment):

@@ -209,7 +209,8 @@ def _log_parent(
         _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
             temporary, dpi=110
         )
-    for name in ("out_of_fold.csv", "metrics.json", "roc.png"):
+    parent.table(folder / "out_of_fold.csv", tracking.identity_key(settings))
+    for name in ("metrics.json", "roc.png"):
         parent.artifact(folder / name)
 
 

@@ -1,13 +1,19 @@
 """MLflow runs as contexts, found again by what they stand for.
 
 Only clients are used, no fluent state: several processes write to one store, and a run interrupted by SIGKILL
-is found again by its identity tag and continued. Nothing is sent anywhere but to the store.
+is found again by its identity tag and continued. Nothing is sent anywhere but to the store, and no identifier
+of a patient or nodule is sent there: tables go with keyed hashes in their place.
 """
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import hmac
 import os
+import secrets
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +37,8 @@ PROJECT_RUN = "dgfnet.project_run"
 PROCESS = "dgfnet.process"
 STOPPED = "dgfnet.stopped"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs and charts, not traces
+IDENTIFIERS = ("patient_id", "nodule_id")  # columns whose values name somebody
+KEY, KEY_FILE = "DGFNET_ID_KEY", "id.key"
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -113,8 +121,43 @@ class Run:
             self.client.log_inputs(self.run_id, [DatasetInput(entity, [tag])])
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Uploads a file."""
+        """Uploads a file; for tables with identifiers there is `table`."""
         self.client.log_artifact(self.run_id, str(path), folder)
+
+    def table(self, path: Path, key: bytes) -> None:
+        """Uploads a CSV file in which keyed hashes stand for patients and nodules."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            with path.open(encoding="utf-8", newline="") as source, copy.open("w", newline="") as target:
+                rows = csv.DictReader(source)
+                writer = csv.DictWriter(target, rows.fieldnames or [], lineterminator="\n")
+                writer.writeheader()
+                for row in rows:
+                    hidden = {name: pseudonym(key, row[name]) for name in IDENTIFIERS if name in row}
+                    writer.writerow(row | hidden)
+            self.artifact(copy)
+
+
+def identity_key(settings: Settings) -> bytes:
+    """The secret behind pseudonyms: DGFNET_ID_KEY, or id.key beside params.yaml, which is made if missing.
+
+    Machines that log to one store need the same key, or the same patient gets two pseudonyms.
+    """
+    if given := os.environ.get(KEY):
+        return given.encode()
+    path = settings.root / KEY_FILE
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(secrets.token_hex(32).encode())
+    return path.read_bytes()
+
+
+def pseudonym(key: bytes, identifier: str) -> str:
+    """16 hex digits that stand for an identifier: HMAC-SHA256, so nobody without the key can try names out."""
+    return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def prepare(uri: str, experiment: str) -> str:
@@ -204,7 +247,7 @@ def running(run: Run) -> Iterator[Run]:
         run.client.set_terminated(run.run_id, "FINISHED")
         raise
     except BaseException as error:
-        run.tags({"error": f"{type(error).__name__}: {error}"[:500]})
+        run.tags({"error": f"{type(error).__name__}, see the terminal"})  # its message may name a file
         run.client.set_terminated(run.run_id, "FAILED")
         raise
     run.client.set_terminated(run.run_id, "FINISHED")

@@ -103,8 +103,13 @@ class Bundle:
 
 def write_bundle(folder: Path, task: Task, record: Mapping[str, Any], settings: Settings) -> None:
     """Writes the bundle of a fit that is done: weights.safetensors and bundle.json."""
-    model = restore(task, places(settings))
-    save_weights(folder / WEIGHTS, model.state_dict())
+    weights = restore(task, places(settings)).state_dict()
+    for name in weights:
+        if name.endswith(
+            "bank_patients"
+        ):  # nobody scored later is in the bank: numbers that lead nowhere will do
+            weights[name] = torch.unique(weights[name], return_inverse=True)[1]
+    save_weights(folder / WEIGHTS, weights)
     facts = {
         "site": task.site,
         "variant": task.variant,

@@ -76,5 +76,5 @@ def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str
         run.dataset(
             "external cohort", str(tags["data_md5"]), f"{settings.base.data}.dvc", "external validation"
         )
-        for path in sorted(folder.glob("*.*")):
-            run.artifact(path)
+        run.table(folder / "predictions.csv", tracking.identity_key(settings))
+        run.artifact(folder / "metrics.json")

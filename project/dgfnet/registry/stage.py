@@ -15,9 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from dgfnet import provenance, tracking
-from dgfnet.dataset.pairs import centre
 from dgfnet.errors import InputError
-from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.bundle import write_bundle
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
 from dgfnet.settings import MODALITIES, Settings, Site
@@ -144,8 +142,10 @@ def _log(
 ) -> str:
     """Logs the bundle as a model of the fold's run and registers it; returns the version."""
     client = tracking.registry(settings)
-    archive = Archive.open(settings.artifacts("preprocess"))
-    example = {m: np.array(centre(archive.planes(m)[:1, 0], archive.size[m])) for m in MODALITIES}
+    sides = {modality: settings.preprocess.size(modality) for modality in MODALITIES}
+    # noise: an example travels with the model, a patient must not
+    noise = np.random.default_rng(0)
+    example = {m: noise.integers(0, 256, (1, side, side), dtype=np.uint8) for m, side in sides.items()}
     inputs: list[ColSpec | TensorSpec] = [
         TensorSpec(np.dtype("uint8"), (-1, *crop.shape[1:]), m) for m, crop in example.items()
     ]
