@@ -156,7 +156,7 @@ def identity_key(settings: Settings) -> bytes:
 
 
 def pseudonym(key: bytes, identifier: str) -> str:
-    """16 hex digits that stand for an identifier: HMAC-SHA256, so nobody without the key can try names out."""
+    """16 hex digits that stand for an identifier: HMAC-SHA256, so nobody without the key can try names."""
     return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:16]
 
 

@@ -45,7 +45,7 @@ class Drawing:
 
 def find(picture: Grey) -> tuple[Drawing, ...]:
     """Drawings of an 8-bit picture, (height, width) grey or (height, width, 3) in colour; or none."""
-    grey = picture if picture.ndim == 2 else picture.max(axis=2)
+    grey = picture if picture.ndim == 2 else _extremes(picture)[1]
     found = [Drawing("text", box) for box in words(grey)]
     found += [Drawing("cross", box) for box in crosses(grey)]
     found += [Drawing("dotted line", box) for box in dotted_lines(grey)]
@@ -87,7 +87,8 @@ def dotted_lines(grey: Grey) -> list[Box]:
 
 def coloured(picture: Grey) -> list[Box]:
     """The rectangle around everything in colour, if there is enough to be seen."""
-    strong = (picture.max(axis=2) - picture.min(axis=2)) >= SATURATED
+    low, high = _extremes(picture)
+    strong = high - low >= SATURATED
     if np.count_nonzero(strong) < COLOURED:
         return []
     return [_around(strong.astype(np.uint8))]
@@ -119,13 +120,16 @@ def _letters(strokes: NDArray[np.bool_]) -> list[Box]:
 
 def _crosses(grey: NDArray[Any]) -> list[Box]:
     picture = grey.astype(np.float32)
+    spread: dict[int, NDArray[np.float32]] = {}
     found = []
     for template, arms in CROSSES:
         side, middle = template.shape[0], template.shape[0] // 2
         if min(picture.shape) < side:
             continue
-        alike = cv2.matchTemplate(picture, template, cv2.TM_CCOEFF_NORMED)
-        for y, x in np.argwhere(alike > ALIKE):
+        if side not in spread:  # of the pixels under a template, times their number; once per size
+            spread[side] = _spread(picture, side)
+        unit = (template - template.mean()) / np.linalg.norm(template - template.mean())
+        for y, x in np.argwhere(cv2.matchTemplate(picture, unit, cv2.TM_CCORR) > ALIKE * spread[side]):
             window = picture[y : y + side, x : x + side]
             around = float(np.median(window[template == 0]))
             contrasts = [
@@ -134,6 +138,23 @@ def _crosses(grey: NDArray[Any]) -> list[Box]:
             if min(contrasts) >= EVEN * max(contrasts) and min(contrasts) > 0:
                 found.append((int(x), int(y), side, side))
     return found
+
+
+def _spread(picture: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Norm of every window (side, side) less its mean; at least 1, so that black is like nothing."""
+    window, first = (side, side), (0, 0)
+    total = cv2.boxFilter(picture, cv2.CV_32F, window, anchor=first, normalize=False)
+    square = cv2.sqrBoxFilter(picture, cv2.CV_32F, window, anchor=first, normalize=False)
+    rows, columns = picture.shape[0] - side + 1, picture.shape[1] - side + 1
+    rest = (square - total * total / side**2)[:rows, :columns]
+    return np.asarray(np.sqrt(np.maximum(rest, 1.0)), dtype=np.float32)
+
+
+def _extremes(picture: Grey) -> tuple[Grey, Grey]:
+    """Smallest and largest channel of every pixel."""
+    a, b, c = cv2.split(picture)
+    low, high = cv2.min(cv2.min(a, b), c), cv2.max(cv2.max(a, b), c)
+    return np.asarray(low, dtype=np.uint8), np.asarray(high, dtype=np.uint8)
 
 
 def _drawn() -> list[tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]]:
