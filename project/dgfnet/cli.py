@@ -60,6 +60,15 @@ def _dispatch(options: argparse.Namespace) -> None:
         for reason, count in summary.reasons().items():
             print(f"{count:5d}  {reason}")
         return
+    if options.command in ("push", "pull"):
+        from dgfnet.cohort import store
+
+        if options.command == "push":
+            moved = store.push(options.folder, options.address)
+        else:
+            moved = store.pull(options.address, options.folder)
+        print(f"{moved.files} files, {moved.moved} transferred; checked by {moved.checked}")
+        return
     settings = load(options.params, _overrides(options))
     if options.command == "phantom":
         from dgfnet.cohort.phantom.generate import generate
@@ -108,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name in ("ddti", "lidc", "out"):
         public.add_argument(f"--{name}", type=Path, required=True)
+    pushed = commands.add_parser("push", help="copy a folder to S3 (docs/how-to/s3.md)")
+    pushed.add_argument("folder", type=Path)
+    pushed.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    pulled = commands.add_parser("pull", help="copy a folder from S3, checked by sha256")
+    pulled.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    pulled.add_argument("folder", type=Path)
     public.add_argument("--seed", type=int, default=1)
     public.add_argument("--external-share", type=float, default=0.2)
     return parser
