@@ -2,7 +2,7 @@
 
     python benchmarks/public.py --ddti DIR --lidc DIR [--folder work/public]
 
-The cohort is the one of `dgfnet pair-public` (docs/how-to/public-data.md), nearly all of it main; each
+The cohort is the one of `dgfnet ingest ddti-lidc` (docs/how-to/public-data.md), nearly all of it main; each
 variant sees one modality, so the pairing does not touch these figures. Labels are impressions of
 radiologists, not lymph nodes. A folder that exists is resumed. Where `tesseract` is installed,
 burned-in answers are looked for in the published pictures and in what the networks see of them.
@@ -62,7 +62,7 @@ def main() -> None:
             "--out",
             "data",
         )
-        call(folder, "pair-public", *where, "--seed", "1", "--external-share", "0.02")
+        call(folder, "ingest", "ddti-lidc", *where, "--seed", "1", "--external-share", "0.02")
     overrides = [*OVERRIDES, f"crossval.variants=[{','.join(VARIANTS)}]"]
     for stage in ("cohort", "audit", "preprocess", "pretrain", "crossval"):
         call(folder, stage, *(word for text in overrides for word in ("--set", text)))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 # nobody is phoned: these are off unless the user switched them on
 PRIVATE = {
@@ -50,15 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _dispatch(options: argparse.Namespace) -> None:
     from dgfnet.settings import load
 
-    if options.command == "pair-public":
-        from dgfnet.cohort.public import pair_ddti_lidc
-
-        summary = pair_ddti_lidc(
-            options.ddti, options.lidc, options.out, options.seed, options.external_share
-        )
-        print(f"{options.out}: {dict(summary.used)}; left out (row by row in not_used.csv):")
-        for reason, count in summary.reasons().items():
-            print(f"{count:5d}  {reason}")
+    if options.command == "ingest":
+        _ingest(options)
         return
     if options.command in ("push", "pull"):
         from dgfnet.cohort import store
@@ -84,6 +78,56 @@ def _dispatch(options: argparse.Namespace) -> None:
     else:
         for stage in STAGES if options.command == "all" else (options.command,):
             import_module(STAGES[stage][0]).run(settings)
+
+
+def _ingest(options: argparse.Namespace) -> None:
+    from dgfnet.cohort.ingest import dicom_tree, public, tree
+
+    if options.kind == "folder":
+        account = tree.import_folder(options.source, options.out, options.image, options.mask, options.labels)
+    elif options.kind == "dicom":
+        account = dicom_tree.import_dicom(options.source, options.out, options.labels)
+    else:
+        drawn = (options.out, options.seed, options.external_share)
+        if options.kind == "ddti":
+            account = public.import_ddti(options.source, *drawn)
+        elif options.kind == "lidc-voi":
+            account = public.import_lidc(options.source, *drawn)
+        else:
+            account = public.pair_ddti_lidc(options.ddti, options.lidc, *drawn)
+    print(f"{options.out}: {dict(account.used)}; not used (row by row in not_used.csv):")
+    for reason, count in account.reasons().items():
+        print(f"{count:5d}  {reason}")
+
+
+def _add_ingest(commands: Any) -> None:
+    """`dgfnet ingest KIND`."""
+    ingest = commands.add_parser("ingest", help="make a cohort folder (docs/how-to/ingest.md)")
+    kinds = ingest.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, text in (
+        ("folder", "from files whose paths say whose they are"),
+        ("dicom", "from a DICOM export with DICOM-SEG"),
+        ("ddti", "from the public ultrasound set DDTI"),
+        ("lidc-voi", "from the public CT set LIDC VOI"),
+        ("ddti-lidc", "from both public sets, paired by class"),
+    ):
+        parser = kinds.add_parser(kind, help=text)
+        if kind == "ddti-lidc":
+            for name in ("ddti", "lidc"):
+                parser.add_argument(f"--{name}", type=Path, required=True, help="folder or archive")
+        else:
+            parser.add_argument("source", type=Path)
+        parser.add_argument("--out", type=Path, required=True, help="folder to make")
+        if kind in ("folder", "dicom"):
+            parser.add_argument(
+                "--labels", type=Path, required=True, help="table: patient_id, lnm_central ..."
+            )
+        else:
+            parser.add_argument("--seed", type=int, default=1)
+            parser.add_argument("--external-share", type=float, default=0.2)
+        if kind == "folder":
+            for name in ("image", "mask"):
+                parser.add_argument(f"--{name}", action="append", default=[], metavar="PATTERN")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,19 +156,13 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--out", type=Path, help="folder of the cohort; its truth goes to OUT-truth")
     for name, kind in (("patients", int), ("seed", int), ("signal", float)):
         phantom.add_argument(f"--{name}", type=kind, help=f"instead of phantom.{name} in the settings")
-    public = commands.add_parser(
-        "pair-public", help="make a cohort of two public image sets (docs/how-to/public-data.md)"
-    )
-    for name in ("ddti", "lidc", "out"):
-        public.add_argument(f"--{name}", type=Path, required=True)
+    _add_ingest(commands)
     pushed = commands.add_parser("push", help="copy a folder to S3 (docs/how-to/s3.md)")
     pushed.add_argument("folder", type=Path)
     pushed.add_argument("address", metavar="s3://BUCKET/PREFIX")
     pulled = commands.add_parser("pull", help="copy a folder from S3, checked by sha256")
     pulled.add_argument("address", metavar="s3://BUCKET/PREFIX")
     pulled.add_argument("folder", type=Path)
-    public.add_argument("--seed", type=int, default=1)
-    public.add_argument("--external-share", type=float, default=0.2)
     return parser
 
 

@@ -13,10 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dgfnet.cohort.ddti import cut_views, find_seam, parse_outlines
+from dgfnet.cohort.ingest.ddti import cut_views, find_seam, parse_outlines
+from dgfnet.cohort.ingest.pairing import Candidate, hold_out, pair
+from dgfnet.cohort.ingest.public import pair_ddti_lidc
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.pairing import Candidate, hold_out, pair
-from dgfnet.cohort.public import ImportSummary, pair_ddti_lidc
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.errors import InputError
 
@@ -110,7 +110,7 @@ def sets(tmp_path):
     return ddti, lidc
 
 
-def run(sets, out, seed=1, share=0.3) -> ImportSummary:
+def run(sets, out, seed=1, share=0.3):
     return pair_ddti_lidc(sets[0].folder, sets[1].folder, out, seed, share)
 
 
@@ -370,7 +370,7 @@ def test_nothing_is_half_written(sets, tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("dgfnet.cohort.public.shutil.copyfile", full)
+    monkeypatch.setattr("dgfnet.cohort.ingest.public.shutil.copyfile", full)
     with pytest.raises(OSError, match="disk full"):
         run(sets, tmp_path / "deep" / "out")
     assert list((tmp_path / "deep").iterdir()) == []
@@ -378,9 +378,9 @@ def test_nothing_is_half_written(sets, tmp_path, monkeypatch):
 
 def test_wrong_folders_and_numbers_are_explained(sets, tmp_path):
     ddti, lidc, out = sets[0].folder, sets[1].folder, tmp_path / "out"
-    with pytest.raises(InputError, match="expected the folders images/ and xml/"):
+    with pytest.raises(InputError, match="expected a folder or archive with images, xml"):
         pair_ddti_lidc(lidc, lidc, out, 1, 0.2)
-    with pytest.raises(InputError, match=r"expected metadata\.csv"):
+    with pytest.raises(InputError, match=r"archive with image, nodule_mask, metadata\.csv"):
         pair_ddti_lidc(ddti, ddti, out, 1, 0.2)
     with pytest.raises(InputError, match="between 0 and 1"):
         pair_ddti_lidc(ddti, lidc, out, 1, 1.0)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import highdicom
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from dicom_files import CT_SOP, dicom, segmentation
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.sr.codedict import codes
 from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
 from dgfnet.cohort.readers import LARGEST, read_image, read_mask, read_pair
@@ -30,8 +28,6 @@ from dgfnet.errors import InputError
 GREY = (np.arange(48 * 64).reshape(48, 64) % 251).astype(np.uint8)
 MASK = np.zeros((48, 64), dtype=np.uint8)
 MASK[8:14, 10:20] = 1
-CT_SOP = "1.2.840.10008.5.1.4.1.1.2"
-US_SOP = "1.2.840.10008.5.1.4.1.1.6.1"
 
 
 def image(path, mask=None, modality="us", index=None):
@@ -43,39 +39,6 @@ def fault(call, *arguments):
     with pytest.raises(InputError) as caught:
         call(*arguments)
     return str(caught.value)
-
-
-def dicom(path, pixels, sop=US_SOP, **values):
-    """Writes a de-identified DICOM file of the pixels and returns its data set."""
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = sop
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = (
-        generate_uid() for _ in range(3)
-    )
-    data.Modality = "CT" if sop == CT_SOP else "US"
-    data.PatientName = data.PatientID = data.PatientBirthDate = data.PatientSex = ""
-    data.StudyDate = data.StudyTime = data.StudyID = data.AccessionNumber = data.ReferringPhysicianName = ""
-    data.SeriesNumber = data.InstanceNumber = 1
-    colour = pixels.shape[-1] == 3
-    shape = pixels.shape[:-1] if colour else pixels.shape
-    data.Rows, data.Columns = shape[-2:]
-    if len(shape) == 3:
-        data.NumberOfFrames = shape[0]
-    data.SamplesPerPixel = 3 if colour else 1
-    data.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
-    if colour:
-        data.PlanarConfiguration = 0
-    data.BitsAllocated = data.BitsStored = 8 * pixels.itemsize
-    data.HighBit = data.BitsStored - 1
-    data.PixelRepresentation = int(pixels.dtype.kind == "i")
-    data.PixelData = pixels.tobytes()
-    for name, value in values.items():
-        setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
-    return data
 
 
 def region(x=0.02, y=0.02, units=3):
@@ -337,27 +300,7 @@ def test_a_dicom_segmentation_is_found_by_the_image_it_was_drawn_on(tmp_path):
         slices[index].SeriesInstanceUID = slices[0].SeriesInstanceUID
         slices[index].StudyInstanceUID = slices[0].StudyInstanceUID
         slices[index].save_as(path, enforce_file_format=True)
-    segment = highdicom.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="nodule",
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Nodule,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
-    )
-    highdicom.seg.Segmentation(
-        source_images=slices,
-        pixel_array=np.stack([np.zeros_like(MASK), MASK]),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[segment],
-        series_instance_uid=generate_uid(),
-        series_number=2,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="test",
-        manufacturer_model_name="test",
-        software_versions="1",
-        device_serial_number="1",
-    ).save_as(tmp_path / "seg.dcm")
+    segmentation(tmp_path / "seg.dcm", slices, {"nodule": np.stack([np.zeros_like(MASK), MASK])})
     found = read_mask(image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))
     np.testing.assert_array_equal(found, MASK)
     empty = image(tmp_path / "ct0.dcm", tmp_path / "seg.dcm", "ct")

@@ -261,10 +261,13 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert page.row("<b onload=x>$\\frac")
 
 
-def test_public_pairs_are_called_so(tmp_path: Path) -> None:
+def test_public_images_are_called_so_and_own_imports_are_not(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
-    put(settings.data / "import.json", {"seed": 1})
-    assert "Public pairs: these numbers have no clinical meaning" in render(settings)[1].text
+    put(settings.data / "import.json", {"seed": 1, "notice": "Pairs of strangers."})
+    text = " ".join(render(settings)[1].text.split())
+    assert "Public images: these numbers have no clinical meaning. Pairs of strangers." in text
+    put(settings.data / "import.json", {"source": "dicom"})
+    assert "no clinical meaning" not in render(settings)[1].text
 
 
 def test_counts_that_do_not_add_up_are_shown(tmp_path: Path) -> None:

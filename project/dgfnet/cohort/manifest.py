@@ -7,6 +7,7 @@ found and what was expected. Columns we do not know are kept as attributes of th
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 from collections import defaultdict
 from collections.abc import Iterable
@@ -63,6 +64,8 @@ class ImageRow(BaseModel):
 
 Row = TypeVar("Row", bound=BaseModel)
 
+# columns of nodules.csv that later stages know, though none needs them
+ATTRIBUTES = ("margin", "location", "age", "sex", "max_diameter_mm", "aspect_ratio")
 EXPECTED = {
     "cohort": "main or external",
     "lnm_central": "0, 1 or empty",
@@ -91,7 +94,14 @@ def read_cohort(folder: Path) -> Cohort:
     faults = _duplicates(nodule_rows)
     known = {row.nodule_id for _, row in nodule_rows}
     images: dict[str, list[Image]] = defaultdict(list)
+    seen: dict[tuple[str, str, int | None], int] = {}
     for number, row in image_rows:
+        before = seen.setdefault((row.nodule_id, row.image, row.slice), number)
+        if before != number:
+            faults.append(
+                f"{IMAGES} row {number}, column image: {row.image!r} stands in row {before} for the same "
+                f"nodule; drop one"
+            )
         if row.nodule_id not in known:
             faults.append(
                 f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
@@ -107,14 +117,22 @@ def read_cohort(folder: Path) -> Cohort:
 
 
 def unknown_columns(folder: Path) -> dict[str, list[str]]:
-    """Columns of the two tables that the schema does not know, per table; a line fit for a person each."""
+    """Columns of the two tables that nobody expects, per table, each as a phrase; they are kept or ignored.
+
+    Raises:
+        InputError: when a table cannot be read.
+    """
     found = {}
-    for name, model in ((NODULES, NoduleRow), (IMAGES, ImageRow)):
-        known = set(model.model_fields)
-        header = (folder / name).read_text(encoding="utf-8-sig").split("\n", 1)[0]
-        columns = [cell.strip() for cell in header.split(";" if header.count(";") > header.count(",") else ",")]
-        found[name] = [column for column in columns if column not in known]
+    for name, model, more in ((NODULES, NoduleRow, ATTRIBUTES), (IMAGES, ImageRow, ())):
+        known = [*model.model_fields, *more]
+        columns = [column for column in _open(folder / name, model)[1] if column not in known]
+        found[name] = [_with_hint(column, known) for column in columns]
     return {name: columns for name, columns in found.items() if columns}
+
+
+def _with_hint(column: str, known: list[str]) -> str:
+    alike = difflib.get_close_matches(column.lower(), known, n=1, cutoff=0.75)
+    return f"{column} (did you mean {alike[0]}?)" if alike else column
 
 
 def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
@@ -123,32 +141,7 @@ def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
     Raises:
         InputError: with up to 20 faults, each with row and column.
     """
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
-        ) from None
-    header = text.split("\n", 1)[0]
-    reader = csv.DictReader(
-        io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",", strict=True
-    )
-    columns = [name.strip() for name in reader.fieldnames or []]
-    missing = [
-        name for name, field in model.model_fields.items() if field.is_required() and name not in columns
-    ]
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if missing or repeated:
-        said = (
-            f"lacks column(s) {', '.join(missing)}"
-            if missing
-            else f"has column(s) {', '.join(repeated)} twice"
-        )
-        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
+    reader, columns = _open(path, model)
     reader.fieldnames = columns
     rows: list[tuple[int, Row]] = []
     faults: list[str] = []
@@ -175,6 +168,39 @@ def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
     if not rows:
         raise InputError(f"{path.name}: no rows below the header")
     return rows
+
+
+def _open(path: Path, model: type[BaseModel]) -> tuple[csv.DictReader[str], list[str]]:
+    """A reader below the header, and the columns, which hold all that the model needs, each once."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
+        ) from None
+    header = text.split("\n", 1)[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        columns = [name.strip() for name in reader.fieldnames or []]
+    except csv.Error as error:
+        raise InputError(f"{path.name} row 1: not readable as CSV ({error})") from None
+    missing = [
+        name for name, field in model.model_fields.items() if field.is_required() and name not in columns
+    ]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if missing or repeated:
+        said = (
+            f"lacks column(s) {', '.join(missing)}"
+            if missing
+            else f"has column(s) {', '.join(repeated)} twice"
+        )
+        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
+    return reader, columns
 
 
 def _explain(name: str, number: int, problem: Any) -> str:
@@ -211,8 +237,14 @@ def _path_fault(folder: Path, text: str) -> str | None:
     if Path(text).is_absolute() or ".." in Path(text).parts:
         return f"found {text!r}, expected a path inside the cohort folder"
     path = folder / text
-    if not path.is_file():
-        return f"{text!r} does not exist in {folder}"
+    try:
+        there, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name longer than the file system takes
+        return f"found {text[:60]!r}, which cannot be a path ({error.strerror})"
+    if not there:
+        return (
+            f"{text!r} is a folder, expected a file" if is_folder else f"{text!r} does not exist in {folder}"
+        )
     if not path.resolve().is_relative_to(folder):
         return f"{text!r} is a link that leads out of the cohort folder; copy the file in"
     return None

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from dgfnet import provenance
+from dgfnet.cohort.parallel import each
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.stage import load_screened
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive, write
 from dgfnet.preprocess.contact import write_sheet
-from dgfnet.cohort.parallel import each
 from dgfnet.preprocess.sample import Sample, load_nodule
 from dgfnet.settings import MODALITIES, Preprocess, Settings
 

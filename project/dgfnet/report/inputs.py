@@ -13,7 +13,7 @@ from dgfnet.errors import InputError
 from dgfnet.settings import VARIANTS, Settings
 
 STAGES = ("cohort", "preprocess", "pretrain", "tune", "crossval", "compare", "register", "external")
-ORIGINS = {"phantom": "phantom.json", "pairs": "import.json"}
+ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ class Inputs:
     """All the page is made of.
 
     Attributes:
-        origin: where the cohort comes from: `phantom`, `pairs`, `own`, or `unknown`: its folder is not here.
+        origin: where the cohort comes from: `phantom`, `public`, `own`, or `unknown`: its folder is not here.
         about: what phantom.json or import.json says.
         enrolment: the screening counts.
         sites: one per site of the settings.
@@ -86,7 +86,7 @@ def read(settings: Settings) -> Inputs:
 def _origin(settings: Settings) -> tuple[str, Json]:
     for origin, name in ORIGINS.items():
         about = _json(settings.data / name)
-        if about is not None:
+        if about is not None and (origin == "phantom" or "notice" in about):  # own imports have no notice
             return origin, about
     return ("own" if settings.data.is_dir() else "unknown"), {}
 

@@ -22,7 +22,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dgfnet.cohort.pairing import NotUsed
+from dgfnet.cohort.ingest.folder import NotUsed
 from dgfnet.errors import InputError
 
 TABLE = "metadata.csv"
@@ -135,9 +135,15 @@ def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
 
 def _open(row: Row) -> Lesion | str:
     """The lesion of a row, or the reason why it cannot be used."""
+    found = largest_slices(row.image, row.mask)
+    return found if isinstance(found, str) else Lesion(row, *found)
+
+
+def largest_slices(image_path: Path, mask_path: Path) -> tuple[tuple[int, ...], float] | str:
+    """The axial slices with the largest masks, lowest first, and the pixel's side in mm, or why not."""
     try:
-        image: Any = nib.as_closest_canonical(nib.load(row.image))  # type: ignore[no-untyped-call]
-        mask: Any = nib.as_closest_canonical(nib.load(row.mask))  # type: ignore[no-untyped-call]
+        image: Any = nib.as_closest_canonical(nib.load(image_path))  # type: ignore[no-untyped-call]
+        mask: Any = nib.as_closest_canonical(nib.load(mask_path))  # type: ignore[no-untyped-call]
         values, drawn = np.asarray(image.dataobj), np.asarray(mask.dataobj) > 0
     except Exception as error:  # nibabel raises many kinds for a broken file
         return f"cannot be read as NIfTI ({type(error).__name__})"
@@ -152,4 +158,4 @@ def _open(row: Row) -> Lesion | str:
     if abs(width - height) > SQUARE * max(width, height):
         return f"the pixels are not square: {width:.3f} mm x {height:.3f} mm"
     largest = np.argsort(-areas, kind="stable")[:SLICES]  # of equal areas the lowest slice first
-    return Lesion(row, tuple(sorted(int(index) for index in largest if areas[index])), width)
+    return tuple(sorted(int(index) for index in largest if areas[index])), width

@@ -18,23 +18,6 @@ from dgfnet.errors import InputError
 
 
 @dataclass(frozen=True)
-class NotUsed:
-    """One thing of a public set that did not reach the cohort.
-
-    Attributes:
-        source: which set: ddti or lidc.
-        kind: case, picture, outline, nodule or file.
-        name: its identifier in the set.
-        reason: why, as a sentence fit for a table.
-    """
-
-    source: str
-    kind: str
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Candidate:
     """Something that can be given to a subject of its class.
 

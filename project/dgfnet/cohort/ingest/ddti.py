@@ -13,7 +13,7 @@ What is settled here, after looking at the pictures:
   every point was read, and only bookkeeping behind it is lost. An outline cut inside its points is not
   used, unless it only begins to repeat a whole one.
 - Answers ("TIRADS 4C") and settings are burned in around the ultrasound field. Only the field is kept: from
-  the outline outwards up to the first black line on each side.
+  the outline outwards up to the first black line on each side. A field with words in it is not used.
 - Pictures are compared by their decoded pixels. A repeated picture inside a case is used once; a case that
   shows a picture of an earlier case is not used, because one person would stand on both sides of a split.
 """
@@ -34,7 +34,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.cohort.pairing import NotUsed
+from dgfnet.cohort.ingest.folder import NotUsed
+from dgfnet.cohort.screening.overlays import words
 from dgfnet.errors import InputError
 
 LABELS = {"2": 0, "3": 0, "4a": 0, "4b": 1, "4c": 1, "5": 1}  # TIRADS
@@ -210,6 +211,8 @@ def _view(name: str, grey: Grey, outlines: Sequence[Outline], left: int, right: 
         return "the outline crosses the seam between two views"
     rows, columns = _field(grey[:, left:right], mask[:, left:right])
     inside = (rows, slice(left + columns.start, left + columns.stop))
+    if words(grey[inside]):
+        return "words are written into the ultrasound field"
     return View(name, np.ascontiguousarray(grey[inside]), np.ascontiguousarray(mask[inside]))
 
 

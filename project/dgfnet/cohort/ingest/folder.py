@@ -1,0 +1,161 @@
+"""What every importer ends with: a cohort folder with an account of what did not reach it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from dgfnet.cohort.manifest import IMAGES, NODULES
+from dgfnet.errors import InputError
+
+ACCOUNT, LEFT_OUT = "import.json", "not_used.csv"
+PARTS = ("us", "ct")
+IMAGE_COLUMNS = (
+    *("nodule_id", "modality", "view", "image", "mask", "spacing_mm"),
+    *("slice", "window_level", "window_width", "measurement_lines"),
+)
+
+
+@dataclass(frozen=True)
+class NotUsed:
+    """One thing of a source that did not reach the cohort.
+
+    Attributes:
+        source: which source: ddti, lidc, folder, dicom or labels.
+        kind: case, picture, outline, nodule, file or row.
+        name: its identifier in the source.
+        reason: why, as a sentence fit for a table.
+    """
+
+    source: str
+    kind: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of a source.
+
+    Attributes:
+        facts: what import.json says of where the cohort comes from.
+        used: counts of what is in the cohort.
+        not_used: everything else, one entry each, with its reason.
+    """
+
+    facts: Mapping[str, Any]
+    used: Mapping[str, int]
+    not_used: tuple[NotUsed, ...]
+
+    def reasons(self) -> dict[str, int]:
+        """How many entries were not used for each reason, the most frequent first."""
+        counts = Counter(f"{item.source} {item.kind}: {item.reason}" for item in self.not_used)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, with us/ and ct/, that becomes `out` when the block ends well.
+
+    Raises:
+        InputError: when `out` is in use.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists and is not empty; name a new folder or remove it first")
+    folder = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        for part in PARTS:
+            (folder / part).mkdir(parents=True)
+        yield folder
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def unpacked(source: Path, *expected: str) -> Iterator[Path]:
+    """The folder that holds `expected`: the source, one below it, or inside the archive that it is.
+
+    Raises:
+        InputError: when there is none, or the archive cannot be unpacked.
+    """
+    with tempfile.TemporaryDirectory(prefix="dgfnet-") as temporary:
+        root = source
+        if source.is_file():
+            root = Path(temporary)
+            try:
+                if source.suffix == ".zip":
+                    shutil.unpack_archive(source, root)
+                else:
+                    shutil.unpack_archive(source, root, filter="data")  # nothing outside, no links out
+            except (shutil.ReadError, tarfile.TarError, OSError, ValueError, EOFError) as error:
+                raise InputError(
+                    f"{source}: cannot be unpacked ({error}); expected .tgz, .tar or .zip"
+                ) from None
+        below = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
+        found = [folder for folder in (root, *below) if all((folder / name).exists() for name in expected)]
+        if not found:
+            raise InputError(f"{source}: expected a folder or archive with {', '.join(expected)}")
+        yield found[0]
+
+
+def write_account(
+    folder: Path, nodules: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]], account: Account
+) -> None:
+    """Writes both tables, not_used.csv and import.json.
+
+    Raises:
+        InputError: when nothing was used.
+    """
+    if not nodules:
+        told = "; ".join(f"{count} {reason}" for reason, count in list(account.reasons().items())[:5])
+        raise InputError(f"nothing of the source can be used: {told or 'it is empty'}")
+    columns = dict.fromkeys(key for row in nodules for key in row)
+    write_table(folder / NODULES, nodules, list(columns))
+    write_table(folder / IMAGES, images, IMAGE_COLUMNS)
+    write_table(folder / LEFT_OUT, [asdict(item) for item in account.not_used], list(NotUsed.__annotations__))
+    facts = {**account.facts, "used": dict(account.used), "not_used": account.reasons()}
+    (folder / ACCOUNT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def image_row(
+    nodule_id: str, modality: str, view: str, image: str, mask: str, **known: Any
+) -> dict[str, Any]:
+    """A row of images.csv; what is not known stays empty."""
+    start = {"nodule_id": nodule_id, "modality": modality, "view": view, "image": image, "mask": mask}
+    return {**start, **known}
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A CSV file in UTF-8; cells that a row lacks are empty."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """A picture (height, width) or (height, width, 3)."""
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """The items, with a bar on stderr."""
+    return track(items, what, console=Console(stderr=True), transient=True)
