@@ -357,6 +357,20 @@ def test_a_site_without_labels_is_skipped_and_said_so(finished, tmp_path):
     assert "lateral: skipped" in dgfnet(folder, "summary", COLUMNS="200").stdout
 
 
+def test_a_cohort_of_ultrasound_alone_goes_all_the_way(finished, tmp_path):
+    folder = project(tmp_path / "us-only")
+    shutil.copytree(finished / "data", folder / "data")
+    images = pd.read_csv(folder / "data/images.csv")
+    images[images["modality"] == "us"].to_csv(folder / "data/images.csv", index=False)
+    alone = ("--set", "cohort.modalities=[us]", "--set", "base.sites=[central]")
+    small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
+    dgfnet(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask")
+    assert json.loads((folder / "artifacts/external/central/metrics.json").read_text())["external"]["n"] == 12
+    done = dgfnet(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
+    assert done.returncode == 2
+    assert "ct_multitask needs ct, which no image of the cohort shows" in done.stderr
+
+
 def test_bad_input_is_one_message_and_status_2(tmp_path):
     folder = project(tmp_path)
     for arguments, words in (

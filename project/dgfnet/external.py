@@ -20,9 +20,10 @@ from dgfnet.dataset.pairs import centre
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import scores
 from dgfnet.metrics.intervals import auc_interval
+from dgfnet.network.variants import SPECS
 from dgfnet.preprocess.stage import build
 from dgfnet.registry.champion import Champion, attach, load_champion
-from dgfnet.settings import MODALITIES, Settings, Site
+from dgfnet.settings import Settings, Site
 
 
 def run(settings: Settings) -> None:
@@ -116,7 +117,7 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=len(os.sched_getaffinity(0)))
         crops: dict[str, Any] = {}
-        for modality in MODALITIES:
+        for modality in SPECS[champion.facts["variant"]].modalities:
             largest = archive.largest(modality)
             rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
             crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))

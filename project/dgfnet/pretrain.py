@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from dgfnet import provenance, tracking
 from dgfnet.errors import InputError
-from dgfnet.settings import MODALITIES, Settings, fingerprint
+from dgfnet.preprocess.archive import Archive
+from dgfnet.settings import Settings, fingerprint
 from dgfnet.training.sweep import sweep
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, encoders, gather, places, segmentation
@@ -30,7 +31,7 @@ def run(settings: Settings) -> None:
     wanted = [
         segmentation(settings, facts, modality, encoder, fold)
         for encoder in sorted(encoders(settings))
-        for modality in MODALITIES
+        for modality in Archive.open(settings.artifacts("preprocess")).pictured()
         for fold in range(facts.fold_count)
     ]
     ensure(settings, facts, wanted)

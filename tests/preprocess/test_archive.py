@@ -127,9 +127,16 @@ def test_a_missing_sample_is_noticed(tmp_path, small):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cohort_without_ct_is_refused(tmp_path, small):
-    with pytest.raises(InputError, match="no ct image"):
-        write(tmp_path, {"us": 4, "ct": 0}, samples(), small)
+def test_a_cohort_may_do_without_one_modality_but_not_without_both(tmp_path, small):
+    some = [sample for sample in samples() if sample.modality == "us"]
+    write(tmp_path, {"us": len(some), "ct": 0}, some, small)
+    archive = Archive.open(tmp_path)
+    assert archive.pictured() == ["us"]
+    assert len(archive.ct) == 0
+    assert archive.largest("ct") == {}
+    assert set(archive.largest("us")) == {sample.nodule_id for sample in some}
+    with pytest.raises(InputError, match="no image in the screened cohort"):
+        write(tmp_path, {"us": 0, "ct": 0}, [], small)
 
 
 def truncate(path):

@@ -75,6 +75,10 @@ class Archive:
         """All images of one modality, (N, 3, S, S) uint8."""
         return self.us if modality == "us" else self.ct
 
+    def pictured(self) -> list[Modality]:
+        """Modalities that have images; a cohort may do without one."""
+        return [name for name in MODALITIES if len(self.planes(name))]
+
     def rows(self, modality: Modality) -> pd.DataFrame:
         """The index of one modality in the order of its array."""
         return self.index[self.index["modality"] == modality].sort_values("row")
@@ -105,18 +109,16 @@ def write(
 
     Args:
         folder: made when absent; an archive in it is replaced.
-        counts: number of samples to come per modality, each above 0.
+        counts: number of samples to come per modality; 0 of one that the cohort does without.
         samples: rows are given in their order, counted per modality.
         settings: sizes and margin.
 
     Raises:
-        InputError: when a modality has no image. What `samples` raises passes through and leaves an old
+        InputError: when there is no image at all. What `samples` raises passes through and leaves an old
             archive as it was.
     """
-    if absent := [name for name in MODALITIES if not counts.get(name)]:
-        raise InputError(
-            f"no {' and no '.join(absent)} image in the screened cohort; both modalities are needed"
-        )
+    if not any(counts.values()):
+        raise InputError("no image in the screened cohort")
     size = {name: settings.size(name) for name in MODALITIES}
     pad = {name: pad_of(size[name], settings.margin) for name in MODALITIES}
     with ExitStack() as stack:

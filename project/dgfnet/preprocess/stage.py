@@ -40,7 +40,10 @@ def build(cohort: Cohort, settings: Preprocess, folder: Path, processes: int) ->
     counts = {name: sum(len(nodule.of(name)) for nodule in cohort.nodules) for name in MODALITIES}
     archive = write(folder, counts, _samples(cohort.nodules, settings, processes), settings)
     for name in MODALITIES:
-        write_sheet(folder / f"contact_{name}.png", archive, name)
+        sheet = folder / f"contact_{name}.png"
+        sheet.unlink(missing_ok=True)
+        if counts[name]:
+            write_sheet(sheet, archive, name)
     return archive
 
 

@@ -16,9 +16,10 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from dgfnet import provenance, tracking
 from dgfnet.errors import InputError
+from dgfnet.network.variants import SPECS
 from dgfnet.registry.bundle import write_bundle
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
-from dgfnet.settings import MODALITIES, Settings, Site
+from dgfnet.settings import Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
 
@@ -142,7 +143,7 @@ def _log(
 ) -> str:
     """Logs the bundle as a model of the fold's run and registers it; returns the version."""
     client = tracking.registry(settings)
-    sides = {modality: settings.preprocess.size(modality) for modality in MODALITIES}
+    sides = {modality: settings.preprocess.size(modality) for modality in SPECS[task.variant].modalities}
     # noise: an example travels with the model, a patient must not
     noise = np.random.default_rng(0)
     example = {m: noise.integers(0, 256, (1, side, side), dtype=np.uint8) for m, side in sides.items()}

@@ -61,7 +61,7 @@ def select(table: pd.DataFrame, archive: Archive, site: Site | None) -> Nodules:
     """The nodules of a table of nodules, with their rows in the archive and the labels of a site."""
     rows: dict[Modality, list[Any]] = {}
     largest: dict[Modality, Any] = {}
-    for modality in ("us", "ct"):
+    for modality in archive.pictured():
         grouped = archive.rows(modality).groupby("nodule_id")["row"].apply(lambda r: r.to_numpy(np.int64))
         best = archive.largest(modality)
         rows[modality] = [grouped[nodule] for nodule in table["nodule_id"]]
