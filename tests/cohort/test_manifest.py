@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.manifest import read_cohort, unknown_columns
 from dgfnet.errors import InputError
 
 NODULES = [
@@ -206,7 +210,10 @@ def test_rows_count_as_in_a_spreadsheet_in_spite_of_empty_lines(folder):
 
 def test_a_nodule_named_twice(folder):
     folder.nodules[2] |= {"nodule_id": "N1"}
-    assert folder.faults()[0] == "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2"
+    assert (
+        folder.faults()[0]
+        == "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2; give every nodule an id of its own"
+    )
 
 
 def test_a_patient_in_two_cohorts(folder):
@@ -320,3 +327,73 @@ def test_twenty_faults_are_shown(folder):
     assert len(faults) == 21
     assert faults[0] == "nodules.csv row 2, column lnm_central: found 'x', expected 0, 1 or empty"
     assert faults[-1] == "... and 7 more"
+
+
+def survives(nodules, images):
+    """The reader of a folder with these tables ends with a cohort or with one message."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = Folder(Path(root))
+        (folder.root / "nodules.csv").write_bytes(nodules)
+        (folder.root / "images.csv").write_bytes(images)
+        try:
+            unknown_columns(folder.root)
+            cohort = read_cohort(folder.root)
+        except InputError:
+            return
+        for nodule in cohort.nodules:
+            assert set(nodule.labels.values()) <= {0, 1, None}
+            for image in nodule.images:
+                assert image.image.resolve().is_relative_to(folder.root.resolve())
+                assert image.spacing_mm is None or 0 < image.spacing_mm <= 20
+
+
+SOUND = as_csv(NODULES).encode(), as_csv(image_rows()).encode()
+STRANGE = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(
+        [
+            "nan",
+            "1e999",
+            "-0",
+            "1_0",
+            "\0",
+            '"',
+            "\r",
+            "\n",
+            ",",
+            ";",
+            "../x",
+            "\\",
+            "us",
+            "9" * 5000,
+            "\ufeff",
+        ]
+    ),
+    st.floats().map(str),
+    st.integers().map(str),
+)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_tables_of_arbitrary_bytes_never_end_in_a_traceback(nodules, images):
+    survives(nodules, images)
+
+
+@given(st.data())
+def test_sound_tables_with_a_strange_cell_never_end_in_a_traceback(data):
+    tables = [[dict(row) for row in NODULES], image_rows()]
+    for rows in tables:
+        if data.draw(st.booleans()):
+            row = data.draw(st.integers(0, len(rows) - 1))
+            rows[row] = rows[row] | {data.draw(st.sampled_from(sorted(rows[row]))): data.draw(STRANGE)}
+    survives(*(as_csv(rows).encode("utf-8", "surrogatepass") for rows in tables))
+
+
+@given(st.data())
+def test_sound_tables_with_strange_bytes_in_between_never_end_in_a_traceback(data):
+    tables = list(SOUND)
+    which = data.draw(st.sampled_from([0, 1]))
+    at = data.draw(st.integers(0, len(tables[which])))
+    strange = data.draw(STRANGE).encode("utf-8", "surrogatepass")
+    tables[which] = tables[which][:at] + strange + tables[which][at + data.draw(st.integers(0, 5)) :]
+    survives(*tables)

@@ -182,6 +182,9 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[csv.DictReader[str], list
         raise InputError(
             f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
         ) from None
+    if "\0" in text:
+        row = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path.name} row {row}: a NUL byte; save the table as CSV UTF-8 again")
     header = text.split("\n", 1)[0]
     delimiter = ";" if header.count(";") > header.count(",") else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -218,7 +221,7 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
         if row.nodule_id in first:
             faults.append(
                 f"{NODULES} row {number}, column nodule_id: {row.nodule_id!r} stands already in row "
-                f"{first[row.nodule_id]}"
+                f"{first[row.nodule_id]}; give every nodule an id of its own"
             )
         first.setdefault(row.nodule_id, number)
         where, cohort = patients.setdefault(row.patient_id, (number, row.cohort))

@@ -207,8 +207,12 @@ def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
         values = values[:, :, None]
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
-    if values.ndim != 3 or not np.isfinite(values).all():
-        raise InputError(f"{path.name}: expected a finite 3-D volume, found shape {values.shape}")
+    if values.ndim != 3:
+        raise InputError(f"{path.name}: expected a 3-D volume, found shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{path.name}: {np.count_nonzero(~np.isfinite(values))} voxels are no finite numbers"
+        )
     rows, columns = float(zooms[1]), float(zooms[0])
     if abs(rows - columns) > dicom.SAME * rows:
         raise InputError(

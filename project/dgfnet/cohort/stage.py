@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -36,24 +37,34 @@ def run(settings: Settings) -> None:
     screened = screen(decided, settings.cohort.modalities)
     kept = screened.kept
     folder = settings.artifacts("cohort")
+    for name in ("nodules.parquet", "images.parquet", "folds.csv"):  # of an earlier run: they end with it
+        (folder / name).unlink(missing_ok=True)
     review.write(folder, suspicions)
+    flowchart.draw(folder / "enrolment.png", screened.flow)
+    facts = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
+    provenance.write_json(folder / "enrolment.json", {**screened.flow, **facts})
     _tell(unknown_columns(settings.data), suspicions, settings)
-    main = [nodule for nodule in kept.nodules if nodule.cohort == "main"]
-    if not main:
-        raise InputError(
-            f"no nodule of cohort 'main' passed the screening: {screened.flow['main']['excluded']}"
-        )
-    made = folds.make(main, settings.cohort.folds, settings.base.seed, settings.cohort.minimum_per_class)
+    made = _folds(kept, screened.flow["main"], settings)
     _write_parquet(pd.DataFrame([_nodule_row(nodule) for nodule in kept.nodules]), folder / "nodules.parquet")
     _write_parquet(
         pd.DataFrame([_image_row(kept, image) for n in kept.nodules for image in n.images]),
         folder / "images.parquet",
     )
     made.write(folder / "folds.csv")
-    flowchart.draw(folder / "enrolment.png", screened.flow)
-    facts = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
-    provenance.write_json(folder / "enrolment.json", {**screened.flow, **facts})
     provenance.write(folder, settings, sections=("base", "cohort"))
+
+
+def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.Folds:
+    """Folds of the main cohort; when there are none, the screening may be why."""
+    main = [nodule for nodule in kept.nodules if nodule.cohort == "main"]
+    where = settings.artifacts("cohort", "enrolment.json")
+    screening = f"the screening kept {len(main)} of {flow['enrolled']['nodules']} main nodules ({where})"
+    if not main:
+        raise InputError(f"nothing to train on: {screening}")
+    try:
+        return folds.make(main, settings.cohort.folds, settings.base.seed, settings.cohort.minimum_per_class)
+    except InputError as error:
+        raise InputError(f"{error}; {screening}") from None
 
 
 def load_screened(settings: Settings) -> Cohort:

@@ -1,0 +1,552 @@
+"""A sound tiny cohort, and one builder for every kind of bad input of docs/reference/bad-inputs.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pydicom
+from dicom_files import CT_SOP, dicom
+
+GREY = cv2.GaussianBlur(np.random.default_rng(3).integers(20, 200, (48, 64), dtype=np.uint8), (0, 0), 1.5)
+MASK = np.zeros((48, 64), dtype=np.uint8)
+MASK[16:30, 20:40] = 1
+NODULES = 8
+Builder = Callable[["Sound"], None]
+BUILDERS: dict[str, Builder] = {}
+
+
+def bad(kind: str) -> Callable[[Builder], Builder]:
+    """Registers a builder under the kind that stands in the first column of the table."""
+
+    def register(builder: Builder) -> Builder:
+        assert kind not in BUILDERS
+        BUILDERS[kind] = builder
+        return builder
+
+    return register
+
+
+class Sound:
+    """A cohort that everything accepts: eight patients with a nodule, each with a US and a CT picture."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for part in ("us", "ct"):
+            (root / part).mkdir(parents=True)
+        self.nodules = []
+        self.images = []
+        for n in range(1, NODULES + 1):
+            labels = {"lnm_central": str(n % 2), "lnm_lateral": str(n // 2 % 2)}
+            self.nodules.append({"patient_id": f"P{n}", "nodule_id": f"N{n}", "cohort": "main", **labels})
+            for modality, view in (("us", "transverse"), ("ct", "axial")):
+                self.picture(f"{modality}/{n}.png", np.roll(GREY, n, axis=1))
+                self.picture(f"{modality}/{n}_mask.png", MASK * 255)
+                row = {
+                    "nodule_id": f"N{n}",
+                    "modality": modality,
+                    "view": view,
+                    "image": f"{modality}/{n}.png",
+                }
+                row |= {
+                    "mask": f"{modality}/{n}_mask.png",
+                    "spacing_mm": "0.1",
+                    "slice": "",
+                    "window_level": "",
+                }
+                self.images.append(row)
+        self.raw: dict[str, bytes] = {}
+
+    def picture(self, name: str, pixels: np.ndarray, *options: int) -> None:
+        self.bytes(name, cv2.imencode(Path(name).suffix, pixels, options)[1].tobytes())
+
+    def bytes(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+
+    def us(self, **cells: str) -> None:
+        """Changes cells of the first US row."""
+        self.images[0] |= cells
+
+    def ct(self, **cells: str) -> None:
+        """Changes cells of the first CT row."""
+        self.images[1] |= cells
+
+    def table(self, name: str) -> str:
+        rows = self.nodules if name == "nodules.csv" else self.images
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+
+    def volume(self, values: np.ndarray, affine: np.ndarray | None = None, index: str = "1") -> None:
+        """Makes the first CT image a NIfTI volume with a mask in every slice."""
+        affine = np.diag([0.5, 0.5, 1, 1]) if affine is None else affine
+        drawn = np.zeros(values.shape, dtype=np.uint8)
+        drawn[20:40, 16:30] = 1
+        for name, voxels in (("ct/1.nii", values), ("ct/1_mask.nii", drawn)):
+            nib.save(nib.Nifti1Image(voxels, affine), self.root / name)
+        self.ct(image="ct/1.nii", mask="ct/1_mask.nii", slice=index)
+
+    def save(self) -> None:
+        for name in ("nodules.csv", "images.csv"):
+            self.bytes(name, self.raw.get(name, self.table(name).encode()))
+
+
+VOLUME = np.full((64, 48, 3), 60, dtype=np.int16)
+
+# tables
+
+
+@bad("no table of nodules")
+def _(c):
+    c.save = lambda: c.bytes("images.csv", c.table("images.csv").encode())
+
+
+@bad("a column is missing")
+def _(c):
+    c.nodules = [{key: row[key] for key in row if key != "cohort"} for row in c.nodules]
+
+
+@bad("a column stands twice")
+def _(c):
+    c.raw["nodules.csv"] = (
+        c.table("nodules.csv").replace("\n", ",main\n").replace(",main", ",cohort", 1).encode()
+    )
+
+
+@bad("a column nobody expects")
+def _(c):
+    c.images = [row | {"measurment_lines": ""} for row in c.images]
+
+
+@bad("byte order mark")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").encode("utf-8-sig")
+
+
+@bad("semicolons")
+def _(c):
+    c.raw["images.csv"] = c.table("images.csv").replace(",", ";").encode()
+
+
+@bad("Windows line ends")
+def _(c):
+    c.raw["images.csv"] = c.table("images.csv").replace("\n", "\r\n").encode()
+
+
+@bad("old Mac line ends")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("\n", "\r").encode()
+
+
+@bad("Latin-1 text")
+def _(c):
+    c.nodules[0]["location"] = "r\N{LATIN SMALL LETTER U WITH DIAERESIS}ckw."
+    c.nodules = [row | {"location": row.get("location", "")} for row in c.nodules]
+    c.raw["nodules.csv"] = c.table("nodules.csv").encode("latin-1")
+
+
+@bad("UTF-16 text")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").encode("utf-16")
+
+
+@bad("a quote that is not closed")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("P8,", '"P8,').encode()
+
+
+@bad("more cells than columns")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("P2,N2,main,0,1", "P2,N2,main,0,1,yes").encode()
+
+
+@bad("fewer cells than columns")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("P2,N2,main,0,1", "P2,N2").encode()
+
+
+@bad("a table without rows")
+def _(c):
+    c.raw["images.csv"] = c.table("images.csv").split("\n")[0].encode()
+
+
+@bad("an empty file for a table")
+def _(c):
+    c.raw["nodules.csv"] = b""
+
+
+@bad("a NUL in a table")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("P3", "P\0").encode()
+
+
+@bad("a row of images.csv twice")
+def _(c):
+    c.images.append(dict(c.images[0]))
+
+
+# ids, labels and numbers
+
+
+@bad("a nodule twice")
+def _(c):
+    c.nodules.append(dict(c.nodules[2]))
+
+
+@bad("an empty patient_id")
+def _(c):
+    c.nodules[0]["patient_id"] = ""
+
+
+@bad("a patient in main and external")
+def _(c):
+    c.nodules[1] |= {"patient_id": "P1", "cohort": "external"}
+
+
+@bad("a cohort of another name")
+def _(c):
+    c.nodules[0]["cohort"] = "train"
+
+
+@bad("label NaN")
+def _(c):
+    c.nodules[0]["lnm_central"] = "NaN"
+
+
+@bad("label yes")
+def _(c):
+    c.nodules[0]["lnm_central"] = "yes"
+
+
+@bad("label 2")
+def _(c):
+    c.nodules[0]["lnm_lateral"] = "2"
+
+
+@bad("label 1.0")
+def _(c):
+    c.nodules[0]["lnm_central"] = "1.0"
+
+
+@bad("unknown modality")
+def _(c):
+    c.us(modality="MRI")
+
+
+@bad("unknown view")
+def _(c):
+    c.us(view="oblique")
+
+
+@bad("spacing with a decimal comma")
+def _(c):
+    c.us(spacing_mm="0,1")
+
+
+@bad("spacing 0")
+def _(c):
+    c.us(spacing_mm="0")
+
+
+@bad("spacing NaN")
+def _(c):
+    c.us(spacing_mm="nan")
+
+
+@bad("spacing in micrometres")
+def _(c):
+    c.us(spacing_mm="100")
+
+
+@bad("negative slice")
+def _(c):
+    c.ct(slice="-1")
+
+
+@bad("infinite window level")
+def _(c):
+    c.ct(window_level="1e999")
+
+
+@bad("an image of an unknown nodule")
+def _(c):
+    c.us(nodule_id="N99")
+
+
+@bad("a nodule without CT")
+def _(c):
+    c.images = [row for row in c.images if row["image"] != "ct/8.png"]
+
+
+@bad("nodules without any image")
+def _(c):
+    c.images = [row for row in c.images if row["nodule_id"] == "N99"] + c.images[:2]
+
+
+@bad("only one class")
+def _(c):
+    for row in c.nodules:
+        row |= {"lnm_central": "0", "lnm_lateral": ""}
+
+
+@bad("too few patients for the folds")
+def _(c):
+    for row in c.nodules:
+        row["patient_id"] = "P1"
+
+
+# paths and files
+
+
+@bad("an absolute path")
+def _(c):
+    c.us(image="/etc/hostname")
+
+
+@bad("a path that leads up")
+def _(c):
+    c.us(image="../elsewhere.png")
+
+
+@bad("backslashes")
+def _(c):
+    c.us(image="us\\1.png")
+
+
+@bad("a link out of the folder")
+def _(c):
+    (c.root / "us/link.png").symlink_to("/etc/hostname")
+    c.us(image="us/link.png")
+
+
+@bad("a missing file")
+def _(c):
+    (c.root / "us/1.png").unlink()
+
+
+@bad("a folder in place of a file")
+def _(c):
+    c.us(image="us")
+
+
+@bad("a name longer than the file system takes")
+def _(c):
+    c.us(image="x" * 300 + ".png")
+
+
+@bad("a file of an unknown kind")
+def _(c):
+    c.bytes("us/1.mat", b"MATLAB")
+    c.us(image="us/1.mat")
+
+
+@bad("an empty picture file")
+def _(c):
+    c.bytes("us/1.png", b"")
+
+
+@bad("text named .png")
+def _(c):
+    c.bytes("us/1.png", b"not a picture")
+
+
+@bad("truncated JPEG")
+def _(c):
+    whole = cv2.imencode(".jpg", GREY)[1].tobytes()
+    c.bytes("us/1.jpg", whole[: len(whole) // 8])
+    c.us(image="us/1.jpg")
+
+
+@bad("truncated PNG")
+def _(c):
+    c.bytes("us/1.png", (c.root / "us/1.png").read_bytes()[:60])
+
+
+@bad("a PNG that claims 100,000 x 100,000 pixels")
+def _(c):
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    c.bytes(
+        "us/1.png",
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)),
+    )
+
+
+@bad("16-bit PNG")
+def _(c):
+    c.picture("us/1.png", GREY.astype(np.uint16) * 257)
+
+
+@bad("alpha channel")
+def _(c):
+    first = np.roll(GREY, 1, axis=1)
+    c.picture("us/1.png", np.dstack([first, first, first, np.full_like(first, 9)]))
+
+
+@bad("grey stored as colour")
+def _(c):
+    c.picture("us/1.png", np.repeat(np.roll(GREY, 1, axis=1)[:, :, None], 3, axis=2))
+
+
+# CT
+
+
+@bad("ultrasound as NIfTI")
+def _(c):
+    c.volume(VOLUME)
+    c.us(image="ct/1.nii", mask="ct/1_mask.nii", slice="1")
+    c.ct(image="ct/2.png", mask="ct/2_mask.png", slice="")
+
+
+@bad("CT as 8-bit picture")
+def _(c):
+    pass  # the sound cohort's CT is one
+
+
+@bad("broken NIfTI")
+def _(c):
+    c.volume(VOLUME)
+    c.bytes("ct/1.nii", (c.root / "ct/1.nii").read_bytes()[:400])
+
+
+@bad("NIfTI with NaN")
+def _(c):
+    values = VOLUME.astype(np.float32)
+    values[0, 0, 0] = np.nan
+    c.volume(values)
+
+
+@bad("NIfTI whose pixels are no squares")
+def _(c):
+    c.volume(VOLUME, np.diag([0.5, 0.7, 1, 1]))
+
+
+@bad("a slice the volume does not have")
+def _(c):
+    c.volume(VOLUME, index="3")
+
+
+@bad("a volume without a slice")
+def _(c):
+    c.volume(VOLUME, index="")
+
+
+@bad("HU with a wrong slope")
+def _(c):
+    c.volume(VOLUME * 100)
+
+
+@bad("unreadable DICOM")
+def _(c):
+    c.bytes("ct/1.dcm", b"\0" * 128 + b"DICM broken")
+    c.ct(image="ct/1.dcm")
+
+
+@bad("CT in DICOM without slope and intercept")
+def _(c):
+    dicom(c.root / "ct/1.dcm", GREY.astype(np.int16), CT_SOP)
+    c.ct(image="ct/1.dcm")
+
+
+@bad("DICOM that names a patient")
+def _(c):
+    dicom(c.root / "us/1.dcm", GREY, PatientName="Mueller^Anna")
+    c.us(image="us/1.dcm")
+
+
+@bad("DICOM clip without a frame")
+def _(c):
+    dicom(c.root / "us/1.dcm", np.stack([GREY, GREY]))
+    c.us(image="us/1.dcm")
+
+
+@bad("DICOM ultrasound with 16 bits")
+def _(c):
+    dicom(c.root / "us/1.dcm", GREY.astype(np.uint16))
+    c.us(image="us/1.dcm")
+
+
+@bad("DICOM without pixels")
+def _(c):
+    data = dicom(c.root / "us/1.dcm", GREY)
+    del data.PixelData
+    data.save_as(c.root / "us/1.dcm", enforce_file_format=True)
+    c.us(image="us/1.dcm")
+
+
+@bad("DICOM in an encoding nobody decodes")
+def _(c):
+    data = dicom(c.root / "us/1.dcm", GREY)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
+    data.PixelData = pydicom.encaps.encapsulate([data.PixelData])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(c.root / "us/1.dcm", enforce_file_format=True)
+    c.us(image="us/1.dcm")
+
+
+# masks
+
+
+@bad("mask of another size")
+def _(c):
+    c.picture("us/1_mask.png", MASK[:40] * 255)
+
+
+@bad("empty mask")
+def _(c):
+    c.picture("us/1_mask.png", MASK * 0)
+
+
+@bad("mask that covers all")
+def _(c):
+    c.picture("us/1_mask.png", MASK * 0 + 255)
+
+
+@bad("a picture in place of a mask")
+def _(c):
+    c.picture("us/1_mask.png", GREY)
+
+
+@bad("mask with the value 1")
+def _(c):
+    c.picture("us/1_mask.png", MASK)
+
+
+@bad("mask with the values 1 and 2")
+def _(c):
+    two = MASK.copy()
+    two[20:25, 25:30] = 2
+    c.picture("us/1_mask.png", two)
+
+
+@bad("mask as JPEG")
+def _(c):
+    c.picture("us/1_mask.jpg", MASK * 255, cv2.IMWRITE_JPEG_QUALITY, 95)
+    c.us(mask="us/1_mask.jpg")
+
+
+@bad("mask in colour")
+def _(c):
+    c.picture("us/1_mask.png", np.repeat(MASK[:, :, None] * np.uint8(255), 3, axis=2))
+
+
+# decisions
+
+
+@bad("a decision on an unknown picture")
+def _(c):
+    c.bytes("decisions.csv", b"image,slice,other,decision\nus/99.png,,,keep\n")
+
+
+@bad("a decision that is none")
+def _(c):
+    c.bytes("decisions.csv", b"image,slice,other,decision\nus/1.png,,,perhaps\n")

@@ -1,0 +1,86 @@
+"""Every row of docs/reference/bad-inputs.md is what the command line says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_inputs import BUILDERS, Sound
+
+from dgfnet.cli import main
+from dgfnet.cohort import readers
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "docs" / "reference" / "bad-inputs.md"
+SMALL = "cohort.folds=2 cohort.minimum_per_class=1 preprocess.us_size=32 preprocess.ct_size=32"
+SMALL += " preprocess.us_dilations=4 preprocess.ct_dilations=4"
+FINE = "fine"
+
+
+def documented():
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    return {kind: said.replace("`", "") for kind, said in rows if kind not in ("input", "---")}
+
+
+def outcome(folder, kind, capsys):
+    """What the command line says of a kind of input: `stage: message`, or `fine` with remarks."""
+    folder.mkdir()
+    shutil.copy(ROOT / "params.yaml", folder)
+    cohort = Sound(folder / "data")
+    if kind:
+        BUILDERS[kind](cohort)
+    cohort.save()
+    readers._load_nifti.cache_clear()
+    remarks = ""
+    for stage in ("cohort", "preprocess"):
+        try:
+            main([stage, "--params", str(folder / "params.yaml"), "--set", SMALL])
+        except SystemExit as error:
+            if error.code != 2:
+                raise
+            said = capsys.readouterr().err.split(f"dgfnet {stage}: ", 1)[1]
+            lines = [line for line in said.strip().split("\n") if not line.endswith("cannot be used:")]
+            return f"{stage}: {' '.join(lines)}".replace(str(folder / "data"), "DATA").replace(
+                str(folder), "PROJECT"
+            )
+        remarks += "".join(line for line in capsys.readouterr().err.split("\n") if ".csv" in line)
+    return f"{FINE}{', ' if remarks else ''}{remarks}"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Arrays of the sound cohort, so that what is fine can be compared with it."""
+    folder = tmp_path_factory.mktemp("sound") / "project"
+
+    class Quiet:
+        def readouterr(self):
+            return type("Captured", (), {"err": ""})
+
+    assert outcome(folder, "", Quiet()) == FINE
+    return arrays(folder)
+
+
+def arrays(folder):
+    return {name: np.load(folder / f"artifacts/preprocess/{name}.npy") for name in ("us", "ct")}
+
+
+def test_the_table_and_the_builders_name_the_same_inputs():
+    assert list(documented()) == list(BUILDERS)
+    assert len(BUILDERS) >= 40
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_the_user_sees_what_the_table_says(kind, tmp_path, capsys, sound):
+    said = documented()[kind]
+    found = outcome(tmp_path / "project", kind, capsys)
+    if found.startswith(FINE) and "excluded" not in said:
+        assert found == said.partition(";")[0].strip()
+        for name, array in arrays(tmp_path / "project").items():
+            np.testing.assert_array_equal(array, sound[name])
+    elif found.startswith(FINE):
+        assert (tmp_path / "project/artifacts/cohort/enrolment.json").read_text().count('"N8"') == 1
+    else:
+        assert found == said
