@@ -210,10 +210,8 @@ def test_rows_count_as_in_a_spreadsheet_in_spite_of_empty_lines(folder):
 
 def test_a_nodule_named_twice(folder):
     folder.nodules[2] |= {"nodule_id": "N1"}
-    assert (
-        folder.faults()[0]
-        == "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2; give every nodule an id of its own"
-    )
+    said = "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2; give every nodule an id"
+    assert folder.faults()[0] == f"{said} of its own"
 
 
 def test_a_patient_in_two_cohorts(folder):
