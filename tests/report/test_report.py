@@ -133,6 +133,13 @@ def fill(settings: Settings, site: str = "central") -> None:
     kept = {"patients": 96, "nodules": 105, "images": 377}
     flow = {"enrolled": count, "excluded": {"no_label": out}, "images_set_aside": 3, "kept": kept}
     put(settings.artifacts("cohort", "enrolment.json"), {"main": flow, "external": flow})
+    audit = {"images": {"us": 300, "ct": 100}, "same_picture": {"pairs": 0, "decided_different": 2}}
+    told = {"site": site, "model": "trees", "nodules": 110}
+    audit["baselines"] = [
+        told | {"kind": "size", "auc": interval(0.611, 0.52, 0.69)},
+        told | {"kind": "acquisition", "auc": interval(0.733, 0.66, 0.81)},
+    ]
+    put(settings.artifacts("audit", "audit.json"), audit)
     for seed, variant in enumerate(VARIANTS):
         add_variant(settings, site, variant, 0.8 + seed / 100, seed)
     put(settings.artifacts("crossval", "lateral", "skipped.json"), {"reason": "no lateral label at all"})
@@ -164,6 +171,17 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str, Page]
     settings = make_settings(tmp_path_factory.mktemp("full"))
     fill(settings)
     return settings, *render(settings)
+
+
+def test_what_the_audit_found_stands_beside_the_cohort(full: tuple[Settings, str, Page]) -> None:
+    page = full[2]
+    rows = [[cell.replace("\N{EN DASH}", "-") for cell in row] for row in page.rows]
+    size, acquisition = (row for row in rows if "alone" in row[0])
+    assert size == ["central: size alone", "gradient-boosted trees", "0.611 (0.520-0.690)", "110"]
+    assert "a network can learn that instead of the disease" in acquisition[0]
+    assert acquisition[2] == "0.733 (0.660-0.810)"
+    said = "400 pictures were compared with each other; 0 pairs show one picture in two patients and 2 were"
+    assert f"{said} declared different." in " ".join(page.text.split())
 
 
 def test_numbers_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:

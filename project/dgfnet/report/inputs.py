@@ -12,7 +12,7 @@ import pandas as pd
 from dgfnet.errors import InputError
 from dgfnet.settings import VARIANTS, Settings
 
-STAGES = ("cohort", "preprocess", "pretrain", "tune", "crossval", "compare", "register", "external")
+STAGES = ("cohort", "audit", "preprocess", "pretrain", "tune", "crossval", "compare", "register", "external")
 ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
 
 Json = dict[str, Any]
@@ -55,6 +55,7 @@ class Inputs:
         origin: where the cohort comes from: `phantom`, `public`, `own`, or `unknown`: its folder is not here.
         about: what phantom.json or import.json says.
         enrolment: the screening counts.
+        audit: what the audit found.
         sites: one per site of the settings.
         provenance: provenance.json of each stage that ran.
     """
@@ -62,6 +63,7 @@ class Inputs:
     origin: str
     about: Json
     enrolment: Json | None
+    audit: Json | None
     sites: tuple[SiteInputs, ...]
     provenance: dict[str, Json]
 
@@ -78,6 +80,7 @@ def read(settings: Settings) -> Inputs:
         origin=origin,
         about=about,
         enrolment=_json(settings.artifacts("cohort", "enrolment.json")),
+        audit=_json(settings.artifacts("audit", "audit.json")),
         sites=tuple(_site(settings, site) for site in settings.base.sites),
         provenance={stage: record for stage, record in found.items() if record is not None},
     )

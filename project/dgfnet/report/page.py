@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import figures, sentences, tables
+from dgfnet.report import checks, figures, sentences, tables
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
@@ -74,6 +74,10 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         about=inputs.about,
         cards=_cards(settings, inputs),
         flows=_flows(inputs),
+        looked=() if inputs.audit is None else checks.sentences(inputs.enrolment, inputs.audit),
+        shortcuts=Missing("Leaks and shortcuts", "audit")
+        if inputs.audit is None
+        else checks.shortcuts(inputs.audit),
         sites=[_site(settings, site) for site in inputs.sites],
         run=sentences.run_facts(inputs) or Missing("Settings of the cross-validation", "crossval"),
         width=sentences.width(inputs),
