@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import provenance
+from dgfnet.cohort.parallel import cores
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.stage import load_screened
 from dgfnet.compare import load_table
@@ -115,7 +115,7 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
     """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects."""
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
-        archive = build(cohort, champion.preprocess, Path(folder), processes=len(os.sched_getaffinity(0)))
+        archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
         crops: dict[str, Any] = {}
         for modality in SPECS[champion.facts["variant"]].modalities:
             largest = archive.largest(modality)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from dgfnet.audit.fingerprint import near_identical
 from dgfnet.audit.shortcuts import Baseline, baselines
 from dgfnet.cohort.folds import Folds
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.parallel import each
+from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.readers import read_image
 from dgfnet.cohort.records import Cohort, Image
 from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
@@ -46,7 +45,7 @@ def run(settings: Settings) -> None:
     folds = Folds.read(settings.artifacts("cohort", "folds.csv"))
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
-    processes = len(os.sched_getaffinity(0))
+    processes = cores()
     facts = [one for found in each(look, cohort.nodules, processes, "audit") for one in found]
     different = read_decisions(read_cohort(settings.data)).different
     written = written_upon(settings)

@@ -1,8 +1,9 @@
-"""Work on nodules over all cores, in the order of the cohort, with a progress bar."""
+"""Work on nodules or files over all cores, in their order, with a progress bar."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -11,33 +12,49 @@ import cv2
 from rich.console import Console
 from rich.progress import track
 
-from dgfnet.cohort.records import Nodule
-
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-FEW = 1000  # images; below, starting processes (2 s) costs more than they save (3 ms an image)
-IN_FLIGHT = 16  # nodules per process handed out at a time, so that results do not pile up in memory
+FEW = 150  # nodules; below, starting processes (2 s) costs more than they save (3 ms an image)
+IN_FLIGHT = 16  # items per process handed out at a time, so that results do not pile up in memory
 
 
 def each(
-    work: Callable[[Nodule], Result], nodules: Sequence[Nodule], processes: int, title: str
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    processes: int,
+    title: str,
+    few: int | None = None,
 ) -> Iterator[Result]:
-    """Results of the work on every nodule; the order does not depend on the number of processes."""
-    if sum(len(nodule.images) for nodule in nodules) < FEW:
+    """Results of the work on every item; the order does not depend on the number of processes.
+
+    Args:
+        work: a function of a module, for it is sent to processes.
+        items: what to work on.
+        processes: how many at once.
+        title: of the progress bar.
+        few: so many items and fewer are done in this process.
+    """
+    if len(items) <= (FEW if few is None else few):
         processes = 1
-    results = map(work, nodules) if processes == 1 else _spread(work, nodules, processes)
+    results = map(work, items) if processes == 1 else _spread(work, items, processes)
     console = Console(stderr=True)
-    yield from track(results, description=title, total=len(nodules), console=console, transient=True)
+    yield from track(results, description=title, total=len(items), console=console, transient=True)
 
 
-def _spread(work: Callable[[Nodule], Result], nodules: Sequence[Nodule], processes: int) -> Iterator[Result]:
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _spread(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
     # spawned, not forked: OpenCV's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_use_one_thread) as pool:
-        for start in range(0, len(nodules), IN_FLIGHT * processes):
-            yield from pool.map(work, nodules[start : start + IN_FLIGHT * processes], chunksize=4)
+        for start in range(0, len(items), IN_FLIGHT * processes):
+            yield from pool.map(work, items[start : start + IN_FLIGHT * processes], chunksize=4)
 
 
 def _use_one_thread() -> None:
-    """Keeps OpenCV to one thread: nodules are what runs in parallel here."""
+    """Keeps OpenCV to one thread: items are what runs in parallel here."""
     cv2.setNumThreads(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import pandas as pd
 from dgfnet import provenance
 from dgfnet.cohort import folds
 from dgfnet.cohort.manifest import read_cohort, unknown_columns
+from dgfnet.cohort.parallel import cores
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.cohort.screening import flowchart, review
 from dgfnet.cohort.screening.criteria import screen
@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
     """
     cohort = read_cohort(settings.data)
     _check_modalities(cohort, settings)
-    processes = len(os.sched_getaffinity(0))
+    processes = cores()
     suspicions = review.review(cohort, read_decisions(cohort), settings.preprocess.us_dilations, processes)
     decided = review.apply(cohort, suspicions, settings.cohort.undecided)
     screened = screen(decided, settings.cohort.modalities)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from dgfnet import provenance
-from dgfnet.cohort.parallel import each
+from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.stage import load_screened
 from dgfnet.errors import InputError
@@ -27,7 +26,7 @@ def run(settings: Settings) -> None:
         InputError: listing every image that cannot be used.
     """
     folder = settings.artifacts("preprocess")
-    build(load_screened(settings), settings.preprocess, folder, processes=len(os.sched_getaffinity(0)))
+    build(load_screened(settings), settings.preprocess, folder, processes=cores())
     provenance.write(folder, settings, sections=("base", "preprocess"))
 
 

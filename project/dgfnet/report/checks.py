@@ -42,8 +42,8 @@ def sentences(enrolment: Json | None, audit: Json) -> tuple[str, ...]:
             drawings.get(name) for name in ("pictures_found", "noted_in_manifest", "decided", "undecided")
         )
         found.append(
-            f"In {seen} ultrasound pictures something is drawn (calipers, lines, colour, or words near the "
-            f"nodule); the manifest notes {noted}, a person has decided on {decided}, {waiting} wait for a decision."
+            f"In {seen} ultrasound pictures something is drawn (calipers, lines, colour, or words near "
+            f"the nodule); the manifest notes {noted}, a person decided on {decided}, {waiting} wait for one."
         )
     images = sum((audit.get("images") or {}).values())
     same = audit.get("same_picture") or {}

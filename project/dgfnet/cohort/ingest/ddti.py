@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.cohort.ingest.folder import NotUsed
+from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.screening.overlays import words
 from dgfnet.errors import InputError
 
@@ -97,13 +98,12 @@ def files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(path.stem) if path.stem.isdigit() else 0, path.stem))
 
 
-def read_cases(paths: Iterable[Path]) -> tuple[list[Case], list[NotUsed]]:
+def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
     """The usable cases and everything that is not used, in the order of the XML files."""
     cases: list[Case] = []
     dropped: list[NotUsed] = []
     owner: dict[str, str] = {}  # picture -> case
-    for path in paths:
-        case, lost = _read_case(path)
+    for case, lost in each(_read_case, paths, cores(), "DDTI cases", few=400):
         dropped += lost
         if case is None:
             continue

@@ -38,6 +38,7 @@ from dgfnet.cohort.ingest.folder import (
 )
 from dgfnet.cohort.ingest.labels import Labels, read_labels
 from dgfnet.cohort.ingest.lidc import SLICES
+from dgfnet.cohort.parallel import cores, each
 from dgfnet.errors import InputError
 
 LONGITUDINAL = re.compile(r"long|sag", re.IGNORECASE)
@@ -95,8 +96,8 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
     lost: dict[Path, str] = {}
     pictures: dict[str, Picture] = {}
     segmentations: list[tuple[Path, str]] = []
-    for path in progress(paths, "DICOM headers"):
-        kind = _classify(path)
+    kinds_of = each(_classify, paths, cores(), "DICOM headers", few=2000)
+    for path, kind in zip(paths, kinds_of, strict=True):
         if isinstance(kind, str):
             lost[path] = kind
         elif isinstance(kind, Picture):

@@ -14,7 +14,7 @@ What is settled here:
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import nibabel as nib
 import numpy as np
 
 from dgfnet.cohort.ingest.folder import NotUsed
+from dgfnet.cohort.parallel import cores, each
 from dgfnet.errors import InputError
 
 TABLE = "metadata.csv"
@@ -100,12 +101,12 @@ def read_rows(folder: Path) -> tuple[list[Row], list[NotUsed]]:
     return rows, dropped + _strays(folder, names)
 
 
-def open_lesions(rows: Iterable[Row]) -> tuple[list[Lesion], list[NotUsed]]:
+def open_lesions(rows: Sequence[Row]) -> tuple[list[Lesion], list[NotUsed]]:
     """Opens image and mask of each row; what cannot be shown is returned with its reason."""
     lesions: list[Lesion] = []
     dropped: list[NotUsed] = []
-    for row in rows:
-        opened = _open(row)
+    opened_rows = each(_open, rows, cores(), "LIDC nodules", few=1000)
+    for row, opened in zip(rows, opened_rows, strict=True):
         if isinstance(opened, str):
             dropped.append(NotUsed("lidc", "nodule", row.name, opened))
         else:

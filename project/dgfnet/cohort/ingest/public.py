@@ -138,7 +138,7 @@ def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
     """The usable cases, and what is not; files can be read inside the block."""
     with unpacked(source, "images", "xml") as folder:
         paths = ultrasound.files(folder)
-        cases, lost = ultrasound.read_cases(progress(paths, "DDTI cases"))
+        cases, lost = ultrasound.read_cases(paths)
         yield cases, [*ultrasound.strays(folder, paths), *lost]
 
 
@@ -146,7 +146,7 @@ def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
 def _lidc(source: Path) -> Iterator[tuple[list[Lesion], list[NotUsed]]]:
     with unpacked(source, "image", "nodule_mask", tomography.TABLE) as folder:
         rows, unusable = tomography.read_rows(folder)
-        lesions, lost = tomography.open_lesions(progress(rows, "LIDC nodules"))
+        lesions, lost = tomography.open_lesions(rows)
         yield lesions, [*unusable, *lost]
 
 
