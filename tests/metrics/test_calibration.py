@@ -12,10 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from dgfnet.metrics.calibration import (
+    HOTTEST,
     brier,
     calibration_slope_intercept,
+    cooled,
     reliability,
     shift_prevalence,
+    temperature,
 )
 
 shares = st.floats(0.01, 0.99)
@@ -190,3 +193,40 @@ def test_curve_counts_every_row_once_and_parts_no_ties(data, bins):
 def test_curve_needs_a_bin():
     with pytest.raises(ValueError, match="at least 1"):
         reliability([0, 1], [0.1, 0.9], 0)
+
+
+def test_temperature_undoes_a_factor_on_the_log_odds():
+    rng = np.random.default_rng(5)
+    x = rng.normal(0, 1.5, 40_000)
+    label = rng.random(x.size) < expit(x)
+    assert temperature(label, expit(x)) == pytest.approx(1.0, abs=0.03)
+    assert temperature(label, expit(3 * x)) == pytest.approx(3.0, abs=0.1)
+    assert temperature(label, expit(x / 2)) == pytest.approx(0.5, abs=0.02)
+
+
+def test_temperature_of_limiting_cases():
+    assert temperature([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(
+        1 / HOTTEST, rel=1e-3
+    )  # separated
+    assert temperature([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9]) == pytest.approx(
+        HOTTEST, rel=1e-3
+    )  # wrong way round
+    assert math.isnan(temperature([1, 1], [0.2, 0.4]))
+    # p = 0.8 twice right of three: the best log-odds are log 2, and log 4 / T = log 2 for T = 2
+    assert temperature([1, 1, 0], [0.8, 0.8, 0.8]) == pytest.approx(2.0, abs=1e-5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.floats(0.05, 20))
+def test_cooling_keeps_the_order_and_can_be_undone(p, heat):
+    warm = np.array(p)
+    cold = cooled(warm, heat)
+    order = np.argsort(warm, kind="stable")
+    assert (np.diff(cold[order]) >= 0).all()
+    inner = (warm > 1e-6) & (warm < 1 - 1e-6) & (cold > 1e-12) & (cold < 1 - 1e-12)
+    np.testing.assert_allclose(cooled(cold, 1 / heat)[inner], warm[inner], rtol=1e-2)
+    assert cooled([0.0, 0.5, 1.0], heat).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_a_temperature_is_above_zero():
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        cooled([0.5], 0.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binomtest
 
 from dgfnet.metrics.discrimination import auc
@@ -15,6 +16,7 @@ from dgfnet.metrics.intervals import (
     auc_difference,
     auc_interval,
     bootstrap_interval,
+    corrected_resampled_t,
     holm,
     wilson,
 )
@@ -231,3 +233,49 @@ def test_wilson_at_the_ends():
     assert math.isnan(wilson(0, 0, 0.95).estimate)
     with pytest.raises(ValueError, match="3 of 2"):
         wilson(3, 2, 0.95)
+
+
+def test_corrected_t_by_hand():
+    # mean 0.25, variance 1/60; (1/4 + (1/4)/(3/4)) / 60 = 7/720 is the variance of the mean
+    found = corrected_resampled_t([0.1, 0.2, 0.3, 0.4], 0.25, 0.95)
+    error = math.sqrt(7 / 720)
+    assert found.estimate == pytest.approx(0.25)
+    assert found.p == pytest.approx(2 * stats.t.sf(0.25 / error, 3))
+    assert found.high - found.estimate == pytest.approx(3.182446 * error, rel=1e-6)  # t table, 3 df, 97.5 %
+    assert found.estimate - found.low == pytest.approx(found.high - found.estimate)
+
+
+def test_without_overlap_the_corrected_t_is_the_paired_t_test():
+    differences = np.random.default_rng(1).normal(0.1, 0.2, 8)
+    assert corrected_resampled_t(differences, 1e-12, 0.95).p == pytest.approx(
+        stats.ttest_1samp(differences, 0).pvalue
+    )
+    assert corrected_resampled_t(differences, 1 / 8, 0.95).p > stats.ttest_1samp(differences, 0).pvalue
+
+
+@pytest.mark.parametrize(
+    ("differences", "estimate", "p"),
+    [
+        ([0.0, 0.0, 0.0], 0.0, 1.0),
+        ([0.1, 0.1], 0.1, math.nan),
+        ([0.3], 0.3, math.nan),
+        ([], math.nan, math.nan),
+    ],
+)
+def test_corrected_t_of_limiting_cases(differences, estimate, p):
+    found = corrected_resampled_t(differences, 0.125, 0.95)
+    assert (found.estimate, found.p) == pytest.approx((estimate, p), nan_ok=True)
+    assert corrected_resampled_t([*differences, math.nan], 0.125, 0.95).p == pytest.approx(p, nan_ok=True)
+
+
+def test_the_corrected_t_rejects_rarely_when_folds_share_a_training_set():
+    """Differences that share a part, as those of folds do, mislead the usual test, and this one not."""
+    rng = np.random.default_rng(2)
+    usual = corrected = 0
+    for _ in range(400):
+        shared = rng.normal(0, 1 / math.sqrt(7))  # of what all folds share: n_test / n_train
+        differences = rng.normal(0, 1, 8) + shared
+        usual += stats.ttest_1samp(differences, 0).pvalue < 0.05
+        corrected += corrected_resampled_t(differences, 1 / 8, 0.95).p < 0.05
+    assert usual / 400 > 0.10
+    assert corrected / 400 < 0.08

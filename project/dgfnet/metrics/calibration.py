@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from dgfnet.metrics.discrimination import checked
@@ -15,6 +15,7 @@ from dgfnet.metrics.discrimination import checked
 # A float32 sigmoid reaches exactly 0 or 1; the logit is then taken at the last probability float32 can tell
 # from 1.
 NEAREST = 2.0**-24
+HOTTEST = 100.0  # temperatures are looked for up to this, and down to its inverse
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,42 @@ def calibration_slope_intercept(label: ArrayLike, probability: ArrayLike) -> Rec
         return Recalibration(math.nan, math.nan, large)
     slope, intercept = _fit_line(x, positive)
     return Recalibration(slope, intercept, large)
+
+
+def temperature(label: ArrayLike, probability: ArrayLike) -> float:
+    """What log-odds are divided by so that they fit the labels best (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        label: (n,) 0 or 1.
+        probability: (n,) 0..1, of rows the model was not trained on; 0 and 1 are read as in
+            `calibration_slope_intercept`.
+
+    Returns:
+        Above 1 when predictions are too extreme; between 1/HOTTEST and HOTTEST. nan with one class.
+    """
+    positive, p = checked(label, probability)
+    _within_unit(p)
+    if positive.all() or not positive.any():
+        return math.nan
+    x = logit(np.clip(p, NEAREST, 1.0 - NEAREST))
+
+    def loss(log_temperature: float) -> float:
+        eta = x * math.exp(-log_temperature)
+        return float((np.logaddexp(0.0, eta) - positive * eta).mean())
+
+    reach = math.log(HOTTEST)
+    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-8})
+    return math.exp(float(found.x))
+
+
+def cooled(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities whose log-odds are divided by a temperature above 0; their order does not change."""
+    p = np.asarray(probability, dtype=np.float64)
+    _within_unit(p)
+    if not temperature > 0.0:
+        raise ValueError(f"temperature must be above 0, found {temperature}")
+    scaled: NDArray[np.float64] = expit(logit(p) / temperature)
+    return scaled
 
 
 def reliability(label: ArrayLike, probability: ArrayLike, bins: int) -> Reliability:
