@@ -27,7 +27,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "pretrain": ("dgfnet.pretrain", "train the shared segmentation phase"),
     "tune": ("dgfnet.tune", "search settings inside the training part of every fold"),
     "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
-    "compare": ("dgfnet.compare", "compare the variants"),
+    "compare": ("dgfnet.compare.stage", "compare the variants"),
     "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
     "external": ("dgfnet.external", "validate the champions on the external cohort"),
     "report": ("dgfnet.report.stage", "write the report"),

@@ -15,7 +15,7 @@ from dgfnet import provenance
 from dgfnet.cohort.parallel import cores
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.stage import load_screened
-from dgfnet.compare import load_table
+from dgfnet.compare.results import load_table
 from dgfnet.dataset.pairs import centre
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import scores

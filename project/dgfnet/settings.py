@@ -277,9 +277,10 @@ class Sweep(Section):
 
 
 class Compare(Section):
-    """Which variant the others are compared with."""
+    """Which variant the others are compared with, and resamples of the bootstrap."""
 
     reference: Variant
+    replicates: Annotated[int, Field(ge=100)]
 
 
 class Register(Section):

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dgfnet.compare import load_results
+from dgfnet.compare.results import load_results
 from dgfnet.network.variants import SPECS
 from dgfnet.settings import Settings, Site
 

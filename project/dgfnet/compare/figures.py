@@ -1,0 +1,85 @@
+"""Figures of the stage compare, in colours that colour-blind readers can tell apart (Okabe & Ito)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from dgfnet.metrics.calibration import reliability
+from dgfnet.metrics.delong import index_of
+from dgfnet.settings import Site
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
+GRID = np.linspace(0, 1, 101)  # false positive rates at which the band of a ROC curve is drawn
+BINS = 8
+
+
+def roc(
+    site: Site, tables: dict[str, pd.DataFrame], reference: str, confidence: float, replicates: int, seed: int
+) -> Figure:
+    """Pooled out-of-fold ROC curves; a pointwise bootstrap band around the reference, patients resampled."""
+    figure, axes = _square(f"{site}: out-of-fold ROC", "1 - specificity", "sensitivity")
+    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+        false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+        axes.plot(false_positive, true_positive, color=colour, label=name)
+        if name == reference:
+            low, high = _band(table, confidence, replicates, seed)
+            axes.fill_between(GRID, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def calibration(site: Site, tables: dict[str, pd.DataFrame]) -> Figure:
+    """Observed share of metastasis against predicted probability, in bins of equal numbers."""
+    figure, axes = _square(f"{site}: calibration", "predicted probability", "observed share")
+    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+        points = reliability(table["label"], table["probability"], BINS)
+        axes.plot(points.predicted, points.observed, marker="o", markersize=4, color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    axes.legend(loc="upper left")
+    return figure
+
+
+def decision(site: Site, curves: pd.DataFrame) -> Figure:
+    """Net benefit against the probability at which somebody would act."""
+    figure = Figure(figsize=(6.0, 4.5), layout="constrained")
+    axes = figure.add_subplot(
+        title=f"{site}: decision curves", xlabel="threshold probability", ylabel="net benefit per person"
+    )
+    everyone = curves[curves["variant"] == "everyone"]
+    axes.plot(everyone["threshold"], everyone["net_benefit"], color="0.5", linestyle="--", label="all")
+    axes.axhline(0, color="0.5", linewidth=0.8, label="none")
+    names = [name for name in curves["variant"].unique() if name != "everyone"]
+    for colour, name in zip(COLOURS, names, strict=False):
+        curve = curves[curves["variant"] == name]
+        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, label=name)
+    best = float(curves["net_benefit"].max())
+    axes.set(xlim=(0, 1), ylim=(-0.15 * max(best, 0.1), 1.1 * max(best, 0.1)))
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    return figure, figure.add_subplot(xlabel=across, ylabel=up, title=title, aspect="equal")
+
+
+def _band(
+    table: pd.DataFrame, confidence: float, replicates: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of the sensitivity at each false positive rate of GRID."""
+    patient, count = index_of(table["patient_id"])
+    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
+    rows_of = [np.flatnonzero(patient == one) for one in range(count)]
+    generator, curves = np.random.default_rng(seed), []
+    for _ in range(replicates):
+        rows = np.concatenate([rows_of[one] for one in generator.integers(count, size=count)])
+        if len(set(label[rows])) == 2:
+            false_positive, true_positive, _ = roc_curve(label[rows], probability[rows])
+            curves.append(np.interp(GRID, false_positive, true_positive))
+    low, high = np.quantile(curves, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high

@@ -1,0 +1,87 @@
+"""Is one variant better than another: paired tests over nodules and over folds."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dgfnet.compare.tables import or_nan
+from dgfnet.metrics.discrimination import auc
+from dgfnet.metrics.intervals import auc_difference, bootstrap_interval, corrected_resampled_t, holm
+from dgfnet.settings import Variant
+
+DIFFERENCES = ["a", "b", "estimate", "low", "high", "p", "p_holm"]
+PAIRS = [
+    *DIFFERENCES,
+    *("boot_low", "boot_high", "folds_estimate", "folds_low", "folds_high", "folds_p", "folds_p_holm"),
+]
+
+
+def differences(tables: dict[str, pd.DataFrame], reference: Variant, confidence: float) -> pd.DataFrame:
+    """AUC of the reference minus every other variant, paired over nodules, with Holm-corrected p-values."""
+    if reference not in tables:
+        return pd.DataFrame(columns=DIFFERENCES)
+    rows = [
+        {"a": reference, "b": name} | _delong(tables[reference], other, confidence)
+        for name, other in tables.items()
+        if name != reference
+    ]
+    result = pd.DataFrame(rows, columns=DIFFERENCES[:-1])
+    return result.assign(p_holm=holm(result["p"].to_numpy(dtype=float)))
+
+
+def all_pairs(
+    tables: dict[str, pd.DataFrame],
+    results: dict[str, dict[str, Any]],
+    confidence: float,
+    replicates: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Every pair of variants: clustered DeLong, clustered bootstrap, corrected resampled t over folds.
+
+    Args:
+        tables: out-of-fold table per variant, the same nodules in the same order.
+        results: metrics.json per variant.
+        confidence: of the intervals.
+        replicates: of the bootstrap.
+        seed: of the bootstrap; every pair draws the same patients.
+
+    Returns:
+        One row per pair, columns PAIRS; Holm's correction is over all pairs, of each test on its own.
+    """
+    rows = []
+    for a, b in combinations(tables, 2):
+        row: dict[str, Any] = {"a": a, "b": b} | _delong(tables[a], tables[b], confidence)
+        row["boot_low"], row["boot_high"] = _bootstrap(tables[a], tables[b], confidence, replicates, seed)
+        by_fold = [
+            or_nan(x["scores"]["auc"]) - or_nan(y["scores"]["auc"])
+            for x, y in zip(results[a]["folds"], results[b]["folds"], strict=True)
+        ]
+        found = corrected_resampled_t(by_fold, 1 / len(by_fold), confidence)
+        rows.append(row | {f"folds_{name}": value for name, value in vars(found).items()})
+    table = pd.DataFrame(rows, columns=[name for name in PAIRS if not name.endswith("holm")])
+    for name in ("p", "folds_p"):
+        table[f"{name}_holm"] = holm(table[name].to_numpy(dtype=float))
+    return table[PAIRS]
+
+
+def _delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, float]:
+    return vars(auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence))
+
+
+def _bootstrap(
+    a: pd.DataFrame, b: pd.DataFrame, confidence: float, replicates: int, seed: int
+) -> tuple[float, float]:
+    label, first, second = (
+        np.asarray(x, dtype=float) for x in (a["label"], a["probability"], b["probability"])
+    )
+
+    def difference(rows: Any) -> float:
+        return auc(label[rows], first[rows]) - auc(label[rows], second[rows])
+
+    generator = np.random.default_rng(seed)
+    found = bootstrap_interval(difference, a["patient_id"], confidence, replicates, generator)
+    return found.low, found.high

@@ -1,0 +1,108 @@
+"""The stage `compare`: variants side by side, from their out-of-fold tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from dgfnet import provenance
+from dgfnet.compare import figures, pairs, usefulness
+from dgfnet.compare.results import check_same, load_results, load_table
+from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
+from dgfnet.errors import InputError
+from dgfnet.settings import Settings, Site
+
+BANDS = 200  # resamples of a ROC curve's band, drawn and not read off
+
+
+def run(settings: Settings) -> None:
+    """Writes tables, tests, curves and figures of each site to artifacts/compare.
+
+    Per site: table.csv and .md (all variants), differences.csv (reference against each), pairs.csv (all
+    against all), calibration.csv, decision.csv, optimism.csv, roc.png, calibration.png, decision.png. For
+    both: tables.csv and tables.md (the paper's tables 1-3), metrics.json (what `dvc metrics` shows).
+
+    Raises:
+        InputError: when no variant of any site has been cross-validated, or variants not on the same nodules.
+    """
+    folder = settings.artifacts("compare")
+    pooled: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for site in settings.base.sites:
+        results = load_results(settings, site)
+        if results:
+            tables = {name: load_table(settings, site, name) for name in results}
+            check_same(tables)
+            _compare(folder / site, settings, site, results, tables)
+            rows += paper_rows(site, results)
+            pooled[site] = {name: {"auc": result["pooled"]["auc"]} for name, result in results.items()}
+    if not pooled:
+        raise InputError(
+            f"{settings.artifacts('crossval')}: no cross-validated variant; run the stage crossval first"
+        )
+    layout = pd.DataFrame(rows)
+    _write_csv(layout, folder / "tables.csv")
+    _write_text(paper_markdown(layout), folder / "tables.md")
+    provenance.write_json(folder / "metrics.json", pooled)
+    provenance.write(folder, settings, sections=("base", "compare"))
+
+
+def _compare(
+    folder: Path,
+    settings: Settings,
+    site: Site,
+    results: dict[str, dict[str, Any]],
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    """Everything about one site."""
+    base, wanted = settings.base, settings.compare
+    rows = variant_rows(results)
+    _write_csv(rows, folder / "table.csv")
+    _write_text(variant_markdown(rows), folder / "table.md")
+    _write_csv(pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv")
+    every = pairs.all_pairs(tables, results, base.confidence, wanted.replicates, base.seed)
+    _write_csv(every, folder / "pairs.csv")
+    sampling = str(next(iter(results.values()))["sampling"])
+    _write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
+    curves = usefulness.decisions(tables)
+    _write_csv(curves, folder / "decision.csv")
+    _write_csv(_optimism(settings, site, results), folder / "optimism.csv")
+    band = (wanted.reference, base.confidence, BANDS, base.seed)
+    _write_figure(figures.roc(site, tables, *band), folder / "roc.png")
+    _write_figure(figures.calibration(site, tables), folder / "calibration.png")
+    _write_figure(figures.decision(site, curves), folder / "decision.png")
+
+
+def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Per searched variant and fold: inner AUC of the chosen trial, outer AUC of its settings, the gap."""
+    path = settings.artifacts("tune", "chosen.yaml")
+    chosen = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = []
+    for variant, record in (chosen.get(site) or {}).items():
+        if not results.get(variant, {}).get("searched"):
+            continue
+        pairs = zip(record["inner_score"], results[variant]["folds"], strict=True)
+        for fold, (inner, result) in enumerate(pairs):
+            outer = or_nan(result["scores"]["auc"])
+            gap = or_nan(inner) - outer
+            rows.append({"variant": variant, "fold": fold, "inner": inner, "outer": outer, "optimism": gap})
+    return pd.DataFrame(rows, columns=["variant", "fold", "inner", "outer", "optimism"])
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write_text(text: str, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
