@@ -149,6 +149,23 @@ def fill(settings: Settings, site: str = "central") -> None:
     other = line | {"b": "concat", "estimate": -0.02, "p": None, "p_holm": None}
     frame = pd.DataFrame([line | {"p": 0.0004, "p_holm": 0.0123}, other])
     frame.to_csv(compare / "differences.csv", index=False)
+    tests = {"a": "dgf", "boot_low": 0.01, "boot_high": 0.09, "folds_estimate": 0.03, "folds_low": -0.2}
+    tests |= {"folds_high": 0.27, "folds_p": 0.6, "folds_p_holm": 0.9, "p": 0.01, "p_holm": 0.03}
+    tests |= {"estimate": 0.0456, "low": 0.002, "high": 0.089}
+    many = [tests | {"b": name} for name in VARIANTS[:-1]] + [tests | {"a": "us_resnet", "b": "concat"}]
+    pd.DataFrame(many).to_csv(compare / "pairs.csv", index=False)
+    fitted = {"variant": "dgf", "brier": 0.1712, "slope": 0.83, "intercept": 0.1, "in_the_large": -0.044}
+    stages = [
+        fitted | {"stage": "predicted", "temperature": None},
+        fitted | {"stage": "scaled", "temperature": 1.25},
+    ]
+    pd.DataFrame(stages).to_csv(compare / "calibration.csv", index=False)
+    curves = [
+        {"variant": name, "threshold": at, "net_benefit": 0.3 - at / 2 if name == "dgf" else 0.3 - at}
+        for name in ("everyone", "dgf")
+        for at in (0.1, 0.5, 0.9)
+    ]
+    pd.DataFrame(curves).to_csv(compare / "decision.csv", index=False)
     registered = {"model": f"dgfnet-{site}", "version": "3", "alias": "champion", "promoted": True}
     registered |= {"reason": "first model", "criterion": {"name": "accuracy", "value": 0.777}, "fold": 1}
     registered |= {"threshold": 0.41, "source_run_id": "run3", "git_commit": "a" * 40, "data_md5": "b" * 32}
@@ -171,6 +188,19 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str, Page]
     settings = make_settings(tmp_path_factory.mktemp("full"))
     fill(settings)
     return settings, *render(settings)
+
+
+def test_pairs_calibration_and_decisions_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:
+    _, html, page = full
+    assert page.row("us_resnet - concat")[1:] == [
+        *("+0.046", "+0.002 to +0.089", "0.030", "+0.010 to +0.090", "-0.200 to +0.270", "0.900"),
+    ]
+    rows = [
+        [cell.replace("\N{EN DASH}", "-").replace("\N{MINUS SIGN}", "-") for cell in row] for row in page.rows
+    ]
+    assert ["dgf", "moved to the prevalence of the training folds", "0.171", "0.83", "-0.044", "-"] in rows
+    assert ["dgf", "and divided by the other folds' temperature", "0.171", "0.83", "-0.044", "1.25"] in rows
+    assert "Net benefit at a threshold of 0.5: dgf 0.050." in html
 
 
 def test_what_the_audit_found_stands_beside_the_cohort(full: tuple[Settings, str, Page]) -> None:
@@ -234,7 +264,7 @@ def test_nothing_comes_from_the_network(full: tuple[Settings, str, Page]) -> Non
 def test_every_picture_has_words_and_draws(full: tuple[Settings, str, Page]) -> None:
     settings, _, page = full
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for picture in pictures:
         assert len(picture["alt"] or "") > 40
         svg = base64.b64decode((picture["src"] or "").partition(",")[2])

@@ -88,7 +88,7 @@ def ranking(site: SiteInputs) -> Picture:
         axes.axvline(0.5, color=GREY, linewidth=0.8)
         axes.grid(visible=False, axis="y")
         _rank_legend(axes, figure)
-        uri = _uri(figure)
+        uri = uri_of(figure)
     parts = [
         f"{name} {number(interval.get('estimate'))}, ({limits(interval)})"
         for name, metrics in site.variants.items()
@@ -114,9 +114,11 @@ def roc(site: SiteInputs) -> Picture | None:
         figure = Figure(figsize=(4.6, 4.6), layout="constrained")
         axes = _roc_axes(figure)
         for place, (name, table) in enumerate(tables.items()):
-            _roc_line(axes, table, f"{name}  {areas[name]:.3f}", _colour(name, place), DASHES.get(name, "-"))
+            _roc_line(
+                axes, table, f"{name}  {areas[name]:.3f}", colour_of(name, place), DASHES.get(name, "-")
+            )
         axes.legend(loc="lower right", title="out-of-fold AUC", fontsize=8, title_fontsize=8)
-        uri = _uri(figure)
+        uri = uri_of(figure)
     return Picture(
         uri,
         alt=f"ROC curves, {site.site}. Area under each: {_listed(areas)}.",
@@ -135,13 +137,13 @@ def calibration(site: SiteInputs, variant: str, confidence: float) -> Picture | 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 5.2), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        counts = _reliability(upper, table, _colour(variant, 0), confidence)
+        counts = _reliability(upper, table, colour_of(variant, 0), confidence)
         edges = np.linspace(0, 1, 21).tolist()
         parts = [probability[label == 0], probability[label == 1]]
         lower.hist(parts, edges, stacked=True, color=["#c5ccd3", INK], label=["no metastasis", "metastasis"])
         lower.legend(fontsize=7, loc="upper right")
         lower.set(xlabel="predicted probability of metastasis", ylabel="nodules", xlim=(-0.02, 1.02))
-        uri = _uri(figure)
+        uri = uri_of(figure)
     fit = calibration_slope_intercept(label, probability)
     figures = (
         f"Slope {number(fit.slope, 2)} (1 is ideal), calibration in the large {number(fit.in_the_large, 2)} "
@@ -180,7 +182,7 @@ def external_roc(site: SiteInputs) -> Picture | None:
                 clip_on=False,
             )
         axes.legend(loc="lower right", fontsize=8)
-        uri = _uri(figure)
+        uri = uri_of(figure)
     return Picture(
         uri,
         alt=f"ROC curve of the promoted model on the external cohort, {site.site}: area {area:.3f}; at the "
@@ -192,7 +194,7 @@ def external_roc(site: SiteInputs) -> Picture | None:
 
 
 def _rank_line(axes: Axes, place: int, name: str, site: SiteInputs) -> None:
-    metrics, colour = site.variants[name], _colour(name, place)
+    metrics, colour = site.variants[name], colour_of(name, place)
     of_folds = [known((fold.get("scores") or {}).get("auc")) for fold in metrics.get("folds") or []]
     dots = [value for value in of_folds if value is not None]
     axes.plot(dots, [place + 0.22] * len(dots), ".", color=GREY, markersize=4)
@@ -253,7 +255,8 @@ def _reliability(axes: Axes, table: pd.DataFrame, colour: str, confidence: float
     return ", ".join(means)
 
 
-def _colour(name: str, place: int) -> str:
+def colour_of(name: str, place: int) -> str:
+    """Colour of a variant; of a name nobody knows, by its place."""
     others = ("#000000", "#56B4E9", "#E69F00", "#CC79A7")
     return COLOURS.get(name, others[place % len(others)])
 
@@ -262,7 +265,8 @@ def _listed(areas: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
 
 
-def _uri(figure: Figure) -> str:
+def uri_of(figure: Figure) -> str:
+    """The figure as a data URI; equal figures give equal text."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

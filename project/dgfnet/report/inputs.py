@@ -28,6 +28,9 @@ class SiteInputs:
         tables: out_of_fold.csv of the same variants, where there is one.
         skipped: why the site was not cross-validated.
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
+        pairs: every pair of variants, by three tests.
+        calibration: of each variant, before and after correction.
+        decision: net benefit per variant and threshold.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
@@ -40,6 +43,9 @@ class SiteInputs:
     tables: dict[str, pd.DataFrame]
     skipped: str | None
     differences: pd.DataFrame | None
+    pairs: pd.DataFrame | None
+    calibration: pd.DataFrame | None
+    decision: pd.DataFrame | None
     optimism: pd.DataFrame | None
     registered: Json | None
     external: Json | None
@@ -105,6 +111,9 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         tables={name: table for name, table in tables.items() if table is not None},
         skipped=_reason(crossval),
         differences=_csv(settings.artifacts("compare", site, "differences.csv")),
+        pairs=_csv(settings.artifacts("compare", site, "pairs.csv")),
+        calibration=_csv(settings.artifacts("compare", site, "calibration.csv")),
+        decision=_csv(settings.artifacts("compare", site, "decision.csv")),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, figures, sentences, tables
+from dgfnet.report import checks, comparison, figures, sentences, tables
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
@@ -157,6 +157,13 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         found.append(
             Missing("Paired AUC differences", "compare", f"there is no pair with {reference} to compare")
         )
+    if site.pairs is not None and len(site.pairs) > len(site.variants) - 1:  # else all are in the table above
+        found.append(comparison.pairs(site.site, site.pairs))
+    found.append(
+        Missing("Calibration", "compare")
+        if site.calibration is None
+        else comparison.calibration(site.site, site.calibration)
+    )
     if site.optimism is not None and len(site.optimism):
         found.append(tables.optimism(site, site.optimism))
     found.append(
@@ -173,6 +180,9 @@ def _pictures(site: SiteInputs, reference: str, confidence: float) -> tuple[Pict
         figures.roc(site) or Missing("ROC", "crossval"),
         figures.calibration(site, reference, confidence)
         or Missing(f"Calibration of {reference}", "crossval"),
+        Missing("Decision curves", "compare")
+        if site.decision is None
+        else comparison.decision(site.site, site.decision),
     )
 
 

@@ -1,0 +1,104 @@
+"""What the stage compare found beyond the first table: all pairs, calibration, use for decisions."""
+
+from __future__ import annotations
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dgfnet.report.cells import MINUS, known, number, p_value, signed
+from dgfnet.report.figures import DASHES, GREY, STYLE, Picture, colour_of, uri_of
+from dgfnet.report.tables import Row, Table
+
+STAGES = {
+    "before": "as the balanced network gives them",
+    "predicted": "moved to the prevalence of the training folds",
+    "scaled": "and divided by the other folds' temperature",
+}
+
+
+def pairs(site: str, frame: pd.DataFrame) -> Table:
+    """Every pair of variants, by three tests."""
+    rows = tuple(
+        Row(
+            f"{line['a']} {MINUS} {line['b']}",
+            (
+                signed(line["estimate"]),
+                f"{signed(line['low'])} to {signed(line['high'])}",
+                p_value(line["p_holm"]),
+                f"{signed(line['boot_low'])} to {signed(line['boot_high'])}",
+                f"{signed(line['folds_low'])} to {signed(line['folds_high'])}",
+                p_value(line["folds_p_holm"]),
+            ),
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(
+        title=f"Every pair of variants, {site}",
+        source=f"artifacts/compare/{site}/pairs.csv",
+        corner=f"First {MINUS} second",
+        head=("AUC", "DeLong", "p, Holm", "bootstrap", "over folds", "p, Holm"),
+        rows=rows,
+        note="DeLong and bootstrap: pooled nodules, those of a patient kept together. Over folds: corrected "
+        "resampled t (Nadeau and Bengio 2003), which also feels how training differs between folds.",
+    )
+
+
+def calibration(site: str, frame: pd.DataFrame) -> Table:
+    """Calibration of each variant at each step from the network to the probability."""
+    rows = tuple(
+        Row(
+            str(line["variant"]),
+            (
+                STAGES.get(str(line["stage"]), str(line["stage"])),
+                number(line["brier"]),
+                number(line["slope"], 2),
+                signed(line["in_the_large"]),
+                number(line["temperature"], 2),
+            ),
+            kind="strong" if line["stage"] == "predicted" else "",
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(
+        title=f"Calibration, {site}",
+        source=f"artifacts/compare/{site}/calibration.csv",
+        corner="Variant",
+        head=("Probabilities", "Brier", "Slope", "In the large", "Temperature"),
+        rows=rows,
+        note="A perfect model has slope 1 and 0 in the large. Probabilities in bold are those used "
+        "everywhere else on this page.",
+    )
+
+
+def decision(site: str, frame: pd.DataFrame) -> Picture:
+    """Net benefit of every variant against the probability at which somebody would act."""
+    curves = {str(name): curve for name, curve in frame.groupby("variant", sort=False)}
+    everyone = curves.pop("everyone")
+    best = max(float(frame["net_benefit"].max()), 0.05)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+        axes = figure.add_subplot(xlabel="probability at which somebody would act", ylabel="net benefit")
+        axes.plot(
+            everyone["threshold"], everyone["net_benefit"], color=GREY, linestyle="--", label="act on all"
+        )
+        axes.axhline(0.0, color=GREY, linewidth=0.9, label="none")
+        for place, (name, curve) in enumerate(curves.items()):
+            at, benefit, dashes = curve["threshold"], curve["net_benefit"], DASHES.get(name, "-")
+            axes.plot(at, benefit, label=name, color=colour_of(name, place), linestyle=dashes)
+        axes.set(xlim=(0, 1), ylim=(-0.12 * best, 1.05 * best))
+        axes.legend(loc="upper right", fontsize=8)
+        uri = uri_of(figure)
+    half = {
+        name: known(curve.loc[curve["threshold"] == 0.5, "net_benefit"].mean())
+        for name, curve in curves.items()
+    }
+    told = ", ".join(f"{name} {number(value)}" for name, value in half.items())
+    return Picture(
+        uri,
+        alt=f"Decision curves, {site}. Net benefit at a threshold of 0.5: {told}.",
+        title=f"Decision curves, {site}",
+        note="True positives per person, less false positives weighted by the odds of the threshold. A model "
+        "is worth using where its curve is above both grey lines.",
+        source=f"artifacts/compare/{site}/decision.csv",
+    )
