@@ -22,6 +22,7 @@ CORRIDOR = [
     "compare",
     "registry",
     "external",
+    "applicability",
     "report",
     *("summary", "cli"),
 ]

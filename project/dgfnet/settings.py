@@ -304,6 +304,18 @@ class External(Section):
     minimum_per_class: Positive
 
 
+class Applicability(Section):
+    """Which variants stand for US, CT and both, groups of nodules, and the rule for who gets CT."""
+
+    us: Variant
+    ct: Variant
+    both: Variant
+    columns: tuple[str, ...] = Field(strict=False)
+    smallest: Positive
+    ct_share: Share
+    permutations: Annotated[int, Field(ge=100)]
+
+
 class Report(Section):
     """The page."""
 
@@ -329,6 +341,7 @@ class Settings(Section):
     compare: Compare
     register_: Register = Field(alias="register")
     external: External
+    applicability: Applicability
     report: Report
 
     def artifacts(self, *parts: str) -> Path:

@@ -1,0 +1,117 @@
+"""The stage `applicability`: for whom the models work (the paper's Figure 5), and who needs CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dgfnet import provenance
+from dgfnet.applicability import figures, rule
+from dgfnet.applicability.attributes import ASPECT, DIAMETER, NAMED, combined, grouped, measured
+from dgfnet.applicability.groups import by_group, interactions
+from dgfnet.cohort.stage import load_nodules, load_screened
+from dgfnet.compare.results import check_same, load_table
+from dgfnet.errors import InputError
+from dgfnet.settings import Settings, Site
+
+SECTIONS = ("base", "applicability")
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/applicability: who is in which group, and per site what came of it.
+
+    Per site: groups.csv, interactions.csv, frontier.csv, rule.json, groups.png, rule.png.
+    attributes.csv holds every nodule's attributes, attributes.json how measured and told ones agree. A site
+    for which one of the three variants was not cross-validated is skipped, and skipped.json says so.
+
+    Raises:
+        InputError: for a column of the settings that the cohort does not have.
+    """
+    nodules = load_nodules(settings).set_index("nodule_id")
+    wanted = (DIAMETER, ASPECT, *NAMED, *settings.applicability.columns)
+    if absent := [name for name in settings.applicability.columns if name not in nodules]:
+        raise InputError(
+            f"applicability.columns: {', '.join(absent)} is no column of nodules.csv; it has "
+            f"{', '.join(map(str, nodules.columns))}"
+        )
+    screened = load_screened(settings)
+    table, agreement = combined(nodules, measured(screened.nodules))
+    folder = settings.artifacts("applicability")
+    known = table[[name for name in wanted if name in table]]
+    _write_csv(known.reset_index(), folder / "attributes.csv")
+    provenance.write_json(folder / "attributes.json", agreement)
+    for site in settings.base.sites:
+        _site(settings, site, known, folder / site)
+    provenance.write(folder, settings, SECTIONS)
+
+
+def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> None:
+    wanted = settings.applicability
+    variants = {"us": wanted.us, "ct": wanted.ct, "both": wanted.both}
+    for name in (
+        "groups.csv",
+        "interactions.csv",
+        "frontier.csv",
+        "rule.json",
+        "skipped.json",
+        "groups.png",
+        "rule.png",
+    ):
+        (folder / name).unlink(missing_ok=True)
+    absent = [
+        name
+        for name in variants.values()
+        if not settings.artifacts("crossval", site, name, "out_of_fold.csv").is_file()
+    ]
+    if absent:
+        reason = f"not cross-validated: {', '.join(absent)}"
+        provenance.write_json(folder / "skipped.json", {"reason": reason})
+        return
+    tables = {name: load_table(settings, site, variant) for name, variant in variants.items()}
+    check_same(tables)
+    groups = pd.DataFrame({name: grouped(known[name]) for name in known.columns})
+    rows = by_group(tables, groups, wanted.smallest, settings.base.confidence)
+    _write_csv(rows, folder / "groups.csv")
+    _write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
+    _write_figure(figures.groups(site, rows), folder / "groups.png")
+    curve, facts = _rule(settings, tables, known)
+    _write_csv(curve, folder / "frontier.csv")
+    provenance.write_json(folder / "rule.json", facts)
+    _write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
+
+
+def _rule(
+    settings: Settings, tables: dict[str, pd.DataFrame], known: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The frontier of the rule and what it reaches at the chosen share of CT."""
+    us, both, wanted = tables["us"], tables["both"], settings.applicability
+    numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
+    expected = rule.learned(us, both, numbers)
+    curve = rule.frontier(us, both, expected, settings.base.seed)
+    at = curve.iloc[(curve["ct_share"] - wanted.ct_share).abs().groupby(curve["policy"]).idxmin()]
+    test = rule.better_than_chance(
+        us, both, expected, wanted.ct_share, wanted.permutations, settings.base.seed
+    )
+    ends = curve[curve["policy"] == "rule"].iloc[[0, -1]]
+    facts = {
+        "ct_share": wanted.ct_share,
+        "policies": {row.policy: {"auc": row.auc, "net_benefit": row.net_benefit} for row in at.itertuples()},
+        "us_for_all": {"auc": ends["auc"].iloc[0], "net_benefit": ends["net_benefit"].iloc[0]},
+        "ct_for_all": {"auc": ends["auc"].iloc[1], "net_benefit": ends["net_benefit"].iloc[1]},
+        "chosen_against_chance": test,
+        "finds_who_benefits": bool(test["p"] < 1 - settings.base.confidence and test["improvement"] > 0),
+    }
+    return curve, facts
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,182 @@
+"""On simulated predictions whose truth is known: who benefits from CT is found, and nobody else is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+
+from dgfnet.applicability import rule
+from dgfnet.applicability.attributes import DIAMETER, combined, grouped
+from dgfnet.applicability.groups import by_group, interactions
+
+COUNT, FOLDS = 460, 4  # as many nodules as the phantom's main cohort keeps
+
+
+def simulated(seed, *, large, small, count=COUNT):
+    """Tables in which the log-odds of CT tell the label with these strengths in large and small nodules.
+
+    US tells as much in both, and `both` adds the log-odds of US and CT, which is what a perfect fusion does.
+    """
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, count)
+    diameter = rng.uniform(8, 32, count)
+    strength = np.where(diameter > 20, large, small)
+    # log-odds of a normal reading at distance d are d (x - d / 2); calibrated by construction
+    us = 1.0 * (label * 1.0 + rng.normal(0, 1, count) - 0.5)
+    ct = strength * (label * strength + rng.normal(0, 1, count) - strength / 2)
+    start = pd.DataFrame(
+        {"nodule_id": [f"n{i}" for i in range(count)], "patient_id": [f"p{i}" for i in range(count)]}
+    )
+    start = start.assign(fold=np.arange(count) % FOLDS, label=label, threshold=0.5)
+    tables = {"us": us, "ct": ct, "both": us + ct}
+    found = {name: start.assign(probability=expit(odds)) for name, odds in tables.items()}
+    groups = pd.DataFrame(
+        {DIAMETER: diameter, "margin": rng.choice(["smooth", "rough"], count)}, start["nodule_id"]
+    )
+    return found, groups
+
+
+def analysed(found, known):
+    groups = pd.DataFrame({name: grouped(known[name]) for name in known})
+    table = by_group(found, groups, 10, 0.95)
+    return table, interactions(table, 0.95).set_index("attribute")
+
+
+def useless(found, seed):
+    """In place of what CT would add, noise."""
+    odds = logit(found["us"]["probability"]) + np.random.default_rng([9, seed]).normal(
+        0, 0.5, len(found["us"])
+    )
+    found["both"]["probability"] = expit(odds)
+
+
+def test_a_group_that_benefits_is_found():
+    found, known = simulated(1, large=2.0, small=0.2)
+    table, tests = analysed(found, known)
+    row = table.set_index("group")
+    assert row.loc["20 - 36", "gain"] > 0.10
+    assert row.loc["20 - 36", "gain_p_holm"] < 0.01
+    assert abs(row.loc["12 - 20", "gain"]) < 0.05
+    assert tests.loc[DIAMETER, "p_holm"] < 0.01
+    assert tests.loc["margin", "p_holm"] > 0.05
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.2])
+def test_where_ct_helps_all_alike_or_nobody_no_group_is_claimed(strength):
+    """The share of cohorts in which any attribute is claimed to matter, of 150 in which none does."""
+    claims = 0
+    for seed in range(150):
+        found, known = simulated(seed, large=strength, small=strength)
+        if strength == 0.0:
+            useless(found, seed)
+        _, tests = analysed(found, known)
+        claims += bool((tests["p_holm"] < 0.05).any())
+    assert claims / 150 < 0.10  # at a true rate of 5 %, 15 of 150 or more has a chance of 0.8 %
+
+
+def test_the_rule_finds_whom_ct_helps_and_beats_chance_and_the_threshold():
+    found, known = simulated(2, large=2.0, small=0.0)
+    expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
+    curve = rule.frontier(found["us"], found["both"], expected, 3).set_index(["policy", "ct_share"])
+    at_half = {policy: curve.loc[(policy, 0.5), "auc"] for policy in rule.POLICIES}
+    assert at_half["rule"] > at_half["near threshold"] + 0.02
+    assert at_half["rule"] > at_half["random"] + 0.02
+    everyone = curve.loc[("rule", 1.0), "auc"]
+    assert at_half["rule"] > everyone - 0.01  # half the CTs for nearly all of the benefit
+    test = rule.better_than_chance(found["us"], found["both"], expected, 0.5, 500, 4)
+    assert test["p"] < 0.01
+    assert test["improvement"] > 1.5 * test["by_chance"] > 0
+
+
+def test_where_ct_is_useless_the_rule_does_not_claim_anything():
+    """The share of claims over 60 cohorts in which noise stands for what CT would add."""
+    claims = 0
+    for seed in range(60):
+        found, known = simulated(seed, large=0.0, small=0.0)
+        useless(found, seed)
+        expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
+        test = rule.better_than_chance(found["us"], found["both"], expected, 0.5, 200, seed)
+        claims += test["p"] < 0.05 and test["improvement"] > 0
+    assert claims / 60 <= 0.1
+
+
+def test_the_rule_never_sees_the_nodules_it_judges():
+    found, known = simulated(5, large=2.0, small=0.0, count=120)
+    before = rule.learned(found["us"], found["both"], known[[DIAMETER]])
+    changed = {name: table.copy() for name, table in found.items()}
+    held = changed["us"]["fold"] == 2
+    for table in changed.values():
+        table.loc[held, "label"] = 1 - table.loc[held, "label"]
+    after = rule.learned(changed["us"], changed["both"], known[[DIAMETER]])
+    np.testing.assert_array_equal(before[held], after[held])
+    assert (before[~held] != after[~held]).any()
+
+
+def test_the_ends_of_the_frontier_are_us_for_all_and_ct_for_all():
+    found, known = simulated(6, large=1.0, small=1.0)
+    expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
+    curve = rule.frontier(found["us"], found["both"], expected, 1)
+    for policy in rule.POLICIES:
+        part = curve[curve["policy"] == policy].set_index("ct_share")
+        for share, name in ((0.0, "us"), (1.0, "both")):
+            assert part.loc[share, "auc"] == pytest.approx(
+                roc_auc_score(found[name]["label"], found[name]["probability"])
+            )
+        assert part.loc[0.0, "improvement"] == 0.0
+
+
+def test_unknown_sizes_do_not_stop_the_rule():
+    found, known = simulated(7, large=1.0, small=1.0, count=80)
+    known[DIAMETER] = np.nan
+    assert np.isfinite(rule.learned(found["us"], found["both"], known[[DIAMETER]])).all()
+
+
+def test_groups_by_hand():
+    found, _ = simulated(8, large=1.0, small=1.0, count=60)
+    name = pd.Series(["a"] * 50 + ["b"] * 10, index=found["us"]["nodule_id"], name="kind")
+    table = by_group(found, pd.DataFrame({"kind": name}), 10, 0.95).set_index("group")
+    part = found["ct"].iloc[:50]
+    correct = ((part["probability"] >= 0.5) == (part["label"] == 1)).mean()
+    assert table.loc["a", "correct_ct"] == pytest.approx(correct)
+    assert table.loc["a", "auc_ct"] == pytest.approx(roc_auc_score(part["label"], part["probability"]))
+    assert (table.loc["a", "n"], table.loc["b", "n"]) == (50, 10)
+    assert not table.loc["a", "small"]
+    assert table.loc["b", "small"]  # fewer than ten of a class
+    assert math.isnan(table.loc["b", "gain_p"])
+    assert not math.isnan(table.loc["b", "auc_ct"])
+
+
+def test_cochrans_q_by_hand():
+    z = stats.norm.ppf(0.975)
+    rows = pd.DataFrame({"attribute": "x", "group": ["a", "b", "c"], "small": [False, False, True]})
+    rows = rows.assign(gain=[0.1, 0.3, 9.0], error=[0.1, 0.05, 0.1])
+    rows = rows.assign(gain_low=rows["gain"] - z * rows["error"], gain_high=rows["gain"] + z * rows["error"])
+    found = interactions(rows, 0.95).iloc[0]
+    # weights 100 and 400, mean 0.26: 100 * 0.16^2 + 400 * 0.04^2 = 3.2
+    assert found["q"] == pytest.approx(3.2)
+    assert found["p"] == pytest.approx(stats.chi2.sf(3.2, 1))
+    assert found["groups"] == 2
+
+
+def test_limits_belong_to_the_group_below():
+    values = pd.Series([11.9, 12.0, 12.1, 36.0, 60.0, 60.1, np.nan], name=DIAMETER)
+    assert grouped(values).tolist()[:-1] == ["<= 12", "<= 12", "12 - 20", "20 - 36", "36 - 60", "> 60"]
+    assert pd.isna(grouped(values).iloc[-1])
+    ages = pd.Series([str(age) for age in range(20, 60)], name="age")
+    assert grouped(ages).value_counts().tolist() == [10, 10, 10, 10]
+    assert grouped(pd.Series(["F", "M", None], name="sex")).tolist()[:2] == ["F", "M"]
+
+
+def test_the_manifest_wins_and_what_it_lacks_is_measured():
+    told = pd.DataFrame({DIAMETER: ["10", None, "30"]}, index=["a", "b", "c"])
+    own = pd.DataFrame({DIAMETER: [10.5, 20.0, 20.0], "aspect_ratio": [0.9, 1.2, 1.0]}, index=["a", "b", "c"])
+    table, agreement = combined(told, own)
+    assert table[DIAMETER].tolist() == [10.0, 20.0, 30.0]
+    assert table["aspect_ratio"].tolist() == [0.9, 1.2, 1.0]
+    assert agreement == {DIAMETER: {"n": 2, "median_difference": pytest.approx(-4.75), "within_tenth": 0.5}}
