@@ -166,6 +166,31 @@ def fill(settings: Settings, site: str = "central") -> None:
         for at in (0.1, 0.5, 0.9)
     ]
     pd.DataFrame(curves).to_csv(compare / "decision.csv", index=False)
+    whom = settings.artifacts("applicability", site)
+    whom.mkdir(parents=True)
+    group = {"attribute": "margin", "n": 60, "positives": 25, "gain_low": 0.01, "gain_high": 0.12}
+    for name in ("us", "ct", "both"):
+        group |= {f"correct_{name}": 0.7, f"correct_{name}_low": 0.6, f"correct_{name}_high": 0.8}
+    large = group | {"group": "smooth", "small": False, "gain": 0.066, "gain_p_holm": 0.024}
+    small = group | {"group": "rough", "small": True, "gain": 0.01, "gain_p_holm": None}
+    pd.DataFrame([large, small]).to_csv(whom / "groups.csv", index=False)
+    pd.DataFrame([{"attribute": "margin", "groups": 1, "q": 5.0, "p": 0.02, "p_holm": 0.02}]).to_csv(
+        whom / "interactions.csv", index=False
+    )
+    policies = {
+        name: {"auc": 0.8 + place / 100} for place, name in enumerate(("rule", "near threshold", "random"))
+    }
+    ends = {"us_for_all": {"auc": 0.7}, "ct_for_all": {"auc": 0.85}}
+    chance = {"improvement": 0.02, "by_chance": 0.01, "p": 0.004}
+    put(
+        whom / "rule.json",
+        {"ct_share": 0.5, "policies": policies, "chosen_against_chance": chance, "finds_who_benefits": True}
+        | ends,
+    )
+    lines = [
+        {"policy": name, "ct_share": at, "auc": 0.7 + at / 10} for name in policies for at in (0.0, 0.5, 1.0)
+    ]
+    pd.DataFrame(lines).to_csv(whom / "frontier.csv", index=False)
     registered = {"model": f"dgfnet-{site}", "version": "3", "alias": "champion", "promoted": True}
     registered |= {"reason": "first model", "criterion": {"name": "accuracy", "value": 0.777}, "fold": 1}
     registered |= {"threshold": 0.41, "source_run_id": "run3", "git_commit": "a" * 40, "data_md5": "b" * 32}
@@ -201,6 +226,19 @@ def test_pairs_calibration_and_decisions_stand_in_their_cells(full: tuple[Settin
     assert ["dgf", "moved to the prevalence of the training folds", "0.171", "0.83", "-0.044", "-"] in rows
     assert ["dgf", "and divided by the other folds' temperature", "0.171", "0.83", "-0.044", "1.25"] in rows
     assert "Net benefit at a threshold of 0.5: dgf 0.050." in html
+
+
+def test_groups_and_the_rule_for_ct_are_told(full: tuple[Settings, str, Page]) -> None:
+    page = full[2]
+    cells = ["60 (25)", "0.700", "0.700", "0.700", "+0.066 (+0.010 to +0.120)", "0.024"]
+    assert page.row("margin: smooth")[1:] == cells
+    text = " ".join(page.text.split())
+    assert "too few of a class to say" in text
+    assert "The gain of CT differs by margin." in text
+    assert (
+        "With CT for 50% of the nodules the rule reaches an AUC of 0.800, CT near the threshold 0.810" in text
+    )
+    assert "Those whom it chooses benefit more than others (permutation of patients, p 0.004)." in text
 
 
 def test_what_the_audit_found_stands_beside_the_cohort(full: tuple[Settings, str, Page]) -> None:
@@ -264,7 +302,7 @@ def test_nothing_comes_from_the_network(full: tuple[Settings, str, Page]) -> Non
 def test_every_picture_has_words_and_draws(full: tuple[Settings, str, Page]) -> None:
     settings, _, page = full
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     for picture in pictures:
         assert len(picture["alt"] or "") > 40
         svg = base64.b64decode((picture["src"] or "").partition(",")[2])

@@ -12,7 +12,18 @@ import pandas as pd
 from dgfnet.errors import InputError
 from dgfnet.settings import VARIANTS, Settings
 
-STAGES = ("cohort", "audit", "preprocess", "pretrain", "tune", "crossval", "compare", "register", "external")
+STAGES = (
+    "cohort",
+    "audit",
+    "preprocess",
+    "pretrain",
+    "tune",
+    "crossval",
+    "compare",
+    "register",
+    "external",
+    "applicability",
+)
 ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
 
 Json = dict[str, Any]
@@ -31,6 +42,10 @@ class SiteInputs:
         pairs: every pair of variants, by three tests.
         calibration: of each variant, before and after correction.
         decision: net benefit per variant and threshold.
+        groups: groups of nodules: correct share and AUC of each model, gain of CT.
+        interactions: does that gain differ between the groups of an attribute.
+        frontier: AUC per share of nodules that get CT and way of choosing them.
+        rule: what the rule for CT reaches.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
@@ -46,6 +61,10 @@ class SiteInputs:
     pairs: pd.DataFrame | None
     calibration: pd.DataFrame | None
     decision: pd.DataFrame | None
+    groups: pd.DataFrame | None
+    interactions: pd.DataFrame | None
+    frontier: pd.DataFrame | None
+    rule: Json | None
     optimism: pd.DataFrame | None
     registered: Json | None
     external: Json | None
@@ -114,6 +133,10 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         pairs=_csv(settings.artifacts("compare", site, "pairs.csv")),
         calibration=_csv(settings.artifacts("compare", site, "calibration.csv")),
         decision=_csv(settings.artifacts("compare", site, "decision.csv")),
+        groups=_csv(settings.artifacts("applicability", site, "groups.csv")),
+        interactions=_csv(settings.artifacts("applicability", site, "interactions.csv")),
+        frontier=_csv(settings.artifacts("applicability", site, "frontier.csv")),
+        rule=_json(settings.artifacts("applicability", site, "rule.json")),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),

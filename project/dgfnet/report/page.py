@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, figures, sentences, tables
+from dgfnet.report import checks, comparison, figures, sentences, tables, whom
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
@@ -43,6 +43,9 @@ class SiteView:
     results: tuple[Table | Missing, ...]
     pictures: tuple[Picture | Missing, ...]
     folds: Table | None
+    whom: tuple[Table | Missing, ...]
+    whom_pictures: tuple[Picture, ...]
+    whom_reading: tuple[str, ...]
     promoted: tuple[tuple[str, str], ...] | Missing
     external: tuple[Table | Missing, ...]
     external_pictures: tuple[Picture, ...]
@@ -138,11 +141,25 @@ def _site(settings: Settings, site: SiteInputs) -> SiteView:
         results=_results(site, reference),
         pictures=_pictures(site, reference, confidence),
         folds=tables.folds(site) if site.variants else None,
+        **_whom(site),
         promoted=_promoted(site),
         external=(_external(site),),
         external_pictures=tuple(picture for picture in (figures.external_roc(site),) if picture),
         reading=sentences.reading(site),
     )
+
+
+def _whom(site: SiteInputs) -> dict[str, Any]:
+    """Groups of nodules and the rule for CT, or what is missing."""
+    rows, tests, curve, facts = site.groups, site.interactions, site.frontier, site.rule
+    if rows is None or tests is None or curve is None or facts is None:
+        missing = Missing("Groups of nodules, and who needs CT", "applicability")
+        return {"whom": (missing,), "whom_pictures": (), "whom_reading": ()}
+    return {
+        "whom": (whom.groups(site.site, rows),),
+        "whom_pictures": whom.pictures(site.site, rows, curve, facts),
+        "whom_reading": whom.sentences(tests, facts),
+    }
 
 
 def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:

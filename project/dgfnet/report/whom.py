@@ -1,0 +1,90 @@
+"""For whom the models work, and who needs CT, as the stage applicability found it."""
+
+from __future__ import annotations
+
+import matplotlib
+import pandas as pd
+
+from dgfnet.applicability import figures as drawn
+from dgfnet.report.cells import known, number, p_value, signed
+from dgfnet.report.figures import STYLE, Picture, uri_of
+from dgfnet.report.inputs import Json
+from dgfnet.report.tables import Row, Table
+
+
+def groups(site: str, frame: pd.DataFrame) -> Table:
+    """Every group: how many, share predicted correctly by each model, gain of adding CT."""
+    rows = tuple(
+        Row(
+            f"{str(line['attribute']).replace('_', ' ')}: {line['group']}",
+            (
+                f"{line['n']} ({line['positives']})",
+                *(number(line[f"correct_{name}"]) for name in ("us", "ct", "both")),
+                f"{signed(line['gain'])} ({signed(line['gain_low'])} to {signed(line['gain_high'])})",
+                p_value(line["gain_p_holm"]),
+            ),
+            note="too few of a class to say" if line["small"] else "",
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(
+        title=f"For whom, {site}",
+        source=f"artifacts/applicability/{site}/groups.csv",
+        corner="Nodules",
+        head=("n (positive)", "US correct", "CT correct", "both correct", "AUC, both less US", "p, Holm"),
+        rows=rows,
+        note="Out-of-fold predictions at each fold's frozen threshold. The gain is that of adding CT to US.",
+    )
+
+
+def pictures(site: str, rows: pd.DataFrame, curve: pd.DataFrame, facts: Json) -> tuple[Picture, ...]:
+    """The paper's Figure 5, and AUC against the share of nodules that get CT."""
+    with matplotlib.rc_context(STYLE):
+        first = uri_of(drawn.groups(site, rows))  # type: ignore[arg-type]
+        second = uri_of(drawn.frontier(site, curve, float(facts["ct_share"])))  # type: ignore[arg-type]
+    ranked = rows.dropna(subset="gain").sort_values("gain").to_dict("records")
+    told = ""
+    if ranked:
+        best = ranked[-1]
+        told = f" Largest gain of CT: {best['attribute']} {best['group']}, {signed(best['gain'])}."
+    policies = ", ".join(f"{name} {number(found['auc'])}" for name, found in facts["policies"].items())
+    return (
+        Picture(
+            first,
+            alt=f"Share predicted correctly by US, CT and both in groups of nodules, {site}.{told}",
+            title=f"Who is predicted correctly, {site} (the paper's Figure 5)",
+            note="Bars are intervals of the share. Groups marked small are shown and not tested.",
+            source=f"artifacts/applicability/{site}/groups.csv",
+        ),
+        Picture(
+            second,
+            alt=f"AUC against the share with CT, {site}. At {facts['ct_share']:.0%}: {policies}.",
+            title=f"Who gets CT, {site}",
+            note="US for all; CT for those whom the rule expects it to help, for those near the threshold, "
+            "or for as many at random. The rule of a fold is learned on the other folds.",
+            source=f"artifacts/applicability/{site}/frontier.csv",
+        ),
+    )
+
+
+def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
+    """What the tests say, in words."""
+    differ = [row.attribute for row in tests.itertuples() if (known(row.p_holm) or 1.0) < 0.05]
+    first = (
+        f"The gain of CT differs by {' and '.join(str(name).replace('_', ' ') for name in differ)}."
+        if differ
+        else "No attribute was found by which the gain of CT differs; that is no proof that none does."
+    )
+    rule, near, chance = (facts["policies"][name]["auc"] for name in ("rule", "near threshold", "random"))
+    test = facts["chosen_against_chance"]
+    second = (
+        f"With CT for {facts['ct_share']:.0%} of the nodules the rule reaches an AUC of {number(rule)}, CT "
+        f"near the threshold {number(near)}, CT at random {number(chance)}; US for all "
+        f"{number(facts['us_for_all']['auc'])}, CT for all {number(facts['ct_for_all']['auc'])}."
+    )
+    third = (
+        "Those whom it chooses benefit more than others"
+        if facts["finds_who_benefits"]
+        else "It was not shown that those whom it chooses benefit more than others"
+    )
+    return (first, second, f"{third} (permutation of patients, p {p_value(test['p'])}).")
