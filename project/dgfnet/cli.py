@@ -29,7 +29,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
     "compare": ("dgfnet.compare.stage", "compare the variants"),
     "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
-    "external": ("dgfnet.external", "validate the champions on the external cohort"),
+    "external": ("dgfnet.external.stage", "validate the champions on the external cohort"),
     "applicability": ("dgfnet.applicability.stage", "for whom the models work, and who needs CT"),
     "report": ("dgfnet.report.stage", "write the report"),
 }

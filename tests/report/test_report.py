@@ -197,7 +197,13 @@ def fill(settings: Settings, site: str = "central") -> None:
     put(settings.artifacts("register", f"{site}.json"), registered)
     part = SCORES | {"n": 40, "positives": 15, "auc_interval": interval(0.7654, 0.61, 0.87)}
     external = {"model": f"dgfnet-{site}", "version": "3", "threshold": 0.41}
-    put(settings.artifacts("external", site, "metrics.json"), external | {"internal": part, "external": part})
+    part["intervals"] = {"sensitivity": interval(0.812, 0.6, 0.93)}
+    part["calibration"] = {"brier": 0.2031, "slope": 0.71, "intercept": 0.1, "in_the_large": 0.414}
+    moved = {"brier": 0.1812, "in_the_large": 0.003, "shift": 0.41}
+    record = external | {"internal": part, "external": part, "recalibrated": moved}
+    put(settings.artifacts("external", site, "metrics.json"), record)
+    mix = [{"attribute": "age", "main": "45 (38 to 53)", "external": None}]
+    pd.DataFrame(mix).to_csv(settings.artifacts("external", "case_mix.csv"), index=False)
     record = {"git_commit": "a" * 40, "data_md5": "b" * 32, "params_sha256": "c" * 64, "overrides": ["x.y=1"]}
     put(settings.artifacts("crossval", "provenance.json"), record | {"versions": {"torch": "9.9"}})
 
@@ -239,6 +245,15 @@ def test_groups_and_the_rule_for_ct_are_told(full: tuple[Settings, str, Page]) -
         "With CT for 50% of the nodules the rule reaches an AUC of 0.800, CT near the threshold 0.810" in text
     )
     assert "Those whom it chooses benefit more than others (permutation of patients, p 0.004)." in text
+
+
+def test_the_other_hospital_is_told_in_full(full: tuple[Settings, str, Page]) -> None:
+    page = full[2]
+    cells = ["-", "0.812 (0.600-0.930)", "-", "-", "0.203", "0.71", "+0.414"]
+    assert page.row("external validation, model as it is")[1:] == cells
+    moved = next(row for row in page.rows if row[0].startswith("external validation, recalibrated"))
+    assert moved[5] == "0.181"
+    assert page.row("age")[1:] == ["45 (38 to 53)", "-"]
 
 
 def test_what_the_audit_found_stands_beside_the_cohort(full: tuple[Settings, str, Page]) -> None:

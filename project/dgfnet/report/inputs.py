@@ -81,6 +81,7 @@ class Inputs:
         about: what phantom.json or import.json says.
         enrolment: the screening counts.
         audit: what the audit found.
+        case_mix: attributes of the main and the external cohort.
         sites: one per site of the settings.
         provenance: provenance.json of each stage that ran.
     """
@@ -89,6 +90,7 @@ class Inputs:
     about: Json
     enrolment: Json | None
     audit: Json | None
+    case_mix: pd.DataFrame | None
     sites: tuple[SiteInputs, ...]
     provenance: dict[str, Json]
 
@@ -105,6 +107,7 @@ def read(settings: Settings) -> Inputs:
         origin=origin,
         about=about,
         enrolment=_json(settings.artifacts("cohort", "enrolment.json")),
+        case_mix=_csv(settings.artifacts("external", "case_mix.csv")),
         audit=_json(settings.artifacts("audit", "audit.json")),
         sites=tuple(_site(settings, site) for site in settings.base.sites),
         provenance={stage: record for stage, record in found.items() if record is not None},

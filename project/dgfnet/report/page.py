@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, figures, sentences, tables, whom
+from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, whom
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
@@ -77,6 +77,7 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         about=inputs.about,
         cards=_cards(settings, inputs),
         flows=_flows(inputs),
+        case_mix=None if inputs.case_mix is None else elsewhere.case_mix(inputs.case_mix),
         looked=() if inputs.audit is None else checks.sentences(inputs.enrolment, inputs.audit),
         shortcuts=Missing("Leaks and shortcuts", "audit")
         if inputs.audit is None
@@ -143,7 +144,7 @@ def _site(settings: Settings, site: SiteInputs) -> SiteView:
         folds=tables.folds(site) if site.variants else None,
         **_whom(site),
         promoted=_promoted(site),
-        external=(_external(site),),
+        external=_external(site),
         external_pictures=tuple(picture for picture in (figures.external_roc(site),) if picture),
         reading=sentences.reading(site),
     )
@@ -227,10 +228,10 @@ def _promoted(site: SiteInputs) -> tuple[tuple[str, str], ...] | Missing:
     )
 
 
-def _external(site: SiteInputs) -> Table | Missing:
+def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:
     if site.external is None:
-        return Missing("External validation", "external", site.external_skipped or "")
-    return tables.transport(site)
+        return (Missing("External validation", "external", site.external_skipped or ""),)
+    return tables.transport(site), elsewhere.calls(site.site, site.external)
 
 
 def _versions(provenance: Mapping[str, Json]) -> list[tuple[str, str]]:

@@ -18,8 +18,8 @@ from dgfnet.cohort.stage import load_screened
 from dgfnet.compare.results import load_table
 from dgfnet.dataset.pairs import centre
 from dgfnet.errors import InputError
-from dgfnet.metrics.discrimination import scores
-from dgfnet.metrics.intervals import auc_interval
+from dgfnet.external.casemix import case_mix
+from dgfnet.external.measures import measure, recalibrated
 from dgfnet.network.variants import SPECS
 from dgfnet.preprocess.stage import build
 from dgfnet.registry.champion import Champion, attach, load_champion
@@ -28,6 +28,8 @@ from dgfnet.settings import Settings, Site
 
 def run(settings: Settings) -> None:
     """Writes artifacts/external/<site>/predictions.csv and metrics.json (Table 4: internal beside external).
+
+    case_mix.csv says how the two cohorts differ.
 
     A site without enough external labels, or without results, is skipped, and skipped.json says so.
 
@@ -38,6 +40,8 @@ def run(settings: Settings) -> None:
     external = tuple(nodule for nodule in screened.nodules if nodule.cohort == "external")
     if not external:
         raise InputError("no nodule of cohort 'external' passed the screening; nothing to validate on")
+    with provenance.replacing(settings.artifacts("external", "case_mix.csv")) as temporary:
+        case_mix(screened.nodules).to_csv(temporary, index=False)
     for site in settings.base.sites:
         labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
         reason = _why_not(settings, site, labelled)
@@ -89,15 +93,16 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = load_table(settings, site, str(champion.facts["variant"]))
     internal = internal[internal["fold"] == champion.facts["fold"]]
-    metrics = {
+    metrics: dict[str, Any] = {
         "model": champion.name,
         "version": champion.version,
         "threshold": threshold,
-        "internal": _measure(internal, threshold, confidence),
-        "external": _measure(table, threshold, confidence),
+        "internal": measure(internal, threshold, confidence),
+        "external": measure(table, threshold, confidence),
+        "recalibrated": recalibrated(table),
     }
     provenance.write_json(folder / "metrics.json", metrics)
-    outside: dict[str, Any] = metrics["external"]  # type: ignore[assignment]
+    outside: dict[str, Any] = metrics["external"]
     tags = {
         name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
     }
@@ -122,13 +127,3 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
             rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
             crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
         return champion.score(crops)
-
-
-def _measure(table: pd.DataFrame, threshold: float, confidence: float) -> dict[str, Any]:
-    interval = auc_interval(table["label"], table["probability"], table["patient_id"], confidence)
-    return {
-        **scores(table["label"], table["probability"], threshold),
-        "auc_interval": {**vars(interval), "confidence": confidence},
-        "n": len(table),
-        "positives": int(table["label"].sum()),
-    }

@@ -1,0 +1,62 @@
+"""The promoted model at another hospital beyond table 4: calibration there, and how its patients differ."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dgfnet.report.cells import number, signed, text, with_interval
+from dgfnet.report.inputs import Json
+from dgfnet.report.tables import Row, Table
+
+SHARES = ("accuracy", "sensitivity", "specificity", "precision")
+
+
+def calls(site: str, record: Json) -> Table:
+    """Shares with intervals, and calibration, at home, elsewhere, and after recalibration."""
+    rows = []
+    for part in ("internal", "external"):
+        found = record.get(part) or {}
+        intervals, fitted = found.get("intervals") or {}, found.get("calibration") or {}
+        shares = [with_interval(intervals.get(name)) for name in SHARES]
+        told = (
+            number(fitted.get("brier")),
+            number(fitted.get("slope"), 2),
+            signed(fitted.get("in_the_large")),
+        )
+        rows.append(Row(f"{part} validation, model as it is", (*shares, *told)))
+    moved = record.get("recalibrated") or {}
+    rows.append(
+        Row(
+            "external validation, recalibrated",
+            ("", "", "", "", number(moved.get("brier")), "", signed(moved.get("in_the_large"))),
+            "intercept moved to the prevalence there, every patient by the others; not the frozen model",
+        )
+    )
+    return Table(
+        title=f"Calls and calibration at the other hospital, {site}",
+        source=f"artifacts/external/{site}/metrics.json",
+        corner="Validation",
+        head=("ACC", "SENS", "SPEC", "PREC", "Brier", "Slope", "In the large"),
+        rows=tuple(rows),
+        note="Intervals are Wilson's. With few patients they are wide; what lies inside is not excluded.",
+    )
+
+
+def case_mix(frame: pd.DataFrame) -> Table:
+    """Both cohorts attribute by attribute."""
+    rows = tuple(
+        Row(
+            str(line["attribute"]).replace("_", " "),
+            tuple(text(None if pd.isna(line[name]) else line[name]) for name in ("main", "external")),
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(
+        title="The two cohorts side by side",
+        source="artifacts/external/case_mix.csv",
+        corner="Attribute",
+        head=("main", "external"),
+        rows=rows,
+        note="Nodules kept by the screening. Numbers: median (quartiles). A difference here is one reason why a "
+        "model does better or worse elsewhere.",
+    )
