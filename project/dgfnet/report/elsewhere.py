@@ -57,6 +57,6 @@ def case_mix(frame: pd.DataFrame) -> Table:
         corner="Attribute",
         head=("main", "external"),
         rows=rows,
-        note="Nodules kept by the screening. Numbers: median (quartiles). A difference here is one reason why "
+        note="Nodules kept by the screening. Numbers: median (quartiles). A difference is one reason why "
         "a model does better or worse elsewhere.",
     )
