@@ -194,6 +194,9 @@ def test_folders_that_cannot_be_moved_are_told(s3, cohort, tmp_path):
     assert "exists and is not empty" in fault(store.pull, "s3://hospital/x", cohort)
     (cohort / "out").symlink_to("/etc/hostname")
     assert "links leading out" in fault(store.push, cohort, "s3://hospital/x")
+    (cohort / "out").unlink()
+    (cohort / "folder").symlink_to(cohort / "us")
+    assert "folder: expected a file inside the folder" in fault(store.push, cohort, "s3://hospital/x")
 
 
 def test_a_connection_cut_in_the_middle_is_told_and_the_rest_comes_next_time(

@@ -160,8 +160,9 @@ def _files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     root, found = folder.resolve(), []
-    for where, _, names in os.walk(folder):
-        for name in names:
+    for where, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(where, name).is_symlink()]  # not walked into
+        for name in (*names, *links):
             path = Path(where, name)
             relative = path.relative_to(folder).as_posix()
             if relative == SUMS:
