@@ -256,6 +256,20 @@ def test_the_other_hospital_is_told_in_full(full: tuple[Settings, str, Page]) ->
     assert page.row("age")[1:] == ["45 (38 to 53)", "-"]
 
 
+def test_the_checklist_is_answered_from_what_there_is_and_says_where_nothing_is(
+    full: tuple[Settings, str, Page], tmp_path: Path
+) -> None:
+    page = full[2]
+    assert page.row("20a Flow of participants")[1:] == [
+        "patients, nodules and images in, out by reason, kept",
+        "Cohort",
+    ]
+    assert page.row("18a Funding")[1].startswith("not reported")
+    bare = render(make_settings(tmp_path))[1]
+    assert bare.row("20a Flow of participants")[1].startswith("not reported")
+    assert bare.row("22 Full model, to make predictions")[1].startswith("not reported")
+
+
 def test_what_the_audit_found_stands_beside_the_cohort(full: tuple[Settings, str, Page]) -> None:
     page = full[2]
     rows = [[cell.replace("\N{EN DASH}", "-") for cell in row] for row in page.rows]

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, whom
+from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, tripod, whom
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
@@ -87,6 +87,7 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         width=sentences.width(inputs),
         lineage=tables.lineage(provenance),
         warnings=sentences.warnings(inputs),
+        tripod=tripod.checklist(inputs),
         versions=_versions(provenance),
         runs=tables.runs(inputs.sites) if any(site.variants for site in inputs.sites) else None,
     )
