@@ -106,6 +106,22 @@ def test_where_ct_is_useless_the_rule_does_not_claim_anything():
     assert claims / 60 <= 0.1
 
 
+def test_folds_that_differ_do_not_mislead_the_rule():
+    """CT helps in one fold alone and nothing tells who: the rule picks no better and no worse than chance."""
+    worse = better = 0
+    for seed in range(30):
+        found, known = simulated(seed, large=0.0, small=0.0)
+        useless(found, seed)
+        lucky = (found["us"]["fold"] == 0).to_numpy()
+        label = found["us"]["label"].to_numpy()
+        found["both"].loc[lucky, "probability"] = np.where(label[lucky] == 1, 0.9, 0.1)
+        expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
+        p = rule.better_than_chance(found["us"], found["both"], expected, 0.5, 200, seed)["p"]
+        worse, better = worse + (p > 0.95), better + (p < 0.05)
+    assert worse <= 5
+    assert better <= 5
+
+
 def test_the_rule_never_sees_the_nodules_it_judges():
     found, known = simulated(5, large=2.0, small=0.0, count=120)
     before = rule.learned(found["us"], found["both"], known[[DIAMETER]])

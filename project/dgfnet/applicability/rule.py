@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
+from scipy.stats import rankdata
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -47,13 +48,26 @@ def improvement(us: pd.DataFrame, both: pd.DataFrame) -> Scores:
 
 
 def learned(us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame) -> Scores:
-    """Expected improvement of every nodule, by a rule fitted on the other folds."""
+    """Rank of every nodule inside its fold by the improvement that a rule of the other folds expects."""
     x, y, fold = features(us, known), improvement(us, both), us["fold"].to_numpy()
     expected = np.empty(len(us))
     for one in np.unique(fold):
         held = fold == one
         expected[held] = _model().fit(x[~held], y[~held]).predict(x[held])
-    return expected
+    return within_folds(expected, fold)
+
+
+def within_folds(score: Scores, fold: NDArray[Any]) -> Scores:
+    """Ranks inside each fold, above 0 and at most 1, the highest score 1.
+
+    Scores of different folds come from different rules and do not compare: the mean of the other folds is low
+    where a fold's own is high, so pooled scores would pick the wrong folds.
+    """
+    ranks = np.empty(len(score))
+    for one in np.unique(fold):
+        held = fold == one
+        ranks[held] = rankdata(score[held]) / held.sum()
+    return ranks
 
 
 def frontier(us: pd.DataFrame, both: pd.DataFrame, expected: Scores, seed: int) -> pd.DataFrame:
@@ -73,7 +87,7 @@ def frontier(us: pd.DataFrame, both: pd.DataFrame, expected: Scores, seed: int) 
     near = -np.abs(us["probability"].to_numpy() - us["threshold"].to_numpy())
     orders: Mapping[str, list[Scores]] = {
         "rule": [expected],
-        "near threshold": [near],
+        "near threshold": [within_folds(near, us["fold"].to_numpy())],
         "random": [rng.random(len(us)) for _ in range(DRAWS)],
     }
     rows: list[dict[str, Any]] = []

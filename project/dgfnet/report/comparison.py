@@ -66,7 +66,7 @@ def calibration(site: str, frame: pd.DataFrame) -> Table:
         corner="Variant",
         head=("Probabilities", "Brier", "Slope", "In the large", "Temperature"),
         rows=rows,
-        note="A perfect model has slope 1 and 0 in the large. Probabilities in bold are those used "
+        note="A perfect model has slope 1 and 0 in the large. The highlighted probabilities are those used "
         "everywhere else on this page.",
     )
 
