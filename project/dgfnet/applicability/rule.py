@@ -2,7 +2,9 @@
 
 The expected improvement is learned on out-of-fold predictions of the other folds, so a nodule is never judged
 by a rule that has seen it. What it is learned from is known before a CT: the US probability and the nodule's
-size and shape. What it predicts is by how much CT brings the squared error of the probability down.
+size and shape. What it predicts is whether CT corrects the call: 1 where it turns a wrong one right, -1 where
+it turns a right one wrong, 0 where it changes nothing. (The squared error of the probability was tried first:
+few extreme predictions ruled it, and the rule did worse than chance on the phantom.)
 """
 
 from __future__ import annotations
@@ -41,10 +43,12 @@ def features(us: pd.DataFrame, known: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def improvement(us: pd.DataFrame, both: pd.DataFrame) -> Scores:
-    """By how much CT brought the squared error of each probability down; below 0 where it made it worse."""
-    label = us["label"].to_numpy(dtype=float)
-    before, after = (table["probability"].to_numpy() - label for table in (us, both))
-    return np.asarray(before**2 - after**2, dtype=np.float64)
+    """What CT did to each call at the frozen thresholds: 1 corrected, -1 spoiled, 0 unchanged."""
+    before, after = (
+        (table["probability"] >= table["threshold"]).to_numpy() == (table["label"] == 1).to_numpy()
+        for table in (us, both)
+    )
+    return after.astype(np.float64) - before
 
 
 def learned(us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame) -> Scores:
@@ -81,7 +85,8 @@ def frontier(us: pd.DataFrame, both: pd.DataFrame, expected: Scores, seed: int) 
 
     Returns:
         Columns policy (`rule`, `near threshold`, `random`), ct_share, auc, net_benefit (at the median frozen
-        threshold), improvement (mean over all nodules). Shares 0 and 1 are US for all and CT for all.
+        threshold), improvement (calls corrected less spoiled, per nodule of the cohort). Shares 0 and 1 are
+        US for all and CT for all.
     """
     rng = np.random.default_rng(seed)
     near = -np.abs(us["probability"].to_numpy() - us["threshold"].to_numpy())

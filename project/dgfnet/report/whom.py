@@ -82,9 +82,13 @@ def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
         f"near the threshold {number(near)}, CT at random {number(chance)}; US for all "
         f"{number(facts['us_for_all']['auc'])}, CT for all {number(facts['ct_for_all']['auc'])}."
     )
+    chosen = (
+        f"Calls that CT corrects less those it spoils: {signed(test['improvement'])} per nodule that the rule "
+        f"chooses, {signed(test['by_chance'])} per nodule on average."
+    )
     third = (
         "Those whom it chooses benefit more than others"
         if facts["finds_who_benefits"]
         else "It was not shown that those whom it chooses benefit more than others"
     )
-    return (first, second, f"{third} (permutation of patients, p {p_value(test['p'])}).")
+    return (first, second, chosen, f"{third} (permutation of patients, p {p_value(test['p'])}).")
