@@ -83,7 +83,7 @@ def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
         f"{number(facts['us_for_all']['auc'])}, CT for all {number(facts['ct_for_all']['auc'])}."
     )
     chosen = (
-        f"Calls that CT corrects less those it spoils: {signed(test['improvement'])} per nodule that the rule "
+        f"Calls that CT corrects less those it spoils: {signed(test['improvement'])} per nodule the rule "
         f"chooses, {signed(test['by_chance'])} per nodule on average."
     )
     third = (
