@@ -48,7 +48,7 @@ def improvement(us: pd.DataFrame, both: pd.DataFrame) -> Scores:
         (table["probability"] >= table["threshold"]).to_numpy() == (table["label"] == 1).to_numpy()
         for table in (us, both)
     )
-    return after.astype(np.float64) - before
+    return np.asarray(after.astype(np.float64) - before, dtype=np.float64)
 
 
 def learned(us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame) -> Scores:
