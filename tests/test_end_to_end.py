@@ -369,6 +369,9 @@ def test_a_cohort_of_ultrasound_alone_goes_all_the_way(finished, tmp_path):
     done = dgfnet(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
     assert done.returncode == 2
     assert "ct_multitask needs ct, which no image of the cohort shows" in done.stderr
+    done = dgfnet(folder, "tune", *alone, "--set", "tune.trials=1", check=False)
+    assert done.returncode == 2
+    assert "tune.variants: dgf needs ct, which no image of the cohort shows" in done.stderr
 
 
 def test_bad_input_is_one_message_and_status_2(tmp_path):

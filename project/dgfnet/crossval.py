@@ -19,8 +19,7 @@ from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, scores
 from dgfnet.metrics.intervals import auc_interval
 from dgfnet.network.variants import SPECS
-from dgfnet.preprocess.archive import Archive
-from dgfnet.pretrain import ensure, make_trial, run_tags
+from dgfnet.pretrain import check_modalities, ensure, make_trial, run_tags
 from dgfnet.settings import Settings, Site, Variant, fingerprint
 from dgfnet.training.sweep import sweep
 from dgfnet.training.task import Task, finished
@@ -44,7 +43,7 @@ def run(settings: Settings) -> None:
         if site not in facts.labelled:
             _skip(settings, site)
     matrix = _matrix(settings, facts)
-    _check_modalities(settings, matrix)
+    check_modalities(settings, [variant for _, variant in matrix], "crossval.variants")
     if not matrix:
         raise InputError(
             f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
@@ -52,16 +51,6 @@ def run(settings: Settings) -> None:
     ensure(settings, facts, _segmentation_tasks(settings, facts))
     _train(settings, facts, matrix)
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
-
-
-def _check_modalities(settings: Settings, matrix: Matrix) -> None:
-    there = Archive.open(settings.artifacts("preprocess")).pictured()
-    for _, variant in matrix:
-        if absent := [name for name in SPECS[variant].modalities if name not in there]:
-            raise InputError(
-                f"crossval.variants: {variant} needs {' and '.join(absent)}, which no image of the cohort "
-                f"shows; name variants of {' and '.join(there)} alone"
-            )
 
 
 def _skip(settings: Settings, site: Site) -> None:

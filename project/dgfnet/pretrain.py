@@ -6,12 +6,13 @@ It knows neither label, site nor fusion, so every variant and every site with th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dgfnet import provenance, tracking
 from dgfnet.errors import InputError
+from dgfnet.network.variants import SPECS
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Settings, fingerprint
+from dgfnet.settings import Settings, Variant, fingerprint
 from dgfnet.training.sweep import sweep
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, encoders, gather, places, segmentation
@@ -41,6 +42,21 @@ def run(settings: Settings) -> None:
     chosen = {name: {"key": record["key"], "dice": record["dice"]} for name, record in records.items()}
     provenance.write_json(folder / "fits.json", chosen)
     provenance.write(folder, settings, sections=SECTIONS)
+
+
+def check_modalities(settings: Settings, variants: Iterable[Variant], key: str) -> None:
+    """Refuses variants of a modality that the cohort has no image of.
+
+    Raises:
+        InputError: naming the setting `key` and the variant.
+    """
+    there = Archive.open(settings.artifacts("preprocess")).pictured()
+    for variant in variants:
+        if absent := [name for name in SPECS[variant].modalities if name not in there]:
+            raise InputError(
+                f"{key}: {variant} needs {' and '.join(absent)}, which no image of the cohort shows; name "
+                f"variants of {' and '.join(there)} alone"
+            )
 
 
 def _audited(settings: Settings) -> None:

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from dgfnet import provenance, tracking
-from dgfnet.pretrain import ensure, make_trial, run_tags
+from dgfnet.pretrain import check_modalities, ensure, make_trial, run_tags
 from dgfnet.settings import Range, Settings, Site, Variant, fingerprint
 from dgfnet.training.search import Point, best, search
 from dgfnet.training.sweep import cluster, sweep
@@ -39,6 +39,7 @@ def run(settings: Settings) -> None:
     chosen: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     if settings.tune.trials:
+        check_modalities(settings, settings.tune.variants, "tune.variants")
         facts = gather(settings, settings.tune.variants, searched=False)
         with cluster():
             for site in settings.base.sites:
