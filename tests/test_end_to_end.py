@@ -101,7 +101,7 @@ def write_dicom(picture: Path, path: Path) -> None:
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.UltrasoundImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
     data.PatientID, data.PatientIdentityRemoved = PLANTED, "YES"
-    data.StudyDescription = data.PatientComments = data.StationName = PLANTED
+    data.StudyDescription = data.SeriesDescription = data.StationName = PLANTED
     data.Rows, data.Columns = pixels.shape
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
     data.BitsAllocated = data.BitsStored = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import struct
 import zlib
@@ -14,6 +15,8 @@ import nibabel as nib
 import numpy as np
 import pydicom
 from dicom_files import CT_SOP, dicom
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 GREY = cv2.GaussianBlur(np.random.default_rng(3).integers(20, 200, (48, 64), dtype=np.uint8), (0, 0), 1.5)
 MASK = np.zeros((48, 64), dtype=np.uint8)
@@ -194,6 +197,42 @@ def _(c):
     c.images.append(dict(c.images[0]))
 
 
+@bad("a column of the nodules nobody expects")
+def _(c):
+    c.nodules = [row | {"surgeon": "A"} for row in c.nodules]
+
+
+@bad("tabs")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace(",", "\t").encode()
+
+
+@bad("empty columns at the end")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("\n", ",,\n").encode()
+
+
+@bad("a column without a name")
+def _(c):
+    c.nodules = [{"": ""} | row for row in c.nodules]
+
+
+@bad("a column of another spelling")
+def _(c):
+    c.raw["nodules.csv"] = c.table("nodules.csv").replace("patient_id", "Patient ID").encode()
+
+
+@bad("a cell of 200,000 letters")
+def _(c):
+    c.nodules = [row | {"note": "x" * 200_000} for row in c.nodules]
+
+
+@bad("two faults")
+def _(c):
+    c.nodules[0]["cohort"] = ""
+    c.nodules[7]["lnm_central"] = "-"
+
+
 # ids, labels and numbers
 
 
@@ -277,6 +316,42 @@ def _(c):
     c.ct(window_level="1e999")
 
 
+@bad("spacing in metres")
+def _(c):
+    c.us(spacing_mm="0.0001")
+
+
+@bad("spacing in the table other than in the file")
+def _(c):
+    region = Dataset()
+    region.RegionSpatialFormat = 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.02
+    dicom(c.root / "us/1.dcm", np.roll(GREY, 1, axis=1), SequenceOfUltrasoundRegions=Sequence([region]))
+    c.us(image="us/1.dcm")
+
+
+@bad("a slice of thirty digits")
+def _(c):
+    c.ct(slice="1" * 30)
+
+
+@bad("CT in a US view")
+def _(c):
+    c.ct(view="transverse")
+
+
+@bad("US in the CT view")
+def _(c):
+    c.us(view="axial")
+
+
+@bad("a number of nodules beyond all")
+def _(c):
+    c.nodules = [row | {"n_malignant_nodules": ""} for row in c.nodules]
+    c.nodules[0]["n_malignant_nodules"] = "1" * 30
+
+
 @bad("an image of an unknown nodule")
 def _(c):
     c.us(nodule_id="N99")
@@ -292,6 +367,12 @@ def _(c):
     c.images = [row for row in c.images if row["nodule_id"] == "N99"] + c.images[:2]
 
 
+@bad("all labels of a site missing")
+def _(c):
+    for row in c.nodules:
+        row["lnm_lateral"] = ""
+
+
 @bad("only one class")
 def _(c):
     for row in c.nodules:
@@ -305,6 +386,21 @@ def _(c):
 
 
 # paths and files
+
+
+@bad("an empty path")
+def _(c):
+    c.us(mask="")
+
+
+@bad("a picture of two patients")
+def _(c):
+    c.images.append(c.images[0] | {"nodule_id": "N2"})
+
+
+@bad("a picture of two spellings")
+def _(c):
+    c.images.append(c.images[0] | {"image": "us/./1.png"})
 
 
 @bad("an absolute path")
@@ -373,12 +469,39 @@ def _(c):
 
 @bad("a PNG that claims 100,000 x 100,000 pixels")
 def _(c):
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    c.bytes(
-        "us/1.png",
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)),
-    )
+    parts = (b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0),)
+    parts += (b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+    whole = b"".join(struct.pack(">I", len(p) - 4) + p + struct.pack(">I", zlib.crc32(p)) for p in parts)
+    c.bytes("us/1.png", b"\x89PNG\r\n\x1a\n" + whole)
+
+
+@bad("a PNG with a part longer than the file")
+def _(c):
+    whole = bytearray((c.root / "us/1.png").read_bytes())
+    at = whole.index(b"IDAT") - 4
+    whole[at : at + 4] = struct.pack(">I", 2**31 - 1)
+    c.bytes("us/1.png", bytes(whole))
+
+
+@bad("a JPEG that claims 30,000 x 30,000 pixels")
+def _(c):
+    whole = bytearray(cv2.imencode(".jpg", GREY)[1].tobytes())
+    at = whole.index(b"\xff\xc0") + 5  # height and width stand five bytes into the frame header
+    whole[at : at + 4] = struct.pack(">HH", 30_000, 30_000)
+    c.bytes("us/1.jpg", bytes(whole))
+    c.us(image="us/1.jpg")
+
+
+@bad("TIFF of floating-point numbers")
+def _(c):
+    c.picture("us/1.tif", GREY.astype(np.float32))
+    c.us(image="us/1.tif")
+
+
+@bad("TIFF with pages")
+def _(c):
+    cv2.imwritemulti(str(c.root / "us/1.tif"), [GREY, GREY])
+    c.us(image="us/1.tif")
 
 
 @bad("16-bit PNG")
@@ -404,18 +527,38 @@ def _(c):
 def _(c):
     c.volume(VOLUME)
     c.us(image="ct/1.nii", mask="ct/1_mask.nii", slice="1")
-    c.ct(image="ct/2.png", mask="ct/2_mask.png", slice="")
+    c.ct(image="ct/1.png", mask="ct/1_mask.png", slice="")
 
 
 @bad("CT as 8-bit picture")
 def _(c):
-    pass  # the sound cohort's CT is one
+    c.picture("ct/1.tif", np.roll(GREY, 1, axis=1))
+    c.ct(image="ct/1.tif")
 
 
 @bad("broken NIfTI")
 def _(c):
     c.volume(VOLUME)
     c.bytes("ct/1.nii", (c.root / "ct/1.nii").read_bytes()[:400])
+
+
+@bad("NIfTI that claims 2000 x 2000 x 700 voxels")
+def _(c):
+    c.volume(VOLUME)
+    whole = bytearray((c.root / "ct/1.nii").read_bytes())
+    whole[40:48] = struct.pack("<4h", 3, 2000, 2000, 700)
+    c.bytes("ct/1.nii.gz", gzip.compress(bytes(whole[:400])))
+    c.ct(image="ct/1.nii.gz")
+
+
+@bad("NIfTI in colour")
+def _(c):
+    c.volume(np.zeros((64, 48, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]))
+
+
+@bad("NIfTI over time")
+def _(c):
+    c.volume(np.stack([VOLUME, VOLUME], axis=3))
 
 
 @bad("NIfTI with NaN")
@@ -457,6 +600,52 @@ def _(c):
     c.ct(image="ct/1.dcm")
 
 
+def tomogram(c, **values):
+    """Makes the first CT image a DICOM file with these values in place of sound ones."""
+    sound = {"RescaleSlope": "1", "RescaleIntercept": "-1000", "PixelSpacing": ["0.5", "0.5"]}
+    dicom(c.root / "ct/1.dcm", GREY.astype(np.int16), CT_SOP, **sound | values)
+    c.ct(image="ct/1.dcm")
+
+
+@bad("CT in DICOM whose intercept is a word")
+def _(c):
+    tomogram(c)
+    whole = (c.root / "ct/1.dcm").read_bytes()
+    c.bytes("ct/1.dcm", whole.replace(b"-1000 ", b"minus "))
+
+
+@bad("CT in DICOM whose intercept is NaN")
+def _(c):
+    tomogram(c)
+    whole = (c.root / "ct/1.dcm").read_bytes()
+    c.bytes("ct/1.dcm", whole.replace(b"-1000 ", b"nan   "))
+
+
+@bad("CT in DICOM with one side of a pixel")
+def _(c):
+    tomogram(c, PixelSpacing="0.5")
+
+
+@bad("CT in DICOM with pixels of half a metre")
+def _(c):
+    tomogram(c, PixelSpacing=["500", "500"])
+
+
+@bad("DICOM that claims 65,535 x 65,535 pixels")
+def _(c):
+    tomogram(c, Rows=65535, Columns=65535)
+
+
+@bad("DICOM ultrasound with half a scale")
+def _(c):
+    region = Dataset()
+    region.RegionSpatialFormat = 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = 0.02
+    dicom(c.root / "us/1.dcm", np.roll(GREY, 1, axis=1), SequenceOfUltrasoundRegions=Sequence([region]))
+    c.us(image="us/1.dcm")
+
+
 @bad("DICOM that names a patient")
 def _(c):
     dicom(c.root / "us/1.dcm", GREY, PatientName="Mueller^Anna")
@@ -494,6 +683,16 @@ def _(c):
 
 
 # masks
+
+
+@bad("a missing mask")
+def _(c):
+    (c.root / "us/1_mask.png").unlink()
+
+
+@bad("the image as its own mask")
+def _(c):
+    c.us(mask="us/1.png")
 
 
 @bad("mask of another size")
@@ -550,3 +749,13 @@ def _(c):
 @bad("a decision that is none")
 def _(c):
     c.bytes("decisions.csv", b"image,slice,other,decision\nus/1.png,,,perhaps\n")
+
+
+@bad("two decisions on one picture")
+def _(c):
+    c.bytes("decisions.csv", b"image,slice,other,decision\nus/1.png,,,keep\nus/1.png,,,set_aside\n")
+
+
+@bad("different from nothing")
+def _(c):
+    c.bytes("decisions.csv", b"image,slice,other,decision\nus/1.png,,,different\n")

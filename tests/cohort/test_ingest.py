@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import pytest
 from dicom_files import CT_SOP, dicom, segmentation
 
 from dgfnet.cli import main
+from dgfnet.cohort.ingest.public import import_ddti
 from dgfnet.cohort.ingest.tree import compile_pattern
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_pair
@@ -34,7 +37,10 @@ def write(path, pixels):
 
 def not_used(out):
     with (out / "not_used.csv").open(newline="") as stream:
-        return {(row["kind"], row["name"]): row["reason"] for row in csv.DictReader(stream)}
+        return {
+            (row["kind"], row["name"]): row["reason"] + (row["detail"] and f" ({row['detail']})")
+            for row in csv.DictReader(stream)
+        }
 
 
 def names(folder):
@@ -53,7 +59,7 @@ def tree(tmp_path):
             "A/2/US_t_1",
             "A/2/CT_axial_9",
             "B/1/us_t_1",
-            "B/1/ct_x_1",
+            "B/1/ct_trans_1",
         )
     ):
         write(source / f"{name}.png", GREY // (number + 1))
@@ -63,6 +69,8 @@ def tree(tmp_path):
     write(source / "B/1/mr_t_1_mask.png", MASK)
     write(source / "B/1/us_oblique_3.png", GREY)
     write(source / "B/1/us_oblique_3_mask.png", MASK)
+    write(source / "B/1/ct_coronal_3.png", GREY)
+    write(source / "B/1/ct_coronal_3_mask.png", MASK)
     write(source / "Z/1/us_t_1.png", GREY)  # no label
     write(source / "Z/1/us_t_1_mask.png", MASK)
     (source / "notes.txt").write_text("x")
@@ -98,12 +106,13 @@ def test_every_file_of_a_tree_is_used_or_accounted_for(tree, tmp_path):
     ingest_tree(tree, tmp_path / "out")
     told = not_used(tmp_path / "out")
     assert told["file", "notes.txt"] == "matches no --image pattern"
-    assert told["file", "B/1/us_t_2.png"] == "its mask B/1/us_t_2_mask.png is missing"
+    assert told["file", "B/1/us_t_2.png"] == "its mask is missing (looked for B/1/us_t_2_mask.png)"
     assert told["file", "B/1/mr_t_1.png"] == "modality 'mr' is not us or ct"
     assert told["file", "B/1/us_oblique_3.png"] == "view 'oblique' is not transverse or longitudinal"
-    assert told["file", "Z/1/us_t_1.png"] == "the labels have no row of patient 'Z' or nodule 'Z-1'"
+    assert told["file", "B/1/ct_coronal_3.png"] == "view 'coronal' is not axial"
+    assert told["file", "Z/1/us_t_1.png"] == "the labels have no row of it (patient 'Z', nodule 'Z-1')"
     assert told["file", "Z/1/us_t_1_mask.png"] == "mask of an image that is not used"
-    assert told["row", "C"] == "no image of it was found"
+    assert told["row", "C"] == "no image of it is used"
     used = {path for path in names(tmp_path / "out") if path.startswith(("us/", "ct/"))}
     assert len(used) + sum(kind == "file" for kind, _ in told) == len(names(tree[0]))
     assert not any("Mueller" in path.read_text() for path in (tmp_path / "out").glob("*.*"))
@@ -136,6 +145,80 @@ def test_modality_may_stand_before_the_pattern_and_volumes_give_their_largest_sl
     )
 
 
+def test_reasons_are_counted_whatever_the_file_is_called(tree, tmp_path, capsys):
+    for number in range(3, 6):
+        write(tree[0] / f"B/1/us_t_{number}.png", GREY)
+    ingest_tree(tree, tmp_path / "out")
+    assert "    4  folder file: its mask is missing\n" in capsys.readouterr().out
+
+
+def test_links_and_names_that_are_no_text_are_accounted_for(tree, tmp_path):
+    source, labels = tree
+    (source / "shared").symlink_to(tmp_path)
+    (source / "lost.png").symlink_to(tmp_path / "nowhere")
+    (source / os.fsdecode(b"M\xfcller.png")).write_bytes(b"x")
+    labels = labels.rename(source / "labels.csv")  # used, though not as an image
+    ingest_tree((source, labels), tmp_path / "out")
+    told = not_used(tmp_path / "out")
+    link = "a link to a folder, or no file; links are not followed"
+    assert told["file", "shared"] == told["file", "lost.png"] == link
+    assert told["file", "M\\udcfcller.png"] == "matches no --image pattern"
+    assert ("file", "labels.csv") not in told
+
+
+def test_dicom_files_of_a_tree_that_name_a_person_are_not_copied(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, more in (
+        ("A", {"PatientID": "A", "PatientIdentityRemoved": "YES"}),
+        ("B", {"PatientName": "Mueller"}),
+    ):
+        dicom(source / f"{name}.dcm", GREY, **more)
+        write(source / f"{name}.png", MASK * 255)
+    labels = tmp_path / "labels.csv"
+    labels.write_text(LABELS)
+    ingest_tree((source, labels), tmp_path / "out", "--image", "us:{patient}.dcm", "--mask", "{patient}.png")
+    told = not_used(tmp_path / "out")
+    assert told["file", "B.dcm"].startswith("names a person or a place (PatientName); de-identify")
+    assert ("file", "B.png") in told
+    assert names(tmp_path / "out" / "us") == {"A_1.dcm", "A_1_mask.png"}
+
+
+def test_a_mask_that_serves_two_images_is_used_when_one_of_them_is(tmp_path):
+    source = tmp_path / "source"
+    write(source / "A/mask.png", MASK * 255)
+    write(source / "A/1.png", GREY)
+    dicom(source / "A/2.dcm", GREY, PatientName="Mueller")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient_id,lnm_central\nA,1\n")
+    patterns = ("--image", "us:{patient}/{number}.*", "--mask", "{patient}/mask.png")
+    ingest_tree((source, labels), tmp_path / "out", *patterns)
+    assert {name for kind, name in not_used(tmp_path / "out") if kind == "file"} == {"A/2.dcm"}
+
+
+def test_an_axial_view_is_transverse_in_ultrasound_and_dots_of_folders_are_no_endings(tmp_path):
+    source = tmp_path / "source"
+    (source / "1.2.840/A").mkdir(parents=True)
+    dicom(source / "1.2.840/A/axial1", GREY)
+    write(source / "1.2.840/A/axial1_mask.png", MASK * 255)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient_id,lnm_central\nA,1\n")
+    patterns = ("--image", "us:*/{patient}/{view}{number}", "--mask", "{path}_mask.png")
+    ingest_tree((source, labels), tmp_path / "out", *patterns)
+    (image,) = read_cohort(tmp_path / "out").nodules[0].images
+    assert image.view == "transverse"
+    np.testing.assert_array_equal(read_pair(image)[1], MASK)
+
+
+def test_ids_too_long_for_a_file_name_are_accounted_for(tree, tmp_path):
+    nodule = "n" * 200  # with the patient's name and a number more than a name takes
+    write(tree[0] / f"A/{nodule}/us_t_1.png", GREY)
+    write(tree[0] / f"A/{nodule}/us_t_1_mask.png", MASK * 255)
+    ingest_tree(tree, tmp_path / "out")
+    told = not_used(tmp_path / "out")
+    assert told["file", f"A/{nodule}/us_t_1.png"] == "patient and nodule together are longer than 200 bytes"
+
+
 @pytest.mark.parametrize(
     ("image", "mask", "said"),
     [
@@ -145,6 +228,8 @@ def test_modality_may_stand_before_the_pattern_and_volumes_give_their_largest_sl
         ("us:{modality}/{patient}.png", "x", "expected us: or ct: before the pattern"),
         ("mr:{patient}.png", "x", "'mr' before the colon"),
         ("us:{patient}.png", "{nodule}.png", "field {nodule} is not in its --image"),
+        ("us:{patient}.png", "{patient", "--mask {patient: a brace without its partner"),
+        ("us:{patient}}.png", "x", "--image {patient}}.png: a brace without its partner"),
     ],
 )
 def test_patterns_that_cannot_be_used(image, mask, said):
@@ -162,6 +247,19 @@ def test_patterns_that_cannot_be_used(image, mask, said):
         ),
         (lambda tree: tree[1].write_text("patient_id\nA\nA\n"), "labels.csv row 3: a second row of 'A'"),
         (lambda tree: tree[1].write_text("patient_id\nQ\n"), "nothing of the source can be used"),
+        (
+            lambda tree: tree[1].write_text("patient_id,nodule_id,cohort\nA,A-1,main\nA,A-2,external\n"),
+            "labels.csv row 3, column cohort: patient 'A' is external here and main above",
+        ),
+        (
+            # patient A-1 with nodule 1, and patient A with nodule 1-1
+            lambda tree: (
+                shutil.copytree(tree[0] / "A/1", tree[0] / "A/1-1"),
+                shutil.copytree(tree[0] / "A/1", tree[0] / "A-1/1"),
+                tree[1].write_text("patient_id\nA\nA-1\n"),
+            ),
+            "'A-1-1' stands already in row",
+        ),
         (lambda tree: tree[1].unlink(), "labels.csv: no such file"),
         (lambda tree: shutil.rmtree(tree[0]), "no such folder"),
     ],
@@ -252,7 +350,7 @@ def test_every_file_of_an_export_is_used_or_accounted_for(export, tmp_path):
         "named.dcm": told["named.dcm"],
         "readme.txt": "not a DICOM file",
         "mr.dcm": "modality MR without use here",
-        "z.dcm": "the labels have no row of patient 'Z' or nodule 'Z'",
+        "z.dcm": "the labels have no row of its nodule",
         "seg-z": "draws on no image that is used",
     }
     assert told["named.dcm"].startswith("names a person or a place (PatientName, PatientID)")
@@ -264,34 +362,125 @@ def test_every_file_of_an_export_is_used_or_accounted_for(export, tmp_path):
     )
 
 
+def ingest_export(source, labels, out):
+    main(["ingest", "dicom", str(source), "--labels", str(labels), "--out", str(out)])
+
+
+def test_a_nodule_without_a_label_is_told_where_its_files_serve_another(export, tmp_path):
+    source, labels = export
+    labels.write_text("patient_id,nodule_id,lnm_central\nA,A-right,0\n")
+    ingest_export(source, labels, tmp_path / "out")
+    told = not_used(tmp_path / "out")
+    assert told["nodule", "A-left_upper"] == "the labels have no row of its nodule"
+    assert told["file", "3"] == "the labels have no row of its nodule"
+    assert ("file", "2") not in told  # the right one is drawn there too
+    assert [nodule.nodule_id for nodule in read_cohort(tmp_path / "out").nodules] == ["A-right"]
+
+
+def test_segments_of_one_label_are_one_mask_and_a_second_file_is_told(tmp_path):
+    source = tmp_path / "export"
+    source.mkdir()
+    known = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
+    still = dicom(source / "still", GREY, **known)
+    other = np.zeros_like(MASK)
+    other[30:33, 40:44] = 1
+    segmentation(source / "seg-1", [still], {"n": MASK[None], "n2": other[None]}, **known)
+    drawn = pydicom.dcmread(source / "seg-1")
+    drawn.SegmentSequence[1].SegmentLabel = "n"
+    drawn.save_as(source / "seg-1")
+    segmentation(source / "seg-2", [still], {"n": other[None]}, **known)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient_id,lnm_central\nB,1\n")
+    ingest_export(source, labels, tmp_path / "out")
+    (image,) = read_cohort(tmp_path / "out").nodules[0].images
+    np.testing.assert_array_equal(read_pair(image)[1], MASK | other)
+    assert not_used(tmp_path / "out") == {
+        ("file", "seg-2"): "draws on no image that is used",
+        ("drawing", "seg-2"): "another DICOM-SEG draws the same nodule on the same image (on still)",
+    }
+
+
+def test_labels_that_would_become_one_nodule_are_refused(export, tmp_path, capsys):
+    source, labels = export
+    drawn = pydicom.dcmread(source / "seg-us1")
+    drawn.SegmentSequence[0].SegmentLabel = "left_upper"
+    drawn.save_as(source / "seg-us1")
+    with pytest.raises(SystemExit):
+        ingest_export(source, labels, tmp_path / "out")
+    said = (
+        "patient A: the segments 'left upper' and 'left_upper' would both be nodule A-left_upper; rename one"
+    )
+    assert said in capsys.readouterr().err
+
+
+def test_damaged_headers_are_told(export, tmp_path):
+    source, labels = export
+    for name, absent in (("no-uid", "SOPInstanceUID"), ("no-rows", "Rows")):
+        data = pydicom.dcmread(source / "us0.dcm")
+        delattr(data, absent)
+        data.save_as(source / name)
+    raw = (source / "us0.dcm").read_bytes()
+    (source / "cut").write_bytes(raw[:300])
+    ingest_export(source, labels, tmp_path / "out")
+    told = not_used(tmp_path / "out")
+    assert told["file", "no-uid"] == "its DICOM headers are damaged"
+    assert told["file", "no-rows"] == "modality US without pixels"
+    assert ("file", "cut") in told
+
+
 def test_frames_of_a_clip_are_images_of_their_own(tmp_path):
     source = tmp_path / "export"
     source.mkdir()
     known = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
     still = dicom(source / "clip", 255 - GREY, **known)
-    segmentation(source / "seg", [still], {"n": MASK[None]}, **known)
-    # drawn on the second of three frames
-    clip = np.stack([GREY, 255 - GREY, GREY])
+    for frame in (2, 3):  # as DICOM counts them, of three
+        segmentation(source / f"seg{frame}", [still], {"n": np.roll(MASK, frame)[None]}, **known)
+        drawn = pydicom.dcmread(source / f"seg{frame}")
+        origin = drawn.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+        origin.ReferencedFrameNumber = frame
+        drawn.save_as(source / f"seg{frame}")
+    clip = np.stack([GREY, 255 - GREY, GREY // 2])
     dicom(source / "clip", clip, **known, SOPInstanceUID=still.SOPInstanceUID)
-    drawn = pydicom.dcmread(source / "seg")
-    origin = drawn.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
-    origin.ReferencedFrameNumber = 2
-    drawn.save_as(source / "seg")
     labels = tmp_path / "labels.csv"
     labels.write_text("patient_id,lnm_central\nB,1\n")
-    main(["ingest", "dicom", str(source), "--labels", str(labels), "--out", str(tmp_path / "out")])
-    nodule = read_cohort(tmp_path / "out").nodules[0]
-    assert [(image.slice, image.modality) for image in nodule.images] == [(1, "us")]
-    pixels, mask = read_pair(nodule.images[0])
-    np.testing.assert_array_equal(pixels.values, 255 - GREY)
-    np.testing.assert_array_equal(mask, MASK)
+    ingest_export(source, labels, tmp_path / "out")
+    images = read_cohort(tmp_path / "out").nodules[0].images
+    assert [(image.slice, image.modality) for image in images] == [(1, "us"), (2, "us")]
+    for image in images:
+        pixels, mask = read_pair(image)
+        np.testing.assert_array_equal(pixels.values, clip[image.slice])
+        np.testing.assert_array_equal(mask, np.roll(MASK, image.slice + 1))
+    assert len(list((tmp_path / "out/us").glob("*.dcm"))) == 1  # clips are large
+
+
+def test_masks_of_a_clip_and_of_another_nodule_have_names_of_their_own(tmp_path):
+    source = tmp_path / "export"
+    source.mkdir()
+    known = {"PatientIdentityRemoved": "YES"}
+    still = dicom(source / "clip", GREY, PatientID="A", **known)
+    segmentation(source / "seg", [still], {"n": MASK[None]}, PatientID="A", **known)
+    drawn = pydicom.dcmread(source / "seg")
+    origin = drawn.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+    origin.ReferencedFrameNumber = 3  # slice 2
+    drawn.save_as(source / "seg")
+    clip = np.stack([GREY, GREY, GREY])
+    dicom(source / "clip", clip, PatientID="A", SOPInstanceUID=still.SOPInstanceUID, **known)
+    other = np.roll(MASK, 20, axis=1)
+    for number in (1, 2):  # images 1 and 2 of A_1
+        image = dicom(source / f"us{number}", GREY, PatientID="A_1", **known)
+        segmentation(source / f"seg{number}", [image], {"n": other[None]}, PatientID="A_1", **known)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("patient_id,lnm_central\nA,1\nA_1,0\n")
+    ingest_export(source, labels, tmp_path / "out")
+    masks = {
+        nodule.nodule_id: [read_pair(image)[1] for image in nodule.images]
+        for nodule in read_cohort(tmp_path / "out").nodules
+    }
+    np.testing.assert_array_equal(masks["A"], [MASK])
+    np.testing.assert_array_equal(masks["A_1"], [other, other])
 
 
 def test_an_archive_that_leads_out_or_is_none_is_refused(tmp_path):
-    import tarfile
-
-    from dgfnet.cohort.ingest.public import import_ddti
-
     evil = tmp_path / "evil.tgz"
     (tmp_path / "x").write_text("x")
     with tarfile.open(evil, "w:gz") as archive:
@@ -303,3 +492,20 @@ def test_an_archive_that_leads_out_or_is_none_is_refused(tmp_path):
             import_ddti(source, tmp_path / "out", 1, 0.2)
     assert not (tmp_path / "out").exists()
     assert not Path(tmp_path.parent.parent / "evil").exists()
+
+
+def test_archives_that_are_cut_damaged_or_locked_are_refused(tmp_path):
+    (tmp_path / "source/xml").mkdir(parents=True)
+    (tmp_path / "source/xml/1.xml").write_bytes(np.random.default_rng(0).bytes(5000))
+    for kind in ("zip", "gztar"):
+        shutil.make_archive(str(tmp_path / "whole"), kind, tmp_path / "source")
+    raw = bytearray((tmp_path / "whole.zip").read_bytes())
+    raw[raw.index(b"xml/1.xml") + 100] ^= 255
+    (tmp_path / "damaged.zip").write_bytes(raw)
+    locked = (tmp_path / "whole.zip").read_bytes().replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1")
+    (tmp_path / "locked.zip").write_bytes(locked.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"))
+    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:2000])
+    for name in ("damaged.zip", "locked.zip", "cut.tar.gz"):
+        with pytest.raises(InputError, match=f"{name}: cannot be unpacked"):
+            import_ddti(tmp_path / name, tmp_path / "out", 1, 0.2)
+    assert not (tmp_path / "out").exists()

@@ -156,8 +156,8 @@ def test_ids_stay_text(folder):
         ("cohort", "Main", "found 'Main', expected main or external"),
         ("cohort", "", "found an empty cell, expected main or external"),
         ("patient_id", "", "found an empty cell, expected a text of 1-200 letters"),
-        ("n_malignant_nodules", "-1", "found '-1', expected a whole number or empty"),
-        ("n_malignant_nodules", "1.5", "found '1.5', expected a whole number or empty"),
+        ("n_malignant_nodules", "-1", "found '-1', expected a whole number from 0 to 1000, or empty"),
+        ("n_malignant_nodules", "1.5", "found '1.5', expected a whole number from 0 to 1000, or empty"),
     ],
 )
 def test_a_bad_cell_of_nodules_csv(folder, column, text, expected):
@@ -170,19 +170,23 @@ def test_a_bad_cell_of_nodules_csv(folder, column, text, expected):
     [
         ("modality", "US", "found 'US', expected us or ct"),
         ("view", "coronal", "found 'coronal', expected transverse, longitudinal or axial"),
-        ("image", "", "found an empty cell, expected a text of 1-200 letters"),
-        ("spacing_mm", "0", "found '0', expected millimetres per pixel, above 0 and at most 20, or empty"),
+        ("image", "", "found an empty cell, expected the path of a file in the cohort folder"),
+        (
+            "spacing_mm",
+            "0",
+            "found '0', expected millimetres per pixel, 0.01 to 20 with a decimal point, or empty",
+        ),
         (
             "spacing_mm",
             "0,1",
-            "found '0,1', expected millimetres per pixel, above 0 and at most 20, or empty",
+            "found '0,1', expected millimetres per pixel, 0.01 to 20 with a decimal point, or empty",
         ),
         (
             "spacing_mm",
             "nan",
-            "found 'nan', expected millimetres per pixel, above 0 and at most 20, or empty",
+            "found 'nan', expected millimetres per pixel, 0.01 to 20 with a decimal point, or empty",
         ),
-        ("slice", "-1", "found '-1', expected a slice index from 0, or empty"),
+        ("slice", "-1", "found '-1', expected a slice index from 0 to 100000, or empty"),
         ("measurement_lines", "2", "found '2', expected 0, 1 or empty"),
     ],
 )
@@ -208,6 +212,12 @@ def test_rows_count_as_in_a_spreadsheet_in_spite_of_empty_lines(folder):
     assert folder.faults() == ["nodules.csv row 5, column cohort: found 'test', expected main or external"]
 
 
+def test_rows_count_as_in_a_spreadsheet_in_spite_of_line_breaks_in_cells(folder):
+    folder.nodules[0]["margin"] = "smooth\nas far\nas one sees"
+    folder.nodules[2]["cohort"] = "test"
+    assert folder.faults() == ["nodules.csv row 4, column cohort: found 'test', expected main or external"]
+
+
 def test_a_nodule_named_twice(folder):
     folder.nodules[2] |= {"nodule_id": "N1"}
     said = "nodules.csv row 4, column nodule_id: 'N1' stands already in row 2; give every nodule an id"
@@ -227,6 +237,32 @@ def test_an_image_of_an_unknown_nodule(folder):
     assert folder.faults() == [
         "images.csv row 6, column nodule_id: 'N9' is not in nodules.csv; add its row or drop this"
     ]
+
+
+def test_a_picture_of_two_patients(folder):
+    folder.images[5]["image"] = "./ct/1.png"
+    assert folder.faults() == [
+        "images.csv row 7, column image: './ct/1.png' is of patient 'E1' here and of 'P1' in row 3; "
+        "a file shows one patient, or the folds leak"
+    ]
+
+
+def test_two_nodules_of_a_patient_may_be_in_one_picture(folder):
+    folder.images[2]["image"] = "us/1.png"
+    first, second, _ = folder.read().nodules
+    assert first.images[0].image == second.images[0].image
+
+
+@pytest.mark.parametrize(
+    ("row", "view", "said"),
+    [
+        (0, "axial", "row 2, column view: found 'axial' for us, expected transverse or longitudinal"),
+        (1, "longitudinal", "row 3, column view: found 'longitudinal' for ct, expected axial"),
+    ],
+)
+def test_a_view_of_the_other_modality(folder, row, view, said):
+    folder.images[row]["view"] = view
+    assert folder.faults() == [f"images.csv {said}"]
 
 
 @pytest.mark.parametrize("column", ["image", "mask"])
@@ -280,6 +316,54 @@ def test_a_column_named_twice(folder):
     (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).replace("margin", "cohort", 1))
     (fault,) = folder.faults()
     assert fault.startswith("nodules.csv has column(s) cohort twice; found patient_id, nodule_id, cohort, ")
+
+
+def test_tabs_and_semicolons_are_told_from_commas_by_the_columns_they_make(folder):
+    expected = folder.read()
+    for delimiter in ";\t":
+        (folder.root / "images.csv").write_text(as_csv(folder.images, delimiter))
+        assert folder.read() == expected
+    folder.nodules = [row | {"a;b;c;d;e;f;g;h;i": ""} for row in folder.nodules]
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules))
+    assert folder.read() == expected
+
+
+def test_a_semicolon_header_in_quotes(folder):
+    expected = folder.read()
+    text = as_csv(folder.nodules, ";").split("\n", 1)
+    quoted = ";".join(f'"{name}"' for name in text[0].split(";"))
+    (folder.root / "nodules.csv").write_text(f"{quoted}\n{text[1]}")
+    assert folder.read() == expected
+
+
+def test_empty_columns_at_the_end_are_left_out(folder):
+    expected = folder.read()
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).replace("\n", ",,\n"))
+    assert folder.read() == expected
+    assert unknown_columns(folder.root) == {}
+
+
+def test_a_column_without_a_name(folder):
+    (folder.root / "nodules.csv").write_text(as_csv(folder.nodules).replace("margin", ",margin", 1))
+    assert folder.faults() == ["nodules.csv row 1: column 7 has no name; name it or delete it"]
+
+
+def test_columns_nobody_expects_are_told_with_what_becomes_of_them(folder):
+    folder.nodules = [row | {"surgeon": "A", "Age ": "50", "margins": ""} for row in folder.nodules]
+    folder.images = [row | {"window level": "", "spacing": ""} for row in folder.images]
+    cohort = folder.read()
+    assert cohort.nodules[0].attributes == {"margin": "smooth", "surgeon": "A", "Age": "50"}
+    assert unknown_columns(folder.root) == {
+        "nodules.csv": [
+            "surgeon (kept as an attribute)",
+            "Age (kept as an attribute; did you mean age?)",
+            "margins (kept as an attribute)",  # there is a margin already
+        ],
+        "images.csv": [
+            "window level (ignored; did you mean window_level?)",
+            "spacing (ignored)",  # spacing_mm is there
+        ],
+    }
 
 
 def test_more_cells_than_columns(folder):
@@ -385,6 +469,16 @@ def test_sound_tables_with_a_strange_cell_never_end_in_a_traceback(data):
             row = data.draw(st.integers(0, len(rows) - 1))
             rows[row] = rows[row] | {data.draw(st.sampled_from(sorted(rows[row]))): data.draw(STRANGE)}
     survives(*(as_csv(rows).encode("utf-8", "surrogatepass") for rows in tables))
+
+
+@given(
+    st.lists(
+        st.sampled_from([*NODULES[0], "margin", " ", "__class__", "model_config", "a;b", '"']), max_size=9
+    )
+)
+def test_headers_of_any_columns_never_end_in_a_traceback(columns):
+    lines = [",".join(columns), ",".join("1" for _ in columns)]
+    survives("\n".join(lines).encode(), SOUND[1])
 
 
 @given(st.data())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dgfnet.cli import main
 from dgfnet.cohort.ingest.ddti import cut_views, find_seam, parse_outlines
 from dgfnet.cohort.ingest.pairing import Candidate, hold_out, pair
 from dgfnet.cohort.ingest.public import pair_ddti_lidc
@@ -161,7 +163,7 @@ def test_summary_is_written_beside_the_tables(sets, tmp_path):
     assert facts["not_used"]["ddti case: no TIRADS"] == 1
     with (tmp_path / "out/not_used.csv").open(newline="") as stream:
         assert list(csv.reader(stream))[1:] == [
-            [i.source, i.kind, i.name, i.reason] for i in summary.not_used
+            [i.source, i.kind, i.name, i.reason, i.detail] for i in summary.not_used
         ]
 
 
@@ -276,9 +278,9 @@ def test_unusable_cases_and_pictures_are_listed(sets, tmp_path):
     summary = run(sets, tmp_path / "out")
     assert reasons(summary, "30") == ["no TIRADS"]
     assert reasons(summary, "31") == ["TIRADS '6' is not one of 2, 3, 4a, 4b, 4c, 5"]
-    assert reasons(summary, "32")[0].startswith("the XML cannot be read")
+    assert reasons(summary, "32") == ["the XML cannot be read"]
     assert reasons(summary, "33_1") == ["the picture cannot be decoded"]
-    assert reasons(summary, "34_1") == ["no XML describes its case"]
+    assert reasons(summary, "images/34_1.jpg") == ["no XML describes its case"]
 
 
 def test_a_picture_is_shown_once(sets, tmp_path):
@@ -288,7 +290,8 @@ def test_a_picture_is_shown_once(sets, tmp_path):
     summary = run(sets, tmp_path / "out")
     assert reasons(summary, "40_2") == []
     assert reasons(summary, "40_3") == ["repeats a picture of the same case"]
-    assert reasons(summary, "41") == ["shows a picture of case 1, which is used"]
+    assert reasons(summary, "41") == ["shows a picture of another case, which is used"]
+    assert [item.detail for item in summary.not_used if item.name == "41"] == ["case 1"]
 
 
 def test_unusable_nodules_are_listed(sets, tmp_path):
@@ -314,6 +317,77 @@ def test_unusable_nodules_are_listed(sets, tmp_path):
     assert reasons(summary, "LIDC-1006_R_1")[0].startswith("cannot be read as NIfTI")
     assert reasons(summary, "LIDC-1007_R_1") == ["image and mask are on different grids"]
     assert reasons(summary, "nodule_mask/LIDC-1008_R_1.nii.gz") == ["no row of metadata.csv names it"]
+
+
+def silent(ddti, lidc, summary, out):
+    """Files of both sets that are neither in the cohort nor told, alone or by their case or nodule."""
+    told = {(item.source, item.name) for item in summary.not_used}
+    table = (out / "nodules.csv").read_text() + (out / "images.csv").read_text()
+    found = []
+    for path in (path for path in ddti.rglob("*") if path.is_file()):
+        case = path.stem.rpartition("_")[0] or path.stem
+        ids = {
+            "xml": [f",ddti-{case},"],
+            "images": [f"us/ddti-{path.stem}{view}.png," for view in ("", "a", "b")],
+        }
+        shown = any(text in table for text in ids.get(path.parent.name, []))
+        names = (case, path.stem, path.relative_to(ddti).as_posix())
+        found += [] if shown or any(("ddti", name) in told for name in names) else [path]
+    for path in (path for path in lidc.rglob("*") if path.is_file() and path.name != "metadata.csv"):
+        name = path.name.removesuffix(".nii.gz")
+        patient, _, nodule = name.rpartition("_R_")
+        shown = f",{patient},{nodule}," in table and path.parent.name in ("image", "nodule_mask")
+        names = (name, path.relative_to(lidc).as_posix())
+        found += [] if shown or any(("lidc", name) in told for name in names) else [path]
+    return found
+
+
+def test_every_file_of_the_sets_is_used_or_accounted_for(sets, tmp_path):
+    ddti, lidc = sets
+    ddti.case(50, "2", [([region(LEFT)], picture(50))])
+    (ddti.folder / "images/50_2.jpg").write_bytes(b"not marked")
+    (ddti.folder / "images/50_1.png").write_bytes(b"the XML means the JPEG")
+    ddti.case(51, "", [([region(LEFT)], picture(51))])
+    (ddti.folder / "readme.txt").write_text("x")
+    (ddti.folder / "more").mkdir()
+    (ddti.folder / "more/1_1.jpg").write_bytes(b"x")
+    lidc.nodule("LIDC-2001", 1, 5, image=False)
+    (lidc.folder / "image/LIDC-0001_R_1.json").write_text("{}")
+    (lidc.folder / "LIDC-0001_R_1.nii.gz").write_bytes(b"x")
+    (lidc.folder / "image/link").symlink_to(tmp_path)
+    summary = run(sets, tmp_path / "out")
+    assert silent(ddti.folder, lidc.folder, summary, tmp_path / "out") == []
+    assert {item.name: item.reason for item in summary.not_used if item.kind == "file"} == {
+        "images/50_1.png": "the XML of its case has no mark for it",
+        "images/50_2.jpg": "the XML of its case has no mark for it",
+        "more/1_1.jpg": "no part of the set",
+        "readme.txt": "no part of the set",
+        "LIDC-0001_R_1.nii.gz": "no part of the set",
+        "image/LIDC-0001_R_1.json": "no row of metadata.csv names it",
+        "image/link": "a link to a folder, or no file; links are not followed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "modality", "held"), [("ddti", 0, "us", 1), ("lidc-voi", 1, "ct", 2)]
+)
+def test_a_set_alone_is_a_cohort_of_one_modality(sets, tmp_path, kind, index, modality, held):
+    source = sets[index].folder
+    archive = shutil.make_archive(str(tmp_path / "set"), "zip", source.parent, source.name)
+    for given, out in ((source, "a"), (archive, "b")):
+        where = ["--out", str(tmp_path / out), "--seed", "3", "--external-share", "0.3"]
+        main(["ingest", kind, str(given), *where])
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    nodules = read_cohort(tmp_path / "a").nodules
+    assert {image.modality for nodule in nodules for image in nodule.images} == {modality}
+    found = Counter((nodule.cohort, nodule.labels["central"]) for nodule in nodules)
+    assert found == {("main", 0): 3, ("main", 1): 3, ("external", 0): held, ("external", 1): held}
+
+
+def test_of_two_sets_in_one_place_none_is_taken_at_random(sets, tmp_path):
+    shutil.copytree(sets[0].folder, tmp_path / "copy")
+    with pytest.raises(InputError, match="holds copy, ddti; name one of them"):
+        pair_ddti_lidc(tmp_path, sets[1].folder, tmp_path / "out", 1, 0.2)
 
 
 def test_one_nodule_per_source_patient(sets, tmp_path):
@@ -345,7 +419,7 @@ def test_held_out_part_keeps_both_classes_on_both_sides():
     for share, negatives in ((0.01, 1), (0.3, 3), (0.99, 9)):
         held = hold_out(labels, share, np.random.default_rng(0))
         assert Counter(name[0] for name in held) == {"n": negatives, "p": 1}
-    with pytest.raises(InputError, match=r"1 pair\(s\) with label 1"):
+    with pytest.raises(InputError, match="label 1: found 1; main and external"):
         hold_out({"n0": 0, "n1": 0, "p0": 1}, 0.5, np.random.default_rng(0))
 
 
@@ -416,3 +490,4 @@ def test_real_sets(tmp_path):
             else:
                 assert pixels.spacing_mm == pytest.approx(image.spacing_mm, rel=1e-4)
     assert set(pictures.values()) == {1}  # no picture twice
+    assert silent(ddti, lidc, summary, tmp_path / "out") == []

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -10,6 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import CT_SOP, dicom, segmentation
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -21,7 +28,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dgfnet.cohort.readers import LARGEST, read_image, read_mask, read_pair
+from dgfnet.cohort.dicom import LARGEST
+from dgfnet.cohort.readers import _load_nifti, read_image, read_mask, read_pair
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 
@@ -73,7 +81,7 @@ def test_sixteen_bits_and_a_huge_picture_are_refused(tmp_path):
     assert "uint16 pixels, expected 8 bit" in fault(read_image, image(tmp_path / "deep.png"))
     side = int(LARGEST**0.5) + 1
     cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((side, side), dtype=np.uint8))
-    assert "expected one image" in fault(read_image, image(tmp_path / "huge.png"))
+    assert "more than 50 million pixels" in fault(read_image, image(tmp_path / "huge.png"))
 
 
 def test_pages_of_a_tiff_are_named_by_the_column_slice(tmp_path):
@@ -218,6 +226,24 @@ def test_a_file_that_names_a_person_is_refused_without_repeating_the_name(tmp_pa
     assert value not in said
 
 
+@pytest.mark.parametrize("name", ["ConsultingPhysicianName", "PatientComments", "ResponsiblePerson"])
+def test_further_names_of_persons_are_refused(tmp_path, name):
+    dicom(tmp_path / "one.dcm", GREY, PatientIdentityRemoved="YES", **{name: "Mueller"})
+    assert name in fault(read_image, image(tmp_path / "one.dcm"))
+
+
+def test_a_name_kept_inside_a_sequence_is_refused(tmp_path):
+    inner, outer = Dataset(), Dataset()
+    inner.PatientName = "Mueller^Anna"
+    outer.ModifiedAttributesSequence = Sequence([inner])
+    dicom(
+        tmp_path / "one.dcm", GREY, PatientIdentityRemoved="YES", OriginalAttributesSequence=Sequence([outer])
+    )
+    said = fault(read_image, image(tmp_path / "one.dcm"))
+    assert "PatientName" in said
+    assert "Mueller" not in said
+
+
 def test_a_pseudonym_in_a_file_declared_clean_is_fine(tmp_path):
     dicom(tmp_path / "tcia.dcm", GREY, PatientID="LIDC-0001", PatientIdentityRemoved="YES")
     assert read_image(image(tmp_path / "tcia.dcm")).values.shape == GREY.shape
@@ -316,3 +342,100 @@ def test_a_dicom_segmentation_is_found_by_the_image_it_was_drawn_on(tmp_path):
     named.PatientName = "Doe^Jane"
     named.save_as(tmp_path / "seg.dcm")
     assert "names a person" in fault(read_mask, image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))
+
+
+def test_an_incomplete_region_is_as_if_it_were_not_calibrated(tmp_path):
+    half = region()
+    del half.PhysicalDeltaY
+    dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence([half]))
+    assert read_image(image(tmp_path / "r.dcm")).spacing_mm is None
+
+
+@pytest.mark.parametrize("side", [1e-5, 50.0])
+def test_pixels_of_no_usual_size_are_refused(tmp_path, side):
+    path = nifti(tmp_path / "v.nii", np.zeros((4, 5, 3), dtype=np.int16), np.diag([side, side, 1, 1]))
+    said = fault(read_image, image(path, modality="ct", index=0))
+    assert said == f"v.nii: pixels of {side:g} x {side:g} mm; expected a side of 0.01 to 20 mm"
+
+
+def test_voxels_that_are_no_numbers_are_refused(tmp_path):
+    path = nifti(tmp_path / "c.nii", np.zeros((4, 5, 3), dtype=np.complex64), np.eye(4))
+    assert "expected one HU each" in fault(read_image, image(path, modality="ct", index=0))
+
+
+def liars(folder):
+    """Small files that claim to be huge: 900 million pixels, 2800 million voxels, 4300 million pixels."""
+    jpeg = bytearray(cv2.imencode(".jpg", GREY)[1].tobytes())
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = struct.pack(">HH", 30_000, 30_000)
+    (folder / "a.jpg").write_bytes(jpeg)
+    volume = bytearray(nib.Nifti1Image(np.zeros((4, 4, 3), dtype=np.int16), np.eye(4)).to_bytes())
+    volume[40:48] = struct.pack("<4h", 3, 2000, 2000, 700)
+    (folder / "b.nii").write_bytes(volume)
+    (folder / "c.nii.gz").write_bytes(gzip.compress(bytes(volume)))
+    dicom(folder / "d.dcm", GREY, Rows=65_535, Columns=65_535)
+    return sorted(path for path in folder.iterdir())
+
+
+READ_ALL = """
+import resource, sys
+from pathlib import Path
+from dgfnet.cohort.readers import read_image
+from dgfnet.cohort.records import Image
+from dgfnet.errors import InputError
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in map(Path, sys.argv[1:]):
+    modality = "ct" if ".nii" in path.name else "us"
+    try:
+        read_image(Image("N", modality, "axial", path, path, None, 0, None, None, False))
+    except InputError:
+        print("refused")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_files_that_claim_to_be_huge_take_no_memory(tmp_path):
+    files = liars(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, *files], capture_output=True, text=True, check=True
+    )
+    *refused, megabytes = done.stdout.split()
+    assert refused == ["refused"] * len(files) == ["refused"] * 4
+    assert int(megabytes) < 100
+
+
+@pytest.fixture(scope="module")
+def sound_files(tmp_path_factory):
+    """One sound file of every kind: name to modality, slice and bytes."""
+    folder = tmp_path_factory.mktemp("sound")
+    scale = {"RescaleSlope": "1", "RescaleIntercept": "-1000", "PixelSpacing": ["0.5", "0.5"]}
+    dicom(folder / "us.dcm", GREY, SequenceOfUltrasoundRegions=Sequence([region()]))
+    dicom(folder / "ct.dcm", GREY.astype(np.int16), CT_SOP, **scale)
+    nifti(folder / "ct.nii", np.full((64, 48, 3), 60, dtype=np.int16), np.diag([0.5, 0.5, 1, 1]))
+    for suffix in (".png", ".jpg", ".tif", ".bmp"):
+        cv2.imwrite(str(folder / f"us{suffix}"), GREY)
+    return {
+        path.name: (path.name[:2], 1 if path.suffix == ".nii" else None, path.read_bytes())
+        for path in sorted(folder.iterdir())
+    }
+
+
+@given(st.data())
+def test_damaged_files_end_in_pixels_or_in_one_message(sound_files, data):
+    name = data.draw(st.sampled_from(sorted(sound_files)))
+    modality, index, whole = sound_files[name]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, min(1500, len(whole) - 1)))  # headers are there
+        put = data.draw(st.binary(max_size=8))
+        whole = whole[:at] + put + whole[at + data.draw(st.integers(0, 20)) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(whole)
+        _load_nifti.cache_clear()
+        try:
+            said = f"{name}: {read_image(image(path, modality=modality, index=index)).values.ndim}"
+        except InputError as error:
+            said = str(error)
+    assert said.startswith(f"{name}: ")
+    assert "\n" not in said

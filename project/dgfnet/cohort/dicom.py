@@ -5,6 +5,9 @@ A file that still names a person is refused, image or mask.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
+from dgfnet.cohort.manifest import SPACING_MM
 from dgfnet.errors import InputError
 
+LARGEST = 50_000_000  # pixels; a US picture or CT slice has one million
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"  # SOP class of DICOM-SEG
 CENTIMETRES = 3  # PhysicalUnitsXDirection (PS3.3 C.8.5.5.1.15)
 TISSUE = 1  # RegionSpatialFormat of a 2-D image (PS3.3 C.8.5.5.1.1)
@@ -36,11 +42,13 @@ IDENTITY = (
     ),
     *("OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "MilitaryRank", "MedicalRecordLocator"),
     *("AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
+    *("IssuerOfPatientID", "ResponsibleOrganization", "InstitutionalDepartmentName", "PatientComments"),
     *("InstitutionName", "InstitutionAddress", "RequestingPhysician", "NameOfPhysiciansReadingStudy"),
 )
+# what pydicom raises for a broken file, most of it only when the broken element is asked for
 UNREADABLE = (
-    *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError),
-    *(ValueError, OSError, EOFError, KeyError, TypeError),
+    *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError, ArithmeticError),
+    *(ValueError, OSError, EOFError, LookupError, TypeError, struct.error, BytesLengthException),
 )
 
 
@@ -50,11 +58,10 @@ def open_file(path: Path) -> Dataset:
     Raises:
         InputError: when the file is not DICOM, or names a person or a place.
     """
-    try:
+    with _one_message(path, "cannot be read as DICOM"):
         data = pydicom.dcmread(path)
-    except UNREADABLE as error:
-        raise InputError(f"{path.name}: cannot be read as DICOM ({_short(error)})") from None
-    if names := identity(data):
+        names = identity(data)
+    if names:
         raise InputError(
             f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
             f"profile of DICOM PS3.15 and set PatientIdentityRemoved to YES"
@@ -65,12 +72,17 @@ def open_file(path: Path) -> Dataset:
 def identity(data: Dataset) -> list[str]:
     """Keywords of the attributes that name a person or a place; empty for a de-identified file.
 
+    Every person's name counts (VR PN), wherever it stands, and the identifiers of IDENTITY.
     PatientID counts unless the file says that identity was removed (PatientIdentityRemoved is YES): a
     pseudonym stands in the same attribute as a hospital's number.
     """
-    found = [name for name in IDENTITY if str(data.get(name) or "").strip()]
+    found = dict.fromkeys(
+        element.keyword or str(element.tag)
+        for element in data.iterall()  # nested sequences too: originals are kept there
+        if (element.VR == "PN" or element.keyword in IDENTITY) and str(element.value or "").strip()
+    )
     removed = str(data.get("PatientIdentityRemoved", "")).upper() == "YES"
-    return found + (["PatientID"] if data.get("PatientID") and not removed else [])
+    return [*found, *(["PatientID"] if data.get("PatientID") and not removed else [])]
 
 
 def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.uint8], float | None]:
@@ -82,7 +94,8 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     stored = read_as_shown(path, data, frame)
     if stored.ndim == 3:
         stored = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
+    with _one_message(path, "its scale cannot be read"):
+        return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
 
 
 def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.uint8]:
@@ -92,12 +105,13 @@ def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.ui
         InputError: for pixels that are not 8 bit or a missing frame.
     """
     stored = _pixels(path, data, frame)
-    kind = str(data.PhotometricInterpretation)
-    if kind == "PALETTE COLOR":
-        stored = apply_color_lut(stored, data)
-        stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
-    if stored.dtype != np.uint8 or int(data.BitsStored) != 8:
-        raise InputError(f"{path.name}: {kind} with {data.BitsStored} bits; expected 8-bit ultrasound")
+    with _one_message(path, "its pixels cannot be decoded"):
+        kind, bits = str(data.PhotometricInterpretation), int(data.BitsStored)
+        if kind == "PALETTE COLOR":
+            stored = apply_color_lut(stored, data)
+            stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
+    if stored.dtype != np.uint8 or bits != 8:
+        raise InputError(f"{path.name}: {kind} with {bits} bits; expected 8-bit ultrasound")
     # pydicom has turned YBR into RGB; in MONOCHROME1 0 is white
     return np.ascontiguousarray(255 - stored if kind == "MONOCHROME1" else stored)
 
@@ -111,12 +125,14 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     stored = _pixels(path, data, frame)
     if stored.ndim != 2:
         raise InputError(f"{path.name}: expected grey CT, found {data.PhotometricInterpretation}")
-    slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
-    if slope is None or intercept is None:
-        raise InputError(
-            f"{path.name}: no RescaleSlope and RescaleIntercept, so its values are not HU; export it again"
-        )
-    return stored.astype(np.float32) * float(slope) + float(intercept), _spacing(path, data, frame)
+    with _one_message(path, "its scale cannot be read"):
+        slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
+        if slope is None or intercept is None:
+            raise InputError(
+                f"{path.name}: no RescaleSlope and RescaleIntercept, so its values are not HU; "
+                f"export it again"
+            )
+        return stored.astype(np.float32) * float(slope) + float(intercept), _spacing(path, data, frame)
 
 
 def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None) -> NDArray[np.uint8]:
@@ -127,7 +143,9 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
     """
     import highdicom
 
-    if str(data.get("SOPClassUID", "")) != SEGMENTATION:
+    with _one_message(path, "cannot be read as DICOM"):
+        kind = str(data.get("SOPClassUID", ""))
+    if kind != SEGMENTATION:
         return (_pixels(path, data, frame) > 0).astype(np.uint8)  # a mask stored as a plain image
     picture = open_file(source)
     try:
@@ -143,7 +161,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
             )
     except UNREADABLE as error:
         raise InputError(
-            f"{path.name}: cannot be laid on {source.name} ({_short(error)}); expected a DICOM-SEG whose "
+            f"{path.name}: cannot be laid on {source.name} ({short(error)}); expected a DICOM-SEG whose "
             f"frames reference that image"
         ) from None
     return np.asarray(planes[0].max(axis=-1) > 0, dtype=np.uint8)
@@ -151,7 +169,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
 
 def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
     """Decoded pixels of one frame, (height, width) or (height, width, 3) in RGB."""
-    try:
+    with _one_message(path, "its pixels cannot be decoded"):
         frames = int(data.get("NumberOfFrames") or 1)
         if frame is None and frames > 1:
             raise InputError(
@@ -159,11 +177,9 @@ def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
             )
         if (frame or 0) >= frames:
             raise InputError(f"{path.name}: frame {frame} asked for, the file has {frames} (0 is the first)")
+        if int(data.get("Rows") or 0) * int(data.get("Columns") or 0) > LARGEST:  # before memory is taken
+            raise InputError(too_large(path))
         return np.asarray(pixel_array(data, index=frame or 0))
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{path.name}: its pixels cannot be decoded ({_short(error)})") from None
 
 
 def _of_frame(data: Dataset, frame: int | None, name: str) -> Any:
@@ -182,7 +198,11 @@ def _of_frame(data: Dataset, frame: int | None, name: str) -> Any:
 
 def _spacing(path: Path, data: Dataset, frame: int | None = None) -> float | None:
     values = _of_frame(data, frame, "PixelSpacing")
-    return None if not values else _side(path, float(values[0]), float(values[1]))
+    if not values:
+        return None
+    if not isinstance(values, MultiValue) or len(values) != 2:
+        raise InputError(f"{path.name}: PixelSpacing is {values}; expected two numbers, of rows and columns")
+    return _side(path, float(values[0]), float(values[1]))
 
 
 def _calibration(path: Path, data: Dataset) -> float | None:
@@ -192,18 +212,45 @@ def _calibration(path: Path, data: Dataset) -> float | None:
         for item in data.get("SequenceOfUltrasoundRegions", [])
         if item.get("RegionSpatialFormat") == TISSUE
         and item.get("PhysicalUnitsXDirection") == item.get("PhysicalUnitsYDirection") == CENTIMETRES
+        and "PhysicalDeltaX" in item
+        and "PhysicalDeltaY" in item
     ]
     return sides[0] if sides and max(sides) <= min(sides) * (1 + SAME) else None
 
 
 def _side(path: Path, rows: float, columns: float) -> float:
-    if not rows > 0 or not columns > 0 or abs(rows - columns) > SAME * rows:
-        raise InputError(
-            f"{path.name}: pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
-        )
+    fault = scale_fault(rows, columns)
+    if fault:
+        raise InputError(f"{path.name}: {fault}")
     return rows
 
 
-def _short(error: BaseException) -> str:
+def scale_fault(rows: float, columns: float) -> str | None:
+    """What is wrong with pixels of this height and width, mm; None for squares of a usual size."""
+    finest, coarsest = SPACING_MM
+    if not (finest <= rows <= coarsest and finest <= columns <= coarsest):
+        return f"pixels of {rows:g} x {columns:g} mm; expected a side of {finest:g} to {coarsest:g} mm"
+    if abs(rows - columns) > SAME * rows:
+        return f"pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
+    return None
+
+
+def too_large(path: Path) -> str:
+    """The message for a file that claims more pixels than any picture has."""
+    return f"{path.name}: more than {LARGEST // 1_000_000} million pixels; expected one picture or slice"
+
+
+@contextmanager
+def _one_message(path: Path, what: str) -> Iterator[None]:
+    """Whatever a broken file makes a library raise becomes an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path.name}: {what} ({short(error)})") from None
+
+
+def short(error: BaseException) -> str:
     """The first line of a library's message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

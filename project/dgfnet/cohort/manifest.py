@@ -10,7 +10,8 @@ import csv
 import difflib
 import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +24,8 @@ from dgfnet.settings import Modality
 NODULES = "nodules.csv"
 IMAGES = "images.csv"
 SHOWN = 20  # faults listed before "and N more"
+SPACING_MM = (0.01, 20.0)  # side of a pixel, from US enlarged fourfold to the coarsest localizer of CT
+VIEWS = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
 
 Flag = Annotated[int, Field(ge=0, le=1)]  # not Literal: cells arrive as text
 Identifier = Field(min_length=1, max_length=200)
@@ -37,7 +40,7 @@ class NoduleRow(BaseModel):
     cohort: Source
     lnm_central: Flag | None
     lnm_lateral: Flag | None
-    n_malignant_nodules: int | None = Field(default=None, ge=0)
+    n_malignant_nodules: int | None = Field(default=None, ge=0, le=1000)
 
 
 class ImageRow(BaseModel):
@@ -49,8 +52,8 @@ class ImageRow(BaseModel):
     view: View
     image: str = Field(min_length=1)
     mask: str = Field(min_length=1)
-    spacing_mm: float | None = Field(gt=0, le=20)
-    slice: int | None = Field(default=None, ge=0)
+    spacing_mm: float | None = Field(ge=SPACING_MM[0], le=SPACING_MM[1])
+    slice: int | None = Field(default=None, ge=0, le=100_000)
     window_level: float | None = Field(default=None, ge=-2000, le=4000)
     window_width: float | None = Field(default=None, gt=0, le=8000)
     measurement_lines: Flag = 0
@@ -70,11 +73,13 @@ EXPECTED = {
     "cohort": "main or external",
     "lnm_central": "0, 1 or empty",
     "lnm_lateral": "0, 1 or empty",
-    "n_malignant_nodules": "a whole number or empty",
+    "n_malignant_nodules": "a whole number from 0 to 1000, or empty",
     "modality": "us or ct",
     "view": "transverse, longitudinal or axial",
-    "spacing_mm": "millimetres per pixel, above 0 and at most 20, or empty",
-    "slice": "a slice index from 0, or empty",
+    "image": "the path of a file in the cohort folder",
+    "mask": "the path of a file in the cohort folder",
+    "spacing_mm": "millimetres per pixel, 0.01 to 20 with a decimal point, or empty",
+    "slice": "a slice index from 0 to 100000, or empty",
     "window_level": "HU from -2000 to 4000, or empty",
     "window_width": "HU above 0 and at most 8000, or empty",
     "measurement_lines": "0, 1 or empty",
@@ -91,21 +96,15 @@ def read_cohort(folder: Path) -> Cohort:
     folder = folder.resolve()
     nodule_rows = read_table(folder / NODULES, NoduleRow)
     image_rows = read_table(folder / IMAGES, ImageRow)
-    faults = _duplicates(nodule_rows)
-    known = {row.nodule_id for _, row in nodule_rows}
+    faults = (
+        _duplicates(nodule_rows) + _strangers(nodule_rows, image_rows) + _shown_twice(nodule_rows, image_rows)
+    )
     images: dict[str, list[Image]] = defaultdict(list)
-    seen: dict[tuple[str, str, int | None], int] = {}
     for number, row in image_rows:
-        before = seen.setdefault((row.nodule_id, row.image, row.slice), number)
-        if before != number:
+        if row.view not in VIEWS[row.modality]:
             faults.append(
-                f"{IMAGES} row {number}, column image: {row.image!r} stands in row {before} for the same "
-                f"nodule; drop one"
-            )
-        if row.nodule_id not in known:
-            faults.append(
-                f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
-                f"add its row or drop this"
+                f"{IMAGES} row {number}, column view: found {row.view!r} for {row.modality}, expected "
+                f"{' or '.join(VIEWS[row.modality])}"
             )
         for column in ("image", "mask"):
             fault = _path_fault(folder, getattr(row, column))
@@ -117,45 +116,50 @@ def read_cohort(folder: Path) -> Cohort:
 
 
 def unknown_columns(folder: Path) -> dict[str, list[str]]:
-    """Columns of the two tables that nobody expects, per table, each as a phrase; they are kept or ignored.
+    """Columns that nobody expects: per table, a phrase for each that says what becomes of it.
 
     Raises:
         InputError: when a table cannot be read.
     """
     found = {}
-    for name, model, more in ((NODULES, NoduleRow, ATTRIBUTES), (IMAGES, ImageRow, ())):
+    for name, model, more, fate in (
+        (NODULES, NoduleRow, ATTRIBUTES, "kept as an attribute"),
+        (IMAGES, ImageRow, (), "ignored"),
+    ):
         known = [*model.model_fields, *more]
-        columns = [column for column in _open(folder / name, model)[1] if column not in known]
-        found[name] = [_with_hint(column, known) for column in columns]
+        _, columns = _open(folder / name, model)
+        absent = [column for column in known if column not in columns]
+        found[name] = [_phrase(column, fate, absent) for column in columns if column not in known]
     return {name: columns for name, columns in found.items() if columns}
 
 
-def _with_hint(column: str, known: list[str]) -> str:
-    alike = difflib.get_close_matches(column.lower(), known, n=1, cutoff=0.75)
-    return f"{column} (did you mean {alike[0]}?)" if alike else column
+def _phrase(column: str, fate: str, absent: list[str]) -> str:
+    """A column nobody expects, and the one it may have been meant for."""
+    alike = difflib.get_close_matches(column.lower(), absent, n=1, cutoff=0.75)
+    return f"{column} ({fate}; did you mean {alike[0]}?)" if alike else f"{column} ({fate})"
 
 
 def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their row numbers; utf-8 with or without BOM, comma or semicolon.
+    """Rows of a CSV file with their numbers; utf-8 with or without BOM; comma, semicolon or tab.
 
     Raises:
         InputError: with up to 20 faults, each with row and column.
     """
-    reader, columns = _open(path, model)
-    reader.fieldnames = columns
+    below, columns = _open(path, model)
     rows: list[tuple[int, Row]] = []
     faults: list[str] = []
+    number = 1
     try:
-        for cells in reader:
-            number = reader.line_num
-            if None in cells:
+        for number, cells in enumerate(below, start=2):
+            texts = [cell.strip() for cell in cells]
+            if any(texts[len(columns) :]):
                 faults.append(
                     f"{path.name} row {number}: more cells than the header's {len(columns)} columns"
                 )
                 continue
-            cleaned = {key: (value or "").strip() or None for key, value in cells.items()}
-            if not any(cleaned.values()):
+            if not any(texts):
                 continue
+            cleaned = dict(zip_longest(columns, (text or None for text in texts[: len(columns)])))
             try:
                 rows.append((number, model.model_validate(cleaned)))
             except ValidationError as error:
@@ -163,15 +167,42 @@ def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
                     _explain(path.name, number, problem) for problem in error.errors(include_url=False)
                 ]
     except csv.Error as error:
-        faults.append(f"{path.name} row {reader.line_num + 1}: not readable as CSV ({error})")
+        faults.append(f"{path.name} row {number + 1}: not readable as CSV ({error})")
     raise_faults(faults)
     if not rows:
         raise InputError(f"{path.name}: no rows below the header")
     return rows
 
 
-def _open(path: Path, model: type[BaseModel]) -> tuple[csv.DictReader[str], list[str]]:
-    """A reader below the header, and the columns, which hold all that the model needs, each once."""
+def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list[str]]:
+    """The records below the header, and the columns, which hold all that the model needs, each once."""
+    text = _text(path)
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    delimiter = max(",;\t", key=lambda one: _fit(_header(text, one), required))
+    reader = _reader(text, delimiter)
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise InputError(f"{path.name} row 1: not readable as CSV ({error})") from None
+    while columns and not columns[-1]:  # spreadsheets write empty columns too
+        columns.pop()
+    missing = [name for name in required if name not in columns]
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if missing or repeated:
+        said = (
+            f"lacks column(s) {', '.join(missing)}"
+            if missing
+            else f"has column(s) {', '.join(repeated)} twice"
+        )
+        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
+    if "" in columns:
+        raise InputError(
+            f"{path.name} row 1: column {columns.index('') + 1} has no name; name it or delete it"
+        )
+    return reader, columns
+
+
+def _text(path: Path) -> str:
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
@@ -182,28 +213,29 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[csv.DictReader[str], list
         raise InputError(
             f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if "\0" in text:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path.name} row {row}: a NUL byte; save the table as CSV UTF-8 again")
-    header = text.split("\n", 1)[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return text
+
+
+def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """First record of a table when cells end with the delimiter; empty when that cannot be."""
     try:
-        columns = [name.strip() for name in reader.fieldnames or []]
-    except csv.Error as error:
-        raise InputError(f"{path.name} row 1: not readable as CSV ({error})") from None
-    missing = [
-        name for name, field in model.model_fields.items() if field.is_required() and name not in columns
-    ]
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if missing or repeated:
-        said = (
-            f"lacks column(s) {', '.join(missing)}"
-            if missing
-            else f"has column(s) {', '.join(repeated)} twice"
-        )
-        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
-    return reader, columns
+        return [name.strip() for name in next(_reader(text, delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _fit(header: list[str], required: list[str]) -> tuple[int, int]:
+    """How well a header fits, larger is better: required columns found, cells at all."""
+    return len(set(required).intersection(header)), len(header)
 
 
 def _explain(name: str, number: int, problem: Any) -> str:
@@ -229,6 +261,42 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
             faults.append(
                 f"{NODULES} row {number}, column cohort: patient {row.patient_id!r} is {row.cohort} here "
                 f"and {cohort} in row {where}; a patient belongs to one cohort, or the external test leaks"
+            )
+    return faults
+
+
+def _strangers(nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]) -> list[str]:
+    """Images whose nodule nobody knows."""
+    known = {row.nodule_id for _, row in nodules}
+    return [
+        f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
+        f"add its row or drop this"
+        for number, row in images
+        if row.nodule_id not in known
+    ]
+
+
+def _shown_twice(
+    nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]
+) -> list[str]:
+    """Images of a nodule that stand twice, and files that are to show two patients."""
+    patient_of = {row.nodule_id: row.patient_id for _, row in nodules}
+    rows: dict[tuple[str, Path, int | None], int] = {}
+    shown: dict[Path, tuple[int, str | None]] = {}
+    faults = []
+    for number, row in images:
+        file, patient = Path(row.image), patient_of.get(row.nodule_id)  # as a Path, a/./b is a/b
+        before = rows.setdefault((row.nodule_id, file, row.slice), number)
+        if before != number:
+            faults.append(
+                f"{IMAGES} row {number}, column image: {row.image!r} stands in row {before} for the same "
+                f"nodule; drop one"
+            )
+        where, other = shown.setdefault(file, (number, patient))
+        if patient != other and None not in (patient, other):
+            faults.append(
+                f"{IMAGES} row {number}, column image: {row.image!r} is of patient {patient!r} here and of "
+                f"{other!r} in row {where}; a file shows one patient, or the folds leak"
             )
     return faults
 

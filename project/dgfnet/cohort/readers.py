@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Literal
 import cv2
 import nibabel as nib
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from dgfnet.cohort import dicom
@@ -21,7 +24,8 @@ from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-LARGEST = 50_000_000  # pixels; a US picture or CT slice has one million
+LARGEST_VOLUME = 1_000_000_000  # voxels; 2000 slices of 512 x 512 are half of it
+DEFLATE = 1032  # gzip makes data smaller by this factor at most
 LABELS = 16  # values of a mask that numbers its nodules
 BLURRED = 0.25  # share of grey between black and white that JPEG and scaling leave in a mask, at most
 TISSUE_HU = (-1100.0, 3100.0)  # from air to the end of the 12-bit scale
@@ -173,12 +177,13 @@ def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
 def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
     """Pixels of a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
     raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
+    _check_claim(path, raw.tobytes())
     try:
         done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
     except cv2.error:
         done, frames = False, ()
     if not done or not frames:
-        raise InputError(f"{path.name}: cannot be decoded; the file is truncated, huge or not a picture")
+        raise InputError(_undecodable(path))
     if len(frames) == 1:
         page = 0  # a picture beside a volume: `slice` is about the other file
     if page is None:
@@ -190,19 +195,43 @@ def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
         raise InputError(
             f"{path.name}: {pixels.dtype} pixels, expected 8 bit; export with the window you read it in"
         )
-    if pixels.shape[0] * pixels.shape[1] > LARGEST:
-        raise InputError(f"{path.name}: {pixels.shape[0]}x{pixels.shape[1]} pixels; expected one image")
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def _undecodable(path: Path) -> str:
+    return f"{path.name}: cannot be decoded; the file is truncated or not a picture"
+
+
+def _check_claim(path: Path, raw: bytes) -> None:
+    """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
+        try:
+            with PIL.Image.open(io.BytesIO(raw)) as header:
+                pixels = header.width * header.height
+                header.verify()  # of PNG, that its parts have the length they claim
+        except PIL.Image.DecompressionBombError:
+            raise InputError(dicom.too_large(path)) from None
+        except Exception:  # broken; but OpenCV knows more kinds of TIFF than Pillow, and takes no memory
+            if path.suffix.lower() in {".tif", ".tiff"}:
+                return
+            raise InputError(_undecodable(path)) from None
+    if pixels > dicom.LARGEST:
+        raise InputError(dicom.too_large(path))
 
 
 @lru_cache(maxsize=4)  # the slices of a nodule are read one after another
 def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
     try:
-        volume: Any = nib.as_closest_canonical(nib.load(path))  # type: ignore[no-untyped-call]
+        stored: Any = nib.load(path)
+        _check_volume(path, stored.shape, stored.get_data_dtype())
+        volume: Any = nib.as_closest_canonical(stored)  # type: ignore[no-untyped-call]
         values = np.asarray(volume.dataobj, dtype=np.float32)
         zooms = volume.header.get_zooms()
+    except InputError:
+        raise
     except Exception as error:  # nibabel raises many kinds for a broken file
-        raise InputError(f"{path.name}: cannot be read as NIfTI ({error})") from None
+        raise InputError(f"{path.name}: cannot be read as NIfTI ({dicom.short(error)})") from None
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim == 4 and values.shape[3] == 1:
@@ -214,11 +243,22 @@ def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
             f"{path.name}: {np.count_nonzero(~np.isfinite(values))} voxels are no finite numbers"
         )
     rows, columns = float(zooms[1]), float(zooms[0])
-    if abs(rows - columns) > dicom.SAME * rows:
-        raise InputError(
-            f"{path.name}: pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
-        )
+    fault = dicom.scale_fault(rows, columns)
+    if fault:
+        raise InputError(f"{path.name}: {fault}")
     return values, columns
+
+
+def _check_volume(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
+    """Refuses by its header what is no volume of numbers, or claims more than the file can hold."""
+    size = "x".join(str(side) for side in shape)
+    if kind.kind not in "iuf":
+        raise InputError(f"{path.name}: voxels of several numbers each ({kind}); expected one HU each")
+    voxels = int(np.prod(shape, dtype=object))
+    if voxels * kind.itemsize > path.stat().st_size * (DEFLATE if path.suffix.lower() == ".gz" else 1):
+        raise InputError(f"{path.name}: claims {size} voxels, more than the file can hold; copy it again")
+    if voxels > LARGEST_VOLUME:
+        raise InputError(f"{path.name}: {size} voxels; expected at most {LARGEST_VOLUME // 10**6} million")
 
 
 def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], float]:

@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.cohort.ingest.folder import NotUsed
+from dgfnet.cohort.ingest.folder import NotUsed, files_of
 from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.screening.overlays import words
 from dgfnet.errors import InputError
@@ -72,13 +72,19 @@ class View:
 
 @dataclass(frozen=True)
 class Case:
-    """One DDTI case: one nodule with its views and the words of its XML."""
+    """One DDTI case: one nodule with its views and the words of its XML.
+
+    Attributes:
+        pictures: hashes of the pixels of its pictures.
+        marked: file names of its pictures.
+    """
 
     name: str
     tirads: str
     words: dict[str, str]
     views: tuple[View, ...]
     pictures: frozenset[str]
+    marked: frozenset[str]
 
     @property
     def label(self) -> int:
@@ -109,20 +115,28 @@ def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
             continue
         twins = sorted({owner[picture] for picture in case.pictures if picture in owner})
         if twins:
-            reason = f"shows a picture of case {', '.join(twins)}, which is used"
-            dropped.append(NotUsed("ddti", "case", case.name, reason))
+            reason = "shows a picture of another case, which is used"
+            dropped.append(NotUsed("ddti", "case", case.name, reason, f"case {', '.join(twins)}"))
             continue
         owner.update(dict.fromkeys(case.pictures, case.name))
         cases.append(case)
     return cases, dropped
 
 
-def strays(folder: Path, paths: Iterable[Path]) -> list[NotUsed]:
-    """Pictures that belong to no XML file."""
-    known = {path.stem for path in paths}
-    names = sorted(path.stem for path in (folder / "images").iterdir())
-    lone = [name for name in names if name.rpartition("_")[0] not in known]
-    return [NotUsed("ddti", "picture", name, "no XML describes its case") for name in lone]
+def strays(folder: Path, paths: Iterable[Path], cases: Iterable[Case]) -> list[NotUsed]:
+    """Files that belong to no case, and pictures that no mark of a used case names."""
+    xml = set(paths)
+    known, marked = {path.stem for path in xml}, {case.name: case.marked for case in cases}
+    files, lost = files_of(folder, "ddti")
+    for path in files:
+        where, case = path.relative_to(folder).as_posix(), path.stem.rpartition("_")[0]
+        if path.parent != folder / "images":
+            lost += [] if path in xml else [NotUsed("ddti", "file", where, "no part of the set")]
+        elif case not in known:
+            lost.append(NotUsed("ddti", "file", where, "no XML describes its case"))
+        elif path.name not in marked.get(case, {path.name}):  # a case not used is told with its pictures
+            lost.append(NotUsed("ddti", "file", where, "the XML of its case has no mark for it"))
+    return lost
 
 
 def parse_outlines(text: str) -> list[Outline]:
@@ -250,7 +264,7 @@ def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError) as error:
-        return None, [NotUsed("ddti", "case", name, f"the XML cannot be read ({error})")]
+        return None, [NotUsed("ddti", "case", name, "the XML cannot be read", str(error))]
     words = {child.tag: " ".join((child.text or "").split()) for child in root if child.tag != "mark"}
     tirads = words.get("tirads", "").lower()
     if tirads not in LABELS:
@@ -260,8 +274,10 @@ def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
     dropped: list[NotUsed] = []
     pictures: set[str] = set()
     shown: set[str] = set()
+    marked: set[str] = set()
     for mark in root.iter("mark"):
         picture = f"{name}_{(mark.findtext('image') or '').strip()}"
+        marked.add(f"{picture}.jpg")
         digest, found, reasons = _read_mark(path.parent.parent / "images" / f"{picture}.jpg", mark, shown)
         views += found
         dropped += [NotUsed("ddti", "picture", picture, reason) for reason in reasons]
@@ -269,7 +285,7 @@ def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
         shown |= {digest} if found else set()
     if not views:
         return None, [*dropped, NotUsed("ddti", "case", name, "no usable picture")]
-    return Case(name, tirads, words, tuple(views), frozenset(pictures)), dropped
+    return Case(name, tirads, words, tuple(views), frozenset(pictures), frozenset(marked)), dropped
 
 
 def _read_mark(path: Path, mark: ElementTree.Element, shown: set[str]) -> tuple[str, list[View], list[str]]:

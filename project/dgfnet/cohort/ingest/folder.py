@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dgfnet.cohort.manifest import IMAGES, NODULES
+from dgfnet.cohort.manifest import IMAGES, NODULES, read_cohort
 from dgfnet.errors import InputError
 
 ACCOUNT, LEFT_OUT = "import.json", "not_used.csv"
@@ -29,6 +32,11 @@ PARTS = ("us", "ct")
 IMAGE_COLUMNS = (
     *("nodule_id", "modality", "view", "image", "mask", "spacing_mm"),
     *("slice", "window_level", "window_width", "measurement_lines"),
+)
+# what unpacking a broken, cut or encrypted archive raises
+UNPACKABLE = (
+    *(shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, ValueError, EOFError, RuntimeError),
 )
 
 
@@ -38,15 +46,17 @@ class NotUsed:
 
     Attributes:
         source: which source: ddti, lidc, folder, dicom or labels.
-        kind: case, picture, outline, nodule, file or row.
-        name: its identifier in the source.
-        reason: why, as a sentence fit for a table.
+        kind: case (an XML of DDTI and its pictures), picture, nodule, drawing, file or row.
+        name: its identifier in the source; of a file its path inside the source.
+        reason: why, in words that many entries share.
+        detail: what is peculiar to this entry, or empty.
     """
 
     source: str
     kind: str
     name: str
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,43 @@ def building(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def files_of(source: Path, name: str, *known: Path) -> tuple[list[Path], list[NotUsed]]:
+    """All files below a folder, sorted, and the links in it that lead to no file.
+
+    Args:
+        source: the folder.
+        name: of the source in the account.
+        known: files that are used in another way if they lie there.
+
+    Raises:
+        InputError: when there is no such folder, or a folder in it cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder")
+    apart = {path.resolve() for path in known}
+    files, lost = [], []
+    for folder, below, names in os.walk(source, onerror=refuse):
+        for path in (Path(folder, entry) for entry in (*below, *names)):
+            if path.is_file():
+                files += [path] if path.resolve() not in apart else []
+            elif path.is_symlink() or not path.is_dir():
+                where = path.relative_to(source).as_posix()
+                lost.append(
+                    NotUsed(name, "file", where, "a link to a folder, or no file; links are not followed")
+                )
+    return sorted(files), lost
+
+
 @contextmanager
 def unpacked(source: Path, *expected: str) -> Iterator[Path]:
     """The folder that holds `expected`: the source, one below it, or inside the archive that it is.
 
     Raises:
-        InputError: when there is none, or the archive cannot be unpacked.
+        InputError: when there is none, or more than one, or the archive cannot be unpacked.
     """
     with tempfile.TemporaryDirectory(prefix="dgfnet-") as temporary:
         root = source
@@ -105,7 +146,7 @@ def unpacked(source: Path, *expected: str) -> Iterator[Path]:
                     shutil.unpack_archive(source, root)
                 else:
                     shutil.unpack_archive(source, root, filter="data")  # nothing outside, no links out
-            except (shutil.ReadError, tarfile.TarError, OSError, ValueError, EOFError) as error:
+            except UNPACKABLE as error:
                 raise InputError(
                     f"{source}: cannot be unpacked ({error}); expected .tgz, .tar or .zip"
                 ) from None
@@ -113,6 +154,8 @@ def unpacked(source: Path, *expected: str) -> Iterator[Path]:
         found = [folder for folder in (root, *below) if all((folder / name).exists() for name in expected)]
         if not found:
             raise InputError(f"{source}: expected a folder or archive with {', '.join(expected)}")
+        if len(found) > 1 and found[0] != root:
+            raise InputError(f"{source}: holds {', '.join(path.name for path in found)}; name one of them")
         yield found[0]
 
 
@@ -122,7 +165,7 @@ def write_account(
     """Writes both tables, not_used.csv and import.json.
 
     Raises:
-        InputError: when nothing was used.
+        InputError: when nothing was used, or the cohort would be refused by the stage that reads it.
     """
     if not nodules:
         told = "; ".join(f"{count} {reason}" for reason, count in list(account.reasons().items())[:5])
@@ -133,6 +176,10 @@ def write_account(
     write_table(folder / LEFT_OUT, [asdict(item) for item in account.not_used], list(NotUsed.__annotations__))
     facts = {**account.facts, "used": dict(account.used), "not_used": account.reasons()}
     (folder / ACCOUNT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    try:
+        read_cohort(folder)
+    except InputError as error:
+        raise InputError(f"nothing is written, for the cohort would have faults:\n{error}") from None
 
 
 def image_row(
@@ -145,15 +192,16 @@ def image_row(
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """A CSV file in UTF-8; cells that a row lacks are empty."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    # names of files need not be text: what is none is escaped
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """A picture (height, width) or (height, width, 3)."""
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A picture (height, width) or (height, width, 3) as a PNG file."""
+    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:

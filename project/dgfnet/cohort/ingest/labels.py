@@ -47,11 +47,19 @@ class Labels:
 
     def unused(self, found: Sequence[tuple[str, str]]) -> list[NotUsed]:
         """Rows that no image belongs to."""
-        patients, pairs = {patient for patient, _ in found}, set(found)
+        asked = {pair if pair in self.rows else (pair[0], None) for pair in found}
+        patients = {patient for patient, _ in found}
         return [
-            NotUsed("labels", "row", nodule or patient, "no image of it was found")
+            NotUsed(
+                "labels",
+                "row",
+                nodule or patient,
+                "its nodules have rows of their own"
+                if nodule is None and patient in patients
+                else "no image of it is used",
+            )
             for patient, nodule in self.rows
-            if ((patient, nodule) not in pairs if nodule else patient not in patients)
+            if (patient, nodule) not in asked
         ]
 
 
@@ -59,12 +67,19 @@ def read_labels(path: Path) -> Labels:
     """Reads the table.
 
     Raises:
-        InputError: with file, row and column, also for two rows of the same nodule.
+        InputError: with file, row and column, also for two rows of a nodule, or a patient in both cohorts.
     """
     rows: dict[tuple[str, str | None], LabelRow] = {}
+    parts: dict[str, str] = {}
     faults = []
     for number, row in read_table(path, LabelRow):
         if rows.setdefault((row.patient_id, row.nodule_id), row) is not row:
             faults.append(f"{path.name} row {number}: a second row of {row.nodule_id or row.patient_id!r}")
+        before = parts.setdefault(row.patient_id, row.cohort)
+        if before != row.cohort:
+            faults.append(
+                f"{path.name} row {number}, column cohort: patient {row.patient_id!r} is {row.cohort} here "
+                f"and {before} above; a patient belongs to one cohort, or the external test leaks"
+            )
     raise_faults(faults)
     return Labels(rows)

@@ -22,15 +22,16 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dgfnet.cohort.ingest.folder import NotUsed
+from dgfnet.cohort.dicom import scale_fault
+from dgfnet.cohort.ingest.folder import NotUsed, files_of
 from dgfnet.cohort.parallel import cores, each
 from dgfnet.errors import InputError
 
 TABLE = "metadata.csv"
+PARTS = ("image", "nodule_mask")
 COLUMNS = ("patient_id", "nodule_id", "Malignancy_value")
 LABELS = {"1": 0, "2": 0, "4": 1, "5": 1}  # Malignancy_value; 3 is indeterminate
 SLICES = 3
-SQUARE = 0.01  # the manifest knows one spacing per picture: pixel sides may differ by a hundredth
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,13 @@ def _reason(row: Row) -> str | None:
 
 def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
     """Files that no row names."""
-    return [
-        NotUsed("lidc", "file", f"{part}/{path.name}", f"no row of {TABLE} names it")
-        for part in ("image", "nodule_mask")
-        for path in sorted((folder / part).iterdir())
-        if path.name.removesuffix(".nii.gz") not in names
-    ]
+    named = {f"{part}/{name}.nii.gz" for part in PARTS for name in names}
+    files, lost = files_of(folder, "lidc", folder / TABLE)
+    for where in (path.relative_to(folder).as_posix() for path in files):
+        if where not in named:
+            reason = f"no row of {TABLE} names it" if where.split("/")[0] in PARTS else "no part of the set"
+            lost.append(NotUsed("lidc", "file", where, reason))
+    return lost
 
 
 def _open(row: Row) -> Lesion | str:
@@ -149,14 +151,14 @@ def largest_slices(image_path: Path, mask_path: Path) -> tuple[tuple[int, ...], 
     except Exception as error:  # nibabel raises many kinds for a broken file
         return f"cannot be read as NIfTI ({type(error).__name__})"
     if values.ndim != 3 or not np.isfinite(values).all():
-        return f"the image is not a finite 3-D volume; its shape is {values.shape}"
+        return "the image is not a finite 3-D volume"
     if drawn.shape != values.shape or not np.allclose(image.affine, mask.affine, atol=1e-2):
         return "image and mask are on different grids"
     areas = drawn.sum(axis=(0, 1))
     if not areas.any():
         return "the mask is empty"
     width, height = (float(side) for side in image.header.get_zooms()[:2])
-    if abs(width - height) > SQUARE * max(width, height):
-        return f"the pixels are not square: {width:.3f} mm x {height:.3f} mm"
+    if scale_fault(height, width):
+        return "the pixels are not squares of a usual size"
     largest = np.argsort(-areas, kind="stable")[:SLICES]  # of equal areas the lowest slice first
     return tuple(sorted(int(index) for index in largest if areas[index])), width

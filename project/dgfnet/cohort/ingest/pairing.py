@@ -75,7 +75,7 @@ def hold_out(labels: Mapping[str, int], share: float, rng: np.random.Generator) 
         names = [name for name in labels if labels[name] == label]
         if len(names) < 2:
             raise InputError(
-                f"{len(names)} pair(s) with label {label}: main and external cohort need at least one each"
+                f"label {label}: found {len(names)}; main and external cohort need at least one each"
             )
         count = min(max(1, round(share * len(names))), len(names) - 1)
         held.update(names[i] for i in rng.permutation(len(names))[:count])

@@ -34,10 +34,10 @@ from dgfnet.cohort.ingest.folder import (
     NotUsed,
     building,
     image_row,
+    png,
     progress,
     unpacked,
     write_account,
-    write_png,
 )
 from dgfnet.cohort.ingest.lidc import Lesion
 from dgfnet.cohort.ingest.pairing import Candidate, hold_out, pair
@@ -139,7 +139,7 @@ def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
     with unpacked(source, "images", "xml") as folder:
         paths = ultrasound.files(folder)
         cases, lost = ultrasound.read_cases(paths)
-        yield cases, [*ultrasound.strays(folder, paths), *lost]
+        yield cases, [*ultrasound.strays(folder, paths, cases), *lost]
 
 
 @contextmanager
@@ -238,8 +238,8 @@ def _write_us(folder: Path, name: str, case: Case) -> Rows:
     rows = []
     for view in case.views:
         image, mask = f"us/ddti-{view.name}.png", f"us/ddti-{view.name}_mask.png"
-        write_png(folder / image, view.pixels)
-        write_png(folder / mask, view.mask * np.uint8(255))
+        (folder / image).write_bytes(png(view.pixels))
+        (folder / mask).write_bytes(png(view.mask * np.uint8(255)))
         rows.append(image_row(name, "us", "transverse", image, mask))
     return rows
 

@@ -3,33 +3,44 @@
 A pattern is a path with fields: `{patient}/{nodule}/{modality}_{view}_{number}.png`. `*` stands for anything
 inside a name. Where a pattern lacks `{nodule}`, a patient has one nodule; `{modality}` can stand before the
 pattern instead (`us:...`, `ct:...`); without `{view}`, ultrasound is taken for transverse. A mask pattern may
-use the fields of its image pattern, and `{path}`, the image's path without its ending.
+use the fields of its image pattern, and `{path}`, the image's path without its ending. Files that are neither
+pictures nor volumes are taken for DICOM, and not used when they name a person or a place.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dgfnet.cohort.ingest.folder import Account, NotUsed, building, image_row, progress, write_account
+from dgfnet.cohort.dicom import open_file
+from dgfnet.cohort.ingest.folder import (
+    Account,
+    NotUsed,
+    building,
+    files_of,
+    image_row,
+    progress,
+    write_account,
+)
 from dgfnet.cohort.ingest.labels import Labels, read_labels
 from dgfnet.cohort.ingest.lidc import largest_slices
+from dgfnet.cohort.readers import PICTURES
 from dgfnet.errors import InputError
 
 FIELDS = ("patient", "nodule", "modality", "view", "number")
 MODALITIES = {"us": "us", "ultrasound": "us", "ct": "ct"}
-VIEWS = {
-    "t": "transverse",
-    "trans": "transverse",
-    "transverse": "transverse",
-    "axial": "axial",
-} | dict.fromkeys(("l", "long", "longitudinal", "sagittal"), "longitudinal")
+# words for the plane that CT calls axial, and for the one along the neck
+VIEWS = dict.fromkeys(("t", "trans", "transverse", "axial"), "transverse")
+VIEWS |= dict.fromkeys(("l", "long", "longitudinal", "sagittal"), "longitudinal")
+PLANES = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
 VOLUMES = (".nii", ".nii.gz")
+LONGEST = 200  # bytes of a nodule id: it begins file names, which take 255
 
 
 @dataclass(frozen=True)
@@ -83,15 +94,19 @@ def import_folder(
             f"{len(images)} --image and {len(masks)} --mask: expected as many of each, at least one"
         )
     patterns = [compile_pattern(image, mask) for image, mask in zip(images, masks, strict=True)]
-    if not source.is_dir():
-        raise InputError(f"{source}: no such folder")
+    paths, links = files_of(source, "folder", labels)
     table = read_labels(labels)
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
-    found, not_used = _match(source, paths, patterns, table)
+    found, unmatched = _match(source, paths, patterns, table)
     with building(out) as folder:
-        rows, lost = _write(folder, source, found)
+        rows, faults = _write(folder, found)
+        shown = {path for one, _ in rows for path in (one.image, one.mask)}
+        lost = [
+            NotUsed("folder", "file", path.relative_to(source).as_posix(), fault)
+            for path, fault in faults.items()
+            if path not in shown  # a mask may serve several images
+        ]
         used = list(dict.fromkeys((one.patient, one.nodule) for one, _ in rows))
-        not_used += lost + table.unused(used)
+        not_used = links + unmatched + lost + table.unused(used)
         kinds = Counter(one.modality for one, _ in rows)
         counts = {"nodules": len(used), **{f"{name}_images": kinds[name] for name in ("us", "ct")}}
         account = Account({"source": "folder", "patterns": list(images)}, counts, tuple(not_used))
@@ -110,6 +125,9 @@ def compile_pattern(image: str, mask: str) -> Pattern:
     if found and modality is None:
         raise InputError(f"--image {image}: {before!r} before the colon, expected us or ct")
     text = rest if found else image
+    for option, pattern in (("--image", text), ("--mask", mask)):
+        if set("{}") & set(re.sub(r"\{[^{}]*\}", "", pattern)):
+            raise InputError(f"{option} {pattern}: a brace without its partner")
     given = re.findall(r"\{([^}]*)\}", text)
     if unknown := sorted(set(given) - set(FIELDS)):
         raise InputError(f"--image {image}: unknown field {{{unknown[0]}}}, expected {', '.join(FIELDS)}")
@@ -140,32 +158,35 @@ def _match(
     """Images with a mask and a label, and every other file with the reason why it is not one."""
     names = {path.relative_to(source).as_posix(): path for path in paths}
     masks: set[str] = set()
+    own: set[str] = set()
     matched: dict[str, tuple[Pattern, dict[str, str], str]] = {}
     for name in names:
         for pattern in patterns:
             if match := pattern.image.fullmatch(name):
-                stem = name.removesuffix(".gz")
-                where = pattern.mask.format(
-                    **match.groupdict(), path=stem[: stem.rindex(".")] if "." in stem else stem
-                )
-                if where != name:
+                stem = PurePosixPath(name.removesuffix(".gz")).with_suffix("")  # folders may have dots, too
+                where = pattern.mask.format(**match.groupdict(), path=stem)
+                if where == name:
+                    own.add(name)
+                else:
                     masks.add(where)
                     matched.setdefault(name, (pattern, match.groupdict(), where))
     found, lost = [], []
     for name, path in names.items():
         if name in masks:
             continue  # told with its image
-        reason = "matches no --image pattern"
-        if name in matched:
-            pattern, fields, where = matched[name]
-            one = _found(path, pattern, fields, names.get(where), where)
-            reason = one if isinstance(one, str) else ""
-            if isinstance(one, Found):
-                if labels.of(one.patient, one.nodule) is not None:
-                    found.append(one)
-                    continue
-                reason = f"the labels have no row of patient {one.patient!r} or nodule {one.nodule!r}"
-        lost.append(NotUsed("folder", "file", name, reason))
+        if name not in matched:
+            reason = "its --mask pattern leads to itself" if name in own else "matches no --image pattern"
+            lost.append(NotUsed("folder", "file", name, reason))
+            continue
+        pattern, fields, where = matched[name]
+        one = _found(path, pattern, fields, names.get(where))
+        if isinstance(one, str):
+            lost.append(NotUsed("folder", "file", name, one, "" if where in names else f"looked for {where}"))
+        elif labels.of(one.patient, one.nodule) is None:
+            detail = f"patient {one.patient!r}, nodule {one.nodule!r}"
+            lost.append(NotUsed("folder", "file", name, "the labels have no row of it", detail))
+        else:
+            found.append(one)
     paired = {one.mask for one in found}
     lost += [
         NotUsed("folder", "file", name, "mask of an image that is not used")
@@ -175,43 +196,45 @@ def _match(
     return found, lost
 
 
-def _found(
-    path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None, where: str
-) -> Found | str:
+def _found(path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None) -> Found | str:
     """What a path says, or why it cannot be used."""
     modality = pattern.modality or MODALITIES.get(fields["modality"].lower())
     if modality is None:
         return f"modality {fields['modality']!r} is not us or ct"
-    view = "axial" if modality == "ct" else VIEWS.get(fields.get("view", "t").lower())
-    if view is None:
-        return f"view {fields['view']!r} is not transverse or longitudinal"
+    view = VIEWS.get(fields.get("view", "t").lower())
+    if modality == "ct" and view == "transverse":
+        view = "axial"
+    if view not in PLANES[modality]:
+        return f"view {fields['view']!r} is not {' or '.join(PLANES[modality])}"
     if mask is None:
-        return f"its mask {where} is missing"
+        return "its mask is missing"
     patient = fields["patient"]
     nodule = f"{patient}-{fields['nodule']}" if "nodule" in fields else patient
+    if len(os.fsencode(nodule)) > LONGEST:
+        return f"patient and nodule together are longer than {LONGEST} bytes"
     return Found(path, mask, patient, nodule, modality, view)
 
 
 def _write(
-    folder: Path, source: Path, found: Sequence[Found]
-) -> tuple[list[tuple[Found, dict[str, Any]]], list[NotUsed]]:
-    """Copies the files under names of the cohort's own and gives their rows of images.csv."""
+    folder: Path, found: Sequence[Found]
+) -> tuple[list[tuple[Found, dict[str, Any]]], dict[Path, str]]:
+    """Copies files under names of the cohort's own; their rows of images.csv, and why others are not used."""
     rows: list[tuple[Found, dict[str, Any]]] = []
-    lost = []
+    lost: dict[Path, str] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for one in progress(found, "Cohort"):
         slices: tuple[int, ...] | None = None
         known: dict[str, Any] = {}
-        if one.image.name.lower().endswith(VOLUMES):
+        fault = _named(one.image) or _named(one.mask)
+        if not fault and one.image.name.lower().endswith(VOLUMES):
             chosen = largest_slices(one.image, one.mask)
             if isinstance(chosen, str):
-                lost += [
-                    NotUsed("folder", "file", path.relative_to(source).as_posix(), chosen)
-                    for path in (one.image, one.mask)
-                ]
-                continue
-            slices, spacing = chosen
-            known = {"spacing_mm": f"{spacing:.6g}"}
+                fault = chosen
+            else:
+                slices, known = chosen[0], {"spacing_mm": f"{chosen[1]:.6g}"}
+        if fault:
+            lost |= {one.image: fault, one.mask: fault}
+            continue
         counts[one.nodule, one.modality] += 1
         stem = f"{one.modality}/{one.nodule}_{counts[one.nodule, one.modality]}"
         image, mask = f"{stem}{_ending(one.image)}", f"{stem}_mask{_ending(one.mask)}"
@@ -222,6 +245,17 @@ def _write(
                 (one, image_row(one.nodule, one.modality, one.view, image, mask, slice=index, **known))
             )
     return rows, lost
+
+
+def _named(path: Path) -> str:
+    """Why a file that may be DICOM is not to be copied, or nothing."""
+    if path.suffix.lower() in PICTURES or path.name.lower().endswith(VOLUMES):
+        return ""
+    try:
+        open_file(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path.name}: ")
+    return ""
 
 
 def _ending(path: Path) -> str:
