@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"dgfnet {options.command}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"dgfnet {options.command}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None  # as shells say it of Ctrl-C
 
 
 def _dispatch(options: argparse.Namespace) -> None:

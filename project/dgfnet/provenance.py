@@ -34,7 +34,8 @@ LIBRARIES = (
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    # short, for names may have all 255 bytes; writers choose the format by the suffix
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:20]}.", suffix=path.suffix[-9:])
     os.close(handle)
     temporary = Path(name)
     try:

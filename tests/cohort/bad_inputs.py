@@ -227,6 +227,11 @@ def _(c):
     c.nodules = [row | {"note": "x" * 200_000} for row in c.nodules]
 
 
+@bad("a table that is none of ours")
+def _(c):
+    c.raw["nodules.csv"] = ",".join(str(n) for n in range(1, 501)).encode()
+
+
 @bad("two faults")
 def _(c):
     c.nodules[0]["cohort"] = ""
@@ -271,6 +276,11 @@ def _(c):
     c.nodules[0]["lnm_lateral"] = "2"
 
 
+@bad("a label of 5,000 letters")
+def _(c):
+    c.nodules[0]["lnm_central"] = "x" * 5000
+
+
 @bad("label 1.0")
 def _(c):
     c.nodules[0]["lnm_central"] = "1.0"
@@ -294,6 +304,11 @@ def _(c):
 @bad("spacing 0")
 def _(c):
     c.us(spacing_mm="0")
+
+
+@bad("negative spacing")
+def _(c):
+    c.us(spacing_mm="-0.1")
 
 
 @bad("spacing NaN")
@@ -329,6 +344,11 @@ def _(c):
     region.PhysicalDeltaX = region.PhysicalDeltaY = 0.02
     dicom(c.root / "us/1.dcm", np.roll(GREY, 1, axis=1), SequenceOfUltrasoundRegions=Sequence([region]))
     c.us(image="us/1.dcm")
+
+
+@bad("a slice with an underscore")
+def _(c):
+    c.ct(slice="1_0")
 
 
 @bad("a slice of thirty digits")
@@ -754,6 +774,11 @@ def _(c):
 @bad("two decisions on one picture")
 def _(c):
     c.bytes("decisions.csv", b"image,slice,other,decision\nus/1.png,,,keep\nus/1.png,,,set_aside\n")
+
+
+@bad("decisions without a row")
+def _(c):
+    c.bytes("decisions.csv", b"image,slice,other,decision\n")
 
 
 @bad("different from nothing")

@@ -62,6 +62,7 @@ class S3Server:
         ports += [f"-{name}.grpc={port}" for name, port in zip(PORTS, self.ports[len(PORTS) :], strict=True)]
         command = [
             str(Path(sys.executable).parent / "weed"),
+            f"-logdir={self.folder}",  # else in /tmp
             "server",
             f"-dir={self.folder / 'store'}",
             "-s3",
@@ -70,7 +71,8 @@ class S3Server:
         command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
         command += ["-master.telemetry=false", f"-s3.config={self.folder / 'identities.json'}"]
         command += ["-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false", "-s3.port.iceberg=0"]
-        command += ["-s3.port.lance=0"]
+        # after a kill a master waits one or two such times, ten seconds each unless told
+        command += ["-s3.port.lance=0", "-master.electionTimeout=1s"]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._wait()
@@ -98,6 +100,9 @@ class S3Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+        for port in self.ports:  # weed puts its sockets there and a killed one cannot remove them
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
 
 def free_ports(count: int) -> list[int]:

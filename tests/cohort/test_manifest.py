@@ -153,6 +153,8 @@ def test_ids_stay_text(folder):
         ("lnm_central", "2", "found '2', expected 0, 1 or empty"),
         ("lnm_lateral", "yes", "found 'yes', expected 0, 1 or empty"),
         ("lnm_central", "0.5", "found '0.5', expected 0, 1 or empty"),
+        ("lnm_central", "0_1", "found '0_1', expected 0, 1 or empty"),
+        ("n_malignant_nodules", "1_0", "found '1_0', expected a whole number from 0 to 1000, or empty"),
         ("cohort", "Main", "found 'Main', expected main or external"),
         ("cohort", "", "found an empty cell, expected main or external"),
         ("patient_id", "", "found an empty cell, expected a text of 1-200 letters"),
@@ -187,7 +189,9 @@ def test_a_bad_cell_of_nodules_csv(folder, column, text, expected):
             "found 'nan', expected millimetres per pixel, 0.01 to 20 with a decimal point, or empty",
         ),
         ("slice", "-1", "found '-1', expected a slice index from 0 to 100000, or empty"),
+        ("slice", "1_0", "found '1_0', expected a slice index from 0 to 100000, or empty"),
         ("measurement_lines", "2", "found '2', expected 0, 1 or empty"),
+        ("measurement_lines", "0_1", "found '0_1', expected 0, 1 or empty"),
     ],
 )
 def test_a_bad_cell_of_images_csv(folder, column, text, expected):
@@ -195,7 +199,10 @@ def test_a_bad_cell_of_images_csv(folder, column, text, expected):
     assert folder.faults() == [f"images.csv row 5, column {column}: {expected}"]
 
 
-@pytest.mark.parametrize(("column", "text"), [("window_level", "5000"), ("window_width", "0")])
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("window_level", "5000"), ("window_level", "4_0"), ("window_width", "0"), ("window_width", "40_0")],
+)
 def test_a_bad_window(folder, column, text):
     for row in folder.images:
         row[column] = ""
@@ -381,7 +388,40 @@ def test_a_table_that_is_not_utf_8(folder):
     text = as_csv(folder.nodules)
     (folder.root / "nodules.csv").write_bytes(text.encode().replace(b"smooth", b"gl\xe4tt", 1))
     at = text.index("smooth") + 2
-    assert folder.faults() == [f"nodules.csv: not UTF-8 at byte {at}; save the table as CSV UTF-8"]
+    assert folder.faults() == [f"nodules.csv row 2: not UTF-8 at byte {at}; save the table as CSV UTF-8"]
+
+
+def test_rows_of_a_table_that_is_not_utf_8_count_with_every_line_end(folder):
+    for end in ("\n", "\r\n", "\r"):
+        text = as_csv(folder.nodules).replace("\n", end).encode()
+        (folder.root / "nodules.csv").write_bytes(text.replace(b"non-smooth", b"\xfc"))
+        (fault,) = folder.faults()
+        assert fault.startswith("nodules.csv row 4: not UTF-8 at byte ")
+
+
+def test_names_of_columns_are_told_short_and_on_one_line(folder):
+    folder.nodules = [row | {"seen\nby": "", "y" * 70: ""} for row in folder.nodules]
+    folder.read()
+    assert unknown_columns(folder.root) == {
+        "nodules.csv": [
+            "seen by (kept as an attribute)",
+            f"{'y' * 60}... (kept as an attribute)",
+        ]
+    }
+
+
+def test_a_cell_is_repeated_up_to_sixty_letters(folder):
+    folder.nodules[0]["cohort"], folder.nodules[1]["cohort"] = "x" * 60, "x" * 61
+    assert folder.faults() == [
+        f"nodules.csv row 2, column cohort: found '{'x' * 60}', expected main or external",
+        f"nodules.csv row 3, column cohort: found '{'x' * 60}...', expected main or external",
+    ]
+
+
+def test_a_folder_that_is_a_link_to_itself_is_one_message(tmp_path):
+    (tmp_path / "data").symlink_to("data")
+    with pytest.raises(InputError, match=r"data/nodules\.csv: no such file; a cohort folder needs"):
+        read_cohort(tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["nodules.csv", "images.csv"])

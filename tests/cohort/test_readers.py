@@ -76,6 +76,13 @@ def test_a_truncated_picture_is_named(tmp_path, suffix, share):
     assert fault(read_image, image(path)).startswith(f"cut{suffix}: cannot be decoded")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".dcm", ".nii"])
+def test_a_file_that_has_gone_since_the_manifest_was_read_is_named(tmp_path, suffix):
+    gone = image(tmp_path / f"gone{suffix}", modality="ct")
+    assert fault(read_image, gone).startswith(f"gone{suffix}: cannot be ")
+    assert fault(read_mask, gone).startswith(f"gone{suffix}: cannot be ")
+
+
 def test_sixteen_bits_and_a_huge_picture_are_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "deep.png"), GREY.astype(np.uint16) * 257)
     assert "uint16 pixels, expected 8 bit" in fault(read_image, image(tmp_path / "deep.png"))

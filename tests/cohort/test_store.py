@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,13 @@ CONTENT = {
     "nodules.csv": b"patient_id,nodule_id\n",
     "us/a picture with \N{LATIN SMALL LETTER A WITH DIAERESIS}.png": bytes(range(256)) * 40,
     "us/deep/er/b.png": b"b",
+    "us/.b.png.part": b"named as if half done",
+    "us/b.png": b"B",
+    "us/ends a line\N{LINE SEPARATOR}elsewhere": b"c",
     "empty": b"",
     "ct/large.nii": os.urandom(17 * 1024 * 1024),  # in parts
 }
+SMALL = {path: data for path, data in CONTENT.items() if path != "ct/large.nii"}
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +82,25 @@ def fault(call, *arguments):
     return str(caught.value)
 
 
-class Cut:
-    """A proxy that closes every connection after it has passed on so many bytes from the server."""
+class Proxy:
+    """A line to the server that cuts every connection after `limit` bytes one way.
 
-    def __init__(self, target, limit):
-        self.target, self.limit = target, limit
-        self.port = free_ports(1)[0]
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+    With `then`, that is done once instead, and such connections go on slowly.
+    """
+
+    def __init__(self, s3, way, then=None, limit=4 * 1024 * 1024):
+        self.target, self.slow = int(s3.endpoint.rpartition(":")[2]), then is not None
+        self.todo = [then] if then else []  # popped by whichever thread comes first
+        self.limits = {way: limit}
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.listener.close()
 
     def _accept(self):
         while True:
@@ -91,49 +108,72 @@ class Cut:
                 near, _ = self.listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self.target))
-            threading.Thread(target=self._pass, args=(near, far, None), daemon=True).start()
-            threading.Thread(target=self._pass, args=(far, near, self.limit), daemon=True).start()
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                near.close()
+                continue
+            threading.Thread(target=self._pass, args=(near, far, "push"), daemon=True).start()
+            threading.Thread(target=self._pass, args=(far, near, "pull"), daemon=True).start()
 
-    def _pass(self, source, sink, limit):
-        passed = 0
-        try:
+    def _pass(self, source, sink, way):
+        passed, limit = 0, self.limits.get(way, float("inf"))
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 passed += len(data)
-                if limit is not None and passed > limit:
-                    break
+                if passed > limit:
+                    if not self.slow:
+                        break
+                    with contextlib.suppress(IndexError):
+                        self.todo.pop()()
+                    time.sleep(0.1)  # half a MB a second: the rest of the large file would take 20 s
                 sink.sendall(data)
-        except OSError:
-            pass
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
-    def close(self):
-        self.listener.close()
+
+def press_ctrl_c():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def keys(s3, prefix):
+    """Keys below a prefix, without it, with the time of their last change."""
+    listed = s3.client().list_objects_v2(Bucket="hospital", Prefix=f"{prefix}/").get("Contents", [])
+    return {one["Key"].removeprefix(f"{prefix}/"): one["LastModified"] for one in listed}
 
 
 def test_what_was_pushed_is_pulled_byte_for_byte(s3, cohort, tmp_path, capsys):
     main(["push", str(cohort), "s3://hospital/round/trip"])
-    assert capsys.readouterr().out == "5 files, 5 transferred; checked by sha256\n"
+    assert capsys.readouterr().out == "8 files, 8 transferred; checked by sha256\n"
     main(["pull", "s3://hospital/round/trip", str(tmp_path / "out")])
     assert contents(tmp_path / "out") == CONTENT
     sums = s3.client().get_object(Bucket="hospital", Key="round/trip/SHA256SUMS")["Body"].read().decode()
     (tmp_path / "out" / "SHA256SUMS").write_text(sums)
     done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=False)
     assert done.returncode == 0
-    assert len(sums.splitlines()) == len(CONTENT)
+    assert sums.count("\n") == len(CONTENT)
 
 
 def test_only_what_is_new_or_changed_is_moved_again(s3, cohort, tmp_path):
-    assert store.push(cohort, "s3://hospital/again").moved == 5
+    assert store.push(cohort, "s3://hospital/again").moved == 8
     assert store.push(cohort, "s3://hospital/again").moved == 0
+    before = keys(s3, "again")
     (cohort / "us/deep/er/b.png").write_bytes(b"c")
-    assert store.push(cohort, "s3://hospital/again") == store.Moved(5, 1, "sha256")
-    fill(tmp_path / ".out.part", {"empty": b"", "nodules.csv": b"half", "left/over": b"from another pull"})
-    assert store.pull("s3://hospital/again", tmp_path / "out").moved == 4
-    assert contents(tmp_path / "out") == CONTENT | {"us/deep/er/b.png": b"c"}
+    (cohort / "empty").unlink()
+    assert store.push(cohort, "s3://hospital/again") == store.Moved(7, 1, "sha256")
+    after = keys(s3, "again")
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed <= {"us/deep/er/b.png", "SHA256SUMS"}
+    assert "empty" in after  # nothing is deleted on S3
+    left = {"nodules.csv": b"half", "left/over": b"of another pull", "us/deep": b"where a folder belongs"}
+    there = {"us/.b.png.part": CONTENT["us/.b.png.part"], "us/b.png": b"not B"}
+    fill(tmp_path / ".out.part", left | there)
+    assert store.pull("s3://hospital/again", tmp_path / "out").moved == 6
+    expected = CONTENT | {"us/deep/er/b.png": b"c"}
+    del expected["empty"]
+    assert contents(tmp_path / "out") == expected
     assert not (tmp_path / "out/left").exists()
 
 
@@ -155,7 +195,7 @@ def test_bytes_that_are_not_those_that_were_pushed_are_refused(s3, cohort, tmp_p
     assert "SHA256SUMS names is missing" in fault(store.pull, "s3://hospital/rot", tmp_path / "out")
 
 
-@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "a/../../b", "a\\b", "."])
+@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "a/../../b", "a\\b", ".", "", "a/", "a\0b"])
 def test_names_that_lead_out_of_the_folder_write_nothing(s3, tmp_path, path):
     line = f"{hashlib.sha256(b'').hexdigest()}  {path}\n"
     s3.client().put_object(Bucket="hospital", Key="evil/SHA256SUMS", Body=line.encode())
@@ -164,12 +204,28 @@ def test_names_that_lead_out_of_the_folder_write_nothing(s3, tmp_path, path):
     assert not (tmp_path / "inner").exists()
 
 
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"<html>", b"0123  a.png\n"])
+def test_a_list_that_is_none_is_refused(s3, tmp_path, text):
+    s3.client().put_object(Bucket="hospital", Key="list/SHA256SUMS", Body=text)
+    assert "not lines of sha256 and path" in fault(store.pull, "s3://hospital/list", tmp_path / "out")
+    assert not (tmp_path / ".out.part").exists()
+
+
 def test_refusals_are_told_in_one_line(s3, cohort, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert "expected s3://bucket/prefix" in fault(store.pull, "hospital/x", out)
+    assert "expected s3://bucket/prefix" in fault(store.pull, "s3://hos pital/x", out)
     assert "no such bucket" in fault(store.pull, "s3://nowhere/x", out)
     assert "no such bucket" in fault(store.push, cohort, "s3://nowhere/x")
     assert "nothing there; check bucket and prefix" in fault(store.pull, "s3://hospital/nothing", out)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:8333")
+    assert "localhost:8333; expected http:// or https:// in AWS_ENDPOINT_URL" in fault(
+        store.push, cohort, "s3://hospital/x"
+    )
+    port = free_ports(1)[0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert f"the connection to 127.0.0.1:{port} failed" in fault(store.push, cohort, "s3://hospital/x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert "refused (SignatureDoesNotMatch); check the credentials" in fault(
         store.push, cohort, "s3://hospital/x"
@@ -177,7 +233,9 @@ def test_refusals_are_told_in_one_line(s3, cohort, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit) as caught:
         main(["pull", "s3://hospital/again", str(out)])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("dgfnet pull: s3://hospital/again: refused")
+    said = capsys.readouterr().err
+    assert said.startswith("dgfnet pull: s3://hospital/again: refused")
+    assert said.count("\n") == 1
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -197,22 +255,71 @@ def test_folders_that_cannot_be_moved_are_told(s3, cohort, tmp_path):
     (cohort / "out").unlink()
     (cohort / "folder").symlink_to(cohort / "us")
     assert "folder: expected a file inside the folder" in fault(store.push, cohort, "s3://hospital/x")
+    (cohort / "folder").unlink()
+    for name in (b"in\xff.png", b"a\nb", b"a\\b"):
+        path = os.path.join(os.fsencode(cohort), name)  # not pathlib: the first is no text
+        with open(path, "wb"):
+            pass
+        assert "rename the file" in fault(store.push, cohort, "s3://hospital/x")
+        os.unlink(path)
+    assert keys(s3, "x") == {}
 
 
-def test_a_connection_cut_in_the_middle_is_told_and_the_rest_comes_next_time(
-    s3, cohort, tmp_path, monkeypatch
-):
+def test_a_place_that_cannot_be_written_is_told(s3, tmp_path):
+    s3.client().put_object(Bucket="hospital", Key="small/a.png", Body=b"pixels")
+    (tmp_path / "file").write_bytes(b"")
+    assert "Not a directory" in fault(store.pull, "s3://hospital/small", tmp_path / "file" / "out")
+    assert "name too long" in fault(store.pull, "s3://hospital/small", tmp_path / ("n" * 300))
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_pull_that_is_cut_is_told_and_the_rest_comes_next_time(s3, cohort, tmp_path, monkeypatch):
     store.push(cohort, "s3://hospital/cut")
-    proxy = Cut(int(s3.endpoint.rpartition(":")[2]), 4 * 1024 * 1024)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-    said = fault(store.pull, "s3://hospital/cut", tmp_path / "out")
-    proxy.close()
-    assert "the connection failed" in said
+    with Proxy(s3, "pull") as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        said = fault(store.pull, "s3://hospital/cut", tmp_path / "out")
+    assert "failed (" in said
     assert "run it again" in said
     assert not (tmp_path / "out").exists()
-    assert "ct/large.nii" not in contents(tmp_path / ".out.part")
+    kept = contents(tmp_path / ".out.part")
+    assert kept.items() <= SMALL.items()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    assert store.pull("s3://hospital/cut", tmp_path / "out").moved < 5
+    assert store.pull("s3://hospital/cut", tmp_path / "out").moved == 8 - len(kept)
+    assert contents(tmp_path / "out") == CONTENT
+
+
+def test_a_push_that_is_cut_is_no_push_until_it_is_repeated(s3, cohort, tmp_path, monkeypatch):
+    with Proxy(s3, "push") as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        said = fault(store.push, cohort, "s3://hospital/cut push")
+    assert "failed (" in said
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    there = keys(s3, "cut push")
+    assert not {"ct/large.nii", "SHA256SUMS"} & there.keys()
+    said = fault(store.pull, "s3://hospital/cut push", tmp_path / "out")
+    assert "no SHA256SUMS, its push broke off; push the folder again" in said
+    assert not (tmp_path / "out").exists()
+    assert store.push(cohort, "s3://hospital/cut push").moved == len(CONTENT.keys() - there.keys())
+    store.pull("s3://hospital/cut push", tmp_path / "out")
+    assert contents(tmp_path / "out") == CONTENT
+
+
+def test_ctrl_c_waits_for_no_large_file_and_leaves_no_half_one(s3, cohort, tmp_path, monkeypatch):
+    with Proxy(s3, "push", press_ctrl_c) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with pytest.raises(KeyboardInterrupt):
+            store.push(cohort, "s3://hospital/stopped")
+    assert not {"ct/large.nii", "SHA256SUMS"} & keys(s3, "stopped").keys()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    store.push(cohort, "s3://hospital/stopped")
+    with Proxy(s3, "pull", press_ctrl_c) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with pytest.raises(KeyboardInterrupt):
+            store.pull("s3://hospital/stopped", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert contents(tmp_path / ".out.part").items() <= SMALL.items()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    store.pull("s3://hospital/stopped", tmp_path / "out")
     assert contents(tmp_path / "out") == CONTENT
 
 
@@ -238,13 +345,16 @@ def test_dvc_gives_a_fresh_clone_the_same_cohort(s3, cohort, tmp_path):
     assert contents(there / "data") == CONTENT
 
 
-def test_a_server_that_dies_and_comes_back_loses_nothing(s3, cohort, tmp_path):
-    store.push(cohort, "s3://hospital/killed")
-    s3.kill()
-    assert "the connection failed" in fault(store.pull, "s3://hospital/killed", tmp_path / "out")
-    (cohort / "new.png").write_bytes(b"new")
-    assert "the connection failed" in fault(store.push, cohort, "s3://hospital/killed")
+def test_a_server_killed_in_the_middle_and_started_again_loses_nothing(s3, cohort, tmp_path, monkeypatch):
+    with Proxy(s3, "push", s3.kill) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        assert "failed" in fault(store.push, cohort, "s3://hospital/killed")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    assert s3.process is None
+    assert "the connection to 127.0.0.1" in fault(store.pull, "s3://hospital/killed", tmp_path / "out")
     s3.start()
-    assert store.push(cohort, "s3://hospital/killed").moved == 1
+    there = keys(s3, "killed")
+    assert not {"ct/large.nii", "SHA256SUMS"} & there.keys()
+    assert store.push(cohort, "s3://hospital/killed").moved == 8 - len(there)
     store.pull("s3://hospital/killed", tmp_path / "out")
-    assert contents(tmp_path / "out") == CONTENT | {"new.png": b"new"}
+    assert contents(tmp_path / "out") == CONTENT

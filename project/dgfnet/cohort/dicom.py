@@ -170,6 +170,8 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
 def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
     """Decoded pixels of one frame, (height, width) or (height, width, 3) in RGB."""
     with _one_message(path, "its pixels cannot be decoded"):
+        if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+            raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")
         frames = int(data.get("NumberOfFrames") or 1)
         if frame is None and frames > 1:
             raise InputError(

@@ -23,7 +23,9 @@ from dgfnet.settings import Modality
 
 NODULES = "nodules.csv"
 IMAGES = "images.csv"
-SHOWN = 20  # faults listed before "and N more"
+SHOWN = 20  # faults or columns listed before "and N more"
+LONGEST = 60  # letters of a cell that a message repeats
+PATH = 300  # the same of a path
 SPACING_MM = (0.01, 20.0)  # side of a pixel, from US enlarged fourfold to the coarsest localizer of CT
 VIEWS = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
 
@@ -42,6 +44,12 @@ class NoduleRow(BaseModel):
     lnm_lateral: Flag | None
     n_malignant_nodules: int | None = Field(default=None, ge=0, le=1000)
 
+    @field_validator("lnm_central", "lnm_lateral", "n_malignant_nodules", mode="before")
+    @classmethod
+    def digits(cls, value: Any) -> Any:
+        """Numbers as people write them."""
+        return _without_underscores(value)
+
 
 class ImageRow(BaseModel):
     """One row of images.csv."""
@@ -58,11 +66,24 @@ class ImageRow(BaseModel):
     window_width: float | None = Field(default=None, gt=0, le=8000)
     measurement_lines: Flag = 0
 
+    @field_validator("spacing_mm", "slice", "window_level", "window_width", mode="before")
+    @classmethod
+    def digits(cls, value: Any) -> Any:
+        """Numbers as people write them."""
+        return _without_underscores(value)
+
     @field_validator("measurement_lines", mode="before")
     @classmethod
     def empty_is_no(cls, value: Any) -> Any:
         """An empty cell means that no lines were noted."""
-        return 0 if value is None else value
+        return 0 if value is None else _without_underscores(value)
+
+
+def _without_underscores(value: Any) -> Any:
+    """The cell, unless pydantic would read it as Python does, where 1_0 is ten."""
+    if isinstance(value, str) and "_" in value:
+        raise ValueError("no number")
+    return value
 
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -93,9 +114,9 @@ def read_cohort(folder: Path) -> Cohort:
     Raises:
         InputError: with up to 20 faults, each with file, row and column.
     """
-    folder = folder.resolve()
     nodule_rows = read_table(folder / NODULES, NoduleRow)
     image_rows = read_table(folder / IMAGES, ImageRow)
+    folder = folder.resolve()  # not before it is known to be there: of a link to itself that is a traceback
     faults = (
         _duplicates(nodule_rows) + _strangers(nodule_rows, image_rows) + _shown_twice(nodule_rows, image_rows)
     )
@@ -135,8 +156,8 @@ def unknown_columns(folder: Path) -> dict[str, list[str]]:
 
 def _phrase(column: str, fate: str, absent: list[str]) -> str:
     """A column nobody expects, and the one it may have been meant for."""
-    alike = difflib.get_close_matches(column.lower(), absent, n=1, cutoff=0.75)
-    return f"{column} ({fate}; did you mean {alike[0]}?)" if alike else f"{column} ({fate})"
+    alike = difflib.get_close_matches(column.lower()[:LONGEST], absent, n=1, cutoff=0.75)
+    return f"{_name(column)} ({fate}; did you mean {alike[0]}?)" if alike else f"{_name(column)} ({fate})"
 
 
 def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
@@ -192,9 +213,11 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list
         said = (
             f"lacks column(s) {', '.join(missing)}"
             if missing
-            else f"has column(s) {', '.join(repeated)} twice"
+            else f"has column(s) {', '.join(map(_name, repeated[:SHOWN]))} twice"
         )
-        raise InputError(f"{path.name} {said}; found {', '.join(columns) or 'nothing'}")
+        more = [f"and {len(columns) - SHOWN} more"] if len(columns) > SHOWN else []
+        found = ", ".join([*map(_name, columns[:SHOWN]), *more])
+        raise InputError(f"{path.name} {said}; found {found or 'nothing'}")
     if "" in columns:
         raise InputError(
             f"{path.name} row 1: column {columns.index('') + 1} has no name; name it or delete it"
@@ -203,15 +226,17 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} (docs/how-to/own-data.md)"
-        )
     try:
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; a cohort folder needs {NODULES} and {IMAGES} "
+                f"(docs/how-to/own-data.md)"
+            )
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        row = len((error.object[: error.start] + b".").splitlines())
         raise InputError(
-            f"{path.name}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
+            f"{path.name} row {row}: not UTF-8 at byte {error.start}; save the table as CSV UTF-8"
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -238,9 +263,20 @@ def _fit(header: list[str], required: list[str]) -> tuple[int, int]:
     return len(set(required).intersection(header)), len(header)
 
 
+def _cell(text: str, longest: int = LONGEST) -> str:
+    """A cell as messages repeat it: in quotes, and not a whole novel."""
+    return repr(text if len(text) <= longest else f"{text[:longest]}...")
+
+
+def _name(column: str) -> str:
+    """A column's name as messages repeat it: on one line, and not a whole novel."""
+    name = " ".join(column.split())
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
+
+
 def _explain(name: str, number: int, problem: Any) -> str:
     column = str(problem["loc"][0])
-    found = "an empty cell" if problem["input"] is None else repr(problem["input"])
+    found = "an empty cell" if problem["input"] is None else _cell(problem["input"])
     expected = EXPECTED.get(column, "a text of 1-200 letters")
     return f"{name} row {number}, column {column}: found {found}, expected {expected}"
 
@@ -304,14 +340,14 @@ def _shown_twice(
 def _path_fault(folder: Path, text: str) -> str | None:
     """Why a path of the manifest cannot be used; links that lead out of the folder count as outside."""
     if "\\" in text:
-        return f"found {text!r}, expected forward slashes"
+        return f"found {_cell(text, PATH)}, expected forward slashes"
     if Path(text).is_absolute() or ".." in Path(text).parts:
-        return f"found {text!r}, expected a path inside the cohort folder"
+        return f"found {_cell(text, PATH)}, expected a path inside the cohort folder"
     path = folder / text
     try:
         there, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # a name longer than the file system takes
-        return f"found {text[:60]!r}, which cannot be a path ({error.strerror})"
+        return f"found {_cell(text)}, which cannot be a path ({error.strerror})"
     if not there:
         return (
             f"{text!r} is a folder, expected a file" if is_folder else f"{text!r} does not exist in {folder}"

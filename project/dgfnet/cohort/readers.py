@@ -176,7 +176,10 @@ def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
 
 def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
     """Pixels of a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
-    raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
+    try:
+        raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
     _check_claim(path, raw.tobytes())
     try:
         done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())

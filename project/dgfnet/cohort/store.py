@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
@@ -25,6 +28,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -35,6 +39,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dgfnet.errors import InputError
+from dgfnet.provenance import replacing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -94,7 +99,7 @@ class Place:
         """
         scheme, found, rest = address.partition("://")
         bucket, _, prefix = rest.partition("/")
-        if scheme != "s3" or not found or not bucket:
+        if scheme != "s3" or not found or not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
             raise InputError(f"{address}: expected s3://bucket/prefix")
         return cls(bucket, prefix.strip("/"))
 
@@ -113,10 +118,10 @@ def push(folder: Path, address: str) -> Moved:
         InputError: for a folder that cannot be pushed, or when the server cannot be reached, refuses or
             breaks off. Run again, it goes on where it stopped.
     """
-    place, files = Place.of(address), _files(folder)
+    place = Place.of(address)
     with _told(place):
-        client = _client()
-        client.list_objects_v2(Bucket=place.bucket, MaxKeys=1)  # the bucket is there and ours
+        files, client = _files(folder), _client()
+        client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)  # it is there and ours
         sums: dict[str, str] = {}
         moved = 0
         for path, digest, sent in _all(partial(_upload, client, place, folder), files, "push"):
@@ -136,21 +141,16 @@ def pull(address: str, folder: Path) -> Moved:
             stopped.
     """
     place, folder = Place.of(address), folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is not empty; name a new folder or remove it first")
     building = folder.with_name(f".{folder.name}.part")
     with _told(place):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: exists and is not empty; name a new folder or remove it first")
         client = _client()
         entries = _listed(client, place)
         building.mkdir(parents=True, exist_ok=True)
+        _sweep(building, {building / entry.path for entry in entries})
         moved = sum(_all(partial(_download, client, place, building), entries, "pull"))
-    expected = {building / entry.path for entry in entries}
-    for path in sorted(building.rglob("*"), reverse=True):  # of an interrupted pull of something else
-        if path.is_file() and path not in expected:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    os.replace(building, folder)
+        os.replace(building, folder)
     plain = all(entry.sha256 is None for entry in entries)
     return Moved(len(entries), moved, "size, and MD5 where the server gives it" if plain else "sha256")
 
@@ -160,7 +160,7 @@ def _files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     root, found = folder.resolve(), []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=_unreadable):
         links = [name for name in folders if Path(where, name).is_symlink()]  # not walked into
         for name in (*names, *links):
             path = Path(where, name)
@@ -171,15 +171,31 @@ def _files(folder: Path) -> list[str]:
                 raise InputError(
                     f"{path}: expected a file inside the folder; links leading out are not pushed"
                 )
-            if "\n" in relative or "\\" in relative:
-                raise InputError(f"{path!r}: a line break or backslash in a name; rename the file")
+            if re.search(r"[\x00-\x1f\\\ud800-\udfff]", relative):  # the last are bytes that are no UTF-8
+                raise InputError(
+                    f"{str(path)!r}: expected a name in UTF-8 without control characters and backslashes; "
+                    f"rename the file"
+                )
             found.append(relative)
     if not found:
         raise InputError(f"{folder}: holds no file")
     return sorted(found)
 
 
-def _upload(client: Any, place: Place, folder: Path, path: str) -> tuple[str, str, bool]:
+def _unreadable(error: OSError) -> None:
+    raise error  # os.walk would leave the folder out
+
+
+def _sweep(building: Path, expected: set[Path]) -> None:
+    """Removes what an interrupted pull of something else left, so that it neither stays nor is in the way."""
+    for path in sorted(building.rglob("*"), reverse=True):
+        if path.is_symlink() or (path.is_file() and path not in expected):
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _upload(client: Any, place: Place, folder: Path, path: str, stop: Event) -> tuple[str, str, bool]:
     """Path and sha256 of a file, and whether it had to be sent."""
     file, key = folder / path, place.key(path)
     before = file.stat()
@@ -192,8 +208,14 @@ def _upload(client: Any, place: Place, folder: Path, path: str) -> tuple[str, st
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
             raise
     transfer = TransferConfig(multipart_threshold=LARGE, multipart_chunksize=LARGE, use_threads=False)
-    extra = {"Metadata": {"sha256": digest}}
-    client.upload_file(str(file), place.bucket, key, ExtraArgs=extra, Config=transfer)
+    client.upload_file(
+        str(file),
+        place.bucket,
+        key,
+        ExtraArgs={"Metadata": {"sha256": digest}},
+        Callback=partial(_go_on, stop),
+        Config=transfer,
+    )
     after = file.stat()
     if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
         raise InputError(f"{file}: changed while it was pushed; run it again")
@@ -203,29 +225,36 @@ def _upload(client: Any, place: Place, folder: Path, path: str) -> tuple[str, st
 def _listed(client: Any, place: Place) -> list[Entry]:
     """What a prefix holds: as SHA256SUMS says, or without it, as the bucket lists it."""
     try:
-        text = client.get_object(Bucket=place.bucket, Key=place.key(SUMS))["Body"].read().decode()
-        pairs = [line.split("  ", 1) for line in text.splitlines() if line]
-        if any(len(pair) != 2 for pair in pairs):
-            raise InputError(f"{place}/{SUMS}: not lines of sha256 and path; push the folder again")
-        entries = [Entry(path, sha256=digest) for digest, path in pairs]
+        text = client.get_object(Bucket=place.bucket, Key=place.key(SUMS))["Body"].read()
+        entries = _parsed(place, text)
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchKey":
             raise
         entries = [*_objects(client, place)]
     for entry in entries:
-        if (
-            PurePosixPath(entry.path).is_absolute()
-            or {"..", "."} & {*entry.path.split("/")}
-            or "\\" in entry.path
-        ):
+        # an empty part also stands for a path from the root, and for a slash at the end
+        if {"", ".", ".."} & {*entry.path.split("/")} or re.search(r"[\x00\\]", entry.path):
             raise InputError(f"{place}: names {entry.path!r}, expected paths inside it; nothing was written")
     if not entries:
         raise InputError(f"{place}: nothing there; check bucket and prefix")
     return entries
 
 
+def _parsed(place: Place, text: bytes) -> list[Entry]:
+    """Lines of SHA256SUMS; not `splitlines`, which also ends lines at signs that a file name may hold."""
+    try:
+        lines = [line for line in text.decode().split("\n") if line]
+    except UnicodeDecodeError:
+        lines = ["no text"]
+    found = [re.fullmatch(r"([0-9a-f]{64})  (.*)", line, re.DOTALL) for line in lines]
+    entries = [Entry(match[2], sha256=match[1]) for match in found if match]
+    if len(entries) < len(lines):
+        raise InputError(f"{place}/{SUMS}: not lines of sha256 and path; push the folder again")
+    return entries
+
+
 def _objects(client: Any, place: Place) -> Iterator[Entry]:
-    prefix = place.key("") if place.prefix else ""
+    prefix = place.key("")
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix):
         for one in page.get("Contents", []):
             tag = one["ETag"].strip('"')  # of a file in parts it holds a dash and is no MD5
@@ -234,23 +263,26 @@ def _objects(client: Any, place: Place) -> Iterator[Entry]:
                 yield Entry(one["Key"].removeprefix(prefix), md5=md5, size=one["Size"])
 
 
-def _download(client: Any, place: Place, folder: Path, entry: Entry) -> bool:
+def _download(client: Any, place: Place, folder: Path, entry: Entry, stop: Event) -> bool:
     """Whether a file had to be fetched; it takes its name when its bytes are right."""
     path = folder / entry.path
     if path.is_file() and _right(path, entry):
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    body = client.get_object(Bucket=place.bucket, Key=place.key(entry.path))["Body"]
-    with temporary.open("wb") as stream:
-        for chunk in body.iter_chunks(CHUNK):
-            stream.write(chunk)
-    if not _right(temporary, entry):
-        temporary.unlink()
-        raise InputError(
-            f"{place}/{entry.path}: its bytes are not those that were pushed; push the folder again"
-        )
-    os.replace(temporary, path)
+    answer = client.get_object(Bucket=place.bucket, Key=place.key(entry.path))
+    if entry.sha256 is None and "sha256" in answer["Metadata"]:
+        raise InputError(f"{place}: no {SUMS}, its push broke off; push the folder again")
+    if answer.get("ServerSideEncryption", "AES256") != "AES256":
+        entry = replace(entry, md5=None)  # with keys of KMS the ETag is no MD5
+    with replacing(path) as temporary:
+        with temporary.open("wb") as stream, suppress(FlexibleChecksumError):  # ours says more
+            for chunk in answer["Body"].iter_chunks(CHUNK):
+                _go_on(stop)
+                stream.write(chunk)
+        if not _right(temporary, entry):
+            raise InputError(
+                f"{place}/{entry.path}: its bytes are not those that were pushed; "
+                f"delete it there and push the folder again"
+            )
     return True
 
 
@@ -269,20 +301,31 @@ def _digest(path: Path, total: Any) -> str:
     return str(total.hexdigest())
 
 
-def _all(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
-    """Results as they come; the first failure stops what has not begun and is raised."""
+def _go_on(stop: Event, _bytes: int = 0) -> None:
+    if stop.is_set():
+        raise InputError("stopped")  # nobody reads it: what stopped the others is told
+
+
+def _all(work: Callable[[Item, Event], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
+    """Results as they come; the first failure, or Ctrl-C, stops the others and is raised."""
+    stop, console = Event(), Console(stderr=True)
+    hidden = not console.is_terminal  # else a log gets an empty line
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(work, item) for item in items]
         try:
+            futures = [pool.submit(work, item, stop) for item in items]
             done = as_completed(futures)
-            for future in track(done, title, len(futures), console=Console(stderr=True), transient=True):
+            for future in track(done, title, len(futures), console=console, transient=True, disable=hidden):
                 yield future.result()
         finally:
+            stop.set()
             pool.shutdown(cancel_futures=True)
 
 
 def _client() -> Any:
-    return boto3.session.Session().client("s3", config=PATIENT)  # reads credentials anew
+    try:
+        return boto3.session.Session().client("s3", config=PATIENT)  # reads credentials anew
+    except ValueError as error:  # "Invalid endpoint: localhost:8333"
+        raise InputError(f"{error}; expected http:// or https:// in AWS_ENDPOINT_URL") from None
 
 
 @contextmanager
@@ -297,8 +340,11 @@ def _told(place: Place) -> Iterator[None]:
     except (ClientError, S3UploadFailedError) as error:
         raise InputError(f"{place}: {_answer(error)}") from None
     except CUT as error:
+        url = urlsplit(getattr(error, "kwargs", {}).get("endpoint_url") or "")  # unknown when a body is cut
+        where = f" to {url.netloc}" if url.netloc else ""
         raise InputError(
-            f"{place}: the connection failed ({type(error).__name__}); what is done is kept, run it again"
+            f"{place}: the connection{where} failed ({type(error).__name__}); what is done is kept, "
+            f"run it again"
         ) from None
     except BotoCoreError as error:
         raise InputError(f"{place}: {error}") from None
