@@ -218,6 +218,48 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     assert version.aliases == ["champion"]
 
 
+@pytest.mark.parametrize("site", ["central", "lateral"])
+def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation(finished, site):
+    """The fusion, and the models of one modality inside it, each at its own frozen threshold."""
+    from dgfnet.dataset.pairs import centre
+    from dgfnet.preprocess.archive import Archive
+    from dgfnet.registry.champion import load_champion
+    from dgfnet.settings import load
+
+    champion = load_champion(load(finished / "params.yaml"), site)
+    archive = Archive.open(finished / "artifacts/preprocess")
+    scored = {champion.facts["variant"]: (champion.score, champion.facts["threshold"])}
+    for modality in ("us", "ct"):
+        bundle = champion.alone[modality]
+        scored[f"{modality}_multitask"] = (bundle.score, bundle.threshold)
+    for variant, (score, threshold) in scored.items():
+        table = pd.read_csv(
+            finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv", dtype={"nodule_id": str}
+        )
+        table = table[table["fold"] == champion.facts["fold"]]
+        crops = {}
+        for modality in ("us", "ct"):
+            rows = [archive.largest(modality)[name] for name in table["nodule_id"]]
+            crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
+        np.testing.assert_allclose(score(crops)["probability"], table["probability"], atol=1e-6)
+        assert threshold == pytest.approx(table["threshold"].iloc[0])
+
+
+def test_what_us_and_ct_alone_say_elsewhere_is_measured_at_their_own_thresholds(finished):
+    metrics = json.loads((finished / "artifacts/external/central/metrics.json").read_text())
+    table = pd.read_csv(finished / "artifacts/external/central/predictions.csv")
+    for modality in ("us", "ct"):
+        found, told = table[f"{modality}_probability"], metrics["alone"][modality]
+        assert told["auc"] == pytest.approx(roc_auc_score(table["label"], found))
+        assert told["accuracy"] == pytest.approx(((found >= told["threshold"]) == table["label"]).mean())
+    rule = json.loads((finished / "artifacts/applicability/central/rule_external.json").read_text())
+    frontier = pd.read_csv(finished / "artifacts/applicability/central/frontier_external.csv")
+    ends = frontier[frontier["policy"] == "rule"].set_index("ct_share")["auc"]
+    assert rule["n"] == len(table)
+    assert ends[0.0] == pytest.approx(metrics["alone"]["us"]["auc"])
+    assert ends[1.0] == pytest.approx(metrics["external"]["auc"])
+
+
 def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company(finished):
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load

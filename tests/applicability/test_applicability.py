@@ -94,6 +94,20 @@ def test_the_rule_finds_whom_ct_helps_and_beats_chance_and_the_threshold():
     assert test["improvement"] > 1.5 * test["by_chance"] > 0
 
 
+def test_the_rule_finds_whom_ct_helps_at_another_hospital_without_its_labels():
+    found, known = simulated(2, large=2.0, small=0.0)
+    there, known_there = simulated(3, large=2.0, small=0.0, count=200)
+    us, both = (there[name].assign(fold=0) for name in ("us", "both"))
+    size = known[[DIAMETER]], known_there[[DIAMETER]]
+    expected = rule.elsewhere(found["us"], found["both"], size[0], us, size[1])
+    hidden = rule.elsewhere(found["us"], found["both"], size[0], us.assign(label=0), size[1])
+    np.testing.assert_array_equal(expected, hidden)
+    assert sorted(expected) == pytest.approx(np.arange(1, 201) / 200)
+    test = rule.better_than_chance(us, both, expected, 0.5, 500, 4)
+    assert test["p"] < 0.05
+    assert test["improvement"] > 1.5 * test["by_chance"] > 0
+
+
 def test_where_ct_is_useless_the_rule_does_not_claim_anything():
     """The share of claims over 60 cohorts in which noise stands for what CT would add."""
     claims = 0

@@ -304,7 +304,9 @@ def test_a_push_that_is_cut_is_no_push_until_it_is_repeated(s3, cohort, tmp_path
     assert contents(tmp_path / "out") == CONTENT
 
 
-def test_ctrl_c_waits_for_no_large_file_and_leaves_no_half_one(s3, cohort, tmp_path, monkeypatch):
+def test_ctrl_c_waits_for_no_large_file_and_leaves_no_half_one(s3, cohort, tmp_path, monkeypatch, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with Proxy(s3, "push", press_ctrl_c) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         with pytest.raises(KeyboardInterrupt):

@@ -61,6 +61,22 @@ def learned(us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame) -> Scores
     return within_folds(expected, fold)
 
 
+def elsewhere(
+    us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame, there: pd.DataFrame, known_there: pd.DataFrame
+) -> Scores:
+    """Rank of nodules of another hospital by the improvement that the rule of all folds expects.
+
+    Args:
+        us: out-of-fold table with US alone.
+        both: the same nodules with US and CT.
+        known: their size and shape, by nodule_id.
+        there: table of the other hospital with US alone; its labels are not looked at.
+        known_there: size and shape of its nodules.
+    """
+    model = _model().fit(features(us, known), improvement(us, both))
+    return within_folds(model.predict(features(there, known_there)), there["fold"].to_numpy())
+
+
 def within_folds(score: Scores, fold: NDArray[Any]) -> Scores:
     """Ranks inside each fold, above 0 and at most 1, the highest score 1.
 

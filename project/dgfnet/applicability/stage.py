@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ SECTIONS = ("base", "applicability")
 def run(settings: Settings) -> None:
     """Writes artifacts/applicability: who is in which group, and per site what came of it.
 
-    Per site: groups.csv, interactions.csv, frontier.csv, rule.json, groups.png, rule.png.
+    Per site: groups.csv, interactions.csv, frontier.csv, rule.json, groups.png, rule.png; and of the rule on
+    the external cohort, where the champion was validated there, frontier_external.csv, rule_external.json or
+    in it the reason why not.
     attributes.csv holds every nodule's attributes, attributes.json how measured and told ones agree. A site
     for which one of the three variants was not cross-validated is skipped, and skipped.json says so.
 
@@ -56,6 +59,8 @@ def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> 
         "interactions.csv",
         "frontier.csv",
         "rule.json",
+        "frontier_external.csv",
+        "rule_external.json",
         "skipped.json",
         "groups.png",
         "rule.png",
@@ -77,19 +82,47 @@ def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> 
     _write_csv(rows, folder / "groups.csv")
     _write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
     _write_figure(figures.groups(site, rows), folder / "groups.png")
-    curve, facts = _rule(settings, tables, known)
+    us, both = tables["us"], tables["both"]
+    numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
+    curve, facts = _reached(settings, us, both, rule.learned(us, both, numbers))
     _write_csv(curve, folder / "frontier.csv")
     provenance.write_json(folder / "rule.json", facts)
     _write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
+    there = _there(settings, site)
+    if isinstance(there, str):
+        provenance.write_json(folder / "rule_external.json", {"reason": there})
+        return
+    expected = rule.elsewhere(us, both, numbers, there["us"], numbers)
+    curve, facts = _reached(settings, there["us"], there["both"], expected)
+    _write_csv(curve, folder / "frontier_external.csv")
+    provenance.write_json(folder / "rule_external.json", {"n": len(expected), **facts})
 
 
-def _rule(
-    settings: Settings, tables: dict[str, pd.DataFrame], known: pd.DataFrame
+def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
+    """Predictions of the champion and of its US model on the external cohort, or why there are none."""
+    path = settings.artifacts("external", site, "metrics.json")
+    if not path.is_file():
+        return "the external cohort was not validated on at this site"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    us = facts["alone"].get("us", {})
+    if (us.get("variant"), facts["variant"]) != (settings.applicability.us, settings.applicability.both):
+        return (
+            f"the champion is {facts['variant']} with {us.get('variant', 'no model')} for US alone, the rule "
+            f"is for {settings.applicability.both} and {settings.applicability.us}"
+        )
+    text = {"nodule_id": str, "patient_id": str}
+    table = pd.read_csv(path.with_name("predictions.csv"), dtype=text).assign(fold=0)
+    return {
+        "us": table.assign(probability=table["us_probability"], threshold=us["threshold"]),
+        "both": table.assign(threshold=facts["threshold"]),
+    }
+
+
+def _reached(
+    settings: Settings, us: pd.DataFrame, both: pd.DataFrame, expected: rule.Scores
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The frontier of the rule and what it reaches at the chosen share of CT."""
-    us, both, wanted = tables["us"], tables["both"], settings.applicability
-    numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
-    expected = rule.learned(us, both, numbers)
+    wanted = settings.applicability
     curve = rule.frontier(us, both, expected, settings.base.seed)
     at = curve.iloc[(curve["ct_share"] - wanted.ct_share).abs().groupby(curve["policy"]).idxmin()]
     test = rule.better_than_chance(

@@ -29,7 +29,9 @@ from dgfnet.settings import Settings, Site
 def run(settings: Settings) -> None:
     """Writes artifacts/external/<site>/predictions.csv and metrics.json (Table 4: internal beside external).
 
-    case_mix.csv says how the two cohorts differ.
+    Beside the champion stand the models of one modality that it was built from, as they are in its bundle:
+    columns us_probability and ct_probability, and `alone` in metrics.json. case_mix.csv says how the two
+    cohorts differ.
 
     A site without enough external labels, or without results, is skipped, and skipped.json says so.
 
@@ -78,13 +80,12 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
 
 def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     champion = load_champion(settings, site)
-    found = predict(champion, cohort, settings.work)
     table = pd.DataFrame(
         {
             "nodule_id": [nodule.nodule_id for nodule in cohort.nodules],
             "patient_id": [nodule.patient_id for nodule in cohort.nodules],
             "label": [int(nodule.labels[site] or 0) for nodule in cohort.nodules],
-            "probability": found["probability"],
+            **predict(champion, cohort, settings.work),
         }
     )
     folder = settings.artifacts("external", site)
@@ -93,13 +94,20 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = load_table(settings, site, str(champion.facts["variant"]))
     internal = internal[internal["fold"] == champion.facts["fold"]]
+    alone = {}
+    for modality, bundle in champion.alone.items():
+        own = table.assign(probability=table[f"{modality}_probability"])
+        told = {"variant": bundle.facts["variant"], "threshold": bundle.threshold}
+        alone[modality] = told | measure(own, bundle.threshold, confidence)
     metrics: dict[str, Any] = {
         "model": champion.name,
         "version": champion.version,
+        "variant": champion.facts["variant"],
         "threshold": threshold,
         "internal": measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
+        "alone": alone,
     }
     provenance.write_json(folder / "metrics.json", metrics)
     outside: dict[str, Any] = metrics["external"]
@@ -116,8 +124,12 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     )
 
 
-def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
-    """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects."""
+def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
+    """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects.
+
+    Returns:
+        `probability` of the champion, and `us_probability`, `ct_probability` of its models of one modality.
+    """
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
@@ -126,4 +138,7 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> pd.DataFrame:
             largest = archive.largest(modality)
             rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
             crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
-        return champion.score(crops)
+        found = {"probability": champion.score(crops)["probability"]}
+        for modality, bundle in champion.alone.items():
+            found[f"{modality}_probability"] = bundle.score(crops)["probability"]
+        return found

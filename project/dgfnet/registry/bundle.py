@@ -17,10 +17,10 @@ from dgfnet.errors import InputError
 from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.provenance import write_json
-from dgfnet.settings import Modality, Network, Preprocess, Settings
+from dgfnet.settings import MODALITIES, Modality, Network, Preprocess, Settings
 from dgfnet.training.checkpoint import load_weights_file, save_weights
 from dgfnet.training.start import restore
-from dgfnet.training.task import Task
+from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import places
 
 BATCH = 64
@@ -36,12 +36,15 @@ class Bundle:
         preprocess: settings that make its crops.
         threshold: frozen; a nodule is called positive at or above it.
         facts: everything in bundle.json.
+        alone: for a network of two modalities, the models of one modality that it was built from: what a
+            nodule without the other modality can be scored with.
     """
 
     model: DGFNet
     preprocess: Preprocess
     threshold: float
     facts: Mapping[str, Any]
+    alone: Mapping[Modality, Bundle]
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
@@ -58,7 +61,8 @@ class Bundle:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder / FACTS}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        return cls(model.eval(), preprocess, float(facts["threshold"]), facts)
+        alone = {name: cls.open(folder / name) for name in MODALITIES if (folder / name).is_dir()}
+        return cls(model.eval(), preprocess, float(facts["threshold"]), facts, alone)
 
     def score(self, crops: Mapping[str, NDArray[np.uint8]]) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
@@ -101,8 +105,23 @@ class Bundle:
         return np.ascontiguousarray(found)
 
 
-def write_bundle(folder: Path, task: Task, record: Mapping[str, Any], settings: Settings) -> None:
-    """Writes the bundle of a fit that is done: weights.safetensors and bundle.json."""
+def write_bundle(folder: Path, task: Task, alone: Mapping[Modality, Task], settings: Settings) -> None:
+    """Writes the bundle of a fit that is done: weights.safetensors and bundle.json.
+
+    Args:
+        folder: of the bundle.
+        task: the fit.
+        alone: the fits of one modality that a fusion was built from; folders us and ct hold their bundles.
+        settings: for the preprocessing, and where fits are.
+
+    Raises:
+        InputError: when a fit is not done.
+    """
+    record = finished(places(settings), task.key)
+    if record is None:
+        raise InputError(f"{task.name}: this fit is not done; run the stage crossval")
+    for modality, parent in alone.items():
+        write_bundle(folder / modality, parent, {}, settings)
     weights = restore(task, places(settings)).state_dict()
     for name in weights:
         if name.endswith(

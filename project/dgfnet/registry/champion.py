@@ -14,7 +14,7 @@ from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.bundle import Bundle
 from dgfnet.registry.promote import CHAMPION, champion_of
-from dgfnet.settings import Preprocess, Settings, Site
+from dgfnet.settings import Modality, Preprocess, Settings, Site
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Champion:
         scorer: the MLflow pyfunc model.
         preprocess: the settings its crops are made with.
         facts: bundle.json.
+        alone: the models of one modality in the bundle.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Champion:
     scorer: Any
     preprocess: Preprocess
     facts: Mapping[str, Any]
+    alone: Mapping[Modality, Bundle]
 
     def score(self, crops: Mapping[str, Any]) -> pd.DataFrame:
         """Probability and decision of nodules; see registry/scorer.py."""
@@ -52,7 +54,7 @@ def load_champion(settings: Settings, site: Site) -> Champion:
     address = f"models:/{name}@{CHAMPION}"
     scorer = mlflow.pyfunc.load_model(address)
     bundle: Bundle = scorer.unwrap_python_model().bundle
-    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts)
+    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts, bundle.alone)
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dgfnet.errors import InputError
 from dgfnet.network.variants import SPECS
 from dgfnet.registry.bundle import write_bundle
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
-from dgfnet.settings import Settings, Site
+from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
 
@@ -76,7 +77,9 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     """Registers the best fold's model, unless this very fit is registered already, and judges it."""
     criterion, variant = settings.register_.criterion, settings.register_.variant
     fold = best_fold(metrics, criterion)
-    task, _ = classification(settings, facts, site, variant, fold)
+    task, origins = classification(settings, facts, site, variant, fold)
+    modalities = SPECS[variant].modalities
+    alone = dict(zip(modalities, origins, strict=True)) if SPECS[variant].parents else {}
     record = finished(places(settings), task.key)
     if record is None or metrics["folds"][fold]["key"] != task.key:
         raise InputError(
@@ -86,7 +89,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     client = tracking.registry(settings)
     tags = _tags(settings, task, metrics, fold, criterion)
     number = _find(client, name, task.key) or _log(
-        settings, task, record, name, metrics["mlflow_run_id"], tags
+        settings, task, alone, name, metrics["mlflow_run_id"], tags
     )
     before = champion_of(client, name)
     if before is None or str(before.version) != number:  # judged anew when the champion has changed since
@@ -139,7 +142,12 @@ def _find(client: Any, name: str, fit: str) -> str | None:
 
 
 def _log(
-    settings: Settings, task: Task, record: dict[str, Any], name: str, parent_run: str, tags: dict[str, str]
+    settings: Settings,
+    task: Task,
+    alone: Mapping[Modality, Task],
+    name: str,
+    parent_run: str,
+    tags: dict[str, str],
 ) -> str:
     """Logs the bundle as a model of the fold's run and registers it; returns the version."""
     client = tracking.registry(settings)
@@ -156,7 +164,7 @@ def _log(
     ]
     package = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
-        write_bundle(Path(folder), task, record, settings)
+        write_bundle(Path(folder), task, alone, settings)
         with mlflow.start_run(run_id=_fold_run(client, task, parent_run)):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",

@@ -46,6 +46,7 @@ class SiteInputs:
         interactions: does that gain differ between the groups of an attribute.
         frontier: AUC per share of nodules that get CT and way of choosing them.
         rule: what the rule for CT reaches.
+        rule_external: the same on the external cohort, or why it was not tried there.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
@@ -65,6 +66,7 @@ class SiteInputs:
     interactions: pd.DataFrame | None
     frontier: pd.DataFrame | None
     rule: Json | None
+    rule_external: Json | None
     optimism: pd.DataFrame | None
     registered: Json | None
     external: Json | None
@@ -140,6 +142,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         interactions=_csv(settings.artifacts("applicability", site, "interactions.csv")),
         frontier=_csv(settings.artifacts("applicability", site, "frontier.csv")),
         rule=_json(settings.artifacts("applicability", site, "rule.json")),
+        rule_external=_json(settings.artifacts("applicability", site, "rule_external.json")),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),

@@ -160,7 +160,7 @@ def _whom(site: SiteInputs) -> dict[str, Any]:
     return {
         "whom": (whom.groups(site.site, rows),),
         "whom_pictures": whom.pictures(site.site, rows, curve, facts),
-        "whom_reading": whom.sentences(tests, facts),
+        "whom_reading": (*whom.sentences(tests, facts), *whom.elsewhere(site.rule_external)),
     }
 
 

@@ -6,7 +6,7 @@ import matplotlib
 import pandas as pd
 
 from dgfnet.applicability import figures as drawn
-from dgfnet.report.cells import known, number, p_value, signed
+from dgfnet.report.cells import known, number, p_value, signed, text
 from dgfnet.report.figures import STYLE, Picture, uri_of
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
@@ -75,9 +75,24 @@ def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
         if differ
         else "No attribute was found by which the gain of CT differs; that is no proof that none does."
     )
+    return (first, *_rule(facts))
+
+
+def elsewhere(facts: Json | None) -> tuple[str, ...]:
+    """What the rule does on the external cohort, or why it was not tried there."""
+    if facts is None:
+        return ("The rule on the external cohort: not available, run the stage applicability.",)
+    if "reason" in facts:
+        return (f"The rule was not tried on the external cohort: {facts['reason']}.",)
+    head = f"On the external cohort ({text(facts['n'])} nodules), learned on the main cohort alone:"
+    first, *rest = _rule(facts)
+    return (f"{head} {first[0].lower()}{first[1:]}", *rest)
+
+
+def _rule(facts: Json) -> tuple[str, ...]:
     rule, near, chance = (facts["policies"][name]["auc"] for name in ("rule", "near threshold", "random"))
     test = facts["chosen_against_chance"]
-    second = (
+    reached = (
         f"With CT for {facts['ct_share']:.0%} of the nodules the rule reaches an AUC of {number(rule)}, CT "
         f"near the threshold {number(near)}, CT at random {number(chance)}; US for all "
         f"{number(facts['us_for_all']['auc'])}, CT for all {number(facts['ct_for_all']['auc'])}."
@@ -86,9 +101,9 @@ def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
         f"Calls that CT corrects less those it spoils: {signed(test['improvement'])} per nodule the rule "
         f"chooses, {signed(test['by_chance'])} per nodule on average."
     )
-    third = (
+    shown = (
         "Those whom it chooses benefit more than others"
         if facts["finds_who_benefits"]
         else "It was not shown that those whom it chooses benefit more than others"
     )
-    return (first, second, chosen, f"{third} (permutation of patients, p {p_value(test['p'])}).")
+    return (reached, chosen, f"{shown} (permutation of patients, p {p_value(test['p'])}).")
