@@ -100,6 +100,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     return {
         "model": name,
         "version": number,
+        "variant": variant,
         "alias": CHAMPION if promotion["promoted"] else CHALLENGER,
         "promoted": promotion["promoted"],
         "has_champion": champion_of(client, name) is not None,

@@ -8,8 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, tripod, whom
+from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, whom
+from dgfnet.report.card import card
 from dgfnet.report.cells import known, limits, number, percent, short, text
+from dgfnet.report.checklists import checklists
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
 from dgfnet.report.tables import Table
@@ -32,6 +34,7 @@ class Card:
     label: str
     value: str
     detail: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class SiteView:
     whom_pictures: tuple[Picture, ...]
     whom_reading: tuple[str, ...]
     promoted: tuple[tuple[str, str], ...] | Missing
+    card: tuple[tuple[str, str], ...] | None
     external: tuple[Table | Missing, ...]
-    external_pictures: tuple[Picture, ...]
+    external_pictures: tuple[Picture | Missing, ...]
     reading: tuple[str, ...]
 
 
@@ -77,17 +81,19 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         about=inputs.about,
         cards=_cards(settings, inputs),
         flows=_flows(inputs),
-        case_mix=None if inputs.case_mix is None else elsewhere.case_mix(inputs.case_mix),
+        case_mix=Missing("The two cohorts side by side", "external")
+        if inputs.case_mix is None
+        else elsewhere.case_mix(inputs.case_mix),
         looked=() if inputs.audit is None else checks.sentences(inputs.enrolment, inputs.audit),
         shortcuts=Missing("Leaks and shortcuts", "audit")
         if inputs.audit is None
         else checks.shortcuts(inputs.audit),
-        sites=[_site(settings, site) for site in inputs.sites],
+        sites=[_site(settings, inputs, site) for site in inputs.sites],
         run=sentences.run_facts(inputs) or Missing("Settings of the cross-validation", "crossval"),
         width=sentences.width(inputs),
         lineage=tables.lineage(provenance),
         warnings=sentences.warnings(inputs),
-        tripod=tripod.checklist(inputs),
+        checklists=checklists(inputs),
         versions=_versions(provenance),
         runs=tables.runs(inputs.sites) if any(site.variants for site in inputs.sites) else None,
     )
@@ -101,26 +107,29 @@ def _cards(settings: Settings, inputs: Inputs) -> list[list[Card]]:
         metrics = site.variants.get(name)
         if metrics:
             size = f"{text(metrics.get('n'))} nodules, {text(metrics.get('positives'))} positive"
-            cards.append(_card(f"{site.site}: {name}, out-of-fold AUC", metrics, size))
+            source = f"artifacts/crossval/{site.site}/{name}/metrics.json"
+            cards.append(_card(f"{site.site}: {name}, out-of-fold AUC", metrics, size, source))
         single = {
             one: _area(metrics) for one, metrics in site.variants.items() if one.startswith(("us_", "ct_"))
         }
         areas = {one: area for one, area in single.items() if area is not None}
         if areas:
             best = max(areas, key=lambda one: areas[one])
-            cards.append(_card(f"{site.site}: best single modality, AUC", site.variants[best], best))
+            source = f"artifacts/crossval/{site.site}/{best}/metrics.json"
+            cards.append(_card(f"{site.site}: best single modality, AUC", site.variants[best], best, source))
         record = site.external or {}
         if record.get("external"):
             size = f"version {text(record.get('version'))}, {text(record['external'].get('n'))} nodules"
-            cards.append(_card(f"{site.site}: external AUC", record["external"], size))
+            source = f"artifacts/external/{site.site}/metrics.json"
+            cards.append(_card(f"{site.site}: external AUC", record["external"], size, source))
         rows.append(cards)
     return [cards for cards in rows if cards]
 
 
-def _card(label: str, metrics: Json, detail: str) -> Card:
+def _card(label: str, metrics: Json, detail: str, source: str) -> Card:
     interval = metrics.get("auc_interval") or {}
     words = f"{percent(interval.get('confidence'))} interval {limits(interval)}"
-    return Card(label, number(interval.get("estimate")), f"{words}; {detail}")
+    return Card(label, number(interval.get("estimate")), f"{words}; {detail}", source)
 
 
 def _area(metrics: Json) -> float | None:
@@ -134,7 +143,7 @@ def _flows(inputs: Inputs) -> list[tables.Flow] | Missing:
     return [tables.flow(name, record, inputs.sites) for name, record in parts.items() if record]
 
 
-def _site(settings: Settings, site: SiteInputs) -> SiteView:
+def _site(settings: Settings, inputs: Inputs, site: SiteInputs) -> SiteView:
     reference = settings.compare.reference
     confidence = settings.base.confidence
     return SiteView(
@@ -145,8 +154,11 @@ def _site(settings: Settings, site: SiteInputs) -> SiteView:
         folds=tables.folds(site) if site.variants else None,
         **_whom(site),
         promoted=_promoted(site),
+        card=card(inputs, site),
         external=_external(site),
-        external_pictures=tuple(picture for picture in (figures.external_roc(site),) if picture),
+        external_pictures=(figures.external_roc(site) or Missing("ROC on the external cohort", "external"),)
+        if site.external
+        else (),
         reading=sentences.reading(site),
     )
 
@@ -176,7 +188,9 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         found.append(
             Missing("Paired AUC differences", "compare", f"there is no pair with {reference} to compare")
         )
-    if site.pairs is not None and len(site.pairs) > len(site.variants) - 1:  # else all are in the table above
+    if site.pairs is None:
+        found.append(Missing("All pairs of variants", "compare"))
+    elif len(site.pairs) > len(site.variants) - 1:  # else all are in the table above
         found.append(comparison.pairs(site.site, site.pairs))
     found.append(
         Missing("Calibration", "compare")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dgfnet import provenance
+from dgfnet.report.card import card, markdown
 from dgfnet.report.inputs import read
 from dgfnet.report.page import render
 from dgfnet.settings import Settings
@@ -11,13 +12,22 @@ SECTIONS = ("base", "report")
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/report/index.html; what has not been computed is named on the page.
+    """Writes artifacts/report/index.html, and model_card_<site>.md of every registered model.
+
+    What has not been computed is named on the page.
 
     Raises:
         InputError: for an artifact that is there but cannot be read.
     """
     folder = settings.artifacts("report")
-    page = render(settings, read(settings), provenance.describe(settings, SECTIONS))
-    with provenance.replacing(folder / "index.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    inputs = read(settings)
+    pages = {"index.html": render(settings, inputs, provenance.describe(settings, SECTIONS))}
+    for site in inputs.sites:
+        name, lines = f"model_card_{site.site}.md", card(inputs, site)
+        if lines:
+            pages[name] = markdown(site.site, lines) + "\n"
+        (folder / name).unlink(missing_ok=True)  # of an earlier run
+    for name, page in pages.items():
+        with provenance.replacing(folder / name) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     provenance.write(folder, settings, sections=SECTIONS)

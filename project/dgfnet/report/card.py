@@ -1,0 +1,113 @@
+"""Model card of a promoted model (Mitchell et al. 2019, FAT*: Model cards for model reporting)."""
+
+from __future__ import annotations
+
+from dgfnet.report.cells import known, number, percent, short, signed, text, with_interval
+from dgfnet.report.inputs import Inputs, Json, SiteInputs
+
+Lines = tuple[tuple[str, str], ...]
+
+INTENDED = (
+    "Research on predicting lymph-node metastasis of thyroid carcinoma from one ultrasound and one CT image "
+    "of a nodule that a clinician has outlined. For imaging-AI groups. Not a medical device."
+)
+OUT_OF_SCOPE = (
+    "Care of patients. Nodules without an outline, without histology in the training cohort's sense, or of "
+    "another organ. Pictures from scanners and protocols that the training cohort does not have. Finding "
+    "nodules or nodes: it never looks beyond the region around the outline."
+)
+ORIGINS = {
+    "phantom": "generated pictures of patients who do not exist; nothing clinical was learned",
+    "public": "public images put together for trying the software; nothing clinical was learned",
+    "own": "the cohort of whoever ran this",
+    "unknown": "not known: the cohort folder is not here",
+}
+
+
+def card(inputs: Inputs, site: SiteInputs) -> Lines | None:
+    """Headings and text of the card; None when no model of this site was registered."""
+    record = site.registered
+    if record is None:
+        return None
+    tested = site.external or {}
+    return (
+        ("Model", _model(record, site.site)),
+        ("Intended use", INTENDED),
+        ("Out of scope", OUT_OF_SCOPE),
+        ("Trained on", _trained(inputs, site, record)),
+        ("Decision", f"Positive at or above a probability of {number(record.get('threshold'))}, frozen."),
+        ("Measured inside", _inside(site, record)),
+        ("Measured elsewhere", _elsewhere(tested)),
+        ("Groups", _groups(site)),
+        ("Beware", _beware(tested)),
+    )
+
+
+def markdown(site: str, lines: Lines) -> str:
+    """The card as a file that travels with a model."""
+    return "\n\n".join(
+        [f"# Model card, {site} lymph nodes", *(f"## {name}\n\n{said}" for name, said in lines)]
+    )
+
+
+def _model(record: Json, site: str) -> str:
+    origin = f"git {short(record.get('git_commit'))}, data {short(record.get('data_md5'))}"
+    name = f"{text(record.get('model'))} version {text(record.get('version'))} ({text(record.get('alias'))})"
+    return f"{name}: metastasis in the {site} neck; {origin}; MLflow run {text(record.get('source_run_id'))}."
+
+
+def _trained(inputs: Inputs, site: SiteInputs, record: Json) -> str:
+    table = next((found for found in site.tables.values()), None)
+    origin = f"{ORIGINS[inputs.origin][0].upper()}{ORIGINS[inputs.origin][1:]}."
+    if table is None:
+        return origin
+    trained = table[table["fold"] != record.get("fold")]
+    size = f"{len(trained)} nodules of {trained['patient_id'].nunique()} patients"
+    return f"{origin} {size}, {int(trained['label'].sum())} with metastasis: all folds but its own."
+
+
+def _inside(site: SiteInputs, record: Json) -> str:
+    variant = next((found for name, found in site.variants.items() if name == record.get("variant")), None)
+    criterion = record.get("criterion") or {}
+    chosen = (
+        f"Of its kind the fold with the best {text(criterion.get('name'))}, "
+        f"{number(criterion.get('value'))}, which flatters it."
+    )
+    if variant is None:
+        return chosen
+    area = variant.get("auc_interval") or {}
+    level = percent(area.get("confidence"))
+    return f"{chosen} All folds together, out of fold: AUC {with_interval(area)} ({level} interval)."
+
+
+def _elsewhere(tested: Json) -> str:
+    found = tested.get("external") or {}
+    if not found:
+        return "Not validated on an external cohort."
+    fitted = found.get("calibration") or {}
+    return (
+        f"Version {text(tested.get('version'))} on {text(found.get('n'))} nodules, "
+        f"{text(found.get('positives'))} positive: AUC {with_interval(found.get('auc_interval'))}, accuracy "
+        f"{number(found.get('accuracy'))}, sensitivity {number(found.get('sensitivity'))}, specificity "
+        f"{number(found.get('specificity'))}, calibration slope {number(fitted.get('slope'), 2)}, in the "
+        f"large {signed(fitted.get('in_the_large'))}."
+    )
+
+
+def _groups(site: SiteInputs) -> str:
+    rows = None if site.groups is None else site.groups[~site.groups["small"].astype(bool)]
+    if rows is None or not len(rows):
+        return "Not analysed, or every group is too small to say."
+    worst = rows.sort_values("correct_both").iloc[0]
+    name = f"{str(worst['attribute']).replace('_', ' ')} {worst['group']}"
+    share = f"{number(worst['correct_both'])} of {int(worst['n'])} nodules are called rightly"
+    return f"Weakest of {len(rows)} groups of nodules: {name}, where {share}."
+
+
+def _beware(tested: Json) -> str:
+    fitted = (tested.get("external") or {}).get("calibration") or {}
+    slope = known(fitted.get("slope"))
+    said = "Probabilities are fitted to the training cohort's prevalence; check calibration before any use."
+    if slope is not None and slope < 0.8:
+        said += " Elsewhere its probabilities were too extreme."
+    return said
