@@ -158,7 +158,7 @@ def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
     Pooled sensitivity and the like use every fold's own frozen threshold.
     """
     folds = [
-        {"fold": fold, **{name: record[name] for name in ("key", "threshold", "scores", "dice")}}
+        {"fold": fold, **{name: record[name] for name in ("key", "threshold", "scores", "dice", "iou")}}
         for fold, record in enumerate(records)
     ]
     plain = [{k: math.nan if v is None else v for k, v in record["scores"].items()} for record in records]

@@ -94,6 +94,7 @@ def add_variant(settings: Settings, site: str, variant: str, area: float, seed: 
             "key": "k",
             "scores": SCORES,
             "dice": {"us_nodule": 0.8 + 0.1 * fold},
+            "iou": {"us_nodule": 0.6 + 0.2 * fold},
         }
         for fold in range(2)
     ]

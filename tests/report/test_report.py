@@ -79,6 +79,7 @@ def test_numbers_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:
     assert page.row("dgf - us_multitask")[1:] == ["+0.035", "-0.011 to +0.080", "< 0.001", "0.012"]
     assert page.row("dgf - concat")[1:] == ["-0.020", "-0.011 to +0.080", "-", "-"]
     assert [row[1:] for row in page.rows].count(["0.850 ± 0.071"]) == len(VARIANTS)  # Dice
+    assert [row[1:] for row in page.rows].count(["0.700 ± 0.141"]) == len(VARIANTS)  # IoU
     ours = ["40 (15)", "0.711", "0.765 (0.610-0.870)", "0.633", "0.744", "-", "0.500"]
     assert page.row("external validationthis page")[1:] == ours
     alone = page.row("external validation, US alone")
@@ -125,13 +126,13 @@ def test_nothing_comes_from_the_network(full: tuple[Settings, str, Page]) -> Non
 def test_every_picture_has_words_and_draws(full: tuple[Settings, str, Page]) -> None:
     settings, _, page = full
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for picture in pictures:
         assert len(picture["alt"] or "") > 40
         svg = base64.b64decode((picture["src"] or "").partition(",")[2])
         assert ElementTree.fromstring(svg).tag.endswith("svg")
     table = pd.read_csv(settings.artifacts("crossval", "central", "dgf", "out_of_fold.csv"))
-    assert f"dgf {auc(table['label'], table['probability']):.3f}" in (pictures[1]["alt"] or "")
+    assert f"dgf {auc(table['label'], table['probability']):.3f}" in (pictures[2]["alt"] or "")
 
 
 def test_the_same_inputs_give_the_same_page(full: tuple[Settings, str, Page]) -> None:

@@ -137,7 +137,9 @@ def test_the_segmentation_phase_predicts_no_label(places, task):
     record = run(chosen, places)
     assert not (places.fit(chosen.key) / "predictions.csv").exists()
     assert "scores" not in record
-    assert set(record["dice"]) == {"us_nodule", "us_boundary"}
+    assert set(record["dice"]) == set(record["iou"]) == {"us_nodule", "us_boundary"}
+    for name, value in record["dice"].items():  # of each image iou = dice / (2 - dice), which is convex
+        assert value / (2 - value) <= record["iou"][name] + 1e-9 <= value + 1e-9
     assert all("loss_label" not in epoch for epoch in record["history"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, elsewhere, figures, sentences, tables, whom
+from dgfnet.report import checks, comparison, diagram, elsewhere, figures, sentences, tables, whom
 from dgfnet.report.card import card
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.checklists import checklists
@@ -90,6 +90,7 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         else checks.shortcuts(inputs.audit),
         sites=[_site(settings, inputs, site) for site in inputs.sites],
         run=sentences.run_facts(inputs) or Missing("Settings of the cross-validation", "crossval"),
+        model=diagram.model(used) if (used := sentences.settings_used(inputs)) else None,
         width=sentences.width(inputs),
         lineage=tables.lineage(provenance),
         warnings=sentences.warnings(inputs),
@@ -199,9 +200,9 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
     )
     if site.optimism is not None and len(site.optimism):
         found.append(tables.optimism(site, site.optimism))
-    found.append(
-        tables.segmentation(site) or Missing("Segmentation (Dice)", "crossval", "no fold reports Dice")
-    )
+    for kind, name in tables.OVERLAPS.items():
+        missing = Missing(f"Segmentation ({name})", "crossval", f"no fold reports {name}")
+        found.append(tables.segmentation(site, kind) or missing)
     return tuple(found)
 
 

@@ -77,7 +77,7 @@ def reading(site: SiteInputs) -> tuple[str, ...]:
 
 def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     """How the networks were trained, as the stage crossval recorded it; empty when it has not run."""
-    used = inputs.provenance.get("crossval", {}).get("settings")
+    used = settings_used(inputs)
     if not used:
         return ()
     base, network, training = (used.get(name) or {} for name in ("base", "network", "training"))
@@ -117,13 +117,18 @@ def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     )
 
 
+def settings_used(inputs: Inputs) -> Json:
+    """Settings of the cross-validation; empty when it has not run."""
+    return dict(inputs.provenance.get("crossval", {}).get("settings") or {})
+
+
 def _variants(inputs: Inputs) -> list[Json]:
     return [metrics for site in inputs.sites for metrics in site.variants.values()]
 
 
 def width(inputs: Inputs) -> float | None:
     """Width of the networks relative to the paper's, as the stage crossval recorded it."""
-    used = inputs.provenance.get("crossval", {}).get("settings") or {}
+    used = settings_used(inputs)
     return known((used.get("network") or {}).get("width"))
 
 

@@ -52,6 +52,7 @@ REASONS = {
     "several_malignant": "several malignant nodules and metastatic nodes",
     "no_label": "metastasis status unknown",
 }
+OVERLAPS = {"dice": "Dice", "iou": "IoU"}
 COUNTS = ("patients", "nodules", "images")
 LINEAGE_HEAD = ("Git commit", "Data md5", "Settings sha256", "Overrides")
 
@@ -210,10 +211,10 @@ def optimism(site: SiteInputs, frame: pd.DataFrame) -> Table:
     )
 
 
-def segmentation(site: SiteInputs) -> Table | None:
-    """Dice per variant and target, mean ± sd over folds; None when no fold reports any."""
+def segmentation(site: SiteInputs, kind: str) -> Table | None:
+    """Dice or IoU per variant and target, mean ± sd over folds; None when no fold reports any."""
     overlaps = {
-        name: [fold.get("dice") or {} for fold in metrics.get("folds") or []]
+        name: [fold.get(kind) or {} for fold in metrics.get("folds") or []]
         for name, metrics in site.variants.items()
     }
     targets = sorted(
@@ -231,13 +232,13 @@ def segmentation(site: SiteInputs) -> Table | None:
         if any(records)
     )
     return Table(
-        title=f"Segmentation (Dice), {site.site}",
+        title=f"Segmentation ({OVERLAPS[kind]}), {site.site}",
         source=f"artifacts/crossval/{site.site}/<variant>/metrics.json",
         corner="Variant",
         head=tuple(_target(target) for target in targets),
         rows=rows,
-        note="Mean Dice over the held-out images, then mean ± standard deviation over folds; 1 is perfect "
-        "overlap. Boundaries are thin lines, on which Dice is naturally low.",
+        note=f"Mean {OVERLAPS[kind]} over the held-out images, then mean ± standard deviation over folds; 1 "
+        "is perfect overlap. Boundaries are thin lines, on which it is naturally low.",
     )
 
 

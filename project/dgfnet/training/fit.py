@@ -136,7 +136,7 @@ def _finish(
     found = predict(model, archive, held_out, hardware, segment=True)
     if not np.isfinite(found.probability).all():
         raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
-    record["dice"] = found.dice
+    record |= {"dice": found.dice, "iou": found.iou}
     if task.phase == "classification":
         probability, threshold = _probability(found.probability, task, training)
         record["threshold"] = threshold

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dgfnet.dataset.pairs import Nodules, evaluation_batches
-from dgfnet.metrics.segmentation import dice
+from dgfnet.metrics.segmentation import dice, iou
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
@@ -26,10 +26,12 @@ class Predictions:
     Attributes:
         probability: (N,) as the network was trained, before any correction for prevalence.
         dice: mean Dice per modality and target, for example `us_nodule`; empty when masks were not asked for.
+        iou: mean intersection over union of the same.
     """
 
     probability: NDArray[np.float64]
     dice: dict[str, float]
+    iou: dict[str, float]
 
 
 @torch.inference_mode()
@@ -39,7 +41,7 @@ def predict(
     """Probabilities, and how well the masks are found if `segment`."""
     model.eval()
     logits: list[NDArray[np.float64]] = []
-    overlaps: dict[str, list[NDArray[np.float64]]] = {}
+    overlaps: dict[str, list[tuple[float, float]]] = {}
     for batch in evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle):
         moved = batch.to(hardware.device)
         output = model(moved.images, moved.patients, segment=segment)
@@ -47,11 +49,13 @@ def predict(
         for modality, masks in output.masks.items():
             found, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
             for index, target in enumerate(TARGETS):
-                overlaps.setdefault(f"{modality}_{target}", []).append(dice(found[:, index], truth[:, index]))
+                pair = found[:, index], truth[:, index]
+                measured = zip(dice(*pair), iou(*pair), strict=True)
+                overlaps.setdefault(f"{modality}_{target}", []).extend(measured)
     probability = 1 / (1 + np.exp(-np.concatenate(logits)))
-    return Predictions(
-        probability, {name: float(np.concatenate(parts).mean()) for name, parts in overlaps.items()}
-    )
+    means = {name: np.mean(rows, axis=0) for name, rows in overlaps.items()}
+    both = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
+    return Predictions(probability, *both)
 
 
 @torch.no_grad()  # not inference_mode: the bank is a buffer that later loads write into

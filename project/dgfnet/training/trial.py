@@ -92,7 +92,7 @@ def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
         record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.threads)
         for epoch, values in enumerate(record["history"], start=1):
             run.epoch(epoch, values)
-        final = {f"final_dice_{name}": value for name, value in record["dice"].items()}
+        final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}
         run.metrics({**final, **{k: v for k, v in record.get("scores", {}).items() if v is not None}})
         run.params(
             {
