@@ -19,7 +19,7 @@ data/phantom.json: | .stamp/installed
 	dgfnet phantom
 
 test: .stamp/installed
-	pytest
+	pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: .stamp/installed
 	pytest -m slow

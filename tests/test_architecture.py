@@ -21,7 +21,7 @@ CORRIDOR = [
     *("pretrain", "tune", "crossval"),
     "compare",
     "registry",
-    "external",
+    *("predict", "external"),
     "applicability",
     "report",
     *("summary", "cli"),

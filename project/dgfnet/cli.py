@@ -75,6 +75,19 @@ def _dispatch(options: argparse.Namespace) -> None:
         truth = out.with_name(f"{out.name}-truth") if options.out else settings.root / settings.base.truth
         wanted = settings.phantom
         generate(out, truth, wanted.patients, wanted.external_patients, wanted.seed, wanted.signal)
+    elif options.command in ("promote", "rollback", "history"):
+        from dgfnet.registry import commands
+
+        site = settings.base.sites[0]
+        if options.command == "promote":
+            print(commands.promote(settings, site, options.version, options.dry_run))
+        else:
+            print(getattr(commands, options.command)(settings, site))
+    elif options.command == "predict":
+        from dgfnet.predict import predict
+
+        found = predict(settings, settings.base.sites[0], options.folder, options.out, options.nodule)
+        print(f"{options.out}: {len(found)} nodules, {int(found['decision'].sum())} called positive")
     elif options.command == "summary":
         from dgfnet.summary import run
 
@@ -160,6 +173,21 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--out", type=Path, help="folder of the cohort; its truth goes to OUT-truth")
     for name, kind in (("patients", int), ("seed", int), ("signal", float)):
         phantom.add_argument(f"--{name}", type=kind, help=f"instead of phantom.{name} in the settings")
+    for name, text in (
+        ("promote", "judge a registered version and make it champion if it passes"),
+        ("rollback", "give the alias champion back to the version that had it before"),
+        ("history", "every decision about a site's versions"),
+    ):
+        registry = commands.add_parser(name, parents=[shared], help=text)
+        registry.add_argument("site", choices=("central", "lateral"))
+        if name == "promote":
+            registry.add_argument("version")
+            registry.add_argument("--dry-run", action="store_true", help="judge and change nothing")
+    scored = commands.add_parser("predict", parents=[shared], help="score a cohort folder with a champion")
+    scored.add_argument("site", choices=("central", "lateral"))
+    scored.add_argument("folder", type=Path, help="cohort folder; labels may be empty")
+    scored.add_argument("--out", type=Path, required=True, help="CSV file to write")
+    scored.add_argument("--nodule", help="one nodule's id; all without it")
     _add_ingest(commands)
     pushed = commands.add_parser("push", help="copy a folder to S3 (docs/how-to/s3.md)")
     pushed.add_argument("folder", type=Path)

@@ -289,6 +289,13 @@ class Register(Section):
     variant: Variant
     criterion: Literal["accuracy", "auc"]
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
+    minimum_gain: Annotated[float, Field(ge=-1, le=1)]
+    calibration_slope: tuple[float, float] = Field(strict=False)
+    groups: tuple[str, ...] = Field(strict=False)
+    smallest_group: Positive
+    minimum_group_accuracy: Annotated[float, Field(ge=0, le=1)]
+    tolerance: Annotated[float, Field(gt=0)]
+    require_lineage: bool
 
     @model_validator(mode="after")
     def baseline_is_no_product(self) -> Register:

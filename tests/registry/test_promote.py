@@ -1,35 +1,191 @@
-"""The gate, and the choice of the fold whose model is registered."""
+"""The gate, its records, rollback, and the choice of the fold whose model is registered."""
 
+import dataclasses
+import json
+import math
+
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
-from dgfnet.registry.promote import judge
+from dgfnet.errors import InputError
+from dgfnet.metrics.intervals import Difference
+from dgfnet.registry.commands import _gain
+from dgfnet.registry.facts import GateFacts, missing_lineage, weakest_group
+from dgfnet.registry.promote import champion_of, history, judge, promote, rollback, why
 from dgfnet.registry.stage import best_fold
 from dgfnet.settings import Register
 
-SETTINGS = Register(variant="dgf", criterion="accuracy", minimum_auc_lower_bound=0.6)
-NEW = {"pooled_auc": "0.8000", "pooled_auc_low": "0.7500", "data_md5": "x"}
+WANTED = Register(
+    variant="dgf",
+    criterion="accuracy",
+    minimum_auc_lower_bound=0.6,
+    minimum_gain=0.0,
+    calibration_slope=(0.5, 2.0),
+    groups=("sex", "margin"),
+    smallest_group=3,
+    minimum_group_accuracy=0.5,
+    tolerance=1e-6,
+    require_lineage=True,
+)
+GOOD = GateFacts(0, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
 
 
-def test_the_first_good_version_becomes_champion():
-    assert judge(NEW, None, SETTINGS).promoted
+def failed(facts=GOOD, gain=None, wanted=WANTED):
+    return [one.name for one in judge(facts, gain, wanted) if not one.met]
 
 
-@pytest.mark.parametrize(("low", "promoted"), [("0.6000", True), ("0.5999", False), ("nan", False)])
-def test_the_lower_bound_must_reach_the_floor(low, promoted):
-    verdict = judge({**NEW, "pooled_auc_low": low}, None, SETTINGS)
-    assert verdict.promoted is promoted
-    assert "at least 0.6 is needed" in verdict.reason or promoted
+def test_a_version_that_meets_everything_passes():
+    assert failed() == []
+    assert why(judge(GOOD, None, WANTED)) == "all 7 criteria are met"
 
 
-@pytest.mark.parametrize(("theirs", "promoted"), [("0.7999", True), ("0.8000", True), ("0.8001", False)])
-def test_on_the_same_data_a_worse_version_is_refused(theirs, promoted):
-    assert judge(NEW, {"pooled_auc": theirs, "data_md5": "x"}, SETTINGS).promoted is promoted
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"blocks": 1}, "leakage audit"),
+        ({"blocks": None}, "leakage audit"),
+        ({"alone": 1.1e-6}, "same probability alone and in company"),
+        ({"checkpoint": 1.1e-6}, "bundle as in cross-validation"),
+        ({"auc_low": 0.5999}, "lower limit of the out-of-fold AUC"),
+        ({"auc_low": math.nan}, "lower limit of the out-of-fold AUC"),
+        ({"slope": 0.49}, "calibration slope"),
+        ({"slope": 2.01}, "calibration slope"),
+        ({"slope": math.nan}, "calibration slope"),
+        ({"weakest_share": 0.49}, "weakest group"),
+        ({"lineage": "its cohort is not under DVC"}, "lineage"),
+    ],
+)
+def test_each_criterion_alone_stops_a_version(change, name):
+    assert failed(dataclasses.replace(GOOD, **change)) == [name]
 
 
-def test_a_champion_of_other_data_does_not_stand_in_the_way():
-    verdict = judge(NEW, {"pooled_auc": "0.9", "data_md5": "y"}, SETTINGS)
-    assert verdict.promoted
-    assert "other data" in verdict.reason
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"auc_low": 0.6},
+        {"alone": 1e-6, "checkpoint": 1e-6},
+        {"slope": 0.5},
+        {"slope": 2.0},
+        {"weakest_share": 0.5},
+        {"weakest_share": None},
+    ],
+)
+def test_limits_belong_to_what_passes(change):
+    assert failed(dataclasses.replace(GOOD, **change)) == []
+
+
+def test_lineage_can_be_waived_and_is_still_told():
+    waived = WANTED.model_copy(update={"require_lineage": False})
+    facts = dataclasses.replace(GOOD, lineage="it was trained outside git")
+    (told,) = [one for one in judge(facts, None, waived) if one.name == "lineage"]
+    assert (told.met, told.value) == (True, "it was trained outside git")
+
+
+@pytest.mark.parametrize(("estimate", "met"), [(0.001, True), (0.0, True), (-0.001, False)])
+def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
+    gain = Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9)
+    assert (failed(gain=gain) == []) is met
+
+
+def test_a_champion_of_other_nodules_does_not_stand_in_the_way():
+    table = pd.DataFrame({"nodule_id": list("abcd"), "patient_id": list("abcd"), "label": [0, 1, 0, 1]})
+    table = table.assign(probability=[0.1, 0.9, 0.6, 0.5])
+    better = table.assign(probability=[0.1, 0.9, 0.2, 0.5])
+    gain = _gain(better.iloc[::-1], table, 0.95)
+    assert gain.estimate == pytest.approx(1 - 3 / 4)
+    for other in (table.iloc[:3], table.assign(nodule_id=list("abce")), table.assign(label=[1, 1, 0, 1])):
+        said = _gain(better, other, 0.95)
+        assert "do not compare" in said
+        assert failed(gain=said) == []
+
+
+def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
+    table = pd.DataFrame({"nodule_id": list("abcdefg"), "label": [1, 1, 0, 0, 1, 0, 1]})
+    table = table.assign(probability=[0.5, 0.4, 0.4, 0.6, 0.9, 0.1, 0.1], threshold=0.5)
+    nodules = pd.DataFrame({"sex": ["F"] * 4 + ["M"] * 3, "margin": ["x", *["y"] * 6]}, index=list("abcdefg"))
+    # right: a c e f; women 2 of 4, men 2 of 3, margin y 3 of 6, x alone too small
+    name, share = weakest_group(table, nodules.iloc[::-1], WANTED)
+    assert (name, share) == ("margin y (n = 6)", 0.5)
+    assert weakest_group(table, nodules[["sex"]], WANTED) == ("sex F (n = 4)", 0.5)
+    assert weakest_group(table, nodules[[]], WANTED)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("commit", "data", "said"),
+    [
+        ("a" * 40, "b" * 32, ""),
+        ("a" * 40 + "-dirty", "b", "uncommitted"),
+        ("unknown", "b", "git"),
+        ("a", "untracked", "DVC"),
+    ],
+)
+def test_lineage_that_cannot_be_followed_is_named(commit, data, said):
+    assert said in missing_lineage(commit, data)
+    assert bool(missing_lineage(commit, data)) is bool(said)
+
+
+def test_facts_survive_a_tag():
+    odd = dataclasses.replace(GOOD, slope=math.inf, weakest_share=None, blocks=None)
+    assert GateFacts.read(odd.text()) == odd
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry with three versions of one model, nobody champion."""
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.create_experiment("x", artifact_location=(tmp_path / "runs").as_uri())
+    client.create_registered_model("m")
+    for _ in range(3):
+        run = client.create_run(experiment)
+        client.create_model_version("m", source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+    return client
+
+
+def aliases(client):
+    return {str(one.version): sorted(one.aliases) for one in map(client.get_model_version, "mmm", "123")}
+
+
+def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
+    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, slope=9.0), None, WANTED)
+    promote(registry, "m", "1", passed)
+    assert aliases(registry) == {"1": ["champion"], "2": [], "3": []}
+    promote(registry, "m", "2", refused)
+    assert aliases(registry) == {"1": ["champion"], "2": ["challenger"], "3": []}
+    promote(registry, "m", "2", passed)
+    assert aliases(registry) == {"1": [], "2": ["champion"], "3": []}
+    promote(registry, "m", "3", passed)
+    assert [rollback(registry, "m")["to"], rollback(registry, "m")["to"]] == ["2", "1"]
+    assert champion_of(registry, "m").version in (1, "1")
+    with pytest.raises(InputError, match="version 1 is the first champion"):
+        rollback(registry, "m")
+    told = [(one["from"], one["to"], one["promoted"]) for one in history(registry, "m")]
+    assert told == [
+        *((None, "1", True), ("1", "2", False), ("1", "2", True), ("2", "3", True)),
+        *(("3", "2", True), ("2", "1", True)),
+    ]
+    newest = json.loads(registry.get_model_version("m", "1").tags["promotion"])
+    assert newest["why"] == "rolled back"
+    refusal = history(registry, "m")[1]
+    assert "calibration slope: 9.00, needed 0.5 to 2" in refusal["why"]
+    assert [one["met"] for one in refusal["criteria"]].count(False) == 1
+    assert refusal["who"]
+    run = registry.get_model_version("m", "2").run_id
+    assert len(registry.list_artifacts(run, "promotions")) == 3
+
+
+def test_judging_the_champion_again_does_not_take_its_alias(registry):
+    promote(registry, "m", "1", judge(GOOD, None, WANTED))
+    promote(registry, "m", "1", judge(dataclasses.replace(GOOD, blocks=2), None, WANTED))
+    assert aliases(registry)["1"] == ["champion"]
+    with pytest.raises(InputError, match="first champion"):
+        rollback(registry, "m")
+
+
+def test_without_a_champion_there_is_nothing_to_roll_back(registry):
+    with pytest.raises(InputError, match="no champion"):
+        rollback(registry, "m")
+    assert history(registry, "m") == []
 
 
 def test_the_best_fold_is_the_first_of_equals_and_undefined_ones_lose():

@@ -17,6 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.provenance import write_json
+from dgfnet.registry.ranges import Ranges
 from dgfnet.settings import MODALITIES, Modality, Network, Preprocess, Settings
 from dgfnet.training.checkpoint import load_weights_file, save_weights
 from dgfnet.training.start import restore
@@ -105,13 +106,20 @@ class Bundle:
         return np.ascontiguousarray(found)
 
 
-def write_bundle(folder: Path, task: Task, alone: Mapping[Modality, Task], settings: Settings) -> None:
+def write_bundle(
+    folder: Path,
+    task: Task,
+    alone: Mapping[Modality, Task],
+    ranges: Mapping[str, Ranges],
+    settings: Settings,
+) -> None:
     """Writes the bundle of a fit that is done: weights.safetensors and bundle.json.
 
     Args:
         folder: of the bundle.
         task: the fit.
         alone: the fits of one modality that a fusion was built from; folders us and ct hold their bundles.
+        ranges: per modality what its training crops look like.
         settings: for the preprocessing, and where fits are.
 
     Raises:
@@ -121,7 +129,7 @@ def write_bundle(folder: Path, task: Task, alone: Mapping[Modality, Task], setti
     if record is None:
         raise InputError(f"{task.name}: this fit is not done; run the stage crossval")
     for modality, parent in alone.items():
-        write_bundle(folder / modality, parent, {}, settings)
+        write_bundle(folder / modality, parent, {}, {modality: ranges[modality]}, settings)
     weights = restore(task, places(settings)).state_dict()
     for name in weights:
         if name.endswith(
@@ -140,5 +148,6 @@ def write_bundle(folder: Path, task: Task, alone: Mapping[Modality, Task], setti
         "training_prevalence": record["training_prevalence"],
         "network": task.network.model_dump(mode="json"),
         "preprocess": settings.preprocess.model_dump(mode="json"),
+        "ranges": ranges,
     }
     write_json(folder / FACTS, facts)

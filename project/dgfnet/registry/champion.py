@@ -14,6 +14,7 @@ from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.bundle import Bundle
 from dgfnet.registry.promote import CHAMPION, champion_of
+from dgfnet.registry.seal import unsealed
 from dgfnet.settings import Modality, Preprocess, Settings, Site
 
 
@@ -25,7 +26,7 @@ class Champion:
         scorer: the MLflow pyfunc model.
         preprocess: the settings its crops are made with.
         facts: bundle.json.
-        alone: the models of one modality in the bundle.
+        bundle: the model itself.
     """
 
     name: str
@@ -33,7 +34,12 @@ class Champion:
     scorer: Any
     preprocess: Preprocess
     facts: Mapping[str, Any]
-    alone: Mapping[Modality, Bundle]
+    bundle: Bundle
+
+    @property
+    def alone(self) -> Mapping[Modality, Bundle]:
+        """The models of one modality in the bundle."""
+        return self.bundle.alone
 
     def score(self, crops: Mapping[str, Any]) -> pd.DataFrame:
         """Probability and decision of nodules; see registry/scorer.py."""
@@ -41,20 +47,19 @@ class Champion:
 
 
 def load_champion(settings: Settings, site: Site) -> Champion:
-    """Loads the champion of a site from the registry.
+    """Loads the champion of a site from the registry, after a check of its checksums.
 
     Raises:
-        InputError: when the site has none.
+        InputError: when the site has none, or its files are not those that were registered.
     """
     client = tracking.registry(settings)
     name = f"dgfnet-{site}"
     version = champion_of(client, name)
     if version is None:
         raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    address = f"models:/{name}@{CHAMPION}"
-    scorer = mlflow.pyfunc.load_model(address)
+    scorer = mlflow.pyfunc.load_model(str(unsealed(client, name, str(version.version))))
     bundle: Bundle = scorer.unwrap_python_model().bundle
-    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts, bundle.alone)
+    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts, bundle)
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:

@@ -1,52 +1,107 @@
-"""The gate: a challenger becomes champion by criteria of params.yaml that never see the external cohort."""
+"""The gate: a version becomes champion when every criterion holds; none sees the external cohort.
+
+Every decision, also a refusal and a rollback, leaves a record as a tag of the version it is about.
+"""
 
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from dgfnet.errors import InputError
+from dgfnet.metrics.intervals import Difference
+from dgfnet.registry.facts import GateFacts
 from dgfnet.settings import Register
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a version may become champion, and why."""
+class Criterion:
+    """One condition of the gate.
 
-    promoted: bool
-    reason: str
+    Attributes:
+        name: what was looked at.
+        value: what was found, as text.
+        needed: what the settings ask for, as text.
+        met: whether it is met.
+    """
+
+    name: str
+    value: str
+    needed: str
+    met: bool
 
 
-def judge(candidate: Mapping[str, Any], champion: Mapping[str, str] | None, settings: Register) -> Verdict:
+def judge(facts: GateFacts, gain: Difference | str | None, wanted: Register) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
     Args:
-        candidate: `pooled_auc`, `pooled_auc_low` and `data_md5` of the new version.
-        champion: tags of the present champion, None when there is none.
-        settings: `minimum_auc_lower_bound`.
+        facts: of the new version.
+        gain: its AUC less the present champion's on the same nodules, or why the two do not compare; None
+            when there is no champion.
+        wanted: the settings.
     """
-    low, needed = float(candidate["pooled_auc_low"]), settings.minimum_auc_lower_bound
-    if not low >= needed:
-        return Verdict(
-            False, f"lower bound of the pooled out-of-fold AUC is {low:.3f}, at least {needed} is needed"
-        )
-    if champion is None:
-        return Verdict(
-            True, f"first version; lower bound of the pooled out-of-fold AUC {low:.3f} >= {needed}"
-        )
-    if champion.get("data_md5") != candidate["data_md5"]:
-        return Verdict(True, "the champion was validated on other data; its numbers do not compare")
-    ours, theirs = float(candidate["pooled_auc"]), float(champion.get("pooled_auc", "nan"))
-    if ours < theirs:
-        return Verdict(False, f"pooled out-of-fold AUC {ours:.3f} is below the champion's {theirs:.3f}")
-    return Verdict(True, f"pooled out-of-fold AUC {ours:.3f}, the champion's {theirs:.3f}")
+    low, high = wanted.calibration_slope
+    blocks = "not audited" if facts.blocks is None else f"{facts.blocks} finding(s)"
+    share = facts.weakest_share
+    found = [
+        Criterion("leakage audit", blocks, "0 findings", facts.blocks == 0),
+        Criterion(
+            "same probability alone and in company",
+            f"{facts.alone:.1e}",
+            f"at most {wanted.tolerance:g} apart",
+            facts.alone <= wanted.tolerance,
+        ),
+        Criterion(
+            "bundle as in cross-validation",
+            f"{facts.checkpoint:.1e}",
+            f"at most {wanted.tolerance:g} apart",
+            facts.checkpoint <= wanted.tolerance,
+        ),
+        Criterion(
+            "lower limit of the out-of-fold AUC",
+            f"{facts.auc_low:.3f}",
+            f"at least {wanted.minimum_auc_lower_bound:g}",
+            facts.auc_low >= wanted.minimum_auc_lower_bound,
+        ),
+        Criterion(
+            "calibration slope", f"{facts.slope:.2f}", f"{low:g} to {high:g}", low <= facts.slope <= high
+        ),
+        Criterion(
+            "weakest group",
+            facts.weakest if share is None else f"{share:.3f}, {facts.weakest}",
+            f"at least {wanted.minimum_group_accuracy:g} called rightly",
+            share is None or share >= wanted.minimum_group_accuracy,
+        ),
+        Criterion(
+            "lineage",
+            facts.lineage or "whole",
+            "commit and data known" if wanted.require_lineage else "not required",
+            not facts.lineage or not wanted.require_lineage,
+        ),
+    ]
+    name, needed = "AUC less the champion's, same nodules", f"at least {wanted.minimum_gain:+g}"
+    if isinstance(gain, str):
+        found.append(Criterion(name, gain, needed, True))
+    elif gain is not None:
+        told = f"{gain.estimate:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        found.append(Criterion(name, told, needed, gain.estimate >= wanted.minimum_gain))
+    return tuple(found)
+
+
+def why(criteria: Sequence[Criterion]) -> str:
+    """One sentence: what was not met, or that everything was."""
+    failed = [f"{one.name}: {one.value}, needed {one.needed}" for one in criteria if not one.met]
+    return "; ".join(failed) if failed else f"all {len(criteria)} criteria are met"
 
 
 def champion_of(client: MlflowClient, model: str) -> Any | None:
@@ -57,18 +112,80 @@ def champion_of(client: MlflowClient, model: str) -> Any | None:
         return None
 
 
-def promote(client: MlflowClient, model: str, version: str, verdict: Verdict) -> dict[str, Any]:
-    """Sets the aliases and returns the promotion record: who, when, from, to, why."""
+def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
+    """Sets the aliases as the criteria say, and records the decision."""
     before = champion_of(client, model)
-    client.set_registered_model_alias(model, CHALLENGER, version)
-    if verdict.promoted:
+    promoted = all(one.met for one in criteria)
+    if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
-        client.delete_registered_model_alias(model, CHALLENGER)
-    return {
+        _take_away(client, model, CHALLENGER, version)
+    elif before is None or str(before.version) != version:
+        client.set_registered_model_alias(model, CHALLENGER, version)
+    former = None if before is None else str(before.version)
+    return _record(client, model, version, former, promoted, why(criteria), criteria)
+
+
+def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
+    """Gives the alias champion back to the version that had it before, and records that.
+
+    Raises:
+        InputError: when there is no champion, or none was before.
+    """
+    now = champion_of(client, model)
+    if now is None:
+        raise InputError(f"{model} has no champion; nothing to roll back")
+    promotions = [one for one in history(client, model) if one["promoted"] and one["criteria"]]
+    changes = [one for one in promotions if one["from"] != one["to"]]
+    last = next((one for one in reversed(changes) if one["to"] == str(now.version)), None)
+    former = last and last["from"]
+    if former is None:
+        raise InputError(f"{model}: version {now.version} is the first champion; there is none to go back to")
+    client.set_registered_model_alias(model, CHAMPION, former)
+    client.set_registered_model_alias(model, CHALLENGER, str(now.version))
+    return _record(client, model, former, str(now.version), True, "rolled back", ())
+
+
+def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
+    """Every decision about every version, oldest first."""
+    found = [
+        json.loads(value)
+        for version in client.search_model_versions(f"name = '{model}'")
+        for key, value in version.tags.items()
+        if key.startswith(f"{RECORD}.")
+    ]
+    return sorted(found, key=lambda one: str(one["when"]))
+
+
+def _record(
+    client: MlflowClient,
+    model: str,
+    version: str,
+    former: str | None,
+    promoted: bool,
+    reason: str,
+    criteria: Sequence[Criterion],
+) -> dict[str, Any]:
+    """Writes who, when, from, to, why, and every criterion, on the version and beside its model's run."""
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # a tag's name takes no plus sign
+    record = {
         "who": getpass.getuser(),
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "from": str(before.version) if before is not None else None,
+        "when": when,
+        "from": former,
         "to": version,
-        "promoted": verdict.promoted,
-        "why": verdict.reason,
+        "promoted": promoted,
+        "why": reason,
+        "criteria": [asdict(one) for one in criteria],
     }
+    text = json.dumps(record)
+    client.set_model_version_tag(model, version, f"{RECORD}.{when}", text)
+    client.set_model_version_tag(model, version, RECORD, text)
+    run = client.get_model_version(model, version).run_id
+    if run:
+        client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")
+    return record
+
+
+def _take_away(client: MlflowClient, model: str, alias: str, version: str) -> None:
+    """Removes an alias from a version that has it."""
+    if alias in client.get_model_version(model, version).aliases:
+        client.delete_registered_model_alias(model, alias)

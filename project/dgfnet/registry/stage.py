@@ -16,10 +16,16 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from dgfnet import provenance, tracking
+from dgfnet.cohort.stage import load_nodules
+from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
 from dgfnet.network.variants import SPECS
-from dgfnet.registry.bundle import write_bundle
-from dgfnet.registry.promote import CHALLENGER, CHAMPION, champion_of, judge, promote
+from dgfnet.registry.bundle import Bundle, write_bundle
+from dgfnet.registry.commands import GATE, criteria
+from dgfnet.registry.facts import crops_of, measure
+from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, champion_of, promote
+from dgfnet.registry.ranges import seen
+from dgfnet.registry.seal import SEAL, seal
 from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
@@ -88,15 +94,11 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
     tags = _tags(settings, task, metrics, fold, criterion)
-    number = _find(client, name, task.key) or _log(
-        settings, task, alone, name, metrics["mlflow_run_id"], tags
-    )
+    number = _find(client, name, task.key) or _log(settings, site, task, alone, name, metrics, tags)
     before = champion_of(client, name)
     if before is None or str(before.version) != number:  # judged anew when the champion has changed since
-        verdict = judge(tags, None if before is None else before.tags, settings.register_)
-        record_of = promote(client, name, number, verdict)
-        client.set_model_version_tag(name, number, "promotion", json.dumps(record_of))
-    promotion = json.loads(client.get_model_version(name, number).tags["promotion"])
+        promote(client, name, number, criteria(settings, name, number))
+    promotion = json.loads(client.get_model_version(name, number).tags[RECORD])
     return {
         "model": name,
         "version": number,
@@ -139,18 +141,20 @@ def _tags(
 
 def _find(client: Any, name: str, fit: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}'")
-    return next((str(version.version) for version in found if version.tags.get("fit") == fit), None)
+    whole = (one for one in found if one.tags.get("fit") == fit and {GATE, SEAL} <= one.tags.keys())
+    return next((str(one.version) for one in whole), None)
 
 
 def _log(
     settings: Settings,
+    site: Site,
     task: Task,
     alone: Mapping[Modality, Task],
     name: str,
-    parent_run: str,
+    metrics: dict[str, Any],
     tags: dict[str, str],
 ) -> str:
-    """Logs the bundle as a model of the fold's run and registers it; returns the version."""
+    """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
     client = tracking.registry(settings)
     sides = {modality: settings.preprocess.size(modality) for modality in SPECS[task.variant].modalities}
     # noise: an example travels with the model, a patient must not
@@ -165,8 +169,13 @@ def _log(
     ]
     package = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
-        write_bundle(Path(folder), task, alone, settings)
-        with mlflow.start_run(run_id=_fold_run(client, task, parent_run)):
+        nodules = load_nodules(settings).set_index("nodule_id")
+        table = load_table(settings, site, task.variant)
+        trained = crops_of(settings, task.variant, list(table.loc[table["fold"] != task.fold, "nodule_id"]))
+        ranges = {modality: seen(crops) for modality, crops in trained.items()}
+        write_bundle(Path(folder), task, alone, ranges, settings)
+        facts = measure(settings, Bundle.open(Path(folder)), metrics, table, nodules)
+        with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
                 python_model=str(package / "registry" / "scorer.py"),
@@ -179,8 +188,9 @@ def _log(
                 tags=tags,
             )
     version = str(logged.registered_model_version)
-    for key, value in tags.items():
+    for key, value in {**tags, GATE: facts.text()}.items():
         client.set_model_version_tag(name, version, key, value)
+    seal(client, name, version)
     client.update_model_version(name, version, description=_describe(tags))
     client.update_registered_model(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."

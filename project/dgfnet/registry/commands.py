@@ -1,0 +1,111 @@
+"""What users ask of the registry by hand: judge a version again, roll back, tell the history."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dgfnet import tracking
+from dgfnet.errors import InputError
+from dgfnet.metrics.intervals import Difference, auc_difference
+from dgfnet.registry import promote as gate
+from dgfnet.registry.facts import GateFacts
+from dgfnet.registry.promote import Criterion, champion_of
+from dgfnet.settings import Settings, Site
+
+GATE = "gate"  # tag of a version: the facts it is judged by
+TABLE = "out_of_fold.csv"
+
+
+def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, ...]:
+    """The gate's criteria for a version against the present champion, by what the store knows.
+
+    Raises:
+        InputError: when the version does not exist or was registered without the facts.
+    """
+    client = tracking.registry(settings)
+    candidate = _version(client, model, version)
+    if GATE not in candidate.tags:
+        raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
+    champion, gain = champion_of(client, model), None
+    if champion is not None and str(champion.version) != version:
+        gain = _gain(_table(settings, candidate), _table(settings, champion), settings.base.confidence)
+    return gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
+
+
+def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
+    """Judges a version and, unless `dry_run`, sets the aliases; returns what was decided, line by line."""
+    model = f"dgfnet-{site}"
+    found = criteria(settings, model, version)
+    met = all(one.met for one in found)
+    lines = [
+        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})" for one in found
+    ]
+    if dry_run:
+        end = "would become champion" if met else "would not become champion"
+    else:
+        record = gate.promote(tracking.registry(settings), model, version, found)
+        end = "is champion" if record["promoted"] else "is not champion"
+    return "\n".join([*lines, f"{model} version {version} {end}"])
+
+
+def rollback(settings: Settings, site: Site) -> str:
+    """Gives the alias champion back to the version that had it before."""
+    record = gate.rollback(tracking.registry(settings), f"dgfnet-{site}")
+    return f"dgfnet-{site}: champion is version {record['to']} again, no longer {record['from']}"
+
+
+def history(settings: Settings, site: Site) -> str:
+    """Every decision about a site's versions, a line each."""
+    found = gate.history(tracking.registry(settings), f"dgfnet-{site}")
+    return "\n".join(_line(one) for one in found) or f"dgfnet-{site}: no decision yet"
+
+
+def _line(one: dict[str, Any]) -> str:
+    champion = f"champion {one['from'] or 'none'} -> {one['to']}" if one["promoted"] else "refused"
+    return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
+
+
+def _version(client: MlflowClient, model: str, version: str) -> Any:
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException:
+        found = [str(one.version) for one in client.search_model_versions(f"name = '{model}'")]
+        raise InputError(
+            f"the registry has no {model} version {version}; it has {', '.join(sorted(found)) or 'none'}"
+        ) from None
+
+
+def _gain(new: pd.DataFrame, old: pd.DataFrame, confidence: float) -> Difference | str:
+    """AUC of the new version less the old one's, paired, or why they do not compare."""
+    both = new.merge(old, on="nodule_id", suffixes=("", "_old"))
+    if len(both) != len(new) or len(both) != len(old) or (both["label"] != both["label_old"]).any():
+        return "validated on other nodules or labels, so their AUCs do not compare"
+    scores = both["probability"], both["probability_old"]
+    return auc_difference(both["label"], *scores, both["patient_id"], confidence)
+
+
+def _table(settings: Settings, version: Any) -> pd.DataFrame:
+    """The out-of-fold table of a version's variant as its run holds it; ids are keyed hashes.
+
+    Raises:
+        InputError: when the store does not have it any more.
+    """
+    uri = tracking.store(settings)
+    try:
+        run = MlflowClient(uri).get_run(version.run_id)
+        parent = run.data.tags["mlflow.parentRunId"]
+        with tempfile.TemporaryDirectory() as folder:
+            path = mlflow.artifacts.download_artifacts(
+                run_id=parent, artifact_path=TABLE, dst_path=folder, tracking_uri=uri
+            )
+            return pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str})
+    except (MlflowException, KeyError, OSError) as error:
+        raise InputError(
+            f"{version.name} version {version.version}: the store has no {TABLE} of its run ({error})"
+        ) from None

@@ -1,0 +1,138 @@
+"""Searches, and cohorts with one modality or without the labels of a site, through the real command line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from whole import dgfnet, environment, project, runs
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder in which everything has run that comes before the label."""
+    folder = project(tmp_path_factory.mktemp("project"))
+    for stage in ("phantom", "cohort", "audit", "preprocess", "pretrain"):
+        dgfnet(folder, stage)
+    return folder
+
+
+def test_a_site_without_labels_is_skipped_and_said_so(prepared, tmp_path):
+    folder = project(tmp_path / "one-site")
+    shutil.copytree(prepared / "data", folder / "data")
+    nodules = pd.read_csv(folder / "data/nodules.csv")
+    nodules["lnm_lateral"] = ""
+    nodules.to_csv(folder / "data/nodules.csv", index=False)
+    small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
+    done = dgfnet(folder, "all", *small, "--set", "compare.reference=us_multitask")
+    assert "lateral skipped" in done.stderr
+    assert json.loads((folder / "artifacts/crossval/lateral/skipped.json").read_text())["reason"]
+    assert (folder / "artifacts/external/central/metrics.json").is_file()
+    assert not (folder / "artifacts/register/lateral.json").exists()
+    assert "lateral: skipped" in dgfnet(folder, "summary", COLUMNS="200").stdout
+
+
+def test_a_cohort_of_ultrasound_alone_goes_all_the_way(prepared, tmp_path):
+    folder = project(tmp_path / "us-only")
+    shutil.copytree(prepared / "data", folder / "data")
+    images = pd.read_csv(folder / "data/images.csv")
+    images[images["modality"] == "us"].to_csv(folder / "data/images.csv", index=False)
+    alone = ("--set", "cohort.modalities=[us]", "--set", "base.sites=[central]")
+    small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
+    dgfnet(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask")
+    assert json.loads((folder / "artifacts/external/central/metrics.json").read_text())["external"]["n"] == 12
+    done = dgfnet(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
+    assert done.returncode == 2
+    assert "ct_multitask needs ct, which no image of the cohort shows" in done.stderr
+    done = dgfnet(folder, "tune", *alone, "--set", "tune.trials=1", check=False)
+    assert done.returncode == 2
+    assert "tune.variants: dgf needs ct, which no image of the cohort shows" in done.stderr
+
+
+SEARCH = (
+    *("--set", "tune.trials=3", "--set", "tune.grace_epochs=1", "--set", "tune.inner_folds=2"),
+    *("--set", "base.sites=[central]", "--set", "tune.variants=[us_resnet]"),
+)
+
+
+def ledgers(folder: Path) -> list:
+    return [json.loads(path.read_text()) for path in sorted((folder / "work/tune").glob("*.json"))]
+
+
+def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepared, tmp_path):
+    folder = tmp_path / "searched"
+    shutil.copytree(prepared, folder)
+    variants = ("--set", "crossval.variants=[us_resnet]")
+    dgfnet(folder, "tune", *SEARCH)
+    chosen = yaml.safe_load((folder / "artifacts/tune/chosen.yaml").read_text())
+    trials = pd.read_csv(folder / "artifacts/tune/trials.csv")
+    record = chosen["central"]["us_resnet"]
+    assert list(chosen) == ["central"]
+    assert trials.groupby("fold").size().tolist() == [3, 3]
+    for fold, part in trials.groupby("fold"):
+        longest = part[part["epoch"] == part["epoch"].max()]
+        assert record["inner_score"][fold] == pytest.approx(longest["score"].max())
+        assert (part["training.learning_rate"] == 1e-3).any()  # the settings as they are compete too
+    found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.run_name for run in parents] == ["tune us_resnet"]
+    assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 6
+    dgfnet(folder, "crossval", *SEARCH, *variants)
+    metrics = json.loads((folder / "artifacts/crossval/central/us_resnet/metrics.json").read_text())
+    assert metrics["searched"] is True
+    for fold in metrics["folds"]:
+        (child,) = [r for r in runs(folder, "dgfnet-central") if r.data.tags.get("fit") == fold["key"]]
+        wanted = record["chosen"][fold["fold"]]["training.learning_rate"]
+        assert float(child.data.params["learning_rate"]) == pytest.approx(wanted)
+    dgfnet(folder, "compare", *SEARCH, *variants)
+    optimism = pd.read_csv(folder / "artifacts/compare/central/optimism.csv")
+    outer = [fold["scores"]["auc"] for fold in metrics["folds"]]
+    assert optimism["optimism"].tolist() == pytest.approx(np.subtract(record["inner_score"], outer))
+    dgfnet(folder, "report", *SEARCH, *variants)
+    assert "Searched settings, central" in (folder / "artifacts/report/index.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(prepared, tmp_path):
+    """SIGKILL of the process group when the ledger holds a result, then the same command again."""
+    folder = tmp_path / "killed"
+    shutil.copytree(prepared, folder)
+    longer = (
+        "--set",
+        "crossval.unimodal_epochs=12",
+        "--set",
+        "tune.trials=4",
+        "--set",
+        "sweep.cpus_per_trial=2",
+    )
+    running = subprocess.Popen(
+        ["dgfnet", "tune", *SEARCH, *longer],
+        **{"cwd": folder, "env": environment(), "start_new_session": True},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not any(point["done"] for ledger in ledgers(folder) for point in ledger):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    before = ledgers(folder)[0]
+    dgfnet(folder, "tune", *SEARCH, *longer)
+    after = ledgers(folder)
+    assert [len([p for p in ledger if p["done"]]) for ledger in after] == [4, 4]
+    known = {json.dumps(point["values"], sort_keys=True): point for ledger in after for point in ledger}
+    for point in before:  # what was done is not done again; what was interrupted is among the four
+        now = known[json.dumps(point["values"], sort_keys=True)]
+        assert now == point if point["done"] else now["done"]
+    found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 8
