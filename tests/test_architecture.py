@@ -22,6 +22,7 @@ CORRIDOR = [
     "compare",
     "registry",
     "external",
+    "attribution",
     "applicability",
     "report",
     *("summary", "cli"),

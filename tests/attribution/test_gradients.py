@@ -54,7 +54,7 @@ def test_a_quadratic_network_gets_the_difference_of_squares():
 
 
 def test_a_product_of_two_modalities_is_shared_equally_from_zero_and_by_hand_from_elsewhere():
-    """F = a b; along the line from (a0, b0) the integral of b is (b0 + b1) / 2, so US gets its rise times it."""
+    """F = a b: along the line from (a0, b0) the mean of b is (b0 + b1) / 2, and US gets (a1 - a0) times it."""
     images, zero = pair(), {name: torch.zeros(3, SIDE, SIDE) for name in ("us", "ct")}
 
     def score(x, _):
@@ -188,7 +188,7 @@ def test_baselines_are_undecided(family):
     assert "none" not in found.partner
     odds = score(found.images, None).numpy()
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(found.probability, abs=1e-6)
-    assert all((0 <= values).all() and (values <= 255).all() for values in found.images.values())
+    assert all((values >= 0).all() and (values <= 255).all() for values in found.images.values())
 
 
 def test_a_network_that_always_says_yes_has_no_undecided_baseline_and_says_so():

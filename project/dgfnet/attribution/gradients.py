@@ -2,8 +2,8 @@
 
 The path from baseline b to input x is straight. A panel of it, [l, r], is integrated by Gauss-Legendre
 quadrature. By completeness the attributions of a panel sum to F(r) - F(l), which is known: the error of every
-panel is known exactly, and only panels that miss their share of the tolerance are halved. Every nodule gets as
-many gradients as its path needs, and the network's batches are filled with the panels of all nodules.
+panel is exact, and only panels that miss their share of the tolerance are halved. Every nodule gets as many
+gradients as its path needs, and the network's batches are filled with the panels of all nodules.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def log_odds(score: Score, images: Images, patients: Tensor, rows: int) -> NDArr
     with torch.inference_mode():
         parts = [
             score({name: values[at] for name, values in images.items()}, patients[at]).double().cpu()
-            for at in torch.arange(len(patients)).split(rows)
+            for at in torch.split(torch.arange(len(patients)), rows)
         ]
     return torch.cat(parts).numpy() if parts else np.empty(0)
 

@@ -61,7 +61,7 @@ def scorer(model: Model) -> Score:
     """
     model.eval()
     model.requires_grad_(False)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     if isinstance(model, TransferNet):
         return _transfer(model)
     if mixes(model):
