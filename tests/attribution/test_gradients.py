@@ -54,7 +54,7 @@ def test_a_quadratic_network_gets_the_difference_of_squares():
 
 
 def test_a_product_of_two_modalities_is_shared_equally_from_zero_and_by_hand_from_elsewhere():
-    """F = a b: along the line from (a0, b0) the mean of b is (b0 + b1) / 2, and US gets (a1 - a0) times it."""
+    """F = a b: on the line from (a0, b0) the mean of b is (b0 + b1) / 2, and US gets (a1 - a0) times it."""
     images, zero = pair(), {name: torch.zeros(3, SIDE, SIDE) for name in ("us", "ct")}
 
     def score(x, _):
@@ -137,13 +137,13 @@ def test_a_modality_that_is_not_looked_at_gets_nothing():
 
 def network(variant, tiny):
     if variant == "us_tlr":
-        return TransferNet(Head(8, 1, 0.0, 1e-3, 0.0), tiny.network.tlr)
+        return TransferNet(Head(8, 1, 0.0, 1e-3, 0.0), tiny.network.tlr).eval()
     model = DGFNet(variant, "resnet18", tiny.network)
     level = model.nodule_level
     if level is not None:
         features = level.query.out_features
         level.set_bank(torch.randn(6, features), torch.randn(6, features), torch.arange(6) + 100)
-    return model
+    return model.eval()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

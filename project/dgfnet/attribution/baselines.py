@@ -49,7 +49,7 @@ class References:
 
     Attributes:
         fixed: per name one picture per modality, (S, S): mean, grey, black; mean of the metastatic and of the
-            other nodules; the training nodules the network is surest of, for and against.
+            other nodules; the training nodules the network is surest of, for and against, blurred and plain.
     """
 
     fixed: Mapping[str, Mapping[Modality, Tensor]]
@@ -69,8 +69,12 @@ def references(score: Score, training: Pictures, labels: NDArray[np.float32], ro
         if len(at):
             fixed[word] = {name: values[at].mean(dim=0) for name, values in images.items()}
     values = log_odds(score, images, training.patients, rows)
-    for word, row in (("surest positive", int(values.argmax())), ("surest negative", int(values.argmin()))):
-        fixed[word] = {name: pictures[row] for name, pictures in images.items()}
+    surest = {"positive": int(values.argmax()), "negative": int(values.argmin())}
+    for word, row in surest.items():  # without another patient's details first
+        plain = {name: pictures[row : row + 1] for name, pictures in images.items()}
+        fixed[f"blurred {word}"] = {name: picture[0] for name, picture in blurred(plain).items()}
+    for word, row in surest.items():
+        fixed[f"surest {word}"] = {name: pictures[row] for name, pictures in images.items()}
     return References(fixed)
 
 
