@@ -22,6 +22,7 @@ CORRIDOR = [
     "compare",
     "registry",
     *("predict", "external"),
+    "attribution",
     "applicability",
     "report",
     *("summary", "cli"),

@@ -30,6 +30,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "compare": ("dgfnet.compare.stage", "compare the variants"),
     "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
     "external": ("dgfnet.external.stage", "validate the champions on the external cohort"),
+    "attribute": ("dgfnet.attribution.stage", "explain predictions: US beside CT, and where networks look"),
     "applicability": ("dgfnet.applicability.stage", "for whom the models work, and who needs CT"),
     "report": ("dgfnet.report.stage", "write the report"),
 }
@@ -92,6 +93,11 @@ def _dispatch(options: argparse.Namespace) -> None:
         from dgfnet.summary import run
 
         run(settings)
+    elif options.command == "attribute" and options.nodule:
+        from dgfnet.attribution.single import explain
+
+        for site in settings.base.sites:
+            print(explain(settings, site, options.nodule, options.variant))
     else:
         for stage in STAGES if options.command == "all" else (options.command,):
             import_module(STAGES[stage][0]).run(settings)
@@ -166,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--site", default="all", help="central, lateral or all")
         if name in ("tune", "crossval"):
             stage.add_argument("--variant", default="all", help="one variant or all of the settings")
+        if name == "attribute":
+            stage.add_argument(
+                "--nodule", metavar="ID", help="explain this nodule alone, into work/attribution"
+            )
+            stage.add_argument(
+                "--variant", default="all", help="another than the settings'; unimodal with --nodule"
+            )
     everything = commands.add_parser("all", parents=[shared], help="every stage, one after the other")
     everything.add_argument("--site", default="all", help="central, lateral or all")
     commands.add_parser("summary", parents=[shared], help="print the results beside the best reachable ones")
@@ -205,7 +218,10 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         texts.append(f"base.sites=[{options.site}]")
     if getattr(options, "variant", "all") != "all":
         section = "tune" if options.command == "tune" else "crossval"
-        texts.append(f"{section}.variants=[{options.variant}]")
+        if options.command != "attribute":
+            texts.append(f"{section}.variants=[{options.variant}]")
+        elif not options.nodule:
+            texts.append(f"attribute.variant={options.variant}")
     for name in ("patients", "seed", "signal"):
         if options.command == "phantom" and getattr(options, name) is not None:
             texts.append(f"phantom.{name}={getattr(options, name)}")

@@ -311,6 +311,30 @@ class External(Section):
     minimum_per_class: Positive
 
 
+class Attribute(Section):
+    """Explaining a fusion and the unimodal variants it starts from.
+
+    `baselines[0]` is reported; the others say how stable that is. `tolerance` bounds the completeness error,
+    log odds; `rows` bounds memory: pictures of a modality that go through a network at once.
+    """
+
+    variant: Literal["concat", "sum", "product", "dgf"]
+    baselines: tuple[Literal["blurred", "mean", "grey", "black"], ...] = Field(strict=False, min_length=1)
+    tolerance: Annotated[float, Field(gt=0)]
+    rows: Annotated[int, Field(ge=8)]
+    subset: Positive
+    cases: Positive
+    checks: Annotated[int, Field(ge=2)]
+    replicates: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def baselines_differ(self) -> Attribute:
+        """A baseline twice would count as agreement with itself."""
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines must differ, found {', '.join(self.baselines)}")
+        return self
+
+
 class Applicability(Section):
     """Which variants stand for US, CT and both, groups of nodules, and the rule for who gets CT."""
 
@@ -348,6 +372,7 @@ class Settings(Section):
     compare: Compare
     register_: Register = Field(alias="register")
     external: External
+    attribute: Attribute
     applicability: Applicability
     report: Report
 

@@ -1,0 +1,129 @@
+"""The paper's Figures 3 and 4, and the curves of the sanity checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dgfnet.attribution.saliency import Case
+from dgfnet.settings import MODALITIES, Site
+
+# which unimodal network was right: (us, ct); Okabe & Ito, and a marker for those who see no colour
+UNIMODAL = {
+    (1, 1): ("both unimodal right", "#009E73", "o"),
+    (1, 0): ("only US right", "#0072B2", "^"),
+    (0, 1): ("only CT right", "#E69F00", "s"),
+    (0, 0): ("neither right", "#D55E00", "x"),
+}
+WORDS = {"us": "ultrasound", "ct": "CT"}
+SMOOTH = 0.02  # standard deviation of the blur, share of the picture's side; for the eye only
+
+
+def contributions(site: Site, table: pd.DataFrame, failed: Sequence[str]) -> Figure:
+    """Attribution of CT against that of US, towards the correct answer; a panel per truth and result."""
+    figure = Figure(figsize=(9.0, 8.6), layout="constrained")
+    flag(figure, f"{site}: what ultrasound and CT say for the correct answer, log odds", failed)
+    limit = 1.05 * max(float(table[["us", "ct"]].abs().to_numpy().max()), 1e-9)
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for row, (label, truth) in enumerate(((1, "metastasis"), (0, "no metastasis"))):
+        for column, (right, result) in enumerate(((1, "multimodal right"), (0, "multimodal wrong"))):
+            axes = grid[row, column]
+            part = table[(table["label"] == label) & (table["correct"] == right)]
+            above = f", US > CT in {(part['us'] > part['ct']).mean():.0%}" if len(part) else ""
+            axes.set_title(f"{truth}, {result}: n = {len(part)}{above}", fontsize=10)
+            axes.axhline(0, color="0.85", linewidth=0.8)
+            axes.axvline(0, color="0.85", linewidth=0.8)
+            axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=0.8)
+            for (us, ct), (words, colour, marker) in UNIMODAL.items():
+                points = part[(part["us_correct"] == us) & (part["ct_correct"] == ct)]
+                axes.scatter(
+                    points["us"], points["ct"], s=16, color=colour, marker=marker, label=words, alpha=0.75
+                )
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    grid[0, 0].legend(loc="upper left", fontsize=8)
+    for axes in grid[1]:
+        axes.set_xlabel("ultrasound")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("CT")
+    return figure
+
+
+def saliency(site: Site, cases: Sequence[Case], labels: dict[str, int], failed: Sequence[str]) -> Figure:
+    """Per case a row: each modality plain, unimodal and multimodal; one scale of colours per pair of maps."""
+    figure = Figure(figsize=(12.5, 0.9 + 2.1 * max(1, len(cases))), layout="constrained")
+    title = f"{site}: red towards metastasis, blue against; both unimodal networks wrong, multimodal right"
+    flag(figure, title, failed)
+    if not cases:
+        figure.text(0.5, 0.4, "no such nodule", ha="center")
+        return figure
+    grid = figure.subplots(len(cases), 6, squeeze=False)
+    for row, case in enumerate(cases):
+        for place, modality in enumerate(MODALITIES):
+            three = grid[row, 3 * place : 3 * place + 3]
+            image, mask = case.images[modality], case.masks[modality]
+            maps = [smoothed(case.unimodal[modality]), smoothed(case.multimodal[modality])]
+            limit = max(float(np.abs(values).max()) for values in maps) or 1.0
+            for axes, values in zip(three, [None, *maps], strict=True):
+                panel(axes, image, mask, values, limit)
+            if row == 0:
+                for axes, word in zip(three, ("", "unimodal", "multimodal"), strict=True):
+                    axes.set_title(f"{WORDS[modality]} {word}".strip(), fontsize=10)
+        truth = "metastasis" if labels[case.nodule_id] == 1 else "no metastasis"
+        grid[row, 0].set_ylabel(f"case {row + 1}\n{truth}", fontsize=9)
+    return figure
+
+
+def checks(site: Site, found: dict[str, Any]) -> Figure:
+    """Similarity under shuffled weights, deletion and insertion."""
+    figure = Figure(figsize=(11.0, 3.8), layout="constrained")
+    title = f"{site}: sanity of the attributions, {found['nodules']} nodules"
+    flag(figure, title, found["failed"])
+    left, *curves = figure.subplots(1, 3)
+    parts = list(found["similarity"])
+    left.plot([0, *range(1, len(parts) + 1)], [1.0, *found["similarity"].values()], "o-", color="#0072B2")
+    left.axhline(found["limits"]["similarity"], color="0.6", linestyle="--", linewidth=0.9)
+    left.set_xticks(range(len(parts) + 1), ["trained", *(f"+ {part}" for part in parts)], fontsize=8)
+    left.set(title="weights shuffled", ylabel="rank correlation with the trained map", ylim=(-0.3, 1.05))
+    for axes, (kind, orders) in zip(curves, found["curves"].items(), strict=True):
+        for (order, values), colour in zip(orders.items(), ("#D55E00", "0.5"), strict=True):
+            axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=f"by {order}")
+        axes.set(title=kind, xlabel="share of the pixels", ylabel="log odds towards the decision")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def flag(figure: Figure, title: str, failed: Sequence[str]) -> None:
+    """The title; above a figure whose attributions failed a check, that in red."""
+    if failed:
+        figure.suptitle(f"NOT TRUSTWORTHY: {'; '.join(failed)}\n{title}", color="#D00000", fontsize=10)
+    else:
+        figure.suptitle(title, fontsize=11)
+
+
+def smoothed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map for the eye: numbers are never taken from it."""
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), SMOOTH * values.shape[-1]), dtype=np.float32)
+
+
+def panel(
+    axes: Axes,
+    image: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    values: NDArray[np.float32] | None,
+    limit: float,
+) -> None:
+    """A picture with the nodule's outline, and over it a map in diverging colours from -limit to limit."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    if values is not None:
+        strength = np.clip(np.abs(values) / limit, 0, 1) ** 0.5
+        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.85 * strength)
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors="#D00000", linewidths=1.0)
+    axes.set(xticks=[], yticks=[])

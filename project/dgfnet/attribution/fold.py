@@ -1,0 +1,189 @@
+"""Everything that is explained of one fold, so that folds can be explained side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from dgfnet.attribution import sanity
+from dgfnet.attribution.baselines import Baselines, find
+from dgfnet.attribution.contributions import shapley, towards_truth
+from dgfnet.attribution.gradients import Attributions, Effort, Images, Score, integrate
+from dgfnet.attribution.networks import Pictures
+from dgfnet.attribution.restored import NODES, Restored, effort, load
+from dgfnet.attribution.saliency import Case, masses
+from dgfnet.network.variants import SPECS
+from dgfnet.settings import Modality, Settings, Site
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one site.
+
+    Attributes:
+        cases: nodules for Figure 4; those of other folds are passed over.
+        check: also run the sanity checks.
+        alone: no other process computes beside this one.
+    """
+
+    settings: Settings
+    site: Site
+    fold: int
+    cases: tuple[str, ...]
+    check: bool
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What came of it.
+
+    Attributes:
+        table: one row per held-out nodule, for contributions.csv.
+        others: the same numbers from the other baselines, of a subset, with the column `baseline`.
+        masses: where the attributions lie, of the same subset, a row per modality.
+        cases: for Figure 4.
+        checks: what checks.json holds; None when they were not asked for.
+    """
+
+    table: pd.DataFrame
+    others: pd.DataFrame
+    masses: pd.DataFrame
+    cases: tuple[Case, ...]
+    checks: dict[str, Any] | None
+
+
+def explain_fold(job: Job) -> Explained:
+    """Explains the held-out nodules of one fold by the networks that never saw them."""
+    if not job.alone:
+        torch.set_num_threads(1)
+    settings, wanted = job.settings, job.settings.attribute
+    both = load(settings, job.site, wanted.variant, job.fold)
+    pictures, ids = both.pictures(), both.held_out.ids
+    first = wanted.baselines[0]
+    found, base = explained(both, pictures, first, effort(settings))
+    values = shapley(both.score, pictures.images, base.images, pictures.patients, wanted.rows)
+    label = both.held_out.labels
+    table = _rows(ids, label, job.fold, found, base).assign(
+        shapley_us=towards_truth(values[0], label), shapley_ct=towards_truth(values[1], label)
+    )
+    subset = spread(len(ids), wanted.subset)
+    others = [
+        _rows(
+            [ids[i] for i in subset],
+            label[subset],
+            job.fold,
+            *explained(both, pictures.take(torch.from_numpy(subset)), name, effort(settings)),
+        ).assign(baseline=name)
+        for name in wanted.baselines[1:]
+    ]
+    chosen = np.array([i for i, name in enumerate(ids) if name in job.cases], dtype=np.int64)
+    at = np.concatenate([subset, np.setdiff1d(chosen, subset)])
+    alone = _unimodal(settings, job, at)
+    rows = [
+        {"nodule_id": ids[i], "fold": job.fold, "modality": modality}
+        | _masses("unimodal", maps[k].numpy(), pictures, modality, i)
+        | _masses("multimodal", found.maps[modality][i].numpy(), pictures, modality, i)
+        for modality, maps in alone.items()
+        for k, i in enumerate(at[: len(subset)])
+    ]
+    cases = [_case(ids[i], int(i), list(at).index(i), pictures, found, alone) for i in chosen]
+    return Explained(
+        table,
+        pd.concat(others, ignore_index=True)
+        if others
+        else pd.DataFrame(columns=[*table.columns, "baseline"]),
+        pd.DataFrame(rows),
+        tuple(cases),
+        _checks(both, pictures, base, settings) if job.check else None,
+    )
+
+
+def explained(
+    network: Restored, pictures: Pictures, family: str, effort: Effort
+) -> tuple[Attributions, Baselines]:
+    """Integrated gradients from a baseline of this family."""
+    base = find(network.score, pictures, network.references, family, effort.rows)
+    return integrate(network.score, pictures.images, base.images, pictures.patients, effort), base
+
+
+def spread(count: int, wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` of `count` positions, evenly spread: no choice by anybody."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round()).astype(np.int64)
+
+
+def _rows(
+    ids: Any, label: NDArray[np.float32], fold: int, found: Attributions, base: Baselines
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "nodule_id": list(ids),
+            "fold": fold,
+            **{name: towards_truth(found.sums[name], label) for name in ("us", "ct")},
+            "baseline_probability": base.probability,
+            "completeness_error": found.error,
+            "log_odds": found.at_input,
+            "gradients": found.gradients,
+            "partner": base.partner,
+        }
+    )
+
+
+def _unimodal(settings: Settings, job: Job, at: NDArray[np.int64]) -> dict[Modality, torch.Tensor]:
+    """Maps of the unimodal networks a fusion starts from, (len(at), S, S) per modality."""
+    spec = SPECS[settings.attribute.variant]
+    maps = {}
+    for modality, variant in zip(spec.modalities, spec.parents, strict=True):
+        network = load(settings, job.site, variant, job.fold)
+        found, _ = explained(network, network.pictures(at), settings.attribute.baselines[0], effort(settings))
+        maps[modality] = found.maps[modality]
+    return maps
+
+
+def _masses(
+    network: str, maps: NDArray[np.float32], pictures: Pictures, modality: Modality, row: int
+) -> dict[str, float]:
+    found = masses(maps, pictures.masks[modality][row].numpy())
+    return {f"{network}_{region}": share for region, share in found.items()}
+
+
+def _case(
+    nodule_id: str,
+    row: int,
+    place: int,
+    pictures: Pictures,
+    found: Attributions,
+    alone: Mapping[Modality, torch.Tensor],
+) -> Case:
+    return Case(
+        nodule_id,
+        {name: values[row].numpy() for name, values in pictures.images.items()},
+        {name: values[row].numpy() for name, values in pictures.masks.items()},
+        {name: values[place].numpy() for name, values in alone.items()},
+        {name: values[row].numpy() for name, values in found.maps.items()},
+    )
+
+
+def _checks(network: Restored, pictures: Pictures, base: Baselines, settings: Settings) -> dict[str, Any]:
+    at = torch.from_numpy(spread(len(pictures.patients), settings.attribute.checks))
+    own, rows = pictures.take(at), settings.attribute.rows
+    baselines = {name: values[at] for name, values in base.images.items()}
+    rng = np.random.default_rng(settings.base.seed)
+    found = sanity.check(network.model, _evenly(rows), own.images, baselines, own.patients, rows, rng)
+    return found.describe() | {"nodules": len(at)}
+
+
+def _evenly(rows: int) -> sanity.Explain:
+    """Integrated gradients without a tolerance: the odds of a shuffled network can be anything."""
+    plain = Effort(float("inf"), 4 * NODES, 0, rows)
+
+    def explain(score: Score, images: Images, baselines: Images, patients: torch.Tensor) -> sanity.Maps:
+        return dict(integrate(score, images, baselines, patients, plain).maps)
+
+    return explain

@@ -1,0 +1,109 @@
+"""Trained networks as functions that can be explained: one row, one nodule; gradients only to the images."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dgfnet.attribution.gradients import Images, Score
+from dgfnet.dataset.pairs import Nodules, evaluation_batches
+from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
+from dgfnet.preprocess.archive import Archive
+from dgfnet.settings import Modality
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a network sees of N nodules: the largest-area pair, as in evaluation.
+
+    Attributes:
+        images: per modality (N, S, S) float32, grey 0..255.
+        masks: per modality (N, S, S) bool, the nodule.
+        patients: (N,) int64 patient keys.
+    """
+
+    images: Images
+    masks: dict[Modality, Tensor]
+    patients: Tensor
+
+    def take(self, at: Tensor) -> Pictures:
+        """The nodules at these positions."""
+        return Pictures(
+            {name: values[at] for name, values in self.images.items()},
+            {name: values[at] for name, values in self.masks.items()},
+            self.patients[at],
+        )
+
+
+def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
+    """The pictures of nodules as this network sees them; `us_tlr` sees a rectangle."""
+    batches = list(evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle))
+    return Pictures(
+        {name: torch.cat([batch.images[name].float() for batch in batches]) for name in model.modalities},
+        {name: torch.cat([batch.targets[name][:, 0] > 0 for batch in batches]) for name in model.modalities},
+        torch.cat([batch.patients for batch in batches]),
+    )
+
+
+def scorer(model: Model) -> Score:
+    """The network's log odds, before any correction for prevalence; 0 is where it decides.
+
+    A copy works: in evaluation mode, where the nodule level attends over the bank; without gradients
+    to parameters; with normalisation folded into the convolutions, which changes no result and takes a third
+    less time.
+
+    Raises:
+        ValueError: for a network whose nodule level attends over the batch: steps of a path would attend to
+            each other.
+    """
+    if mixes(model):
+        raise ValueError("a network that attends over the batch mixes rows and cannot be explained")
+    copy = deepcopy(model).eval().requires_grad_(False)
+    _fold_normalisation(copy)
+    copy.requires_grad_(False)  # folded weights are new parameters
+    copy.to(memory_format=torch.channels_last)
+    if isinstance(copy, TransferNet):
+        return _transfer(copy)
+
+    def score(images: Images, patients: Tensor) -> Tensor:
+        logit: Tensor = copy(images, patients).logit
+        return logit
+
+    return score
+
+
+def _fold_normalisation(module: nn.Module) -> None:
+    """Wherever a normalisation is defined right after a convolution, as in ResNet and Inception."""
+    children = list(module.named_children())
+    for (first, convolution), (second, normalisation) in pairwise(children):
+        if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+            setattr(module, first, fuse_conv_bn_eval(convolution, normalisation))
+            setattr(module, second, nn.Identity())
+    for _, child in children:
+        _fold_normalisation(child)
+
+
+def mixes(model: Model) -> bool:
+    """Whether the prediction of a row depends on the other rows."""
+    return any(getattr(module, "over", None) == "batch" for module in model.modules())
+
+
+def _transfer(model: TransferNet) -> Score:
+    """`us_tlr` without the `no_grad` around its frozen blocks, which would end every gradient there."""
+
+    def score(images: Images, patients: Tensor) -> Tensor:
+        x = images["us"][:, None] / 127.5 - 1
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        for name in (*FROZEN, *TUNED):
+            x = model.blocks[name](x)
+        logit: Tensor = model.head(x.mean(dim=(2, 3)))[:, 0]
+        return logit
+
+    return score

@@ -1,0 +1,203 @@
+"""Checks that an attribution deserves belief; a failed one is told on the figure and in checks.json.
+
+Weights are shuffled from the classifier down (Adebayo 2018, NeurIPS): an attribution that stays alike does
+not depend on the network. Pixels are deleted and inserted in the order of their attribution (Petsiuk 2018,
+BMVC): the prediction must follow faster than in random order. And a little noise must not turn the map over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from dgfnet.attribution.gradients import Images, Score, log_odds
+from dgfnet.attribution.networks import scorer
+from dgfnet.network.tlr import Model
+from dgfnet.settings import Modality
+
+Maps = dict[Modality, Tensor]
+Explain = Callable[[Score, Images, Images, Tensor], Maps]
+
+ALIKE = 0.5  # rank correlation above which a shuffled network's map is still the same map
+STABLE = 0.5  # correlation with the map of the noisy picture below which noise has turned the map over
+NOISE = 2.55  # standard deviation, grey values: 1 % of the range
+STEPS = 10  # of a curve
+ORDERS = 3  # random orders a curve is compared with
+PARTS = ("classifier", "fusion", "streams")  # from the output to the input
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What was found.
+
+    Attributes:
+        similarity: rank correlation with the map of the trained network, after each part was shuffled too.
+        curves: per kind (deletion, insertion) and order (attribution, random) the mean change of the log odds
+            towards the decision, (STEPS + 1,).
+        noise: correlation of the maps of clean and noisy pictures.
+    """
+
+    similarity: dict[str, float]
+    curves: dict[str, dict[str, NDArray[np.float64]]]
+    noise: float
+
+    def failed(self) -> list[str]:
+        """In one sentence each, what went wrong."""
+        found = []
+        last = list(self.similarity)[-1]
+        if not self.similarity[last] < ALIKE:
+            found.append(
+                f"maps stay alike (rank correlation {self.similarity[last]:.2f}) when weights are shuffled"
+            )
+        deletion, insertion = self.curves["deletion"], self.curves["insertion"]
+        if not deletion["attribution"].mean() < deletion["random"].mean():
+            found.append("deleting the highest pixels lowers the prediction no faster than deleting any")
+        if not insertion["attribution"].mean() > insertion["random"].mean():
+            found.append("inserting the highest pixels raises the prediction no faster than inserting any")
+        if not self.noise > STABLE:
+            found.append(f"1 % noise turns maps over (correlation {self.noise:.2f})")
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """What checks.json holds."""
+        curves = {
+            kind: {order: values.tolist() for order, values in each.items()}
+            for kind, each in self.curves.items()
+        }
+        return {
+            "passed": not self.failed(),
+            "failed": self.failed(),
+            "similarity": self.similarity,
+            "curves": curves,
+            "noise_correlation": self.noise,
+            "limits": {"similarity": ALIKE, "noise_correlation": STABLE},
+        }
+
+
+def check(
+    model: Model,
+    explain: Explain,
+    images: Images,
+    baselines: Images,
+    patients: Tensor,
+    rows: int,
+    rng: np.random.Generator,
+) -> Checks:
+    """All checks of one network on N nodules.
+
+    Args:
+        model: the trained network.
+        explain: the attribution to be checked: network, images, baselines and patients become maps.
+        images: per modality (N, S, S) float32.
+        baselines: alike.
+        patients: (N,) patient keys.
+        rows: most pictures that go through the network at once.
+        rng: source of all randomness.
+    """
+    score = scorer(model)
+    maps = explain(score, images, baselines, patients)
+    similarity = {}
+    shuffled = deepcopy(model)
+    for part in PARTS:
+        for name, child in shuffled.named_children():
+            # `us_tlr` calls its classifier head and its encoder blocks
+            if name in (part, {"classifier": "head", "streams": "blocks"}.get(part)):
+                shuffle(child, rng)
+        others = explain(scorer(shuffled), images, baselines, patients)
+        similarity[part] = _mean_correlation(maps, others, ranks=True)
+    noisy = {
+        name: values + NOISE * torch.from_numpy(rng.standard_normal(values.shape)).to(values)
+        for name, values in images.items()
+    }
+    noise = _mean_correlation(maps, explain(score, noisy, baselines, patients), ranks=False)
+    return Checks(similarity, curves(score, maps, images, baselines, patients, rows, rng), noise)
+
+
+def shuffle(module: nn.Module, rng: np.random.Generator) -> None:
+    """Puts the numbers of every parameter in a random order: nothing learnt is left, but the scale is."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            order = torch.from_numpy(rng.permutation(parameter.numel()))
+            parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+
+
+def curves(
+    score: Score,
+    maps: Images,
+    images: Images,
+    baselines: Images,
+    patients: Tensor,
+    rows: int,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Deletion and insertion, by attribution and in random order; see `Checks.curves`.
+
+    Pixels of all modalities are one list. Deleted pixels take the value of the baseline.
+    """
+    sign = np.sign(log_odds(score, images, patients, rows))
+    sign[sign == 0] = 1
+    signs = torch.from_numpy(sign).float()
+    flat = torch.cat([maps[name].flatten(1) for name in images], dim=1) * signs[:, None]
+    by_attribution = _ranks(flat)
+    at_random = [
+        _ranks(torch.from_numpy(rng.random(tuple(flat.shape), dtype=np.float32))) for _ in range(ORDERS)
+    ]
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for kind, (before, after) in {"deletion": (images, baselines), "insertion": (baselines, images)}.items():
+        ways = {"attribution": [by_attribution], "random": at_random}
+        found[kind] = {
+            order: np.mean(
+                [_curve(score, ranks, before, after, patients, rows, sign) for ranks in each], axis=0
+            )
+            for order, each in ways.items()
+        }
+    return found
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """0 for the highest of a row, towards 1 for the lowest."""
+    return values.argsort(dim=1, descending=True).argsort(dim=1) / values.shape[1]
+
+
+def _curve(
+    score: Score,
+    ranks: Tensor,
+    before: Images,
+    after: Images,
+    patients: Tensor,
+    rows: int,
+    sign: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    sizes = [values[0].numel() for values in before.values()]
+    own = dict(zip(before, torch.split(ranks, sizes, dim=1), strict=True))
+    points = []
+    for step in range(STEPS + 1):
+        mixed = {
+            name: torch.where(own[name].view(values.shape) < step / STEPS, after[name], values)
+            for name, values in before.items()
+        }
+        points.append(float((sign * log_odds(score, mixed, patients, rows)).mean()))
+    return np.array(points)
+
+
+def _mean_correlation(first: Images, second: Images, ranks: bool) -> float:
+    """Mean over nodules of the correlation of two maps, all modalities in one list; 0 for a constant map."""
+    found = []
+    for a, b in zip(
+        torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
+        torch.cat([values.flatten(1) for values in second.values()], dim=1).numpy(),
+        strict=True,
+    ):
+        if np.ptp(a) == 0 or np.ptp(b) == 0:
+            found.append(0.0)
+        else:
+            found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
+    return float(np.mean(found))

@@ -1,0 +1,169 @@
+"""The stage `attribute`: WHY a fusion predicts what it predicts (the paper's Figures 3 and 4)."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from dgfnet import provenance, tracking
+from dgfnet.attribution import figures
+from dgfnet.attribution.contributions import COLUMNS, correct, summary
+from dgfnet.attribution.fold import Explained, Job, explain_fold
+from dgfnet.attribution.saliency import mass_differences, pick
+from dgfnet.cohort.parallel import cores
+from dgfnet.compare.results import check_same, load_table
+from dgfnet.network.variants import SPECS
+from dgfnet.settings import Settings, Site, fingerprint
+
+SECTIONS = ("base", "preprocess", "network", "training", "attribute")
+NAMES = (
+    *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
+    *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
+)
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/attribution/<site>/: see docs/reference/files-and-runs.md.
+
+    A site where the fusion or a variant it starts from was not cross-validated is skipped, and skipped.json
+    says so; so is a fusion that attends over the batch, whose rows mix.
+
+    Raises:
+        InputError: when settings, data or code have changed since the cross-validation.
+    """
+    tables: dict[Site, dict[str, pd.DataFrame]] = {}
+    for site in settings.base.sites:
+        folder = settings.artifacts("attribution", site)
+        for name in NAMES:
+            (folder / name).unlink(missing_ok=True)
+        if reason := _why_not(settings, site):
+            Console(stderr=True).print(f"attribute: {site} skipped: {reason}", soft_wrap=True)
+            provenance.write_json(folder / "skipped.json", {"reason": reason})
+            continue
+        tables[site] = _tables(settings, site)
+    jobs = [job for site, each in tables.items() for job in _jobs(settings, site, each)]
+    results = _all(jobs)
+    for site, each in tables.items():
+        own = [found for job, found in zip(jobs, results, strict=True) if job.site == site]
+        _write(settings, site, each, own)
+    provenance.write(settings.artifacts("attribution"), settings, sections=SECTIONS)
+
+
+def _variants(settings: Settings) -> dict[str, str]:
+    us, ct = SPECS[settings.attribute.variant].parents
+    return {"us": us, "ct": ct, "both": settings.attribute.variant}
+
+
+def _why_not(settings: Settings, site: Site) -> str | None:
+    absent = [
+        name
+        for name in _variants(settings).values()
+        if not settings.artifacts("crossval", site, name, "out_of_fold.csv").is_file()
+    ]
+    if absent:
+        return f"not cross-validated: {', '.join(absent)}"
+    dgf = settings.network.dgf
+    if settings.attribute.variant == "dgf" and "nodule" in dgf.branches and dgf.nodule_level == "batch":
+        return "network.dgf.nodule_level is batch: steps of one path would attend to each other; use bank"
+    return None
+
+
+def _tables(settings: Settings, site: Site) -> dict[str, pd.DataFrame]:
+    tables = {name: load_table(settings, site, variant) for name, variant in _variants(settings).items()}
+    check_same(tables)
+    return tables
+
+
+def _jobs(settings: Settings, site: Site, tables: dict[str, pd.DataFrame]) -> list[Job]:
+    cases = tuple(pick(tables["us"], tables["ct"], tables["both"], settings.attribute.cases))
+    folds = sorted(int(fold) for fold in tables["both"]["fold"].unique())
+    return [Job(settings, site, fold, cases, fold == folds[0], cores() == 1) for fold in folds]
+
+
+def _all(jobs: Sequence[Job]) -> list[Explained]:
+    """Folds side by side: one core each is faster than one after the other on all cores."""
+    if cores() == 1 or len(jobs) < 2:
+        return [explain_fold(job) for job in jobs]
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(min(cores(), len(jobs)), mp_context=context) as pool:
+        return list(pool.map(explain_fold, jobs))
+
+
+def _write(
+    settings: Settings, site: Site, tables: dict[str, pd.DataFrame], found: Sequence[Explained]
+) -> None:
+    folder, wanted = settings.artifacts("attribution", site), settings.attribute
+    known = tables["both"][["nodule_id", "patient_id", "label"]].assign(
+        us_correct=correct(tables["us"]), ct_correct=correct(tables["ct"]), correct=correct(tables["both"])
+    )
+    patients = known[["nodule_id", "patient_id"]]
+    table = pd.concat([each.table for each in found]).merge(known, on="nodule_id", validate="one_to_one")
+    table = table.sort_values("nodule_id", ignore_index=True)[list(COLUMNS)]
+    others = pd.concat([each.others for each in found], ignore_index=True).merge(known, on="nodule_id")
+    masses = pd.concat([each.masses for each in found], ignore_index=True).merge(patients, on="nodule_id")
+    how = (settings.base.confidence, wanted.replicates, settings.base.seed)
+    facts: dict[str, Any] = {"site": site, "variant": wanted.variant, "baseline_family": wanted.baselines[0]}
+    facts |= summary(table, others, wanted.tolerance, *how)
+    facts["masses"] = mass_differences(masses, *how)
+    sound = next(each.checks for each in found if each.checks is not None)
+    shown = [case for each in found for case in each.cases]
+    labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
+    ids = [case.nodule_id for case in shown]
+    _write_csv(table, folder / "contributions.csv")
+    _write_csv(others, folder / "stability.csv")
+    _write_csv(masses, folder / "masses.csv")
+    _write_csv(
+        table[table["nodule_id"].isin(ids)].assign(
+            case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
+        ),
+        folder / "cases.csv",
+    )
+    provenance.write_json(folder / "summary.json", facts)
+    provenance.write_json(folder / "checks.json", sound)
+    _write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
+    _write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
+    _write_figure(figures.checks(site, sound), folder / "checks.png")
+    _log(settings, site, folder)
+
+
+def _log(settings: Settings, site: Site, folder: Path) -> None:
+    """On the run of the variant's cross-validation: what explains it lies beside its ROC curve."""
+    path = settings.artifacts("crossval", site, settings.attribute.variant, "metrics.json")
+    keys = [fold["key"] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
+    uri, variant = tracking.store(settings), settings.attribute.variant
+    experiment = tracking.prepare(uri, tracking.experiment_name(site))
+    labels = {"site": site, "variant": variant, "stage": "crossval"}
+    # the run of the cross-validation is known by the fits it is made of
+    run = tracking.open_run(uri, experiment, variant, fingerprint(keys), labels)
+    facts = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    sound = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
+    above = facts["us_above_ct"]
+    with tracking.running(run):
+        run.metrics(
+            {
+                "attribution_us_above_ct": above["estimate"],
+                "attribution_largest_completeness_error": facts["completeness"]["largest"],
+                "attribution_checks_passed": float(sound["passed"]),
+            }
+        )
+        run.table(folder / "contributions.csv", tracking.identity_key(settings))
+        for name in ("summary.json", "checks.json", "contributions.png", "saliency.png", "checks.png"):
+            run.artifact(folder / name, "attribution")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    with provenance.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,138 @@
+"""Shares, Shapley values, regions and cases against numbers found by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dgfnet.attribution.contributions import shapley, share_us_above_ct, summary, towards_truth
+from dgfnet.attribution.gradients import Effort, integrate
+from dgfnet.attribution.saliency import mass_differences, masses, pick, regions
+
+
+def numbers(us, ct):
+    return {"us": torch.tensor(us).view(-1, 1, 1), "ct": torch.tensor(ct).view(-1, 1, 1)}
+
+
+def value(x, _):
+    """F = 2 a + 3 b + a b"""
+    a, b = x["us"].sum(dim=(1, 2)), x["ct"].sum(dim=(1, 2))
+    return 2 * a + 3 * b + a * b
+
+
+def test_shapley_values_share_an_interaction_equally():
+    images, zero = numbers([1.0, 4.0], [2.0, 5.0]), numbers([0.0, 0.0], [0.0, 0.0])
+    us, ct = shapley(value, images, zero, torch.arange(2), 8)
+    assert us == pytest.approx([2 + 1, 8 + 10])
+    assert ct == pytest.approx([6 + 1, 15 + 10])
+
+
+def test_from_zero_a_product_has_equal_shapley_values_and_integrated_gradients():
+    images, zero = numbers([1.0, 4.0], [2.0, 5.0]), numbers([0.0, 0.0], [0.0, 0.0])
+    us, ct = shapley(value, images, zero, torch.arange(2), 8)
+    found = integrate(value, images, zero, torch.arange(2), Effort(1e-6, 4, 2, 8))
+    assert found.sums["us"] == pytest.approx(us, abs=1e-5)
+    assert found.sums["ct"] == pytest.approx(ct, abs=1e-5)
+
+
+@pytest.mark.parametrize("strong", ["us", "ct"])
+def test_the_modality_that_carries_the_signal_dominates(strong):
+    generator = torch.Generator().manual_seed(0)
+    images = {name: torch.rand(40, 3, 3, generator=generator) for name in ("us", "ct")}
+    base = {name: torch.full((40, 3, 3), 0.5) for name in images}
+    label = (images[strong].mean(dim=(1, 2)) > 0.5).float().numpy()
+
+    def score(x, _):
+        return 20 * (x[strong].mean(dim=(1, 2)) - 0.5) + sum(0.01 * x[name].mean(dim=(1, 2)) for name in x)
+
+    found = integrate(score, images, base, torch.arange(40), Effort(1e-4, 4, 2, 32))
+    table = pd.DataFrame({name: towards_truth(found.sums[name], label) for name in ("us", "ct")})
+    share = share_us_above_ct(table.assign(patient_id=np.arange(40)), 0.95, 200, 0)
+    assert share["estimate"] == (1.0 if strong == "us" else 0.0)
+    assert table[strong].min() > 0  # towards the correct answer for both classes
+
+
+def test_attributions_of_the_negative_class_change_sign():
+    assert towards_truth(np.array([1.0, -2.0, 3.0]), np.array([1, 0, 0])).tolist() == [1, 2, -3]
+
+
+def contributions(count=8):
+    """US above CT in the first quarter; Shapley values say the opposite for the last one."""
+    us = np.arange(count) < count // 4
+    shapley_us = us.copy()
+    shapley_us[-1] = True
+    return pd.DataFrame(
+        {
+            **{
+                "nodule_id": [f"N{i}" for i in range(count)],
+                "patient_id": [f"P{i // 2}" for i in range(count)],
+            },
+            **{"us": us * 2.0 - 1, "ct": 0.0, "shapley_us": shapley_us * 2.0 - 1, "shapley_ct": 0.0},
+            **{"baseline_probability": 0.5, "completeness_error": np.linspace(0, 0.2, count)},
+            **{"gradients": 8, "partner": "mean"},
+        }
+    )
+
+
+def test_a_summary_counts():
+    table = contributions()
+    others = table[["nodule_id", "patient_id"]].assign(us=[1.0] * 3 + [-1.0] * 5, ct=0.0, baseline="grey")
+    facts = summary(table, others, 0.1, 0.95, 200, 0)
+    assert facts["us_above_ct"]["estimate"] == 0.25
+    assert facts["us_above_ct"]["low"] <= 0.25 <= facts["us_above_ct"]["high"]
+    assert facts["us_above_ct"]["wilson_low"] == pytest.approx(0.0715, abs=1e-3)  # 2 of 8
+    assert facts["shapley"]["us_above_ct"]["estimate"] == 3 / 8
+    assert facts["shapley"]["same_order"] == 7 / 8
+    assert facts["completeness"]["within"] == 0.5
+    assert facts["baseline"]["undecided"] == 1.0
+    assert facts["stability"]["grey"]["estimate"] == 3 / 8
+    assert facts["stability"]["grey"]["first"] == 2 / 8
+    assert facts["stability"]["grey"]["same_order"] == 7 / 8
+
+
+def disc(side=100):
+    y, x = np.mgrid[:side, :side]
+    return np.asarray((x - side / 2) ** 2 + (y - side / 2) ** 2 < 30**2)
+
+
+def test_regions_are_a_partition_and_the_rim_lies_on_the_outline():
+    found = regions(disc())
+    assert (sum(region.astype(int) for region in found.values()) == 1).all()
+    assert found["inside"][50, 50]
+    assert found["rim"][50, 80]
+    assert found["rim"][50, 79]
+    assert found["outside"][0, 0]
+    assert not found["rim"][50, 70]  # 10 pixels inside; the rim is 4 wide on either side
+
+
+def test_masses_are_shares_of_the_absolute_attribution():
+    maps = np.zeros((100, 100), np.float32)
+    maps[50, 50], maps[50, 80], maps[0, 0] = -2, 1, 1
+    assert masses(maps, disc()) == {"inside": 0.5, "rim": 0.25, "outside": 0.25}
+    assert np.isnan(masses(np.zeros((100, 100), np.float32), disc())["rim"])
+
+
+def test_mass_differences_are_paired():
+    table = pd.DataFrame({"modality": "us", "patient_id": range(6)})
+    for region, shift in (("inside", 0.1), ("rim", 0.0), ("outside", -0.1)):
+        table[f"unimodal_{region}"] = np.linspace(0.1, 0.6, 6)
+        table[f"multimodal_{region}"] = table[f"unimodal_{region}"] + shift
+    inside, rim, outside = mass_differences(table, 0.95, 200, 0)
+    for row, expected in ((inside, 0.1), (rim, 0), (outside, -0.1)):
+        assert [row["difference"], row["low"], row["high"]] == pytest.approx([expected] * 3)
+        assert row["n"] == 6
+
+
+def test_cases_are_those_only_the_fusion_had_right_the_classes_taking_turns():
+    ids, label = list("abcdef"), [1, 1, 1, 0, 0, 1]
+
+    def table(probability):
+        return pd.DataFrame({"nodule_id": ids, "label": label, "probability": probability, "threshold": 0.5})
+
+    wrong = [0.1, 0.1, 0.1, 0.9, 0.9, 0.1]
+    us = table([*wrong[:5], 0.9])  # f is right by US
+    both = table([0.7, 0.9, 0.3, 0.2, 0.4, 0.9])  # c stays wrong
+    assert pick(us, table(wrong), both, 9) == ["b", "d", "a", "e"]
+    assert pick(us, table(wrong), both, 2) == ["b", "d"]

@@ -1,0 +1,202 @@
+"""Networks solvable on paper, axioms, and captum as a second opinion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+
+from dgfnet.attribution.baselines import FAMILIES, find, references
+from dgfnet.attribution.gradients import Effort, integrate
+from dgfnet.attribution.networks import Pictures, mixes, scorer
+from dgfnet.network.tlr import Head, TransferNet
+from dgfnet.network.variants import DGFNet
+from dgfnet.settings import VARIANTS
+
+EFFORT = Effort(tolerance=1e-4, nodes=4, halvings=8, rows=32)
+SIDE = 4
+
+
+@pytest.fixture(autouse=True)
+def reproducible():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def pair(count=3, side=SIDE):
+    return {name: torch.rand(count, side, side) * 255 for name in ("us", "ct")}
+
+
+def explain(score, images, baselines, effort=EFFORT):
+    return integrate(score, images, baselines, torch.arange(len(images["us"])), effort)
+
+
+def test_a_linear_network_gets_weight_times_difference():
+    images, baselines = pair(), pair()
+    weight = {"us": torch.randn(SIDE, SIDE), "ct": torch.randn(SIDE, SIDE)}
+    found = explain(lambda x, _: sum((x[m] * weight[m]).sum(dim=(1, 2)) for m in weight), images, baselines)
+    for name, values in weight.items():
+        assert torch.allclose(found.maps[name], values * (images[name] - baselines[name]), atol=1e-3)
+    assert (found.gradients == 4).all()  # one panel is exact
+
+
+def test_a_quadratic_network_gets_the_difference_of_squares():
+    images, baselines = pair(), pair()
+
+    def score(x, _):
+        return (x["us"] / 255).square().sum(dim=(1, 2)) - 3 * (x["ct"] / 255).square().sum(dim=(1, 2))
+
+    found = explain(score, images, baselines)
+    for name, factor in (("us", 1), ("ct", -3)):
+        expected = factor * ((images[name] / 255).square() - (baselines[name] / 255).square())
+        assert torch.allclose(found.maps[name], expected, atol=1e-5)
+
+
+def test_a_product_of_two_modalities_is_shared_equally_from_zero_and_by_hand_from_elsewhere():
+    """F = a b: on the line from (a0, b0) the mean of b is (b0 + b1) / 2, and US gets (a1 - a0) times it."""
+    images, zero = pair(), {name: torch.zeros(3, SIDE, SIDE) for name in ("us", "ct")}
+
+    def score(x, _):
+        return (x["us"] / 255).mean(dim=(1, 2)) * (x["ct"] / 255).mean(dim=(1, 2))
+
+    a1, b1 = ((images[name] / 255).mean(dim=(1, 2)).numpy() for name in ("us", "ct"))
+    found = explain(score, images, zero)
+    assert found.sums["us"] == pytest.approx(a1 * b1 / 2, abs=1e-6)
+    assert found.sums["ct"] == pytest.approx(a1 * b1 / 2, abs=1e-6)
+    baselines = pair()
+    a0, b0 = ((baselines[name] / 255).mean(dim=(1, 2)).numpy() for name in ("us", "ct"))
+    found = explain(score, images, baselines)
+    assert found.sums["us"] == pytest.approx((a1 - a0) * (b0 + b1) / 2, abs=1e-6)
+    assert found.sums["ct"] == pytest.approx((b1 - b0) * (a0 + a1) / 2, abs=1e-6)
+
+
+def test_a_kink_is_found_by_halving_where_it_lies():
+    """F = relu(t - c): all of F is gained behind the kink, c = 0.3 of the path."""
+    images = {"us": torch.full((1, 1, 1), 10.0)}
+    found = integrate(
+        lambda x, _: torch.relu(x["us"].sum(dim=(1, 2)) - 3),
+        images,
+        {"us": torch.zeros(1, 1, 1)},
+        torch.zeros(1, dtype=torch.int64),
+        Effort(1e-2, 4, 20, 8),
+    )
+    assert found.sums["us"] == pytest.approx([7], abs=1e-2)
+    assert found.error.max() <= 1e-2
+    uniform = 10 * 10 / 1e-2 / 4  # gradients of an even grid whose step misses as little
+    assert 4 < found.gradients[0] < uniform / 10
+
+
+def test_halvings_bound_the_work_and_the_error_is_told():
+    images = {"us": torch.full((1, 1, 1), 10.0)}
+    found = integrate(
+        lambda x, _: torch.relu(x["us"].sum(dim=(1, 2)) - 3),
+        images,
+        {"us": torch.zeros(1, 1, 1)},
+        torch.zeros(1, dtype=torch.int64),
+        Effort(1e-9, 2, 0, 8),
+    )
+    assert found.error[0] == pytest.approx(abs(10 / 2 - 7), abs=1e-6)  # one of two nodes lies behind the kink
+
+
+def smooth():
+    layers = torch.nn.Sequential(torch.nn.Linear(2 * SIDE * SIDE, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+    def score(x, _):
+        return layers(torch.cat([x[name].flatten(1) for name in ("us", "ct")], dim=1) / 255)[:, 0]
+
+    return score
+
+
+def test_captum_agrees():
+    score, images, baselines = smooth(), pair(), pair()
+    ours = explain(score, images, baselines, Effort(1e-6, 16, 6, 64))
+    theirs = IntegratedGradients(lambda us, ct: score({"us": us, "ct": ct}, None)).attribute(
+        tuple(images.values()), tuple(baselines.values()), n_steps=200
+    )
+    for name, values in zip(images, theirs, strict=True):
+        assert torch.allclose(ours.maps[name], values.float(), atol=1e-5)
+
+
+def test_a_nodule_is_explained_alike_alone_and_in_any_order():
+    score, images, baselines = smooth(), pair(5), pair(5)
+    together = explain(score, images, baselines)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    shuffled = explain(score, *({m: v[order] for m, v in each.items()} for each in (images, baselines)))
+    alone = explain(score, *({m: v[2:3] for m, v in each.items()} for each in (images, baselines)))
+    assert torch.allclose(together.maps["us"][order], shuffled.maps["us"], atol=1e-6)
+    assert torch.allclose(together.maps["us"][2], alone.maps["us"][0], atol=1e-6)
+
+
+def test_a_modality_that_is_not_looked_at_gets_nothing():
+    images, baselines = pair(), pair()
+    found = explain(lambda x, _: x["ct"].square().mean(dim=(1, 2)) / 1e4, images, baselines)
+    assert (found.maps["us"] == 0).all()
+    assert np.abs(found.sums["ct"]).min() > 0
+
+
+def network(variant, tiny):
+    if variant == "us_tlr":
+        return TransferNet(Head(8, 1, 0.0, 1e-3, 0.0), tiny.network.tlr).eval()
+    model = DGFNet(variant, "resnet18", tiny.network)
+    level = model.nodule_level
+    if level is not None:
+        features = level.query.out_features
+        level.set_bank(torch.randn(6, features), torch.randn(6, features), torch.arange(6) + 100)
+    return model.eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_can_be_explained_completely(variant, tiny):
+    model = network(variant, tiny)
+    score = scorer(model)
+    side = 75 if variant == "us_tlr" else 32
+    images = {name: values for name, values in pair(2, side).items() if name in model.modalities}
+    patients = torch.arange(2)
+    assert torch.allclose(score(images, patients), model(images, patients).logit, atol=1e-5)
+    black = {name: torch.zeros_like(values) for name, values in images.items()}
+    found = integrate(score, images, black, patients, Effort(0.02, 8, 8, 32))
+    assert found.error.max() <= 0.02
+    assert set(found.maps) == set(model.modalities)
+    assert all(values.abs().sum() > 0 for values in found.maps.values())
+
+
+def test_a_network_that_mixes_rows_is_refused(tiny):
+    settings = tiny.changed({"network.dgf.nodule_level": "batch"}).network
+    model = DGFNet("dgf", "resnet18", settings)
+    assert mixes(model)
+    with pytest.raises(ValueError, match="mixes rows"):
+        scorer(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_baselines_are_undecided(family):
+    """F = 10 (mean of US - 0.4 of the range): black is below, bright training pictures are above."""
+
+    def score(x, _):
+        return 10 * (x["us"].mean(dim=(1, 2)) / 255 - 0.4) + 0 * x["ct"].mean(dim=(1, 2))
+
+    def pictures(images):
+        masks = {name: values > 0 for name, values in images.items()}
+        return Pictures(images, masks, torch.arange(len(images["us"])))
+
+    training = pictures(pair(20))
+    known = references(score, training, np.array([0, 1] * 10, dtype=np.float32), 8)
+    own = pictures(pair(6))
+    found = find(score, own, known, family, 8)
+    assert np.abs(found.probability - 0.5).max() < 1e-3
+    assert "none" not in found.partner
+    odds = score(found.images, None).numpy()
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(found.probability, abs=1e-6)
+    assert all((values >= 0).all() and (values <= 255).all() for values in found.images.values())
+
+
+def test_a_network_that_always_says_yes_has_no_undecided_baseline_and_says_so():
+    def score(x, _):
+        return 2 + 0 * x["us"].mean(dim=(1, 2))
+
+    pictures = Pictures(pair(2), {}, torch.arange(2))
+    known = references(score, pictures, np.array([0, 1], dtype=np.float32), 8)
+    found = find(score, pictures, known, "mean", 8)
+    assert found.partner == ("none", "none")
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)

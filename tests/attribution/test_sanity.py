@@ -1,0 +1,91 @@
+"""The checks pass integrated gradients of a trained network, and catch attributions that are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dgfnet.attribution import figures
+from dgfnet.attribution.gradients import Effort, integrate
+from dgfnet.attribution.sanity import check, shuffle
+from dgfnet.network.variants import DGFNet
+
+PATIENTS = torch.arange(4)
+
+
+@pytest.fixture(scope="module")
+def network():
+    from pathlib import Path
+
+    from dgfnet.settings import load
+
+    settings = load(Path(__file__).parents[2] / "params.yaml", ["network.width=0.0625"])
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return DGFNet("concat", "resnet18", settings.network).eval()
+
+
+def honest(score, images, baselines, patients):
+    return dict(integrate(score, images, baselines, patients, Effort(float("inf"), 16, 0, 64)).maps)
+
+
+def pictures():
+    generator = torch.Generator().manual_seed(1)
+    images = {name: torch.rand(4, 32, 32, generator=generator) * 255 for name in ("us", "ct")}
+    return images, {name: torch.full_like(values, 120.0) for name, values in images.items()}
+
+
+def checked(network, explain):
+    return check(network, explain, *pictures(), PATIENTS, 64, np.random.default_rng(0))
+
+
+def test_integrated_gradients_pass(network):
+    found = checked(network, honest)
+    assert found.failed() == []
+    assert abs(found.similarity["streams"]) < 0.2
+    curves = found.curves
+    assert curves["deletion"]["attribution"][0] == pytest.approx(curves["insertion"]["random"][-1], abs=1e-5)
+    assert curves["deletion"]["attribution"][-1] == pytest.approx(curves["deletion"]["random"][-1], abs=1e-5)
+
+
+def test_a_picture_in_the_place_of_an_attribution_is_caught(network):
+    """An edge detector would do the same: it does not know the network."""
+    found = checked(network, lambda score, images, baselines, patients: dict(images))
+    assert any("stay alike" in text for text in found.failed())
+
+
+def test_an_attribution_with_the_wrong_sign_is_caught(network):
+    def wrong(*arguments):
+        return {name: -values for name, values in honest(*arguments).items()}
+
+    failed = " ".join(checked(network, wrong).failed())
+    assert "deleting" in failed
+    assert "inserting" in failed
+
+
+def test_noise_in_the_place_of_an_attribution_is_caught(network):
+    generator = torch.Generator().manual_seed(2)
+
+    def dice(score, images, baselines, patients):
+        return {name: torch.randn(values.shape, generator=generator) for name, values in images.items()}
+
+    assert any("noise turns maps over" in text for text in checked(network, dice).failed())
+
+
+def test_shuffling_keeps_the_numbers_and_moves_them():
+    layer = torch.nn.Linear(8, 8)
+    before = layer.weight.detach().clone()
+    shuffle(layer, np.random.default_rng(0))
+    assert torch.equal(before.flatten().sort().values, layer.weight.flatten().sort().values)
+    assert not torch.equal(before, layer.weight)
+
+
+def test_a_failed_check_stands_on_the_figure(network):
+    found = checked(network, lambda score, images, baselines, patients: dict(images)).describe() | {
+        "nodules": 4
+    }
+    assert not found["passed"]
+    title = figures.checks("central", found)._suptitle
+    assert title.get_text().startswith("NOT TRUSTWORTHY: maps stay alike")
+    assert title.get_color() == "#D00000"
