@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from filled import VARIANTS, Page, fill, interval, make_settings, put, render
+from filled import PNG, VARIANTS, Page, fill, interval, make_settings, put, render
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import auc
@@ -50,6 +50,24 @@ def test_groups_and_the_rule_for_ct_are_told(full: tuple[Settings, str, Page]) -
         "With CT for 50% of the nodules the rule reaches an AUC of 0.800, CT near the threshold 0.810" in text
     )
     assert "Those whom it chooses benefit more than others (permutation of patients, p 0.004)." in text
+
+
+def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
+    full: tuple[Settings, str, Page], tmp_path: Path
+) -> None:
+    text = full[2].text.replace("\N{EN DASH}", "-")
+    assert "in a share of 0.484 (0.439-0.531) of 105 nodules (the paper: 0.649 of its private cohort)" in text
+    assert "it is 0.438 from grey (0.458 from blurred)" in text
+    assert "The maps passed the sanity checks" in text
+    assert full[2].row("US, inside the nodule")[1:] == ["0.243", "0.251", "+0.008 (-0.003 to +0.019)"]
+    settings = make_settings(tmp_path, "base.sites=[central]")
+    fill(settings)
+    failed = {"passed": False, "failed": ["shuffled weights change nothing"], "nodules": 8}
+    put(settings.artifacts("attribution", "central", "checks.json"), failed)
+    page = render(settings)[1]
+    assert "Do not trust the maps: shuffled weights change nothing." in page.text
+    told = [attributes["alt"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert sum("a sanity check failed" in alt for alt in told) == 2
 
 
 def test_the_other_hospital_is_told_in_full(full: tuple[Settings, str, Page]) -> None:
@@ -116,7 +134,11 @@ def test_nothing_comes_from_the_network(full: tuple[Settings, str, Page]) -> Non
         assert tag not in ("script", "link", "iframe", "object", "embed", "base")
         for name in ("src", "srcset", "href", "data", "poster", "action"):
             value = attributes.get(name) or ""
-            assert tag == "a" or not value or value.startswith("data:image/svg+xml;base64,")
+            assert (
+                tag == "a"
+                or not value
+                or value.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,"))
+            )
     assert "url(" not in text
     assert "@import" not in text
     assert len(text) < 800_000
@@ -126,11 +148,15 @@ def test_nothing_comes_from_the_network(full: tuple[Settings, str, Page]) -> Non
 def test_every_picture_has_words_and_draws(full: tuple[Settings, str, Page]) -> None:
     settings, _, page = full
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 8
+    assert len(pictures) == 10
     for picture in pictures:
         assert len(picture["alt"] or "") > 40
-        svg = base64.b64decode((picture["src"] or "").partition(",")[2])
-        assert ElementTree.fromstring(svg).tag.endswith("svg")
+        kind, _, content = (picture["src"] or "").partition(",")
+        found = base64.b64decode(content)
+        if kind == "data:image/png;base64":
+            assert found == PNG
+        else:
+            assert ElementTree.fromstring(found).tag.endswith("svg")
     table = pd.read_csv(settings.artifacts("crossval", "central", "dgf", "out_of_fold.csv"))
     assert f"dgf {auc(table['label'], table['probability']):.3f}" in (pictures[2]["alt"] or "")
 

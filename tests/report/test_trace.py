@@ -89,6 +89,8 @@ FILES = [
     *("compare/central/decision.csv", "applicability/central/groups.csv"),
     *("applicability/central/interactions.csv", "applicability/central/frontier.csv"),
     *("applicability/central/rule.json", "applicability/central/rule_external.json"),
+    *("attribution/central/summary.json", "attribution/central/checks.json"),
+    *("attribution/central/contributions.png", "attribution/central/saliency.png"),
     *("register/central.json", "external/central/metrics.json", "external/central/predictions.csv"),
     "external/case_mix.csv",
 ]
@@ -127,7 +129,7 @@ def test_every_answer_leads_to_a_place_on_the_page(full: tuple[Settings, str, Pa
     places = {attributes.get("id") for _, attributes in page.tags}
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes.get("href")}
     inner = {link[1:] for link in links if link and link.startswith("#")}
-    assert {"cohort", "whom-central", "promoted-central", "external-central"} <= inner
+    assert {"cohort", "why-central", "whom-central", "promoted-central", "external-central"} <= inner
     assert inner <= places
 
 

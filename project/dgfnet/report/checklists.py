@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from dgfnet.report.inputs import Inputs, Json
 
 NOT_REPORTED = "not reported: only the authors of a study know"
-PROMOTED, WHOM, EXTERNAL = "promoted", "whom", "external"  # sections of the first site that was analysed
+PROMOTED, WHOM, WHY, EXTERNAL = (
+    "promoted",
+    "whom",
+    "why",
+    "external",
+)  # sections of the first site that was analysed
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,9 @@ def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
             f"{PROMOTED}-{promoted}",
         )
         found["chosen"] = ("the fold whose held-out nodules it did best on", f"{PROMOTED}-{promoted}")
+    explained = next((site.site for site in inputs.sites if site.attribution), "")
+    if explained:
+        found["explained"] = ("integrated gradients with sanity checks", f"{WHY}-{explained}")
     grouped = next((site.site for site in inputs.sites if site.groups is not None), "")
     if grouped:
         found["subgroups"] = ("groups of nodules, small groups marked", f"{WHOM}-{grouped}")
@@ -255,7 +263,7 @@ CLAIM = (
     ("28", "Evaluation: metrics", "measures"),
     ("29", "Evaluation: significance and uncertainty", "uncertainty"),
     ("30", "Evaluation: robustness or sensitivity", ""),
-    ("31", "Evaluation: explanation of predictions", ""),
+    ("31", "Evaluation: explanation of predictions", "explained"),
     ("32", "Evaluation: on internal data", "internal"),
     ("33", "Evaluation: on external data", "external"),
     ("34", "Registration of a clinical trial", ""),

@@ -22,6 +22,7 @@ STAGES = (
     "compare",
     "register",
     "external",
+    "attribution",
     "applicability",
 )
 ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
@@ -47,6 +48,10 @@ class SiteInputs:
         frontier: AUC per share of nodules that get CT and way of choosing them.
         rule: what the rule for CT reaches.
         rule_external: the same on the external cohort, or why it was not tried there.
+        attribution: what US and CT say, and where networks look.
+        sanity: checks of these attributions.
+        drawn: PNG figures of the attributions by name.
+        not_explained: why there are none.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
@@ -67,6 +72,10 @@ class SiteInputs:
     frontier: pd.DataFrame | None
     rule: Json | None
     rule_external: Json | None
+    attribution: Json | None
+    sanity: Json | None
+    drawn: dict[str, bytes]
+    not_explained: str | None
     optimism: pd.DataFrame | None
     registered: Json | None
     external: Json | None
@@ -125,6 +134,7 @@ def _origin(settings: Settings) -> tuple[str, Json]:
 
 
 def _site(settings: Settings, site: str) -> SiteInputs:
+    why = settings.artifacts("attribution", site)
     crossval, external = settings.artifacts("crossval", site), settings.artifacts("external", site)
     names = sorted((path.parent.name for path in crossval.glob("*/metrics.json")), key=_rank)
     metrics = {name: _json(crossval / name / "metrics.json") or {} for name in names}
@@ -143,6 +153,10 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         frontier=_csv(settings.artifacts("applicability", site, "frontier.csv")),
         rule=_json(settings.artifacts("applicability", site, "rule.json")),
         rule_external=_json(settings.artifacts("applicability", site, "rule_external.json")),
+        attribution=_json(why / "summary.json"),
+        sanity=_json(why / "checks.json"),
+        drawn={path.stem: path.read_bytes() for path in sorted(why.glob("*.png"))},
+        not_explained=_reason(why),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),

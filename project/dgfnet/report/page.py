@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, diagram, elsewhere, figures, sentences, tables, whom
+from dgfnet.report import checks, comparison, diagram, elsewhere, figures, sentences, tables, whom, why
 from dgfnet.report.card import card
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.checklists import checklists
@@ -46,6 +46,8 @@ class SiteView:
     results: tuple[Table | Missing, ...]
     pictures: tuple[Picture | Missing, ...]
     folds: Table | None
+    why: tuple[Table | Picture | Missing, ...]
+    why_reading: tuple[str, ...]
     whom: tuple[Table | Missing, ...]
     whom_pictures: tuple[Picture, ...]
     whom_reading: tuple[str, ...]
@@ -153,6 +155,7 @@ def _site(settings: Settings, inputs: Inputs, site: SiteInputs) -> SiteView:
         results=_results(site, reference),
         pictures=_pictures(site, reference, confidence),
         folds=tables.folds(site) if site.variants else None,
+        **_why(site),
         **_whom(site),
         promoted=_promoted(site),
         card=card(inputs, site),
@@ -162,6 +165,24 @@ def _site(settings: Settings, inputs: Inputs, site: SiteInputs) -> SiteView:
         else (),
         reading=sentences.reading(site),
     )
+
+
+def _why(site: SiteInputs) -> dict[str, Any]:
+    """What the modalities say and where networks look, or what is missing."""
+    facts, sound = site.attribution, site.sanity
+    if facts is None or sound is None:
+        missing = Missing("What each modality says", "attribute", site.not_explained or "")
+        return {"why": (missing,), "why_reading": ()}
+    shown: list[Table | Picture | Missing] = [*why.pictures(site.site, site.drawn, facts, sound)]
+    shown += [
+        Missing(f"Figure {name}.png", "attribute")
+        for name in ("contributions", "saliency")
+        if name not in site.drawn
+    ]
+    return {
+        "why": (*shown, why.masses(site.site, facts)),
+        "why_reading": why.sentences(site.site, facts, sound),
+    }
 
 
 def _whom(site: SiteInputs) -> dict[str, Any]:

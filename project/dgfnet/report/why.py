@@ -1,0 +1,102 @@
+"""Why the fusion predicts what it predicts, as the stage attribute found it."""
+
+from __future__ import annotations
+
+import base64
+
+from dgfnet.report.cells import number, signed, text, with_interval
+from dgfnet.report.figures import Picture
+from dgfnet.report.inputs import Json
+from dgfnet.report.tables import Row, Table
+
+PAPER = {"central": "0.649", "lateral": "0.552"}  # Figure 3
+REGIONS = {"inside": "inside the nodule", "rim": "on its rim", "outside": "outside"}
+
+
+def sentences(site: str, facts: Json, checks: Json) -> tuple[str, ...]:
+    """Whose word weighs more, how sure that is, and whether to believe the maps."""
+    share, shapley = facts["us_above_ct"], facts["shapley"]
+    first = (
+        f"Ultrasound says more for the correct answer than CT in a share of "
+        f"{with_interval(share)} of {text(share['n'])} nodules (the paper: {PAPER[site]} of its private "
+        f"cohort); by Shapley values {with_interval(shapley['us_above_ct'])}."
+    )
+    others = ", ".join(
+        f"{number(one['estimate'])} from {name} ({number(one['first'])} from {facts['baseline_family']})"
+        for name, one in facts["stability"].items()
+    )
+    second = (
+        f"The share depends on the baseline picture; of a subset of nodules it is {others}." if others else ""
+    )
+    error = facts["completeness"]
+    third = (
+        f"Attributions add up to the prediction to {number(error['largest'])} in log odds at worst; a share "
+        f"of {number(error['within'])} of the nodules is within the {number(error['tolerance'])} asked for."
+    )
+    if checks["passed"]:
+        last = (
+            "The maps passed the sanity checks: they change when weights are shuffled, pixels they name "
+            "matter more than random ones, and little noise changes them little, on "
+            f"{text(checks['nodules'])} nodules."
+        )
+    else:
+        last = f"Do not trust the maps: {'; '.join(map(str, checks['failed']))}."
+    return tuple(line for line in (first, second, third, last) if line)
+
+
+def masses(site: str, facts: Json) -> Table:
+    """Where the attribution lies, unimodal against multimodal."""
+    rows = tuple(
+        Row(
+            f"{str(one['modality']).upper()}, {REGIONS.get(one['region'], one['region'])}",
+            (
+                number(one["unimodal"]),
+                number(one["multimodal"]),
+                f"{signed(one['difference'])} ({signed(one['low'])} to {signed(one['high'])})",
+            ),
+        )
+        for one in facts["masses"]
+    )
+    return Table(
+        title=f"Where the networks look, {site}",
+        source=f"artifacts/attribution/{site}/summary.json",
+        corner="Share of the attribution",
+        head=("unimodal", "multimodal", "difference (interval)"),
+        rows=rows,
+        note="The paper says that fusion turns attention to the nodule. Here that is measured, on pairs of "
+        "the same nodules.",
+    )
+
+
+def pictures(site: str, drawn: dict[str, bytes], facts: Json, checks: Json) -> tuple[Picture, ...]:
+    """The paper's Figures 3 and 4 as the stage drew them."""
+    trust = "" if checks["passed"] else " Not to be trusted: a sanity check failed."
+    found = []
+    if "contributions" in drawn:
+        found.append(
+            Picture(
+                _uri(drawn["contributions"]),
+                alt=f"Contribution of CT against that of ultrasound per nodule, {site}: ultrasound says more "
+                f"in {with_interval(facts['us_above_ct'])}.{trust}",
+                title=f"What each modality says, {site} (the paper's Figure 3)",
+                note="Integrated gradients towards the correct answer, by models that never saw the nodule.",
+                source=f"artifacts/attribution/{site}/contributions.png",
+            )
+        )
+    if "saliency" in drawn:
+        found.append(
+            Picture(
+                _uri(drawn["saliency"]),
+                alt=f"Ultrasound and CT of nodules that only the fusion predicts rightly, {site}, with red "
+                f"where pixels speak for metastasis and blue where they speak against it.{trust}",
+                title=f"Where the networks look, {site} (the paper's Figure 4)",
+                note="Nodules that both unimodal networks had wrong and the fusion right; outline of the "
+                "nodule in red. One colour scale per pair; smoothed for display only.",
+                source=f"artifacts/attribution/{site}/saliency.png",
+            )
+        )
+    return tuple(found)
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
