@@ -23,6 +23,7 @@ UNIMODAL = {
     (0, 0): ("neither right", "#D55E00", "x"),
 }
 WORDS = {"us": "ultrasound", "ct": "CT"}
+ORDERS = {"attribution": "highest attribution first", "random": "random order"}
 SMOOTH = 0.02  # standard deviation of the blur, share of the picture's side; for the eye only
 
 
@@ -93,7 +94,7 @@ def checks(site: Site, found: dict[str, Any]) -> Figure:
     left.set(title="weights shuffled", ylabel="rank correlation with the trained map", ylim=(-0.3, 1.05))
     for axes, (kind, orders) in zip(curves, found["curves"].items(), strict=True):
         for (order, values), colour in zip(orders.items(), ("#D55E00", "0.5"), strict=True):
-            axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=f"by {order}")
+            axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=ORDERS[order])
         axes.set(title=kind, xlabel="share of the pixels", ylabel="log odds towards the decision")
         axes.legend(fontsize=8)
     return figure

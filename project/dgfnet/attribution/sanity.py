@@ -31,7 +31,11 @@ STABLE = 0.5  # correlation with the map of the noisy picture below which noise 
 NOISE = 2.55  # standard deviation, grey values: 1 % of the range
 STEPS = 10  # of a curve
 ORDERS = 3  # random orders a curve is compared with
-PARTS = ("classifier", "fusion", "streams")  # from the output to the input
+PARTS = {  # from the output to the input; `us_tlr` calls its classifier head and its encoder blocks
+    "classifier": ("classifier", "head"),
+    "fusion": ("fusion",),
+    "streams": ("streams", "blocks"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,9 @@ def check(
     maps = explain(score, images, baselines, patients)
     similarity = {}
     shuffled = deepcopy(model)
-    for part in PARTS:
-        for name, child in shuffled.named_children():
-            # `us_tlr` calls its classifier head and its encoder blocks
-            if name in (part, {"classifier": "head", "streams": "blocks"}.get(part)):
-                shuffle(child, rng)
+    for part, names in PARTS.items():
+        for name in names:
+            shuffle(getattr(shuffled, name, None), rng)
         others = explain(scorer(shuffled), images, baselines, patients)
         similarity[part] = _mean_correlation(maps, others, ranks=True)
     noisy = {
@@ -121,10 +123,10 @@ def check(
     return Checks(similarity, curves(score, maps, images, baselines, patients, rows, rng), noise)
 
 
-def shuffle(module: nn.Module, rng: np.random.Generator) -> None:
+def shuffle(module: nn.Module | None, rng: np.random.Generator) -> None:
     """Puts the numbers of every parameter in a random order: nothing learnt is left, but the scale is."""
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in module.parameters() if module is not None else ():
             order = torch.from_numpy(rng.permutation(parameter.numel()))
             parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
 

@@ -1,0 +1,140 @@
+"""Integrated gradients of nodules: ours against captum with its defaults, at equal completeness error.
+
+    python benchmarks/attribution.py [--site central] [--variant dgf] [--nodules 16] [--pairs 3]
+
+captum explains one nodule at a time with 50 steps. Two comparisons: with the tolerance at which our mean
+error is no larger than that of captum's 50 steps; and with captum's steps doubled until no nodule misses
+`attribute.tolerance`, which is what the stage promises. Needs a finished cross-validation. Each ratio is the
+median over pairs of runs, one after the other on this machine. Writes artifacts/benchmarks/attribution.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from rich.console import Console
+from rich.table import Table
+
+from dgfnet import settings as configuration
+from dgfnet.attribution.baselines import find
+from dgfnet.attribution.gradients import integrate
+from dgfnet.attribution.restored import Restored, effort, load
+from dgfnet.provenance import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_STEPS = 800
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--site", default="central")
+    parser.add_argument("--variant", default="dgf")
+    parser.add_argument("--nodules", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    settings = configuration.load(ROOT / "params.yaml")
+    network = load(settings, options.site, options.variant, 0)
+    pictures = network.pictures(np.arange(options.nodules))
+    rows = settings.attribute.rows
+    base = find(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
+    promised = effort(settings)
+
+    def ours(tolerance: float) -> np.ndarray:
+        plan = replace(promised, tolerance=tolerance)
+        return integrate(network.score, pictures.images, base.images, pictures.patients, plan).error
+
+    def theirs(steps: int) -> np.ndarray:
+        return captum(network, pictures, base.images, steps)
+
+    of_default = theirs(50)
+    equal = promised.tolerance * 4
+    while ours(equal).mean() > of_default.mean():
+        equal /= 1.25
+    steps = 50
+    while theirs(steps).max() > promised.tolerance and steps < MOST_STEPS:
+        steps *= 2
+    table = Table(title=f"{options.nodules} nodules, {options.site} {options.variant}")
+    for column in (
+        "comparison",
+        "ours, nodules/s",
+        "captum, nodules/s",
+        "ratio",
+        "ours, error",
+        "captum, error",
+    ):
+        table.add_column(column)
+    facts: dict[str, Any] = {}
+    for name, tolerance, count in (
+        ("equal mean error, captum's 50 steps", equal, 50),
+        (f"no error above {promised.tolerance}, captum's {steps} steps", promised.tolerance, steps),
+    ):
+        pairs = [(timed(ours, tolerance), timed(theirs, count)) for _ in range(options.pairs)]
+        speeds = [[options.nodules / seconds for seconds, _ in pair] for pair in pairs]
+        errors = [pairs[0][0][1], pairs[0][1][1]]
+        ratio = statistics.median(a / b for a, b in speeds)
+        mine, other = (statistics.median(pair[k] for pair in speeds) for k in (0, 1))
+        told = [f"mean {each.mean():.3f} max {each.max():.3f}" for each in errors]
+        table.add_row(name, f"{mine:.1f}", f"{other:.1f}", f"{ratio:.2f}", *told)
+        facts[name] = {
+            **{"tolerance": tolerance, "captum_steps": count, "ours_per_s": mine, "captum_per_s": other},
+            **{"ratio": ratio, "ours_mean_error": errors[0].mean(), "captum_mean_error": errors[1].mean()},
+            **{"ours_largest_error": errors[0].max(), "captum_largest_error": errors[1].max()},
+        }
+    Console(width=150).print(table)
+    ratios = [each["ratio"] for each in facts.values()]
+    write_json(
+        ROOT / "artifacts" / "benchmarks" / "attribution.json",
+        {
+            **{"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+            **{"torch": torch.__version__, "nodules": options.nodules, "conditions": facts},
+            "ratios": {
+                "nodules_per_s_over_captum": ratios[0],
+                "nodules_per_s_over_captum_at_equal_largest_error": ratios[1],
+            },
+        },
+    )
+
+
+def captum(network: Restored, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
+    """Completeness errors of captum's integrated gradients on the network as it is restored, one by one."""
+    names = list(pictures.images)
+    network.model.requires_grad_(True)  # as torch leaves it
+
+    def forward(*images: torch.Tensor) -> torch.Tensor:
+        own = pictures.patients[place : place + 1].expand(len(images[0]))
+        return network.model(dict(zip(names, images, strict=True)), own).logit
+
+    explainer, errors = IntegratedGradients(forward), []
+    for place in range(len(pictures.patients)):
+        one = slice(place, place + 1)
+        _, delta = explainer.attribute(
+            tuple(pictures.images[name][one] for name in names),
+            tuple(baselines[name][one] for name in names),
+            n_steps=steps,
+            return_convergence_delta=True,
+        )
+        errors.append(abs(float(delta)))
+    return np.array(errors)
+
+
+def timed(work: Callable[[Any], np.ndarray], argument: Any) -> tuple[float, np.ndarray]:
+    """Seconds, and the errors."""
+    start = time.perf_counter()
+    errors = work(argument)
+    return time.perf_counter() - start, errors
+
+
+if __name__ == "__main__":
+    main()

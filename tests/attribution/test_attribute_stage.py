@@ -1,0 +1,168 @@
+"""The stage on networks trained for an epoch, as `crossval` would leave them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from dgfnet.attribution import stage
+from dgfnet.attribution.networks import scorer
+from dgfnet.attribution.restored import load as load_network
+from dgfnet.attribution.single import explain
+from dgfnet.errors import InputError
+from dgfnet.preprocess.archive import Archive
+from dgfnet.settings import load
+from dgfnet.training.fit import fit
+from dgfnet.training.start import restore
+from dgfnet.training.tasks import classification, gather, places, segmentation
+from tiny_archive import blob, write_archive
+
+VARIANTS = ("us_multitask", "ct_multitask", "dgf")
+CHANGES = {
+    "base": {"sites": ["central"]},
+    "preprocess": {"us_size": 32, "ct_size": 32},
+    "network": {"width": 0.0625},
+    "pretrain": {"epochs": 1},
+    "crossval": {"unimodal_epochs": 1, "multimodal_epochs": 1},
+    "attribute": {"subset": 3, "cases": 2, "checks": 2, "replicates": 100},
+}
+
+
+def textured(modality, row, side):
+    planes = blob(modality, row, side)
+    noise = np.random.default_rng([row, side]).integers(0, 80, (side, side), dtype=np.uint8)
+    return np.stack([planes[0] // 2 + noise, planes[1], planes[2]])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, params):
+    """A project of 16 patients and two folds in which the stage has run."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("project")
+    raw = yaml.safe_load(params.read_text(encoding="utf-8"))
+    for section, values in CHANGES.items():
+        raw[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    settings = load(folder / "params.yaml")
+    numbers = range(16)
+    table = pd.DataFrame(
+        {
+            **{"nodule_id": [f"N{n:02d}" for n in numbers], "patient_id": [f"P{n:02d}" for n in numbers]},
+            **{"cohort": "main", "lnm_central": [n // 2 % 2 for n in numbers], "lnm_lateral": np.nan},
+        }
+    )
+    settings.artifacts("cohort").mkdir(parents=True)
+    table.to_parquet(settings.artifacts("cohort", "nodules.parquet"), index=False)
+    folds = table[["nodule_id", "patient_id"]].assign(fold=[n % 2 for n in numbers])
+    folds.to_csv(settings.artifacts("cohort", "folds.csv"), index=False)
+    nodules = [(f"N{n:02d}", f"P{n:02d}", {"us": [40, 30], "ct": [25]}) for n in numbers]
+    write_archive(settings.artifacts("preprocess"), settings.preprocess, nodules, textured)
+    train(settings, folds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "cores", lambda: 1)  # starting processes takes longer than all of this
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        stage.run(settings)
+    return settings
+
+
+def train(settings, folds):
+    facts, where = gather(settings, VARIANTS), places(settings)
+    tasks = [segmentation(settings, facts, m, "resnet18", fold) for m in ("us", "ct") for fold in (0, 1)]
+    for task in tasks:
+        fit(task, where, 1, lambda *_: None)
+    for variant in VARIANTS:
+        tables, keys = [], []
+        for fold in (0, 1):
+            task, _ = classification(settings, facts, "central", variant, fold)
+            record = fit(task, where, 1, lambda *_: None)
+            table = pd.read_csv(where.fit(task.key) / "predictions.csv")
+            tables.append(table.assign(fold=fold, threshold=record["threshold"]))
+            keys.append({"key": task.key})
+        folder = settings.artifacts("crossval", "central", variant)
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"folds": keys}))
+        table = pd.concat(tables).merge(folds[["nodule_id", "patient_id"]], on="nodule_id")
+        table.to_csv(folder / "out_of_fold.csv", index=False)
+
+
+def test_every_nodule_is_explained_completely_by_the_network_that_never_saw_it(settings):
+    table = pd.read_csv(settings.artifacts("attribution", "central", "contributions.csv"))
+    folds = pd.read_csv(settings.artifacts("cohort", "folds.csv"))
+    assert list(table["nodule_id"]) == sorted(folds["nodule_id"])
+    assert (table["fold"] == folds["fold"]).all()
+    assert table["completeness_error"].max() <= settings.attribute.tolerance
+    archive, where = Archive.open(settings.artifacts("preprocess")), places(settings)
+    task, _ = classification(settings, gather(settings), "central", "dgf", 0)
+    assert archive.digest() == task.archive
+    score = scorer(restore(task, where))
+    network = load_network(settings, "central", "dgf", 0)
+    pictures = network.pictures()
+    held_out = table.set_index("nodule_id").loc[list(network.held_out.ids)]
+    odds = score(pictures.images, pictures.patients).numpy()
+    assert held_out["log_odds"].to_numpy() == pytest.approx(odds, abs=1e-4)
+    # attributions and Shapley values towards the truth add up to the odds less those of the baseline
+    sign = np.where(held_out["label"] == 1, 1, -1)
+    p = held_out["baseline_probability"].to_numpy()
+    rise = sign * (held_out["log_odds"].to_numpy() - np.log(p / (1 - p)))
+    by_shapley = (held_out["shapley_us"] + held_out["shapley_ct"]).to_numpy()
+    assert by_shapley == pytest.approx(rise, abs=1e-4)
+    assert np.abs(held_out["us"] + held_out["ct"] - rise).to_numpy() == pytest.approx(
+        held_out["completeness_error"].to_numpy(), abs=1e-4
+    )
+
+
+def test_an_undecided_baseline_is_recorded_or_said_to_be_missing(settings):
+    table = pd.read_csv(settings.artifacts("attribution", "central", "contributions.csv"))
+    undecided = (table["baseline_probability"] - 0.5).abs() < 1e-3
+    assert (undecided | (table["partner"].fillna("none") == "none")).all()
+
+
+def test_the_folder_holds_what_the_reference_says(settings):
+    folder = settings.artifacts("attribution", "central")
+    assert {path.name for path in folder.iterdir()} == set(stage.NAMES) - {"skipped.json"}
+    facts = json.loads((folder / "summary.json").read_text())
+    assert facts["us_above_ct"]["n"] == 16
+    assert {"mean", "grey"} == set(facts["stability"])
+    assert facts["stability"]["grey"]["n"] == 6  # three of each fold
+    masses = pd.read_csv(folder / "masses.csv")
+    for network in ("unimodal", "multimodal"):
+        shares = masses[[f"{network}_{region}" for region in ("inside", "rim", "outside")]].sum(axis=1)
+        assert shares.to_numpy() == pytest.approx(1)
+    assert json.loads((folder / "checks.json").read_text())["nodules"] == 2
+
+
+@pytest.mark.parametrize("variant", ["all", "us_multitask", "ct_multitask"])
+def test_one_nodule_can_be_explained_by_any_variant(settings, variant):
+    text = explain(settings, "central", "N03", variant)
+    name = "dgf" if variant == "all" else variant
+    facts = json.loads((settings.work / "attribution" / f"central-{name}-N03.json").read_text())
+    assert facts["completeness_error"] <= settings.attribute.tolerance
+    assert "N03 probability" in text
+    if variant == "all":
+        table = pd.read_csv(settings.artifacts("attribution", "central", "contributions.csv"))
+        row = table.set_index("nodule_id").loc["N03"]
+        sign = 1 if row["label"] == 1 else -1
+        assert facts["attribution"]["us"] == pytest.approx(sign * row["us"], abs=0.2)
+
+
+def test_what_cannot_be_explained_is_said(settings):
+    with pytest.raises(InputError, match="nodule N99 has no out-of-fold prediction of central dgf"):
+        explain(settings, "central", "N99", "all")
+    with pytest.raises(InputError, match="--variant neck: expected one of us_resnet"):
+        explain(settings, "central", "N03", "neck")
+    with pytest.raises(InputError, match="central concat was not cross-validated"):
+        explain(settings, "central", "N03", "concat")
+    changed = settings.changed({"training.learning_rate": 0.5})
+    with pytest.raises(InputError, match="have changed since crossval"):
+        explain(changed, "central", "N03", "all")
+
+
+def test_a_site_that_was_not_cross_validated_is_skipped(settings, tmp_path):
+    stage.run(settings.changed({"base.sites": ["lateral"]}))
+    reason = json.loads(settings.artifacts("attribution", "lateral", "skipped.json").read_text())["reason"]
+    assert reason == "not cross-validated: us_multitask, ct_multitask, dgf"
