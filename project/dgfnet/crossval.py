@@ -139,8 +139,7 @@ def _conclude(
     table.insert(1, "patient_id", [patients[nodule] for nodule in table["nodule_id"]])
     table = table[["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]]
     folder = settings.artifacts("crossval", site, variant)
-    with provenance.replacing(folder / "out_of_fold.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    provenance.write_csv(table, folder / "out_of_fold.csv")
     origin = {
         "sampling": settings.training.sampling,
         "searched": searched,

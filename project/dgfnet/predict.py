@@ -61,8 +61,7 @@ def predict(settings: Settings, site: Site, folder: Path, out: Path, nodule: str
     table["patient_id"] = [one.patient_id for one in chosen]
     table = table.merge(rows, on="nodule_id", validate="one_to_one")
     table = table.assign(model=champion.name, version=champion.version)
-    with provenance.replacing(out) as temporary:
-        table.to_csv(temporary, index=False)
+    provenance.write_csv(table, out)
     return table
 
 

@@ -11,11 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from dgfnet.settings import Settings, fingerprint
+
+if TYPE_CHECKING:  # heavy, and what is written brings them along
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 LIBRARIES = (
     "dgfnet",
@@ -50,6 +54,18 @@ def write_json(path: Path, content: Any) -> None:
     """Writes JSON atomically; NaN becomes null, as JSON knows no NaN."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table without its index, atomically."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure of matplotlib as PNG, atomically."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def write(folder: Path, settings: Settings, sections: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dgfnet import provenance
 from dgfnet.applicability import figures, rule
@@ -44,7 +43,7 @@ def run(settings: Settings) -> None:
     table, agreement = combined(nodules, measured(screened.nodules))
     folder = settings.artifacts("applicability")
     known = table[[name for name in wanted if name in table]]
-    _write_csv(known.reset_index(), folder / "attributes.csv")
+    provenance.write_csv(known.reset_index(), folder / "attributes.csv")
     provenance.write_json(folder / "attributes.json", agreement)
     for site in settings.base.sites:
         _site(settings, site, known, folder / site)
@@ -79,22 +78,22 @@ def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> 
     check_same(tables)
     groups = pd.DataFrame({name: grouped(known[name]) for name in known.columns})
     rows = by_group(tables, groups, wanted.smallest, settings.base.confidence)
-    _write_csv(rows, folder / "groups.csv")
-    _write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
-    _write_figure(figures.groups(site, rows), folder / "groups.png")
+    provenance.write_csv(rows, folder / "groups.csv")
+    provenance.write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
+    provenance.write_figure(figures.groups(site, rows), folder / "groups.png")
     us, both = tables["us"], tables["both"]
     numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
     curve, facts = _reached(settings, us, both, rule.learned(us, both, numbers))
-    _write_csv(curve, folder / "frontier.csv")
+    provenance.write_csv(curve, folder / "frontier.csv")
     provenance.write_json(folder / "rule.json", facts)
-    _write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
+    provenance.write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
     there = _there(settings, site)
     if isinstance(there, str):
         provenance.write_json(folder / "rule_external.json", {"reason": there})
         return
     expected = rule.elsewhere(us, both, numbers, there["us"], numbers)
     curve, facts = _reached(settings, there["us"], there["both"], expected)
-    _write_csv(curve, folder / "frontier_external.csv")
+    provenance.write_csv(curve, folder / "frontier_external.csv")
     provenance.write_json(folder / "rule_external.json", {"n": len(expected), **facts})
 
 
@@ -138,13 +137,3 @@ def _reached(
         "finds_who_benefits": bool(test["p"] < 1 - settings.base.confidence and test["improvement"] > 0),
     }
     return curve, facts
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from dgfnet import provenance, tracking
@@ -117,10 +116,10 @@ def _write(
     shown = [case for each in found for case in each.cases]
     labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
     ids = [case.nodule_id for case in shown]
-    _write_csv(table, folder / "contributions.csv")
-    _write_csv(others, folder / "stability.csv")
-    _write_csv(masses, folder / "masses.csv")
-    _write_csv(
+    provenance.write_csv(table, folder / "contributions.csv")
+    provenance.write_csv(others, folder / "stability.csv")
+    provenance.write_csv(masses, folder / "masses.csv")
+    provenance.write_csv(
         table[table["nodule_id"].isin(ids)].assign(
             case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
         ),
@@ -128,9 +127,9 @@ def _write(
     )
     provenance.write_json(folder / "summary.json", facts)
     provenance.write_json(folder / "checks.json", sound)
-    _write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
-    _write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
-    _write_figure(figures.checks(site, sound), folder / "checks.png")
+    provenance.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
+    provenance.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
+    provenance.write_figure(figures.checks(site, sound), folder / "checks.png")
     _log(settings, site, folder)
 
 
@@ -157,13 +156,3 @@ def _log(settings: Settings, site: Site, folder: Path) -> None:
         run.table(folder / "contributions.csv", tracking.identity_key(settings))
         for name in ("summary.json", "checks.json", "contributions.png", "saliency.png", "checks.png"):
             run.artifact(folder / name, "attribution")
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 
 from dgfnet import provenance
 from dgfnet.compare import figures, pairs, usefulness
@@ -45,7 +44,7 @@ def run(settings: Settings) -> None:
             f"{settings.artifacts('crossval')}: no cross-validated variant; run the stage crossval first"
         )
     layout = pd.DataFrame(rows)
-    _write_csv(layout, folder / "tables.csv")
+    provenance.write_csv(layout, folder / "tables.csv")
     _write_text(paper_markdown(layout), folder / "tables.md")
     provenance.write_json(folder / "metrics.json", pooled)
     provenance.write(folder, settings, sections=("base", "compare"))
@@ -61,20 +60,22 @@ def _compare(
     """Everything about one site."""
     base, wanted = settings.base, settings.compare
     rows = variant_rows(results)
-    _write_csv(rows, folder / "table.csv")
+    provenance.write_csv(rows, folder / "table.csv")
     _write_text(variant_markdown(rows), folder / "table.md")
-    _write_csv(pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv")
+    provenance.write_csv(
+        pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv"
+    )
     every = pairs.all_pairs(tables, results, base.confidence, wanted.replicates, base.seed)
-    _write_csv(every, folder / "pairs.csv")
+    provenance.write_csv(every, folder / "pairs.csv")
     sampling = str(next(iter(results.values()))["sampling"])
-    _write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
+    provenance.write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
     curves = usefulness.decisions(tables)
-    _write_csv(curves, folder / "decision.csv")
-    _write_csv(_optimism(settings, site, results), folder / "optimism.csv")
+    provenance.write_csv(curves, folder / "decision.csv")
+    provenance.write_csv(_optimism(settings, site, results), folder / "optimism.csv")
     band = (wanted.reference, base.confidence, BANDS, base.seed)
-    _write_figure(figures.roc(site, tables, *band), folder / "roc.png")
-    _write_figure(figures.calibration(site, tables), folder / "calibration.png")
-    _write_figure(figures.decision(site, curves), folder / "decision.png")
+    provenance.write_figure(figures.roc(site, tables, *band), folder / "roc.png")
+    provenance.write_figure(figures.calibration(site, tables), folder / "calibration.png")
+    provenance.write_figure(figures.decision(site, curves), folder / "decision.png")
 
 
 def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -93,16 +94,6 @@ def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]
     return pd.DataFrame(rows, columns=["variant", "fold", "inner", "outer", "optimism"])
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
 def _write_text(text: str, path: Path) -> None:
     with provenance.replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _write_figure(figure: Figure, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)

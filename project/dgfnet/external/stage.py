@@ -42,8 +42,7 @@ def run(settings: Settings) -> None:
     external = tuple(nodule for nodule in screened.nodules if nodule.cohort == "external")
     if not external:
         raise InputError("no nodule of cohort 'external' passed the screening; nothing to validate on")
-    with provenance.replacing(settings.artifacts("external", "case_mix.csv")) as temporary:
-        case_mix(screened.nodules).to_csv(temporary, index=False)
+    provenance.write_csv(case_mix(screened.nodules), settings.artifacts("external", "case_mix.csv"))
     for site in settings.base.sites:
         labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
         reason = _why_not(settings, site, labelled)
@@ -89,8 +88,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         }
     )
     folder = settings.artifacts("external", site)
-    with provenance.replacing(folder / "predictions.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    provenance.write_csv(table, folder / "predictions.csv")
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = load_table(settings, site, str(champion.facts["variant"]))
     internal = internal[internal["fold"] == champion.facts["fold"]]
