@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(options: argparse.Namespace) -> None:
+    from dgfnet.errors import InputError
     from dgfnet.settings import load
 
     if options.command == "ingest":
@@ -76,12 +77,14 @@ def _dispatch(options: argparse.Namespace) -> None:
         truth = out.with_name(f"{out.name}-truth") if options.out else settings.root / settings.base.truth
         wanted = settings.phantom
         generate(out, truth, wanted.patients, wanted.external_patients, wanted.seed, wanted.signal)
-    elif options.command in ("promote", "rollback", "history"):
+    elif options.command in ("promote", "rollback", "history", "lineage"):
         from dgfnet.registry import commands
 
         site = settings.base.sites[0]
         if options.command == "promote":
             print(commands.promote(settings, site, options.version, options.dry_run))
+        elif options.command == "lineage":
+            print(commands.lineage(settings, site, options.version))
         else:
             print(getattr(commands, options.command)(settings, site))
     elif options.command == "predict":
@@ -96,8 +99,14 @@ def _dispatch(options: argparse.Namespace) -> None:
     elif options.command == "attribute" and options.nodule:
         from dgfnet.attribution.single import explain
 
+        faults = []
         for site in settings.base.sites:
-            print(explain(settings, site, options.nodule, options.variant))
+            try:
+                print(explain(settings, site, options.nodule, options.variant))
+            except InputError as error:  # a nodule may have a label of one site only
+                faults.append(f"{site}: {error}")
+        if len(faults) == len(settings.base.sites):
+            raise InputError("\n".join(faults))
     else:
         for stage in STAGES if options.command == "all" else (options.command,):
             import_module(STAGES[stage][0]).run(settings)
@@ -190,11 +199,13 @@ def _parser() -> argparse.ArgumentParser:
         ("promote", "judge a registered version and make it champion if it passes"),
         ("rollback", "give the alias champion back to the version that had it before"),
         ("history", "every decision about a site's versions"),
+        ("lineage", "commit, data, settings and runs that a version comes from"),
     ):
         registry = commands.add_parser(name, parents=[shared], help=text)
         registry.add_argument("site", choices=("central", "lateral"))
-        if name == "promote":
+        if name in ("promote", "lineage"):
             registry.add_argument("version")
+        if name == "promote":
             registry.add_argument("--dry-run", action="store_true", help="judge and change nothing")
     scored = commands.add_parser("predict", parents=[shared], help="score a cohort folder with a champion")
     scored.add_argument("site", choices=("central", "lateral"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def predict(settings: Settings, site: Site, folder: Path, out: Path, nodule: str
     Raises:
         InputError: when a nodule has no image that the champion can use, or an image cannot be used.
     """
+    if out.is_dir() or not os.access(_nearest(out.parent.resolve()), os.W_OK):
+        raise InputError(f"{out}: cannot be written; expected the path of a CSV file")
     cohort = read_cohort(folder)
     chosen = tuple(one for one in cohort.nodules if nodule in (None, one.nodule_id))
     if not chosen:
@@ -63,6 +66,11 @@ def predict(settings: Settings, site: Site, folder: Path, out: Path, nodule: str
     table = table.assign(model=champion.name, version=champion.version)
     provenance.write_csv(table, out)
     return table
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the closest one above it that exists."""
+    return folder if folder.is_dir() else _nearest(folder.parent)
 
 
 def _groups(

@@ -181,6 +181,15 @@ def test_groups_by_hand():
     assert not math.isnan(table.loc["b", "auc_ct"])
 
 
+def test_without_any_known_attribute_the_tables_are_empty_and_whole():
+    found, _ = simulated(8, large=1.0, small=1.0, count=60)
+    nobody = pd.DataFrame({"kind": pd.Series(np.nan, index=found["us"]["nodule_id"], dtype=object)})
+    table = by_group(found, nobody, 10, 0.95)
+    assert len(table) == 0
+    assert {"attribute", "group", "small", "correct_us", "gain", "gain_p_holm"} <= set(table)
+    assert len(interactions(table, 0.95)) == 0
+
+
 def test_cochrans_q_by_hand():
     z = stats.norm.ppf(0.975)
     rows = pd.DataFrame({"attribute": "x", "group": ["a", "b", "c"], "small": [False, False, True]})

@@ -296,6 +296,12 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     told = dgfnet(finished, "promote", "central", "1", "--dry-run").stdout
     assert "met      bundle as in cross-validation" in told
     assert "dgfnet-central version 1 would become champion" in told
+    version = client(finished).get_model_version("dgfnet-central", "1")
+    told = dgfnet(finished, "lineage", "central", "1").stdout
+    record = json.loads((finished / "artifacts/register/central.json").read_text())
+    assert "dgfnet-central version 1 (champion)" in told
+    for part in (record["source_run_id"], version.run_id, version.tags["fit"], "external: AUC 0."):
+        assert part in told
     told = dgfnet(finished, "history", "central").stdout
     assert "version 1: champion none -> 1; all 7 criteria are met" in told
     done = dgfnet(finished, "rollback", "central", check=False)
@@ -305,7 +311,7 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     assert done.stderr == "dgfnet promote: the registry has no dgfnet-central version 7; it has 1\n"
 
 
-def test_a_tampered_champion_is_not_loaded(finished):
+def test_a_tampered_champion_is_not_loaded(finished, tmp_path):
     from dgfnet.errors import InputError
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
@@ -327,6 +333,19 @@ def test_a_tampered_champion_is_not_loaded(finished):
             load_champion(settings, "lateral")
         (folder / "python_model.pkl").unlink(missing_ok=True)
         weights.write_bytes(before)
+    aside = tmp_path / "aside"
+    folder.rename(aside)
+    for name in ("code/colorsyspkg", "artifacts/bundle"):  # a folder that is a link would not be walked into
+        shutil.copytree(aside, folder)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(tmp_path)
+        with pytest.raises(InputError, match=f"{name} is a link"):
+            load_champion(settings, "lateral")
+        shutil.rmtree(folder)
+    aside.rename(folder)
+    cache = folder / "__pycache__" / "scorer.cpython-311.pyc"
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_bytes(b"what Python might run in place of the source")
     (listed,) = (finished / "mlruns").rglob("seals/dgfnet-lateral 1.sha256")
     text = listed.read_text()
     listed.write_text(text.replace("  MLmodel", "  MLmodels"))

@@ -7,6 +7,8 @@ import math
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
@@ -107,7 +109,8 @@ def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
     # right: a c e f; women 2 of 4, men 2 of 3, margin y 3 of 6, x alone too small
     name, share = weakest_group(table, nodules.iloc[::-1], WANTED)
     assert (name, share) == ("margin y (n = 6)", 0.5)
-    assert weakest_group(table, nodules[["sex"]], WANTED) == ("sex F (n = 4)", 0.5)
+    told = weakest_group(table, nodules[["sex"]], WANTED)
+    assert told == ("sex F (n = 4); nodules.csv has no margin", 0.5)
     assert weakest_group(table, nodules[[]], WANTED)[1] is None
 
 
@@ -142,8 +145,12 @@ def registry(tmp_path):
     return client
 
 
+def aliases_of(client, version):
+    return sorted(client.get_model_version("m", version).aliases)
+
+
 def aliases(client):
-    return {str(one.version): sorted(one.aliases) for one in map(client.get_model_version, "mmm", "123")}
+    return {version: aliases_of(client, version) for version in "123"}
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
@@ -157,6 +164,9 @@ def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(regis
     promote(registry, "m", "3", passed)
     assert [rollback(registry, "m")["to"], rollback(registry, "m")["to"]] == ["2", "1"]
     assert champion_of(registry, "m").version in (1, "1")
+    assert {v: "rolled_back" in registry.get_model_version("m", v).tags for v in "123"} == {
+        **{"1": False, "2": True, "3": True},
+    }
     with pytest.raises(InputError, match="version 1 is the first champion"):
         rollback(registry, "m")
     told = [(one["from"], one["to"], one["promoted"]) for one in history(registry, "m")]
@@ -172,6 +182,36 @@ def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(regis
     assert refusal["who"]
     run = registry.get_model_version("m", "2").run_id
     assert len(registry.list_artifacts(run, "promotions")) == 3
+
+
+def test_a_hand_gives_back_what_a_hand_has_taken(registry):
+    passed = judge(GOOD, None, WANTED)
+    promote(registry, "m", "1", passed)
+    promote(registry, "m", "2", passed)
+    rollback(registry, "m")
+    promote(registry, "m", "2", passed)
+    assert aliases(registry) == {"1": [], "2": ["champion"], "3": []}
+    assert "rolled_back" not in registry.get_model_version("m", "2").tags
+
+
+def test_a_former_champion_that_was_deleted_is_one_message(registry):
+    for version in "12":
+        promote(registry, "m", version, judge(GOOD, None, WANTED))
+    registry.delete_model_version("m", "1")
+    with pytest.raises(InputError, match="version 1 cannot be champion again"):
+        rollback(registry, "m")
+    assert aliases_of(registry, "2") == ["champion"]
+
+
+def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, monkeypatch):
+    def broken(*_):
+        raise MlflowException("connection refused", error_code=TEMPORARILY_UNAVAILABLE)
+
+    assert champion_of(registry, "m") is None
+    assert champion_of(registry, "nobody") is None
+    monkeypatch.setattr(registry, "get_model_version_by_alias", broken)
+    with pytest.raises(InputError, match="cannot be asked for its champion"):
+        champion_of(registry, "m")
 
 
 def test_judging_the_champion_again_does_not_take_its_alias(registry):
@@ -191,3 +231,5 @@ def test_without_a_champion_there_is_nothing_to_roll_back(registry):
 def test_the_best_fold_is_the_first_of_equals_and_undefined_ones_lose():
     folds = [{"scores": {"auc": value}} for value in (None, 0.7, 0.9, 0.9)]
     assert best_fold({"folds": folds}, "auc") == 2
+    with pytest.raises(InputError, match="every fold holds one class only"):
+        best_fold({"folds": folds[:1]}, "auc")

@@ -39,10 +39,9 @@ def by_group(
             rows.append(
                 {"attribute": attribute, "group": name} | _row(tables, values == name, smallest, confidence)
             )
-    table = pd.DataFrame(rows)
-    if len(table):
-        table["gain_p_holm"] = holm(table["gain_p"].to_numpy(dtype=float))
-    return table
+    everybody = _row(tables, np.ones(len(tables["us"]), dtype=bool), smallest, confidence)
+    table = pd.DataFrame(rows, columns=["attribute", "group", *everybody])  # whole without any group, too
+    return table.assign(gain_p_holm=holm(table["gain_p"].to_numpy(dtype=float)) if rows else [])
 
 
 def interactions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dgfnet.applicability import figures, rule
 from dgfnet.applicability.attributes import ASPECT, DIAMETER, NAMED, combined, grouped, measured
 from dgfnet.applicability.groups import by_group, interactions
 from dgfnet.cohort.stage import load_nodules, load_screened
-from dgfnet.compare.results import check_same, load_table
+from dgfnet.compare.results import check_same, load_results, load_table
 from dgfnet.errors import InputError
 from dgfnet.settings import Settings, Site
 
@@ -109,6 +109,9 @@ def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
             f"the champion is {facts['variant']} with {us.get('variant', 'no model')} for US alone, the rule "
             f"is for {settings.applicability.both} and {settings.applicability.us}"
         )
+    folds = load_results(settings, site)[facts["variant"]]["folds"]
+    if facts["fit"] not in {fold["key"] for fold in folds}:
+        return f"version {facts['version']}, which was validated, is of another cross-validation"
     text = {"nodule_id": str, "patient_id": str}
     table = pd.read_csv(path.with_name("predictions.csv"), dtype=text).assign(fold=0)
     return {

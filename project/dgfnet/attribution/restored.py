@@ -23,6 +23,8 @@ from dgfnet.training.tasks import classification, gather, places
 
 NODES, HALVINGS = 8, 7  # gradients per panel; up to 1024 per path
 
+MIXES = "network.dgf.nodule_level is batch: steps of one path would attend to each other; use bank"
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -55,6 +57,11 @@ class Restored:
         return references(self.score, seen, self.training.labels, self.rows)
 
 
+def mixes_rows(settings: Settings) -> bool:
+    """Whether DGF would attend over whoever is scored with it."""
+    return "nodule" in settings.network.dgf.branches and settings.network.dgf.nodule_level == "batch"
+
+
 def effort(settings: Settings) -> Effort:
     """How much is computed for each nodule."""
     return Effort(settings.attribute.tolerance, NODES, HALVINGS, settings.attribute.rows)
@@ -76,6 +83,8 @@ def load(settings: Settings, site: Site, variant: Variant, fold: int) -> Restore
         raise InputError(
             f"{site} {variant} fold {fold}: settings, data or code have changed since crossval; run it again"
         )
+    if variant == "dgf" and mixes_rows(settings):
+        raise InputError(f"{site} {variant} fold {fold}: {MIXES}")
     archive = Archive.open(where.archive)
     training, held_out = split(task, where, archive)
     model = restore(task, where)

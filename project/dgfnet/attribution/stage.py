@@ -16,6 +16,7 @@ from dgfnet import provenance, tracking
 from dgfnet.attribution import figures
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
+from dgfnet.attribution.restored import MIXES, mixes_rows
 from dgfnet.attribution.saliency import mass_differences, pick
 from dgfnet.cohort.parallel import cores
 from dgfnet.compare.results import check_same, load_table
@@ -69,10 +70,7 @@ def _why_not(settings: Settings, site: Site) -> str | None:
     ]
     if absent:
         return f"not cross-validated: {', '.join(absent)}"
-    dgf = settings.network.dgf
-    if settings.attribute.variant == "dgf" and "nodule" in dgf.branches and dgf.nodule_level == "batch":
-        return "network.dgf.nodule_level is batch: steps of one path would attend to each other; use bank"
-    return None
+    return MIXES if settings.attribute.variant == "dgf" and mixes_rows(settings) else None
 
 
 def _tables(settings: Settings, site: Site) -> dict[str, pd.DataFrame]:

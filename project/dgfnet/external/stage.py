@@ -15,7 +15,7 @@ from dgfnet import provenance
 from dgfnet.cohort.parallel import cores
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.stage import load_screened
-from dgfnet.compare.results import load_table
+from dgfnet.compare.results import load_results, load_table
 from dgfnet.dataset.pairs import centre
 from dgfnet.errors import InputError
 from dgfnet.external.casemix import case_mix
@@ -90,8 +90,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     folder = settings.artifacts("external", site)
     provenance.write_csv(table, folder / "predictions.csv")
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
-    internal = load_table(settings, site, str(champion.facts["variant"]))
-    internal = internal[internal["fold"] == champion.facts["fold"]]
+    internal = _own_fold(settings, site, champion)
     alone = {}
     for modality, bundle in champion.alone.items():
         own = table.assign(probability=table[f"{modality}_probability"])
@@ -101,8 +100,9 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         "model": champion.name,
         "version": champion.version,
         "variant": champion.facts["variant"],
+        "fit": champion.facts["fit"],
         "threshold": threshold,
-        "internal": measure(internal, threshold, confidence),
+        "internal": None if internal is None else measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
         "alone": alone,
@@ -120,6 +120,16 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
         folder,
     )
+
+
+def _own_fold(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
+    """Held-out nodules of the champion, or None when it comes from another cross-validation than today's."""
+    variant, fold = str(champion.facts["variant"]), int(champion.facts["fold"])
+    folds = load_results(settings, site).get(variant, {}).get("folds", [])
+    if fold >= len(folds) or folds[fold]["key"] != champion.facts["fit"]:
+        return None
+    table = load_table(settings, site, variant)
+    return table[table["fold"] == fold]
 
 
 def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow import MlflowClient
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
@@ -57,9 +58,19 @@ def load_champion(settings: Settings, site: Site) -> Champion:
     version = champion_of(client, name)
     if version is None:
         raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    scorer = mlflow.pyfunc.load_model(str(unsealed(client, name, str(version.version))))
+    return load_version(client, name, str(version.version))
+
+
+def load_version(client: MlflowClient, name: str, version: str) -> Champion:
+    """Loads any version, after a check of its checksums.
+
+    Raises:
+        InputError: when its files are not those that were registered.
+    """
+    with unsealed(client, name, version) as folder:
+        scorer = mlflow.pyfunc.load_model(str(folder))
     bundle: Bundle = scorer.unwrap_python_model().bundle
-    return Champion(name, str(version.version), scorer, bundle.preprocess, bundle.facts, bundle)
+    return Champion(name, version, scorer, bundle.preprocess, bundle.facts, bundle)
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:

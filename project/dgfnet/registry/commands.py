@@ -20,6 +20,15 @@ from dgfnet.settings import Settings, Site
 
 GATE = "gate"  # tag of a version: the facts it is judged by
 TABLE = "out_of_fold.csv"
+ORIGIN = {  # tags of a version
+    "git_commit": "git commit",
+    "data_md5": "data md5 (DVC)",
+    "params_sha256": "settings sha256",
+    "variant": "variant",
+    "fold": "fold",
+    "fit": "fit (work/fits)",
+    "seal": "sha256 of its checksums",
+}
 
 
 def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, ...]:
@@ -50,8 +59,31 @@ def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
         end = "would become champion" if met else "would not become champion"
     else:
         record = gate.promote(tracking.registry(settings), model, version, found)
-        end = "is champion" if record["promoted"] else "is not champion"
+        champion = champion_of(tracking.registry(settings), model)
+        stays = champion is not None and str(champion.version) == version
+        end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"
     return "\n".join([*lines, f"{model} version {version} {end}"])
+
+
+def lineage(settings: Settings, site: Site, version: str) -> str:
+    """Where a version comes from: commit, data, settings, fold, fit, runs; and where it was validated."""
+    client, model = tracking.registry(settings), f"dgfnet-{site}"
+    found = _version(client, model, version)
+    try:
+        parent = client.get_run(found.run_id).data.tags.get("mlflow.parentRunId", "unknown")
+    except MlflowException:
+        parent = "no longer in the store"
+    lines = [f"{model} version {version} ({', '.join(found.aliases) or 'no alias'})"]
+    lines += [f"  {words}: {found.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
+    lines += [f"  MLflow run of the fold: {found.run_id}", f"  MLflow run of the cross-validation: {parent}"]
+    if "external_auc" in found.tags:
+        told = {
+            name: found.tags.get(f"external_{name}") for name in ("auc", "auc_low", "auc_high", "data_md5")
+        }
+        lines.append(
+            f"  external: AUC {told['auc']} ({told['auc_low']}-{told['auc_high']}), data {told['data_md5']}"
+        )
+    return "\n".join(lines)
 
 
 def rollback(settings: Settings, site: Site) -> str:

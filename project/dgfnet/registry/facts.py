@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet import provenance
 from dgfnet.dataset.pairs import centre
 from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.network.variants import SPECS
@@ -78,7 +77,7 @@ def measure(
     interval = metrics["auc_interval"]
     weakest, share = weakest_group(table, nodules, settings.register_)
     audit = settings.artifacts("audit", "audit.json")
-    facts = provenance.describe(settings, ("base",))
+    origin = trained_on(settings)
     return GateFacts(
         blocks=len(json.loads(audit.read_text(encoding="utf-8"))["blocks"]) if audit.is_file() else None,
         alone=company(bundle, {name: values[:COMPANY] for name, values in crops.items()}),
@@ -88,7 +87,7 @@ def measure(
         slope=calibration_slope_intercept(table["label"], table["probability"]).slope,
         weakest=weakest,
         weakest_share=share,
-        lineage=missing_lineage(str(facts["git_commit"]), str(facts["data_md5"])),
+        lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
     )
 
 
@@ -118,10 +117,21 @@ def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, wanted: Register) 
         large = shares[shares["size"] >= wanted.smallest_group]
         names = (f"{column} {name} (n = {size})" for name, size in large["size"].items())
         found += zip(large["mean"].astype(float), names, strict=True)
+    absent = [name for name in wanted.groups if name not in nodules]
+    note = f"; nodules.csv has no {', '.join(absent)}" if absent else ""
     if not found:
-        return f"no group of {', '.join(wanted.groups)} has {wanted.smallest_group} nodules", None
+        return f"no group of {', '.join(wanted.groups)} has {wanted.smallest_group} nodules{note}", None
     share, name = min(found)
-    return name, share
+    return f"{name}{note}", share
+
+
+def trained_on(settings: Settings) -> dict[str, str]:
+    """Commit and data of the cross-validation, whose tables and fits a version is made of."""
+    path = settings.artifacts("crossval", "provenance.json")
+    if not path.is_file():
+        return {"git_commit": "unknown", "data_md5": "untracked"}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return {name: str(record[name]) for name in ("git_commit", "data_md5")}
 
 
 def missing_lineage(commit: str, data: str) -> str:

@@ -21,6 +21,11 @@ from dgfnet.registry.facts import GateFacts
 from dgfnet.settings import Register
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+ROLLED_BACK = "rolled_back"  # tag of a version that lost the alias by hand: only a hand gives it back
+ABSENT = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+)  # what MLflow says of no model, and of no alias
 RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
 
 
@@ -105,11 +110,17 @@ def why(criteria: Sequence[Criterion]) -> str:
 
 
 def champion_of(client: MlflowClient, model: str) -> Any | None:
-    """The model version behind the alias champion, or None."""
+    """The model version behind the alias champion, or None.
+
+    Raises:
+        InputError: when the registry cannot be asked: that is not the same as having no champion.
+    """
     try:
         return client.get_model_version_by_alias(model, CHAMPION)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
 
 
 def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
@@ -119,6 +130,8 @@ def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[C
     if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
         _take_away(client, model, CHALLENGER, version)
+        if ROLLED_BACK in client.get_model_version(model, version).tags:
+            client.delete_model_version_tag(model, version, ROLLED_BACK)
     elif before is None or str(before.version) != version:
         client.set_registered_model_alias(model, CHALLENGER, version)
     former = None if before is None else str(before.version)
@@ -140,8 +153,12 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
     former = last and last["from"]
     if former is None:
         raise InputError(f"{model}: version {now.version} is the first champion; there is none to go back to")
-    client.set_registered_model_alias(model, CHAMPION, former)
+    try:
+        client.set_registered_model_alias(model, CHAMPION, former)
+    except MlflowException as error:
+        raise InputError(f"{model}: version {former} cannot be champion again ({error})") from None
     client.set_registered_model_alias(model, CHALLENGER, str(now.version))
+    client.set_model_version_tag(model, str(now.version), ROLLED_BACK, "yes")
     return _record(client, model, former, str(now.version), True, "rolled back", ())
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from dgfnet.errors import InputError
 
 SEAL = "seal"  # tag of the version
-LATER = {"registered_model_meta"}  # written by MLflow when a model is fetched
+LATER = "registered_model_meta"  # written by MLflow when a model is fetched
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -26,7 +28,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in LATER and "__pycache__" not in path.parts
+        if path.is_file() and path != folder / LATER and "__pycache__" not in path.parts
     }
 
 
@@ -38,8 +40,12 @@ def seal(client: MlflowClient, model: str, version: str) -> None:
     client.set_model_version_tag(model, version, SEAL, hashlib.sha256(text.encode()).hexdigest())
 
 
-def unsealed(client: MlflowClient, model: str, version: str) -> Path:
-    """The folder of a version, after a check that it is what was registered.
+@contextmanager
+def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
+    """A private copy of a version, made of nothing but the bytes that were registered; gone after the block.
+
+    What is loaded is the copy: nobody can change it after the check, and nothing that the list does not name
+    (Python's caches, for example) comes along.
 
     Raises:
         InputError: when it is not: naming files that were changed, added or taken away.
@@ -57,9 +63,20 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Path:
     wrong = [f"{name} was added" for name in sorted(there.keys() - expected.keys())]
     wrong += [f"{name} is missing" for name in sorted(expected.keys() - there.keys())]
     wrong += [f"{n} was changed" for n in sorted(there.keys() & expected.keys()) if there[n] != expected[n]]
-    if wrong:
-        raise InputError(f"{told} is not what was registered: {'; '.join(wrong[:5])}; not loaded")
-    return folder
+    wrong += [
+        f"{path.relative_to(folder)} is a link" for path in sorted(folder.rglob("*")) if path.is_symlink()
+    ]
+    with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
+        for name in expected if not wrong else ():
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != expected[name]:
+                wrong.append(f"{name} was changed")
+            copy = Path(place) / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+        if wrong:
+            raise InputError(f"{told} is not what was registered: {'; '.join(wrong[:5])}; not loaded")
+        yield Path(place)
 
 
 def _fetched(model: str, version: str) -> Path:

@@ -21,9 +21,10 @@ from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
 from dgfnet.network.variants import SPECS
 from dgfnet.registry.bundle import Bundle, write_bundle
+from dgfnet.registry.champion import load_version
 from dgfnet.registry.commands import GATE, criteria
-from dgfnet.registry.facts import crops_of, measure
-from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, champion_of, promote
+from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
+from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
 from dgfnet.registry.ranges import seen
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.settings import Modality, Settings, Site
@@ -76,6 +77,8 @@ def _metrics_path(settings: Settings, site: Site) -> Path:
 def best_fold(metrics: dict[str, Any], criterion: str) -> int:
     """The fold whose model did best on its held-out nodules (the paper's rule); the first of equals."""
     values = [fold["scores"][criterion] for fold in metrics["folds"]]
+    if all(value is None for value in values):
+        raise InputError(f"no fold has {criterion} of its held-out nodules: every fold holds one class only")
     return int(np.nanargmax([np.nan if value is None else value for value in values]))
 
 
@@ -94,19 +97,26 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
     tags = _tags(settings, task, metrics, fold, criterion)
-    number = _find(client, name, task.key) or _log(settings, site, task, alone, name, metrics, tags)
-    before = champion_of(client, name)
-    if before is None or str(before.version) != number:  # judged anew when the champion has changed since
+    number = _find(client, name, task.key)
+    if number is None:
+        number = _log(settings, site, task, alone, name, metrics, tags)
+    else:  # lineage, audit and settings of the gate may have changed since
+        _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number).bundle))
+    known = client.get_model_version(name, number).tags
+    if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
         promote(client, name, number, criteria(settings, name, number))
     promotion = json.loads(client.get_model_version(name, number).tags[RECORD])
+    is_champion = _is_champion(client, name, number)
     return {
         "model": name,
         "version": number,
         "variant": variant,
-        "alias": CHAMPION if promotion["promoted"] else CHALLENGER,
-        "promoted": promotion["promoted"],
+        "alias": CHAMPION if is_champion else CHALLENGER,
+        "promoted": is_champion,
         "has_champion": champion_of(client, name) is not None,
-        "reason": promotion["why"],
+        "reason": "rolled back by hand; dgfnet promote can bring it back"
+        if ROLLED_BACK in known
+        else promotion["why"],
         "promotion": promotion,
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
         "fold": fold,
@@ -122,21 +132,25 @@ def _tags(
 ) -> dict[str, str]:
     """What the registry's comparison page shows of a version."""
     interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
-    facts = provenance.describe(settings, SECTIONS)
     values = {
         "site": task.site,
         "variant": task.variant,
         "fold": fold,
         "fit": task.key,
-        "pooled_auc": f"{interval['estimate']:.4f}",
-        "pooled_auc_low": f"{interval['low']:.4f}",
-        "pooled_auc_high": f"{interval['high']:.4f}",
+        "pooled_auc": _four(interval["estimate"]),
+        "pooled_auc_low": _four(interval["low"]),
+        "pooled_auc_high": _four(interval["high"]),
         "selected_by": criterion,
-        **{f"fold_{key}": "undefined" if value is None else f"{value:.4f}" for key, value in best.items()},
+        **{f"fold_{key}": _four(value) for key, value in best.items()},
         "threshold": f"{metrics['folds'][fold]['threshold']:.4f}",
-        **{key: facts[key] for key in ("git_commit", "data_md5", "params_sha256")},
+        **trained_on(settings),
+        "params_sha256": provenance.describe(settings, SECTIONS)["params_sha256"],
     }
     return {key: str(value) for key, value in values.items()}
+
+
+def _four(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _find(client: Any, name: str, fit: str) -> str | None:
@@ -169,12 +183,11 @@ def _log(
     ]
     package = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as folder:
-        nodules = load_nodules(settings).set_index("nodule_id")
         table = load_table(settings, site, task.variant)
         trained = crops_of(settings, task.variant, list(table.loc[table["fold"] != task.fold, "nodule_id"]))
         ranges = {modality: seen(crops) for modality, crops in trained.items()}
         write_bundle(Path(folder), task, alone, ranges, settings)
-        facts = measure(settings, Bundle.open(Path(folder)), metrics, table, nodules)
+        facts = _measure(settings, site, Bundle.open(Path(folder)))
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
@@ -188,14 +201,29 @@ def _log(
                 tags=tags,
             )
     version = str(logged.registered_model_version)
-    for key, value in {**tags, GATE: facts.text()}.items():
-        client.set_model_version_tag(name, version, key, value)
+    _tell(client, name, version, tags, facts)
     seal(client, name, version)
     client.update_model_version(name, version, description=_describe(tags))
     client.update_registered_model(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
     )
     return version
+
+
+def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
+    champion = champion_of(client, name)
+    return champion is not None and str(champion.version) == number
+
+
+def _measure(settings: Settings, site: Site, bundle: Bundle) -> GateFacts:
+    metrics = json.loads(_metrics_path(settings, site).read_text(encoding="utf-8"))
+    table = load_table(settings, site, settings.register_.variant)
+    return measure(settings, bundle, metrics, table, load_nodules(settings).set_index("nodule_id"))
+
+
+def _tell(client: MlflowClient, name: str, version: str, tags: dict[str, str], facts: GateFacts) -> None:
+    for key, value in {**tags, GATE: facts.text()}.items():
+        client.set_model_version_tag(name, version, key, value)
 
 
 def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:

@@ -8,8 +8,8 @@ from dgfnet.report.inputs import Inputs, Json, SiteInputs
 Lines = tuple[tuple[str, str], ...]
 
 INTENDED = (
-    "Research on predicting lymph-node metastasis of thyroid carcinoma from one ultrasound and one CT image "
-    "of a nodule that a clinician has outlined. For imaging-AI groups. Not a medical device."
+    "Research on predicting lymph-node metastasis of thyroid carcinoma from one {images} image of a nodule "
+    "that a clinician has outlined. For imaging-AI groups. Not a medical device."
 )
 OUT_OF_SCOPE = (
     "Care of patients. Nodules without an outline, without histology in the training cohort's sense, or of "
@@ -30,16 +30,20 @@ def card(inputs: Inputs, site: SiteInputs) -> Lines | None:
     if record is None:
         return None
     tested = site.external or {}
+    if tested.get("version") != record.get("version"):  # another version is champion, or was at that time
+        tested = {}
+    alone = {"us": "ultrasound", "ct": "CT"}.get(str(record.get("variant"))[:2])
+    images = alone or "ultrasound and one CT"
     return (
         ("Model", _model(record, site.site)),
-        ("Intended use", INTENDED),
+        ("Intended use", INTENDED.format(images=images)),
         ("Out of scope", OUT_OF_SCOPE),
         ("Trained on", _trained(inputs, site, record)),
         ("Decision", f"Positive at or above a probability of {number(record.get('threshold'))}, frozen."),
         ("Measured inside", _inside(site, record)),
         ("Measured elsewhere", _elsewhere(tested)),
         ("Groups", _groups(site)),
-        ("Beware", _beware(tested)),
+        ("Beware", _beware(site, tested)),
     )
 
 
@@ -83,7 +87,7 @@ def _inside(site: SiteInputs, record: Json) -> str:
 def _elsewhere(tested: Json) -> str:
     found = tested.get("external") or {}
     if not found:
-        return "Not validated on an external cohort."
+        return "This version was not validated on an external cohort."
     fitted = found.get("calibration") or {}
     return (
         f"Version {text(tested.get('version'))} on {text(found.get('n'))} nodules, "
@@ -104,10 +108,15 @@ def _groups(site: SiteInputs) -> str:
     return f"Weakest of {len(rows)} groups of nodules: {name}, where {share}."
 
 
-def _beware(tested: Json) -> str:
+def _beware(site: SiteInputs, tested: Json) -> str:
     fitted = (tested.get("external") or {}).get("calibration") or {}
     slope = known(fitted.get("slope"))
-    said = "Probabilities are fitted to the training cohort's prevalence; check calibration before any use."
+    balanced = {metrics.get("sampling") for metrics in site.variants.values()} == {"paper"}
+    said = (
+        "Probabilities are those of a cohort with as many positives as negatives; recalibrate before any use."
+        if balanced
+        else "Probabilities are fitted to the training cohort's prevalence; check calibration before any use."
+    )
     if slope is not None and slope < 0.8:
         said += " Elsewhere its probabilities were too extreme."
     return said

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dgfnet.report.inputs import Inputs, Json
+from dgfnet.report.cells import known as known_number
+from dgfnet.report.inputs import Inputs, Json, SiteInputs
 
 NOT_REPORTED = "not reported: only the authors of a study know"
 PROMOTED, WHOM, WHY, EXTERNAL = (
@@ -72,27 +73,22 @@ def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
     """Answer and anchor per subject, as far as artifacts hold it."""
     used = (inputs.provenance.get("crossval") or {}).get("settings") or {}
     first = next((site.site for site in inputs.sites if site.variants), "")
+    outside = next((site.site for site in inputs.sites if site.external), "")
+    both = "development and external validation" if outside else "development"
     found: dict[str, tuple[str, str]] = {
-        "what": ("deep learning; development and external validation; see the title", "top"),
-        "aim": (
-            "to predict central and lateral lymph-node metastasis from one US and one CT image of a nodule",
-            "top",
-        ),
-        "goal": ("to develop a model, to compare it with simpler ones and to validate it elsewhere", "top"),
+        "what": (f"deep learning; {both}; see the title", "top"),
+        "aim": ("to predict lymph-node metastasis from images of a thyroid nodule", "top"),
+        "goal": (f"{both} of a model, and its comparison with simpler ones", "top"),
         "outcome": (
             "lymph-node metastasis per site, as columns lnm_central and lnm_lateral of the manifest say; how "
             "it was established only the authors know",
             "cohort",
         ),
         "predictors": (
-            "pixels of the US and the CT image with the largest nodule area; nothing else",
+            "pixels of one image per modality, the one with the largest nodule area; nothing else",
             "training",
         ),
         "regions": ("regions of interest around clinicians' nodule masks, resized", "training"),
-        "missing": (
-            "nodules without US, CT or any label are excluded and counted; nothing is imputed",
-            "cohort",
-        ),
         "identity": (
             "DICOM files with direct identifiers are refused; identifiers in MLflow are keyed hashes",
             "lineage",
@@ -100,30 +96,38 @@ def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "code": ("the commit of every stage; models and data as their owners decide", "lineage"),
         "software": ("versions of the libraries that ran", "lineage"),
         "limits": ("a list", "limits"),
-        "absent": ("without one image the fusion cannot score; its models of one modality can", "limits"),
     }
     if inputs.enrolment:
         found["eligibility"] = ("the paper's exclusion criteria, each with its count", "cohort")
         found["flow"] = ("patients, nodules and images in, out by reason, kept", "cohort")
+        found["missing"] = (
+            "nodules without a modality that is needed, or without any label, are excluded and counted; "
+            "pixels and labels are not imputed",
+            "cohort",
+        )
     if inputs.audit:
         found["quality"] = ("drawings, pictures of two patients and shortcuts were looked for", "cohort")
     if inputs.case_mix is not None:
         found["mix"] = ("attributes of both cohorts side by side", "cohort")
-        found["characteristics"] = ("attributes that the manifest has", "cohort")
+        found["characteristics"] = (
+            "attributes that the manifest has, of the main and the external cohort",
+            "cohort",
+        )
     if used:
         found |= _trained(used)
     if first:
         found |= {
-            "measures": ("AUC, calls, calibration, net benefit, with intervals and paired tests", first),
-            "uncertainty": (
-                "DeLong's test with patients as clusters, bootstrap over patients, corrected t over folds, "
-                "Holm's correction",
-                first,
-            ),
-            "numbers": ("nodules and positives of every analysis; every figure with its interval", first),
+            "measures": ("AUC, calls, calibration, net benefit; which have intervals the tables show", first),
+            "numbers": ("nodules and positives of every analysis; AUC with its interval", first),
             "internal": ("out of fold, every nodule by a model that never saw its patient", first),
             "ensemble": ("none: one fold's model is registered", f"{PROMOTED}-{first}"),
         }
+    if any(site.pairs is not None for site in inputs.sites):
+        found["uncertainty"] = (
+            "DeLong's test with patients as clusters, bootstrap over patients, corrected t over folds, "
+            "Holm's correction",
+            first,
+        )
     promoted = next((site.site for site in inputs.sites if site.registered), "")
     if promoted:
         found["model"] = ("the registered bundle, by name and version", f"{PROMOTED}-{promoted}")
@@ -132,31 +136,45 @@ def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
             f"{PROMOTED}-{promoted}",
         )
         found["chosen"] = ("the fold whose held-out nodules it did best on", f"{PROMOTED}-{promoted}")
-    explained = next((site.site for site in inputs.sites if site.attribution), "")
-    if explained:
-        found["explained"] = ("integrated gradients with sanity checks", f"{WHY}-{explained}")
+    explained = next((site for site in inputs.sites if site.attribution and site.sanity), None)
+    if explained and explained.sanity:
+        passed = "passed" if explained.sanity.get("passed") else "FAILED"
+        found["explained"] = (
+            f"integrated gradients; sanity checks {passed}; no ratings by readers",
+            f"{WHY}-{explained.site}",
+        )
     grouped = next((site.site for site in inputs.sites if site.groups is not None), "")
     if grouped:
         found["subgroups"] = ("groups of nodules, small groups marked", f"{WHOM}-{grouped}")
         found["heterogeneity"] = ("interaction tests over groups", f"{WHOM}-{grouped}")
-    outside = next((site.site for site in inputs.sites if site.external), "")
     if outside:
         found["external"] = ("the registered model and its threshold, unchanged", f"{EXTERNAL}-{outside}")
         found["evaluation"] = (
             "out of fold; the registered model unchanged on the external cohort",
             f"{EXTERNAL}-{outside}",
         )
-    moved = next((s.site for s in inputs.sites if (s.external or {}).get("recalibrated")), "")
+    moved = next((site.site for site in inputs.sites if _recalibrated(site)), "")
     if moved:
         found["updating"] = (
             "intercept moved to the other hospital's prevalence, shown beside the frozen model",
             f"{EXTERNAL}-{moved}",
         )
         found["updated"] = ("calibration after recalibration", f"{EXTERNAL}-{moved}")
+    fused = next((s.site for s in inputs.sites if (s.external or {}).get("alone")), "")
+    if fused:
+        found["absent"] = (
+            "without one image, the models of one modality inside the bundle score; measured",
+            f"{EXTERNAL}-{fused}",
+        )
     if inputs.origin in ("phantom", "public"):
         found["sources"] = ("not clinical data: see the top of the page", "top")
         found["meaning"] = ("none: the numbers have no clinical meaning", "top")
     return found
+
+
+def _recalibrated(site: SiteInputs) -> bool:
+    moved = (site.external or {}).get("recalibrated") or {}
+    return known_number(moved.get("brier")) is not None
 
 
 def _trained(used: Json) -> dict[str, tuple[str, str]]:
@@ -174,7 +192,11 @@ def _trained(used: Json) -> dict[str, tuple[str, str]]:
         "architecture": ("encoders, fusion, sizes of input, as the settings say", "training"),
         "initial": (f"encoders pretrained: {network.get('pretrained', 'unknown')}", "training"),
         "subset": (f"sampling {sampling}, of training patients only unless it says paper", "training"),
-        "imbalance": (f"sampling {sampling}; probabilities corrected for prevalence", "training"),
+        "imbalance": (
+            f"sampling {sampling}; probabilities "
+            f"{'corrected for prevalence' if sampling == 'train_only' else 'as the networks give them'}",
+            "training",
+        ),
     }
 
 
@@ -271,7 +293,7 @@ CLAIM = (
     ("36", "Results: characteristics in each partition", "characteristics"),
     ("37", "Results: performance and its uncertainty", "numbers"),
     ("38", "Results: diagnostic performance and its precision", "numbers"),
-    ("39", "Results: failure analysis", "subgroups"),
+    ("39", "Results: failure analysis", ""),
     ("40", "Discussion: limitations", "limits"),
     ("41", "Discussion: implications for practice", "meaning"),
     ("42", "Protocol or further technical details", ""),

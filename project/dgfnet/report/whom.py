@@ -69,7 +69,9 @@ def pictures(site: str, rows: pd.DataFrame, curve: pd.DataFrame, facts: Json) ->
 
 def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
     """What the tests say, in words."""
-    differ = [row.attribute for row in tests.itertuples() if (known(row.p_holm) or 1.0) < 0.05]
+    differ = [
+        row.attribute for row in tests.itertuples() if (p := known(row.p_holm)) is not None and p < 0.05
+    ]
     first = (
         f"The gain of CT differs by {' and '.join(str(name).replace('_', ' ') for name in differ)}."
         if differ

@@ -91,7 +91,8 @@ def pictures(site: str, drawn: dict[str, bytes], facts: Json, checks: Json) -> t
                 f"where pixels speak for metastasis and blue where they speak against it.{trust}",
                 title=f"Where the networks look, {site} (the paper's Figure 4)",
                 note="Nodules that both unimodal networks had wrong and the fusion right; outline of the "
-                "nodule in red. One colour scale per pair; smoothed for display only.",
+                "nodule in red. Pictures of patients: mind who may see this page. "
+                "One colour scale per pair; smoothed for display only.",
                 source=f"artifacts/attribution/{site}/saliency.png",
             )
         )
