@@ -14,6 +14,8 @@ from sklearn.metrics import roc_auc_score
 from dgfnet.applicability import rule
 from dgfnet.applicability.attributes import DIAMETER, combined, grouped
 from dgfnet.applicability.groups import by_group, interactions
+from dgfnet.applicability.stage import _there
+from dgfnet.settings import load
 
 COUNT, FOLDS = 460, 4  # as many nodules as the phantom's main cohort keeps
 
@@ -218,3 +220,13 @@ def test_the_manifest_wins_and_what_it_lacks_is_measured():
     assert table[DIAMETER].tolist() == [10.0, 20.0, 30.0]
     assert table["aspect_ratio"].tolist() == [0.9, 1.2, 1.0]
     assert agreement == {DIAMETER: {"n": 2, "median_difference": pytest.approx(-4.75), "within_tenth": 0.5}}
+
+
+def test_an_external_validation_of_an_earlier_release_is_told(tmp_path, params):
+    (tmp_path / "params.yaml").write_text(params.read_text())
+    settings = load(tmp_path / "params.yaml")
+    assert "was not validated" in _there(settings, "central")
+    path = settings.artifacts("external", "central", "metrics.json")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"threshold": 0.4}')
+    assert "earlier release" in _there(settings, "central")

@@ -103,6 +103,8 @@ def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
     if not path.is_file():
         return "the external cohort was not validated on at this site"
     facts = json.loads(path.read_text(encoding="utf-8"))
+    if "fit" not in facts:
+        return "the external validation is of an earlier release; run the stage external again"
     us = facts["alone"].get("us", {})
     if (us.get("variant"), facts["variant"]) != (settings.applicability.us, settings.applicability.both):
         return (
