@@ -71,16 +71,17 @@ def test_a_product_of_two_modalities_is_shared_equally_from_zero_and_by_hand_fro
     assert found.sums["ct"] == pytest.approx((b1 - b0) * (a0 + a1) / 2, abs=1e-6)
 
 
-def test_a_kink_is_found_by_halving_where_it_lies():
+def kinked(effort):
     """F = relu(t - c): all of F is gained behind the kink, c = 0.3 of the path."""
-    images = {"us": torch.full((1, 1, 1), 10.0)}
-    found = integrate(
-        lambda x, _: torch.relu(x["us"].sum(dim=(1, 2)) - 3),
-        images,
-        {"us": torch.zeros(1, 1, 1)},
-        torch.zeros(1, dtype=torch.int64),
-        Effort(1e-2, 4, 20, 8),
+    images, baselines = {"us": torch.full((1, 1, 1), 10.0)}, {"us": torch.zeros(1, 1, 1)}
+    patients = torch.zeros(1, dtype=torch.int64)
+    return integrate(
+        lambda x, _: torch.relu(x["us"].sum(dim=(1, 2)) - 3), images, baselines, patients, effort
     )
+
+
+def test_a_kink_is_found_by_halving_where_it_lies():
+    found = kinked(Effort(1e-2, 4, 20, 8))
     assert found.sums["us"] == pytest.approx([7], abs=1e-2)
     assert found.error.max() <= 1e-2
     uniform = 10 * 10 / 1e-2 / 4  # gradients of an even grid whose step misses as little
@@ -88,14 +89,7 @@ def test_a_kink_is_found_by_halving_where_it_lies():
 
 
 def test_halvings_bound_the_work_and_the_error_is_told():
-    images = {"us": torch.full((1, 1, 1), 10.0)}
-    found = integrate(
-        lambda x, _: torch.relu(x["us"].sum(dim=(1, 2)) - 3),
-        images,
-        {"us": torch.zeros(1, 1, 1)},
-        torch.zeros(1, dtype=torch.int64),
-        Effort(1e-9, 2, 0, 8),
-    )
+    found = kinked(Effort(1e-9, 2, 0, 8))
     assert found.error[0] == pytest.approx(abs(10 / 2 - 7), abs=1e-6)  # one of two nodes lies behind the kink
 
 

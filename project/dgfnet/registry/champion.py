@@ -25,17 +25,23 @@ class Champion:
 
     Attributes:
         scorer: the MLflow pyfunc model.
-        preprocess: the settings its crops are made with.
-        facts: bundle.json.
-        bundle: the model itself.
+        bundle: what it scores with.
     """
 
     name: str
     version: str
     scorer: Any
-    preprocess: Preprocess
-    facts: Mapping[str, Any]
     bundle: Bundle
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The settings its crops are made with."""
+        return self.bundle.preprocess
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """bundle.json."""
+        return self.bundle.facts
 
     @property
     def alone(self) -> Mapping[Modality, Bundle]:
@@ -70,7 +76,7 @@ def load_version(client: MlflowClient, name: str, version: str) -> Champion:
     with unsealed(client, name, version) as folder:
         scorer = mlflow.pyfunc.load_model(str(folder))
     bundle: Bundle = scorer.unwrap_python_model().bundle
-    return Champion(name, version, scorer, bundle.preprocess, bundle.facts, bundle)
+    return Champion(name, version, scorer, bundle)
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:

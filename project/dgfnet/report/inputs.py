@@ -27,6 +27,8 @@ STAGES = (
 )
 ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
 
+DRAWN = ("contributions", "saliency")  # the paper's Figures 3 and 4
+
 Json = dict[str, Any]
 
 
@@ -155,7 +157,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         rule_external=_json(settings.artifacts("applicability", site, "rule_external.json")),
         attribution=_json(why / "summary.json"),
         sanity=_json(why / "checks.json"),
-        drawn={path.stem: path.read_bytes() for path in sorted(why.glob("*.png"))},
+        drawn={name: (why / f"{name}.png").read_bytes() for name in DRAWN if (why / f"{name}.png").is_file()},
         not_explained=_reason(why),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),

@@ -13,7 +13,7 @@ from dgfnet.report.card import card
 from dgfnet.report.cells import known, limits, number, percent, short, text
 from dgfnet.report.checklists import checklists
 from dgfnet.report.figures import Picture
-from dgfnet.report.inputs import Inputs, Json, SiteInputs
+from dgfnet.report.inputs import DRAWN, Inputs, Json, SiteInputs
 from dgfnet.report.tables import Table
 from dgfnet.settings import Settings
 
@@ -174,11 +174,7 @@ def _why(site: SiteInputs) -> dict[str, Any]:
         missing = Missing("What each modality says", "attribute", site.not_explained or "")
         return {"why": (missing,), "why_reading": ()}
     shown: list[Table | Picture | Missing] = [*why.pictures(site.site, site.drawn, facts, sound)]
-    shown += [
-        Missing(f"Figure {name}.png", "attribute")
-        for name in ("contributions", "saliency")
-        if name not in site.drawn
-    ]
+    shown += [Missing(f"Figure {name}.png", "attribute") for name in DRAWN if name not in site.drawn]
     return {
         "why": (*shown, why.masses(site.site, facts)),
         "why_reading": why.sentences(site.site, facts, sound),
