@@ -5,5 +5,5 @@ import pytest
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "bundle"
-    made.write_bundle(folder)
+    made.write(folder)
     return folder

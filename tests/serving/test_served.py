@@ -1,5 +1,6 @@
 """Answers of a served model, held against the torch networks it was made from."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -138,10 +139,29 @@ def test_what_training_has_not_seen_is_named(served):
     (told,) = served.answer(strange)["warnings"]
     assert any(text.startswith("us brightness 255, training") for text in told)
     assert any(text.startswith("ct contrast 0, training") for text in told)
-    known = served.answer(CROPS)
-    distance = distances(served.run(strange)[1]["us"], served.seen["us"])[0]
-    assert any(text.startswith("us embedding") for text in told) == (distance > 0.5)
-    assert not any("embedding" in text for texts in known["warnings"] for text in texts)
+    distance = float(distances(served.run(strange)[1]["us"], served.seen["us"])[0])
+    for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
+        facts = {**served.facts, "far": {"us": limit, "ct": 2.0}}
+        (told,) = dataclasses.replace(served, facts=facts).answer(strange)["warnings"]
+        assert [text.split(" from")[0] for text in told if "embedding" in text] == (
+            [f"us embedding {distance:.3g}"] if named else []
+        )
+
+
+def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
+    """The limit of made.py's bundle again, from the crops and networks it was made of."""
+    noise = np.random.default_rng(3)
+    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    with torch.no_grad():
+        images = {name: torch.from_numpy(found) for name, found in crops.items()}
+        values = dict(zip(("us", "ct"), network("dgf", 0).features(images), strict=True))
+    held = np.arange(30) % 3 == 0
+    facts = Served.open(bundle).facts
+    for name, found in values.items():
+        seen = found[~torch.from_numpy(held)] / found[~torch.from_numpy(held)].norm(dim=1, keepdim=True)
+        mine = found[torch.from_numpy(held)] / found[torch.from_numpy(held)].norm(dim=1, keepdim=True)
+        fifth = torch.cdist(mine, seen).sort(dim=1).values[:, 4]
+        assert facts["far"][name] == pytest.approx(float(torch.quantile(fifth, 0.99)), abs=1e-3)
 
 
 def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):

@@ -30,11 +30,10 @@ from dgfnet.provenance import write_json
 from dgfnet.registry.export import export
 from dgfnet.serving.ranges import seen
 from dgfnet.serving.served import BATCH, FACTS, GRAPH, REFERENCE, checked_crops, distances, unit
-from dgfnet.settings import Modality, Network, Preprocess, Settings
+from dgfnet.settings import Modality, Network, Preprocess
 from dgfnet.training.checkpoint import load_weights_file, save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.training.tasks import places
 
 WEIGHTS = "weights.safetensors"
 FOLDER = "bundle"  # below the artifacts of a registered model
@@ -92,81 +91,102 @@ class Bundle:
         return pd.DataFrame({"probability": probability, "decision": decision})
 
 
-def write_bundle(
-    folder: Path,
-    tasks: Sequence[Task],
-    alone: Mapping[Modality, Sequence[Task]],
-    table: pd.DataFrame,
-    crops: Crops,
-    settings: Settings,
-) -> None:
-    """Writes the bundle of the first task.
+@dataclass(frozen=True)
+class Member:
+    """The trained network of one fold.
 
-    Args:
-        folder: of the bundle.
-        tasks: the fit, and those of the same variant in every other fold, all done.
-        alone: the same of the variants of one modality that a fusion was built from.
-        table: `fold` and `label` of the nodules that were cross-validated.
-        crops: of these nodules, row for row.
-        settings: for the preprocessing, and where fits are.
+    Attributes:
+        model: in evaluation mode, with its reference bank.
+        fold: the one it was not trained on.
+        shift: what its log odds need, for it was trained on as many nodules of either class.
+        facts: what bundle.json says of it: `fit`, `threshold` and more.
+    """
+
+    model: DGFNet
+    fold: int
+    shift: float
+    facts: Mapping[str, Any]
+
+
+def members(tasks: Sequence[Task], where: Places) -> list[Member]:
+    """The networks of fits.
 
     Raises:
-        InputError: when a fit is not done.
+        InputError: when one is not done, or is of a kind that cannot be registered.
     """
-    task, *others = tasks
-    models = [_restored(one, places(settings)) for one in tasks]
-    shifts = [_shift(one, places(settings)) for one in tasks]
-    needed: Crops = {name: crops[name] for name in models[0].modalities}
-    save_weights(folder / WEIGHTS, _without_patients(models[0]))
-    sides = tuple(settings.preprocess.size(name) for name in needed)
-    export(models[0], sides, folder / GRAPH)
-    for other, model in zip(others, models[1:], strict=True):
-        export(model, sides, folder / "folds" / f"{other.fold}.onnx")
-    inside = (table["fold"] != task.fold).to_numpy()
-    trained = {name: images[inside] for name, images in needed.items()}
-    reference, far = _reference(models[0], trained, {n: images[~inside] for n, images in needed.items()})
-    save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
-    record = finished(places(settings), task.key) or {}
-    facts = {
-        "site": task.site,
-        "variant": task.variant,
-        "modalities": list(needed),
-        "encoder": task.encoder,
-        "fold": task.fold,
-        "fit": task.key,
-        "threshold": record["threshold"],
-        "sampling": task.training.sampling,
-        "training_prevalence": record["training_prevalence"],
-        "shift": shifts[0],
-        "calibration": _calibration(tasks, models, shifts, table, needed),
-        "folds": [
-            {"fold": one.fold, "fit": one.key, "file": f"folds/{one.fold}.onnx", "shift": shift}
-            for one, shift in zip(others, shifts[1:], strict=True)
-        ],
-        "far": far,
-        "ranges": {name: seen(images) for name, images in trained.items()},
-        "network": task.network.model_dump(mode="json"),
-        "preprocess": settings.preprocess.model_dump(mode="json"),
-    }
-    write_json(folder / FACTS, facts)
-    for modality, parents in alone.items():
-        write_bundle(folder / modality, parents, {}, table, crops, settings)
+    return [_member(task, where) for task in tasks]
 
 
-def _restored(task: Task, where: Places) -> DGFNet:
-    if finished(where, task.key) is None:
+def _member(task: Task, where: Places) -> Member:
+    record = finished(where, task.key)
+    if record is None:
         raise InputError(f"{task.name}: this fit is not done; run the stage crossval")
     model = restore(task, where)
     if not isinstance(model, DGFNet):
         raise InputError(f"{task.variant} cannot be registered; choose another register.variant")
-    return model
+    prevalence = record["training_prevalence"]
+    shift = float(logit(prevalence)) if task.training.sampling == "train_only" else 0.0
+    facts = {
+        "site": task.site,
+        "variant": task.variant,
+        "encoder": task.encoder,
+        "fit": task.key,
+        "threshold": record["threshold"],
+        "sampling": task.training.sampling,
+        "training_prevalence": prevalence,
+        "network": task.network.model_dump(mode="json"),
+    }
+    return Member(model, task.fold, shift, facts)
 
 
-def _shift(task: Task, where: Places) -> float:
-    """What the log odds of a fit need, for it was trained on as many nodules of either class."""
-    if task.training.sampling != "train_only":
-        return 0.0
-    return float(logit((finished(where, task.key) or {})["training_prevalence"]))
+def write_bundle(
+    folder: Path,
+    networks: Sequence[Member],
+    alone: Mapping[Modality, Sequence[Member]],
+    table: pd.DataFrame,
+    crops: Crops,
+    preprocess: Preprocess,
+) -> None:
+    """Writes the bundle of the first network.
+
+    Args:
+        folder: of the bundle.
+        networks: the network, and those of the same variant in every other fold.
+        alone: the same of the variants of one modality that a fusion was built from.
+        table: `fold` and `label` of the nodules that were cross-validated.
+        crops: of these nodules, row for row.
+        preprocess: settings that made the crops.
+    """
+    first, *others = networks
+    needed: Crops = {name: crops[name] for name in first.model.modalities}
+    inside = (table["fold"] != first.fold).to_numpy()
+    trained = {name: images[inside] for name, images in needed.items()}
+    held = {name: images[~inside] for name, images in needed.items()}
+    sides = tuple(preprocess.size(name) for name in needed)
+    save_weights(folder / WEIGHTS, _without_patients(first.model))
+    export(first.model, sides, folder / GRAPH)
+    files = {other.fold: f"folds/{other.fold}.onnx" for other in others}
+    for other in others:
+        export(other.model, sides, folder / files[other.fold])
+    reference, far = _reference(first.model, trained, held)
+    save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
+    facts = {
+        **first.facts,
+        "fold": first.fold,
+        "modalities": list(needed),
+        "shift": first.shift,
+        "calibration": _calibration(networks, table, needed),
+        "folds": [
+            {"fold": one.fold, "fit": one.facts["fit"], "file": files[one.fold], "shift": one.shift}
+            for one in others
+        ],
+        "far": far,
+        "ranges": {name: seen(images) for name, images in trained.items()},
+        "preprocess": preprocess.model_dump(mode="json"),
+    }
+    write_json(folder / FACTS, facts)
+    for modality, parents in alone.items():
+        write_bundle(folder / modality, parents, {}, table, crops, preprocess)
 
 
 def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:
@@ -215,22 +235,17 @@ def _reference(
     return tensors, far
 
 
-def _calibration(
-    tasks: Sequence[Task],
-    models: Sequence[DGFNet],
-    shifts: Sequence[float],
-    table: pd.DataFrame,
-    crops: Crops,
-) -> dict[str, float] | None:
+def _calibration(networks: Sequence[Member], table: pd.DataFrame, crops: Crops) -> dict[str, float] | None:
     """The line from log odds to calibrated log odds (Cox 1958), on nodules no network was trained on.
 
     None where a model is worse than chance or separates the classes: no line is then to be trusted.
     """
     log_odds = np.full(len(table), np.nan)
-    for task, model, shift in zip(tasks, models, shifts, strict=True):
-        held = (table["fold"] == task.fold).to_numpy()
-        log_odds[held] = _log_odds(model, {name: images[held] for name, images in crops.items()}) + shift
-    found = calibration_slope_intercept(table["label"], expit(log_odds))
-    if not (math.isfinite(found.slope) and math.isfinite(found.intercept) and found.slope > 0):
+    for one in networks:
+        held = (table["fold"] == one.fold).to_numpy()
+        found = _log_odds(one.model, {name: images[held] for name, images in crops.items()})
+        log_odds[held] = found + one.shift
+    line = calibration_slope_intercept(table["label"], expit(log_odds))
+    if not (math.isfinite(line.slope) and math.isfinite(line.intercept) and line.slope > 0):
         return None
-    return {"slope": found.slope, "intercept": found.intercept}
+    return {"slope": line.slope, "intercept": line.intercept}

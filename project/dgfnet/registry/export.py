@@ -19,7 +19,7 @@ PROBES = 5
 OPSET = 17
 
 
-class _Scoring(nn.Module):
+class Scoring(nn.Module):
     """The path from crops to log odds, and the values of each modality on the way; no decoders."""
 
     def __init__(self, model: DGFNet) -> None:
@@ -27,6 +27,7 @@ class _Scoring(nn.Module):
         self.model = model
 
     def forward(self, *crops: Tensor) -> tuple[Tensor, ...]:
+        """Crops of each modality, (B, S, S), become log odds (B,) and values (B, F) of each."""
         values = self.model.features(dict(zip(self.model.modalities, crops, strict=True)))
         fusion = self.model.fusion
         fused = values[0] if fusion is None else fusion(values[0], values[1], None)
@@ -48,7 +49,7 @@ def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
     noise = np.random.default_rng(0)
     probes = [noise.integers(0, 256, (PROBES, side, side), dtype=np.uint8) for side in sides]
     crops = tuple(torch.from_numpy(probe) for probe in probes)
-    scoring = _Scoring(model).eval()
+    scoring = Scoring(model).eval()
     outputs = ["log_odds", *(f"{name}_values" for name in names)]
     with replacing(path) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -24,7 +24,7 @@ from dgfnet.cohort.stage import load_nodules
 from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
 from dgfnet.network.variants import SPECS
-from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle, write_bundle
+from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle, members, write_bundle
 from dgfnet.registry.champion import Champion, load_version
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
@@ -183,7 +183,9 @@ def _log(
         folder = Path(place) / FOLDER
         table = load_table(settings, site, task.variant)
         crops = crops_of(settings, task.variant, list(table["nodule_id"]))
-        write_bundle(folder, tasks, alone, table, crops, settings)
+        where = places(settings)
+        parents = {modality: members(fits, where) for modality, fits in alone.items()}
+        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess)
         facts = _measure(settings, site, Champion(name, "", Served.open(folder), Bundle.open(folder)))
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
