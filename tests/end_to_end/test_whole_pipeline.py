@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import math
 import os
 import re
 import shutil
@@ -16,9 +17,12 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import requests
 import yaml
 from mlflow import MlflowClient
+from requests.adapters import HTTPAdapter
 from sklearn.metrics import roc_auc_score
+from urllib3.util import Retry
 from whole import ROOT, client, dgfnet, environment, project, runs
 
 PLANTED = "MUSTERMANN"
@@ -283,8 +287,8 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     shares = table[["us_contribution", "ct_contribution"]].apply(pd.to_numeric).fillna(0.0).sum(axis=1)
     np.testing.assert_allclose(table["reference_log_odds"] + shares, odds, atol=1e-5)
     assert table.loc[0, "ct_contribution"] == table.loc[1, "us_contribution"] == ""
-    assert (table["calibrated_low"] <= table["calibrated"]).all()
-    assert (table["calibrated"] <= table["calibrated_high"]).all()
+    spread = table[["calibrated_low", "calibrated", "calibrated_high"]].apply(pd.to_numeric).dropna()
+    assert (spread.diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
     bright = images[(images["modality"] == "us") & (images["nodule_id"] == ids[5])]
     for name in bright["image"]:
         pixels = cv2.imread(str(folder / name))
@@ -296,6 +300,56 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     one = ("--nodule", "nobody", "--out", str(tmp_path / "none.csv"))
     done = dgfnet(finished, "predict", "central", str(folder), *one, check=False)
     assert (done.returncode, "no nodule nobody; it has 12 others" in done.stderr) == (2, True)
+
+
+def test_a_served_champion_answers_as_external_did_and_a_changed_one_is_not_served(finished):
+    from dgfnet.cohort.manifest import read_cohort
+    from dgfnet.cohort.readers import read_pair
+    from dgfnet.preprocess.windowing import to_grey
+    from dgfnet.settings import load
+
+    settings = load(finished / "params.yaml")
+    nodule = next(one for one in read_cohort(settings.data).nodules if one.cohort == "external")
+    case = {name: [] for name in ("us", "us_mask", "ct", "ct_mask")}
+    for image in nodule.images:
+        pixels, mask = read_pair(image)
+        case[image.modality].append(to_grey(pixels, image, settings.preprocess).tolist())
+        case[f"{image.modality}_mask"].append(mask.tolist())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["dgfnet", "serve", "central", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=finished, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            said = process.stdout.readline()
+            assert said == f"dgfnet-central version 1 answers at http://127.0.0.1:{port}/invocations\n"
+            answered = requests.Session()
+            answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
+            body = {"dataframe_records": [case]}
+            (row,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
+        finally:
+            process.terminate()
+    known = pd.read_csv(finished / "artifacts/external/central/predictions.csv", dtype={"nodule_id": str})
+    expected = known.set_index("nodule_id").loc[nodule.nodule_id, "probability"]
+    assert row["probability"] == pytest.approx(expected, abs=1e-6)
+    assert (row["model"], row["version"], row["variant"]) == ("dgfnet-central", "1", "dgf")
+    (folder,) = (finished / "mlruns/dgfnet-central/models").glob("m-*/artifacts")
+    line = json.loads((folder / "artifacts/bundle/bundle.json").read_text())["calibration"]
+    if line is None:  # two epochs may leave a network worse than chance
+        assert row["calibrated"] is None
+    else:
+        odds = line["intercept"] + line["slope"] * math.log(row["probability"] / (1 - row["probability"]))
+        assert row["calibrated"] == pytest.approx(1 / (1 + math.exp(-odds)))
+        assert row["calibrated_low"] <= row["calibrated"] <= row["calibrated_high"]
+    card = folder / "artifacts/bundle/MODEL_CARD.md"
+    text = card.read_text()
+    assert "pooled out-of-fold AUC" in text
+    card.write_text(text + "It never errs.")
+    done = dgfnet(finished, "serve", "central", check=False)
+    card.write_text(text)
+    assert (done.returncode, "MODEL_CARD.md was changed; not loaded" in done.stderr) == (2, True)
 
 
 def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):

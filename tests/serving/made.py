@@ -13,6 +13,7 @@ import torch
 
 from dgfnet.network.variants import DGFNet
 from dgfnet.registry.bundle import Member, write_bundle
+from dgfnet.serving.served import sha256
 from dgfnet.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +54,17 @@ def write(folder: Path) -> None:
     crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
     alone = {name: make(f"{name}_multitask") for name in ("us", "ct")}
-    write_bundle(folder, make("dgf"), alone, table, crops, SETTINGS.preprocess)
+    write_bundle(folder, make("dgf"), alone, table, crops, SETTINGS.preprocess, "never trained")
     for path in folder.rglob("bundle.json"):
-        facts = json.loads(path.read_text())
-        facts["calibration"] = {"slope": 0.8, "intercept": 0.1}
-        path.write_text(json.dumps(facts))
+        change(path.parent, calibration={"slope": 0.8, "intercept": 0.1})
+
+
+def change(folder: Path, **facts: object) -> None:
+    """Changes bundle.json and its checksum."""
+    path, sums = folder / "bundle.json", folder / "SHA256SUMS"
+    before = sha256(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    sums.write_text(sums.read_text().replace(before, sha256(path)))
 
 
 def png(pixels: np.ndarray) -> str:

@@ -1,7 +1,6 @@
 """Answers of a served model, held against the torch networks it was made from."""
 
 import dataclasses
-import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made import SIDE, network
+from made import SIDE, change, network
 
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
@@ -78,8 +77,7 @@ def test_calibration_and_range_over_folds_by_hand(served):
 def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(bundle, folder)
-    facts = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps(facts | {"calibration": None}))
+    change(folder, calibration=None)
     found = Served.open(folder).answer(CROPS)
     assert found[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
     assert found["probability"].notna().all()
@@ -211,7 +209,13 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
     assert 0 < float(done.stdout) < 1
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "reference.safetensors", "folds/2.onnx"])
+FILES = (
+    *("bundle.json", "model.onnx", "reference.safetensors", "folds/2.onnx"),
+    *("weights.safetensors", "MODEL_CARD.md", "SHA256SUMS"),
+)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
     for cut in (None, 50):
         folder = tmp_path / str(cut)
@@ -222,6 +226,13 @@ def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
             (folder / name).write_bytes(content[:cut])
         with pytest.raises(InputError, match="incomplete or damaged"):
             Served.open(folder)
+    folder = tmp_path / "other"
+    shutil.copytree(bundle, folder)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"not the file that was written|No such file"):
+        Served.open(folder)
 
 
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])

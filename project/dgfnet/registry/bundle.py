@@ -6,6 +6,9 @@ model.onnx             the same network as a graph
 folds/K.onnx           the networks of the other folds: how far answers depend on who was trained on
 reference.safetensors  mean crop and values of the training nodules
 us/, ct/               of a fusion: bundles of the models of one modality it was built from
+MODEL_CARD.md          what the model is for, in words
+SHA256SUMS             of the files above, each folder its own: a damaged copy is not loaded (seal.py guards
+                       against tampering)
 """
 
 from __future__ import annotations
@@ -26,16 +29,28 @@ from scipy.special import expit, logit
 from dgfnet.errors import InputError
 from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.network.variants import DGFNet, load_weights
-from dgfnet.provenance import write_json
+from dgfnet.provenance import replacing, write_json
 from dgfnet.registry.export import export
 from dgfnet.serving.ranges import seen
-from dgfnet.serving.served import BATCH, FACTS, GRAPH, REFERENCE, checked_crops, distances, unit
+from dgfnet.serving.served import (
+    BATCH,
+    FACTS,
+    GRAPH,
+    REFERENCE,
+    SUMS,
+    checked_crops,
+    distances,
+    fold_graph,
+    sha256,
+    unit,
+)
 from dgfnet.settings import Modality, Network, Preprocess
 from dgfnet.training.checkpoint import load_weights_file, save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
 
 WEIGHTS = "weights.safetensors"
+CARD = "MODEL_CARD.md"
 FOLDER = "bundle"  # below the artifacts of a registered model
 FORMAT = {"bundle_format": "2"}  # tag of a version whose bundle has these files
 FAR = 0.99  # of the held-out nodules lie closer to the training nodules
@@ -146,6 +161,7 @@ def write_bundle(
     table: pd.DataFrame,
     crops: Crops,
     preprocess: Preprocess,
+    card: str,
 ) -> None:
     """Writes the bundle of the first network.
 
@@ -156,6 +172,7 @@ def write_bundle(
         table: `fold` and `label` of the nodules that were cross-validated.
         crops: of these nodules, row for row.
         preprocess: settings that made the crops.
+        card: what is known of the fusion's cross-validation and origin, for the model card.
     """
     first, *others = networks
     needed: Crops = {name: crops[name] for name in first.model.modalities}
@@ -165,9 +182,8 @@ def write_bundle(
     sides = tuple(preprocess.size(name) for name in needed)
     save_weights(folder / WEIGHTS, _without_patients(first.model))
     export(first.model, sides, folder / GRAPH)
-    files = {other.fold: f"folds/{other.fold}.onnx" for other in others}
     for other in others:
-        export(other.model, sides, folder / files[other.fold])
+        export(other.model, sides, fold_graph(folder, other.fold))
     reference, far = _reference(first.model, trained, held)
     save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
     facts = {
@@ -176,17 +192,43 @@ def write_bundle(
         "modalities": list(needed),
         "shift": first.shift,
         "calibration": _calibration(networks, table, needed),
-        "folds": [
-            {"fold": one.fold, "fit": one.facts["fit"], "file": files[one.fold], "shift": one.shift}
-            for one in others
-        ],
+        "folds": [{"fold": one.fold, "fit": one.facts["fit"], "shift": one.shift} for one in others],
         "far": far,
         "ranges": {name: seen(images) for name, images in trained.items()},
         "preprocess": preprocess.model_dump(mode="json"),
     }
     write_json(folder / FACTS, facts)
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text(_card(facts, table[inside], card), encoding="utf-8")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    with replacing(folder / SUMS) as temporary:
+        lines = (f"{sha256(folder / name)}  {name}\n" for name in names)
+        temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in alone.items():
-        write_bundle(folder / modality, parents, {}, table, crops, preprocess)
+        write_bundle(folder / modality, parents, {}, table, crops, preprocess, card)
+
+
+def _card(facts: Mapping[str, Any], trained: pd.DataFrame, told: str) -> str:
+    """The card that travels with the model; the report's says more, of external validation too."""
+    images = " and ".join({"us": "one ultrasound", "ct": "one CT"}[name] for name in facts["modalities"])
+    line = facts["calibration"]
+    if line is None:
+        calibrated = "not defined"
+    else:
+        calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
+    return "\n\n".join(
+        [
+            f"# {facts['variant']}, fold {facts['fold']}",
+            f"For: research on lymph-node metastasis of thyroid carcinoma from {images} image of a nodule "
+            "that a clinician has outlined. Not a medical device; not for the care of patients.",
+            f"Trained on: {len(trained)} nodules, {int(trained['label'].sum())} with metastasis.",
+            "Says: probability of metastasis at the training prevalence; positive at or above "
+            f"{facts['threshold']:.4f}. Calibrated: {calibrated}.",
+            f"Of the registered model: {told}",
+            "Beware: pictures of other scanners and protocols, outlines drawn otherwise, other prevalences. "
+            "Warnings name crops unlike those of training, not every one of them.\n",
+        ]
+    )
 
 
 def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:

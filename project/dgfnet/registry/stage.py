@@ -185,7 +185,8 @@ def _log(
         crops = crops_of(settings, task.variant, list(table["nodule_id"]))
         where = places(settings)
         parents = {modality: members(fits, where) for modality, fits in alone.items()}
-        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess)
+        told = _describe(tags)
+        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess, told)
         facts = _measure(settings, site, Champion(name, "", Served.open(folder), Bundle.open(folder)))
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(

@@ -5,6 +5,7 @@ Rows do not mix: a nodule's answer does not depend on which others are scored wi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dgfnet.errors import InputError
 from dgfnet.serving.ranges import outside
 from dgfnet.settings import MODALITIES, Modality, Preprocess
 
-FACTS, GRAPH, REFERENCE = "bundle.json", "model.onnx", "reference.safetensors"
+FACTS, GRAPH, REFERENCE, SUMS = "bundle.json", "model.onnx", "reference.safetensors", "SHA256SUMS"
 BATCH = 64
 NEIGHBOUR = (
     5  # of the training nodules: the distance to the fifth nearest (Sun 2022, ICML: deep nearest neighbours)
@@ -64,19 +65,23 @@ class Served:
         """Reads a bundle folder.
 
         Args:
-            folder: with bundle.json, model.onnx, reference.safetensors and folds/*.onnx.
+            folder: as registry/bundle.py writes it.
             threads: of one network; requests run beside each other anyway.
 
         Raises:
-            InputError: when a file is missing or damaged.
+            InputError: when a file is missing, damaged or not the one that was written.
         """
         try:
+            for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+                digest, name = line.split("  ", 1)
+                if digest != sha256(folder / name):
+                    raise ValueError(f"{name} is not the file that was written")
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             modalities = tuple(facts["modalities"])
             preprocess = Preprocess.model_validate(facts["preprocess"])
             run = graph(folder / GRAPH, modalities, threads)
             folds = tuple(
-                (graph(folder / other["file"], modalities, threads), float(other["shift"]))
+                (graph(fold_graph(folder, other["fold"]), modalities, threads), float(other["shift"]))
                 for other in facts["folds"]
             )
             tensors = load_file(folder / REFERENCE)
@@ -176,6 +181,16 @@ class Served:
                         f"training cohort at most {limit:.3g}"
                     )
         return found
+
+
+def fold_graph(folder: Path, fold: int) -> Path:
+    """The network of another fold; the path comes from a number, not from the file."""
+    return folder / "folds" / f"{int(fold)}.onnx"
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def checked_crops(
