@@ -66,8 +66,13 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
                 raise InputError(f"case {unscored[0]}: {table['statement'][unscored[0]]}")
         except InputError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
-        table = table.astype(object).where(table.notna(), None)  # JSON knows no NaN
-        return table.assign(**self.origin)
+        rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+        return pd.DataFrame([row | self.origin for row in rows], dtype=object)
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def _records(given: Any) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ NUMBERS = (
     *("probability", "decision", "threshold", "calibrated", "calibrated_low", "calibrated_high"),
     *("us_contribution", "ct_contribution", "reference_log_odds"),
 )
+UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS, np.nan), "variant": ""}
 COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
 
 
@@ -33,16 +35,19 @@ def answer(served: Served, cases: Sequence[Case]) -> pd.DataFrame:
     for place, case in enumerate(cases):
         shown = tuple(name for name in MODALITIES if name in case.crops)
         groups.setdefault(() if case.fault else shown, []).append(place)
-    parts = []
+    rows: list[dict[str, Any]] = [{} for _ in cases]
     for shown, places in groups.items():
         model = _model_for(shown, served)
         if model is None:
-            table = _unscored([_why(cases[place], shown) for place in places])
-        else:
-            crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in shown}
-            table = model.answer(crops).assign(statement="" if model is served else WITHOUT[shown])
-        parts.append(table.set_axis(places))
-    return pd.concat(parts).sort_index()[list(COLUMNS)]
+            for place in places:
+                rows[place] = UNSCORED | {"statement": _why(cases[place], shown), "warnings": []}
+            continue
+        crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in shown}
+        missing = "" if model is served else WITHOUT[shown]
+        answers: list[Any] = model.answer(crops).to_dict("records")
+        for place, found in zip(places, answers, strict=True):
+            rows[place] = found | {"statement": missing}
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _model_for(shown: tuple[Modality, ...], served: Served) -> Served | None:
@@ -54,9 +59,3 @@ def _model_for(shown: tuple[Modality, ...], served: Served) -> Served | None:
 def _why(case: Case, shown: tuple[Modality, ...]) -> str:
     found = " and ".join(shown) or "neither us nor ct"
     return f"not scored: {case.fault or f'found images of {found}, and there is no model for that'}"
-
-
-def _unscored(statements: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame({name: [np.nan] * len(statements) for name in NUMBERS})
-    none: list[list[str]] = [[] for _ in statements]
-    return table.assign(variant="", statement=statements, warnings=pd.Series(none))

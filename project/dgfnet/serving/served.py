@@ -46,6 +46,7 @@ class Served:
         run: the network.
         folds: the networks of the other folds, each with the shift of its own log odds.
         reference: per modality (S, S) the mean crop of its training nodules.
+        base: log odds of the reference crops.
         seen: per modality (N, F) values of the training nodules, of unit length.
         alone: for a fusion, the models of one modality that it was built from.
     """
@@ -57,6 +58,7 @@ class Served:
     run: Runner
     folds: tuple[tuple[Runner, float], ...]
     reference: Mapping[Modality, NDArray[np.uint8]]
+    base: float
     seen: Mapping[Modality, NDArray[np.float32]]
     alone: Mapping[Modality, Served]
 
@@ -88,10 +90,11 @@ class Served:
             reference = {name: tensors[f"{name}_mean"] for name in modalities}
             seen = {name: tensors[f"{name}_seen"] for name in modalities}
             threshold = float(facts["threshold"])
+            base = float(run({name: reference[name][None] for name in modalities})[0][0]) + facts["shift"]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
         alone = {name: cls.open(folder / name, threads) for name in MODALITIES if (folder / name).is_dir()}
-        return cls(modalities, preprocess, threshold, facts, run, folds, reference, seen, alone)
+        return cls(modalities, preprocess, threshold, facts, run, folds, reference, base, seen, alone)
 
     def score(self, crops: Crops) -> pd.DataFrame:
         """Probability and decision of N nodules.
@@ -104,7 +107,7 @@ class Served:
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
         logits = np.concatenate([self.run(part)[0] for part in _parts(images)])
-        return self._called(logits + float(self.facts["shift"]))
+        return pd.DataFrame(self._called(logits + float(self.facts["shift"])))
 
     def answer(self, crops: Crops) -> pd.DataFrame:
         """Everything that is said of N nodules.
@@ -123,50 +126,44 @@ class Served:
             InputError: as `score`.
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
-        return pd.concat([self._answered(part) for part in _parts(images)], ignore_index=True)
+        parts = [self._answered(part) for part in _parts(images)]
+        return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
-    def _answered(self, crops: Crops) -> pd.DataFrame:
-        """One batch."""
+    def _answered(self, crops: Crops) -> dict[str, NDArray[Any]]:
+        """One batch, as columns."""
         count = len(crops[self.modalities[0]])
-        shift = float(self.facts["shift"])
-        without = [{**crops, name: self._references(name, count)} for name in self.modalities]
+        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
+        without = [{**crops, name: means[name]} for name in self.modalities]
         coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
         stacked = {name: np.concatenate([one[name] for one in coalitions]) for name in self.modalities}
         logits, values = self.run(stacked)
-        whole, *rest = np.split(logits + shift, len(coalitions))
-        table = self._called(whole)
-        table["threshold"] = self.threshold
+        whole, *rest = np.split(logits + float(self.facts["shift"]), len(coalitions))
         others = [run(crops)[0] + other for run, other in self.folds]
         spread = np.stack([self._calibrated(one) for one in (whole, *others)])
-        table["calibrated"] = spread[0]
-        table["calibrated_low"], table["calibrated_high"] = spread.min(axis=0), spread.max(axis=0)
-        base = self._reference_log_odds()
-        shares = shapley(whole, base, *rest)
-        for name in MODALITIES:
-            at = self.modalities.index(name) if name in self.modalities else None
-            table[f"{name}_contribution"] = np.nan if at is None else shares[at]
-        table["reference_log_odds"] = base
-        table["variant"] = self.facts["variant"]
-        table["warnings"] = self._warnings(crops, {name: found[:count] for name, found in values.items()})
-        return table
+        shares = dict(zip(self.modalities, shapley(whole, self.base, *rest), strict=True))
+        warnings = np.empty(count, dtype=object)
+        warnings[:] = self._warnings(crops, {name: found[:count] for name, found in values.items()})
+        return {
+            **self._called(whole),
+            "threshold": np.full(count, self.threshold),
+            "calibrated": spread[0],
+            "calibrated_low": spread.min(axis=0),
+            "calibrated_high": spread.max(axis=0),
+            **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
+            "reference_log_odds": np.full(count, self.base),
+            "variant": np.full(count, self.facts["variant"], dtype=object),
+            "warnings": warnings,
+        }
 
-    def _called(self, log_odds: NDArray[np.float64]) -> pd.DataFrame:
+    def _called(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)
-        decision = (probability >= self.threshold).astype(int)
-        return pd.DataFrame({"probability": probability, "decision": decision})
+        return {"probability": probability, "decision": (probability >= self.threshold).astype(int)}
 
     def _calibrated(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         line = self.facts["calibration"]
         if line is None:
             return np.full(len(log_odds), np.nan)
         return _expit(float(line["intercept"]) + float(line["slope"]) * log_odds)
-
-    def _references(self, modality: Modality, count: int) -> NDArray[np.uint8]:
-        return np.repeat(self.reference[modality][None], count, axis=0)
-
-    def _reference_log_odds(self) -> float:
-        logits, _ = self.run({name: self._references(name, 1) for name in self.modalities})
-        return float(logits[0]) + float(self.facts["shift"])
 
     def _warnings(self, crops: Crops, values: Mapping[Modality, NDArray[np.float32]]) -> list[list[str]]:
         found: list[list[str]] = [[] for _ in crops[self.modalities[0]]]
