@@ -431,6 +431,45 @@ def test_a_refused_model_is_no_champion_and_external_says_so(finished, tmp_path)
     assert "is not champion" in done.stdout.replace("\n", " ")
 
 
+def test_the_better_of_two_trained_models_becomes_champion_and_rollback_gives_back_its_answers(
+    finished, tmp_path
+):
+    folder = project(tmp_path / "two")
+    for name in ("data", "artifacts", "work"):
+        shutil.copytree(finished / name, folder / name)
+    one = ("--site", "central", "--variant", "dgf")
+    aucs = {}
+    for version, setting in (("1", ()), ("2", ("--set", "crossval.multimodal_epochs=1"))):
+        dgfnet(folder, "crossval", *one, *setting)
+        dgfnet(folder, "register", "--site", "central", *setting, "--set", "register.minimum_gain=-1.0")
+        metrics = json.loads((folder / "artifacts/crossval/central/dgf/metrics.json").read_text())
+        aucs[version] = metrics["pooled"]["auc"]
+    worse, better = sorted(aucs, key=lambda version: aucs[version])
+    assert aucs[worse] < aucs[better]
+
+    def champion():
+        return str(client(folder).get_model_version_by_alias("dgfnet-central", "champion").version)
+
+    def answers():
+        dgfnet(folder, "predict", "central", "data", "--out", "answers.csv")
+        return pd.read_csv(folder / "answers.csv")
+
+    assert champion() == "2"  # with minimum_gain -1 the newest is
+    dgfnet(folder, "promote", "central", worse, "--set", "register.minimum_gain=-1.0")
+    assert champion() == worse
+    before = answers()
+    assert set(before["version"]) == {int(worse)}
+    dgfnet(folder, "promote", "central", better)
+    assert champion() == better
+    assert (answers()["probability"] != before["probability"]).any()
+    said = dgfnet(folder, "promote", "central", worse).stdout
+    assert "NOT MET  AUC less the champion's" in said
+    assert champion() == better
+    dgfnet(folder, "rollback", "central")
+    assert champion() == worse
+    pd.testing.assert_frame_equal(answers(), before)
+
+
 def test_running_again_trains_nothing_and_makes_no_new_run(finished):
     before = {
         name: len(runs(finished, name)) for name in ("dgfnet-central", "dgfnet-lateral", "dgfnet-pretrain")
