@@ -24,6 +24,7 @@ from dgfnet.registry.bundle import Bundle, write_bundle
 from dgfnet.registry.champion import load_version
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
+from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
 from dgfnet.registry.ranges import seen
 from dgfnet.registry.seal import SEAL, seal
@@ -102,6 +103,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
         number = _log(settings, site, task, alone, name, metrics, tags)
     else:  # lineage, audit and settings of the gate may have changed since
         _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number).bundle))
+    keep_origin(client, settings, site, name, number)
     known = client.get_model_version(name, number).tags
     if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
         promote(client, name, number, criteria(settings, name, number))
