@@ -12,8 +12,8 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.registry.commands import _gain
 from dgfnet.registry.facts import GateFacts, missing_lineage, weakest_group
+from dgfnet.registry.paired import Comparison
 from dgfnet.registry.promote import champion_of, history, judge, promote, rollback, why
 from dgfnet.registry.stage import best_fold
 from dgfnet.settings import Register
@@ -23,6 +23,7 @@ WANTED = Register(
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
     minimum_gain=0.0,
+    minimum_per_class=2,
     calibration_slope=(0.5, 2.0),
     groups=("sex", "margin"),
     smallest_group=3,
@@ -86,20 +87,17 @@ def test_lineage_can_be_waived_and_is_still_told():
 
 @pytest.mark.parametrize(("estimate", "met"), [(0.001, True), (0.0, True), (-0.001, False)])
 def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
-    gain = Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9)
+    gain = Comparison(Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9), "9 shared nodules")
     assert (failed(gain=gain) == []) is met
+    told = judge(GOOD, gain, WANTED)[-1].value
+    assert told == f"{estimate:+.3f} ({estimate - 0.02:+.3f} to {estimate + 0.02:+.3f}), 9 shared nodules"
 
 
-def test_a_champion_of_other_nodules_does_not_stand_in_the_way():
-    table = pd.DataFrame({"nodule_id": list("abcd"), "patient_id": list("abcd"), "label": [0, 1, 0, 1]})
-    table = table.assign(probability=[0.1, 0.9, 0.6, 0.5])
-    better = table.assign(probability=[0.1, 0.9, 0.2, 0.5])
-    gain = _gain(better.iloc[::-1], table, 0.95)
-    assert gain.estimate == pytest.approx(1 - 3 / 4)
-    for other in (table.iloc[:3], table.assign(nodule_id=list("abce")), table.assign(label=[1, 1, 0, 1])):
-        said = _gain(better, other, 0.95)
-        assert "do not compare" in said
-        assert failed(gain=said) == []
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_champion_that_does_not_compare_is_no_obstacle_but_a_table_nobody_can_trust_is(trusted):
+    gain = Comparison(None, "not compared: why", trusted)
+    assert (failed(gain=gain) == []) is trusted
+    assert judge(GOOD, gain, WANTED)[-1].value == "not compared: why"
 
 
 def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
-from dgfnet.metrics.intervals import Difference, auc_difference
 from dgfnet.registry import promote as gate
 from dgfnet.registry.facts import GateFacts
+from dgfnet.registry.paired import compare
 from dgfnet.registry.promote import Criterion, champion_of
 from dgfnet.registry.stored import out_of_fold, version_of
 from dgfnet.settings import Settings, Site
@@ -41,9 +40,8 @@ def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, .
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
-        gain = _gain(
-            out_of_fold(settings, candidate), out_of_fold(settings, champion), settings.base.confidence
-        )
+        tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
+        gain = compare(*tables, settings.register_.minimum_per_class, settings.base.confidence)
     return gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
 
 
@@ -101,12 +99,3 @@ def history(settings: Settings, site: Site) -> str:
 def _line(one: dict[str, Any]) -> str:
     champion = f"champion {one['from'] or 'none'} -> {one['to']}" if one["promoted"] else "refused"
     return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
-
-
-def _gain(new: pd.DataFrame, old: pd.DataFrame, confidence: float) -> Difference | str:
-    """AUC of the new version less the old one's, paired, or why they do not compare."""
-    both = new.merge(old, on="nodule_id", suffixes=("", "_old"))
-    if len(both) != len(new) or len(both) != len(old) or (both["label"] != both["label_old"]).any():
-        return "validated on other nodules or labels, so their AUCs do not compare"
-    scores = both["probability"], both["probability_old"]
-    return auc_difference(both["label"], *scores, both["patient_id"], confidence)

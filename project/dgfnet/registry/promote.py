@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
-from dgfnet.metrics.intervals import Difference
 from dgfnet.registry.facts import GateFacts
+from dgfnet.registry.paired import Comparison
 from dgfnet.settings import Register
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -46,13 +46,13 @@ class Criterion:
     met: bool
 
 
-def judge(facts: GateFacts, gain: Difference | str | None, wanted: Register) -> tuple[Criterion, ...]:
+def judge(facts: GateFacts, gain: Comparison | None, wanted: Register) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
     Args:
         facts: of the new version.
-        gain: its AUC less the present champion's on the same nodules, or why the two do not compare; None
-            when there is no champion.
+        gain: the version beside the present champion; None when there is no champion. Where they cannot be
+            compared, the criterion is passed over; where the store's tables cannot be trusted, it is not met.
         wanted: the settings.
     """
     low, high = wanted.calibration_slope
@@ -94,12 +94,13 @@ def judge(facts: GateFacts, gain: Difference | str | None, wanted: Register) -> 
             not facts.lineage or not wanted.require_lineage,
         ),
     ]
-    name, needed = "AUC less the champion's, same nodules", f"at least {wanted.minimum_gain:+g}"
-    if isinstance(gain, str):
-        found.append(Criterion(name, gain, needed, True))
-    elif gain is not None:
-        told = f"{gain.estimate:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        found.append(Criterion(name, told, needed, gain.estimate >= wanted.minimum_gain))
+    if gain is not None:
+        name, needed = "AUC less the champion's, shared nodules", f"at least {wanted.minimum_gain:+g}"
+        told, met, gap = gain.told, gain.trusted, gain.difference
+        if gap is not None:
+            told = f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {told}"
+            met = gap.estimate >= wanted.minimum_gain
+        found.append(Criterion(name, told, needed, met))
     return tuple(found)
 
 
