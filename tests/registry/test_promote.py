@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -132,8 +133,9 @@ def test_facts_survive_a_tag():
 
 
 @pytest.fixture
-def registry(tmp_path):
+def registry(tmp_path, empty_store):
     """A registry with three versions of one model, nobody champion."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.create_experiment("x", artifact_location=(tmp_path / "runs").as_uri())
     client.create_registered_model("m")

@@ -10,9 +10,9 @@ from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry import promote as gate
 from dgfnet.registry.facts import GateFacts
-from dgfnet.registry.paired import compare
+from dgfnet.registry.paired import Comparison, compare
 from dgfnet.registry.promote import Criterion, champion_of
-from dgfnet.registry.stored import out_of_fold, version_of
+from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
 from dgfnet.settings import Settings, Site
 
 GATE = "gate"  # tag of a version: the facts it is judged by
@@ -25,6 +25,7 @@ ORIGIN = {  # tags of a version
     "fit": "fit (work/fits)",
     "seal": "sha256 of its checksums",
     "origin": "sha256 of its settings in full",
+    "out_of_fold": "sha256 of its out-of-fold table",
 }
 
 
@@ -40,8 +41,7 @@ def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, .
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
-        tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
-        gain = compare(*tables, settings.register_.minimum_per_class, settings.base.confidence)
+        gain = _beside(settings, candidate, champion)
     return gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
 
 
@@ -99,3 +99,12 @@ def history(settings: Settings, site: Site) -> str:
 def _line(one: dict[str, Any]) -> str:
     champion = f"champion {one['from'] or 'none'} -> {one['to']}" if one["promoted"] else "refused"
     return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
+
+
+def _beside(settings: Settings, candidate: Any, champion: Any) -> Comparison:
+    """A version beside the champion, by the out-of-fold tables of the store."""
+    try:
+        tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
+    except Distrusted as error:
+        return Comparison(None, f"not compared: {error}", trusted=False)
+    return compare(*tables, settings.register_.minimum_per_class, settings.base.confidence)

@@ -28,6 +28,7 @@ from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
 from dgfnet.registry.ranges import seen
 from dgfnet.registry.seal import SEAL, seal
+from dgfnet.registry.stored import keep_table
 from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
@@ -104,6 +105,7 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     else:  # lineage, audit and settings of the gate may have changed since
         _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number).bundle))
     keep_origin(client, settings, site, name, number)
+    keep_table(client, settings, site, variant, name, number)
     known = client.get_model_version(name, number).tags
     if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
         promote(client, name, number, criteria(settings, name, number))
