@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.registry.facts import GateFacts, missing_lineage, weakest_group
+from dgfnet.registry.facts import GateFacts, grouped, missing_lineage, weakest_group
 from dgfnet.registry.paired import Comparison
 from dgfnet.registry.promote import champion_of, history, judge, promote, rollback, why
 from dgfnet.registry.stage import best_fold
@@ -111,6 +111,37 @@ def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
     told = weakest_group(table, nodules[["sex"]], WANTED)
     assert told == ("sex F (n = 4); nodules.csv has no margin", 0.5)
     assert weakest_group(table, nodules[[]], WANTED)[1] is None
+
+
+def test_numbers_are_grouped_by_tertiles_and_a_weak_age_is_found():
+    """Nine ages, a third of the way from 40 to 48 is 42.67: three groups of three; one age is unknown."""
+    ids = list("abcdefghij")
+    ages = [48, 40, 44, 43, 41, 47, 42, 46, 45, None]
+    table = pd.DataFrame({"nodule_id": ids, "label": 1, "threshold": 0.5, "probability": 0.9})
+    table.loc[[2, 3, 9], "probability"] = 0.1  # wrong: 44, 43, and the one without age
+    wanted = WANTED.model_copy(update={"groups": ("age",)})
+    for values in (ages, [None if age is None else str(age) for age in ages]):  # as the table may have them
+        nodules = pd.DataFrame({"age": values}, index=ids)
+        name, share = weakest_group(table, nodules.iloc[::-1], wanted)
+        assert name == "age 43 to 45 (n = 3)"
+        assert share == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ([1, 2, 3, 4, 5, 6, 6], [1, 2, 3, 4, 5, 6, 6]),  # few numbers are categories
+        (["1", "2", "3", "4", "5", "6", "x"], ["1", "2", "3", "4", "5", "6", "x"]),
+        # seven values, limits 3 and 5 on values: they belong below
+        ([1, 2, 3, 4, 5, 6, 7], ["1 to 3"] * 3 + ["4 to 5"] * 2 + ["6 to 7"] * 2),
+        # fifteen values, limits 1 and 2 1/3: ties make groups of unequal size
+        ([1] * 9 + [2, 3, 4, 5.5, 6, 7.25], ["1"] * 9 + ["2"] + ["3 to 7.25"] * 5),
+        # eighteen values, limits 1 and 1 1/3: nothing lies between
+        ([1] * 12 + [2, 3, 4, 5, 6, 7], ["1"] * 12 + ["2 to 7"] * 6),
+    ],
+)
+def test_groups_of_a_column_by_hand(values, groups):
+    assert grouped(pd.Series(values)).tolist() == groups
 
 
 @pytest.mark.parametrize(
