@@ -7,6 +7,8 @@ import shutil
 
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
@@ -223,6 +225,58 @@ def test_a_hand_gives_back_what_a_hand_has_taken(registry):
     promote(registry, "m", "2", passed)
     assert aliases(registry) == {"1": [], "2": ["champion"], "3": []}
     assert "rolled_back" not in registry.get_model_version("m", "2").tags
+
+
+ACTS = st.lists(st.sampled_from(["1", "2", "3", "refuse 1", "refuse 2", "back", "back"]), max_size=9)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, empty_store):
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@example(["1", "2", "1", "back", "back", "back", "2", "back"])
+@settings(max_examples=12)
+@given(ACTS)
+def test_promotions_and_rollbacks_are_a_stack(shared, acts):
+    """After any sequence of promotions, refusals and rollbacks the champion is the top of a list."""
+    model = f"stack {len(shared.search_registered_models())}"
+    shared.create_registered_model(model)
+    for _ in range(3):
+        shared.create_model_version(model, "file:///nowhere")
+    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, slope=9.0), None, WANTED)
+    stack = []
+    for act in acts:
+        if act.startswith("refuse"):
+            promote(shared, model, act[-1], refused)
+        elif act != "back":
+            promote(shared, model, act, passed)
+            stack += [act] if stack[-1:] != [act] else []
+        elif len(stack) < 2:
+            with pytest.raises(InputError, match="no champion" if not stack else "is the first champion"):
+                rollback(shared, model)
+        else:
+            gone = stack.pop()
+            record = rollback(shared, model)
+            assert (record["from"], record["to"]) == (gone, stack[-1])
+            assert "rolled_back" in shared.get_model_version(model, gone).tags
+        champion = champion_of(shared, model)
+        assert [str(champion.version)] == stack[-1:] if stack else champion is None
+        assert champion is None or "rolled_back" not in champion.tags
+
+
+def test_a_champion_made_by_hand_counts_from_the_record_that_found_it(registry):
+    passed = judge(GOOD, None, WANTED)
+    promote(registry, "m", "1", passed)
+    registry.set_registered_model_alias("m", "champion", "2")
+    assert rollback(registry, "m")["to"] == "1"
+    registry.set_registered_model_alias("m", "champion", "2")
+    promote(registry, "m", "3", passed)
+    assert [rollback(registry, "m")["to"], rollback(registry, "m")["to"]] == ["2", "1"]
+    with pytest.raises(InputError, match="version 1 is the first champion"):
+        rollback(registry, "m")
 
 
 def test_a_former_champion_that_was_deleted_is_one_message(registry):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -131,8 +131,7 @@ def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[C
     if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
         _take_away(client, model, CHALLENGER, version)
-        if ROLLED_BACK in client.get_model_version(model, version).tags:
-            client.delete_model_version_tag(model, version, ROLLED_BACK)
+        _forget_rollback(client, model, version)
     elif before is None or str(before.version) != version:
         client.set_registered_model_alias(model, CHALLENGER, version)
     former = None if before is None else str(before.version)
@@ -140,27 +139,54 @@ def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[C
 
 
 def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
-    """Gives the alias champion back to the version that had it before, and records that.
+    """Gives the alias back to the champion before the present one, and records that.
+
+    Promotions not undone are a stack, and a rollback takes the last one off: after versions 1, 2 and 1 again
+    it leads to 2, then to 1, and then nowhere.
 
     Raises:
         InputError: when there is no champion, or none was before.
     """
-    now = champion_of(client, model)
-    if now is None:
+    found = champion_of(client, model)
+    if found is None:
         raise InputError(f"{model} has no champion; nothing to roll back")
-    promotions = [one for one in history(client, model) if one["promoted"] and one["criteria"]]
-    changes = [one for one in promotions if one["from"] != one["to"]]
-    last = next((one for one in reversed(changes) if one["to"] == str(now.version)), None)
-    former = last and last["from"]
-    if former is None:
-        raise InputError(f"{model}: version {now.version} is the first champion; there is none to go back to")
+    now = str(found.version)
+    before = standing(history(client, model))
+    if before[-1:] == [now]:
+        before.pop()
+    if not before:
+        raise InputError(f"{model}: version {now} is the first champion; there is none to go back to")
+    former = before[-1]
     try:
         client.set_registered_model_alias(model, CHAMPION, former)
     except MlflowException as error:
         raise InputError(f"{model}: version {former} cannot be champion again ({error})") from None
-    client.set_registered_model_alias(model, CHALLENGER, str(now.version))
-    client.set_model_version_tag(model, str(now.version), ROLLED_BACK, "yes")
-    return _record(client, model, former, str(now.version), True, "rolled back", ())
+    client.set_registered_model_alias(model, CHALLENGER, now)
+    client.set_model_version_tag(model, now, ROLLED_BACK, "yes")
+    _forget_rollback(client, model, former)
+    return _record(client, model, former, now, True, "rolled back", ())
+
+
+def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Champions whose promotion was not undone, the present one last.
+
+    Args:
+        records: of `history`. A champion that no record made was made by hand, and counts from the record
+            that found it.
+    """
+    found: list[str] = []
+    for one in records:
+        if not one["promoted"] or one["from"] == one["to"]:  # a refusal, or a champion judged again
+            continue
+        if one["from"] is not None and found[-1:] != [one["from"]]:
+            found.append(one["from"])
+        if one["criteria"]:
+            found.append(one["to"])
+            continue
+        found.pop()  # a rollback
+        if found[-1:] != [one["to"]]:
+            found.append(one["to"])
+    return found
 
 
 def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
@@ -201,6 +227,12 @@ def _record(
     if run:
         client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")
     return record
+
+
+def _forget_rollback(client: MlflowClient, model: str, version: str) -> None:
+    """A champion is not one that was rolled back."""
+    if ROLLED_BACK in client.get_model_version(model, version).tags:
+        client.delete_model_version_tag(model, version, ROLLED_BACK)
 
 
 def _take_away(client: MlflowClient, model: str, alias: str, version: str) -> None:
