@@ -15,9 +15,10 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
+from dgfnet.registry import promote as gate
 from dgfnet.registry.facts import GateFacts, grouped, missing_lineage, weakest_group
 from dgfnet.registry.paired import Comparison
-from dgfnet.registry.promote import champion_of, history, judge, promote, rollback, why
+from dgfnet.registry.promote import Judgement, champion_of, history, judge, rollback, why
 from dgfnet.registry.stage import best_fold
 from dgfnet.settings import Register
 
@@ -186,6 +187,13 @@ def aliases(client):
     return {version: aliases_of(client, version) for version in "123"}
 
 
+def promote(client, model, version, found):
+    """Judged against today's champion."""
+    champion = champion_of(client, model)
+    against = None if champion is None else str(champion.version)
+    return gate.promote(client, model, version, Judgement(found, against))
+
+
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
     passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, slope=9.0), None, WANTED)
     promote(registry, "m", "1", passed)
@@ -297,6 +305,21 @@ def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, m
     monkeypatch.setattr(registry, "get_model_version_by_alias", broken)
     with pytest.raises(InputError, match="cannot be asked for its champion"):
         champion_of(registry, "m")
+
+
+@pytest.mark.parametrize("facts", [GOOD, dataclasses.replace(GOOD, slope=9.0)])
+def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registry, facts):
+    found = judge(facts, None, WANTED)
+    for against, now in ((None, "1"), ("2", "1"), ("2", None)):
+        if now:
+            registry.set_registered_model_alias("m", "champion", now)
+        else:
+            registry.delete_registered_model_alias("m", "champion")
+        told = f"judged against {against or 'none'}, and now it is {now or 'none'}"
+        with pytest.raises(InputError, match=f"m: the champion changed meanwhile: version 3 was {told}"):
+            gate.promote(registry, "m", "3", Judgement(found, against))
+        assert aliases(registry) == {"1": ["champion"] if now else [], "2": [], "3": []}
+    assert history(registry, "m") == []
 
 
 def test_judging_the_champion_again_does_not_take_its_alias(registry):

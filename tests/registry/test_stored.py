@@ -63,10 +63,11 @@ def test_a_table_that_was_changed_is_not_compared_and_the_version_not_promoted(s
     champion, better = register(settings, ROWS), register(settings, ROWS.assign(probability=[0.2, 0.9] * 20))
     client = tracking.registry(settings)
     client.set_registered_model_alias(MODEL, "champion", champion.version)
-    assert criteria(settings, MODEL, str(better.version))[-1].met
+    judged = criteria(settings, MODEL, str(better.version))
+    assert (judged.criteria[-1].met, judged.champion) == (True, str(champion.version))
     path = stored(settings, champion)
     path.write_text(path.read_text().replace(",0.9,", ",0.0,"))
-    told = criteria(settings, MODEL, str(better.version))[-1]
+    told = criteria(settings, MODEL, str(better.version)).criteria[-1]
     assert (told.met, told.value.startswith("not compared: dgfnet-central version 1: out_of_fold.csv")) == (
         False,
         True,
@@ -82,12 +83,12 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
     client = tracking.registry(settings)
     client.set_registered_model_alias(MODEL, "champion", champion.version)
     client.delete_model_version_tag(MODEL, champion.version, "out_of_fold")
-    told = criteria(settings, MODEL, str(better.version))[-1]
+    told = criteria(settings, MODEL, str(better.version)).criteria[-1]
     digest = hashlib.sha256(stored(settings, champion).read_bytes()).hexdigest()
     assert (told.met, "registered before the sha256" in told.value) == (False, True)
     assert told.value.endswith(f"set the version's tag out_of_fold to {digest}")
     client.set_model_version_tag(MODEL, champion.version, "out_of_fold", digest)
-    assert criteria(settings, MODEL, str(better.version))[-1].met
+    assert criteria(settings, MODEL, str(better.version)).criteria[-1].met
 
 
 def test_a_key_that_was_lost_before_registering_is_not_believed_either(settings):

@@ -11,7 +11,7 @@ from dgfnet.errors import InputError
 from dgfnet.registry import promote as gate
 from dgfnet.registry.facts import GateFacts
 from dgfnet.registry.paired import Comparison, compare
-from dgfnet.registry.promote import Criterion, champion_of
+from dgfnet.registry.promote import Judgement, champion_of
 from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
 from dgfnet.settings import Settings, Site
 
@@ -29,7 +29,7 @@ ORIGIN = {  # tags of a version
 }
 
 
-def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, ...]:
+def criteria(settings: Settings, model: str, version: str) -> Judgement:
     """The gate's criteria for a version against the present champion, by what the store knows.
 
     Raises:
@@ -42,21 +42,23 @@ def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, .
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
         gain = _beside(settings, candidate, champion)
-    return gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
+    found = gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
+    return Judgement(found, None if champion is None else str(champion.version))
 
 
 def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
     """Judges a version and, unless `dry_run`, sets the aliases; returns what was decided, line by line."""
     model = f"dgfnet-{site}"
-    found = criteria(settings, model, version)
-    met = all(one.met for one in found)
+    judged = criteria(settings, model, version)
+    met = all(one.met for one in judged.criteria)
     lines = [
-        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})" for one in found
+        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})"
+        for one in judged.criteria
     ]
     if dry_run:
         end = "would become champion" if met else "would not become champion"
     else:
-        record = gate.promote(tracking.registry(settings), model, version, found)
+        record = gate.promote(tracking.registry(settings), model, version, judged)
         champion = champion_of(tracking.registry(settings), model)
         stays = champion is not None and str(champion.version) == version
         end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"

@@ -46,6 +46,19 @@ class Criterion:
     met: bool
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """The criteria applied to one version.
+
+    Attributes:
+        criteria: each with its verdict.
+        champion: the version that was champion then, None without one.
+    """
+
+    criteria: tuple[Criterion, ...]
+    champion: str | None
+
+
 def judge(facts: GateFacts, gain: Comparison | None, wanted: Register) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
@@ -124,18 +137,28 @@ def champion_of(client: MlflowClient, model: str) -> Any | None:
         raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
 
 
-def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """Sets the aliases as the criteria say, and records the decision."""
-    before = champion_of(client, model)
-    promoted = all(one.met for one in criteria)
+def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:
+    """Sets the aliases as the criteria say, and records the decision.
+
+    Raises:
+        InputError: when another version has become champion since the judgement. (The registry cannot look
+            and set in one step: what happens between these lines goes unseen.)
+    """
+    found = champion_of(client, model)
+    before = None if found is None else str(found.version)
+    if before != judged.champion:
+        raise InputError(
+            f"{model}: the champion changed meanwhile: version {version} was judged against "
+            f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
+        )
+    promoted = all(one.met for one in judged.criteria)
     if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
         _take_away(client, model, CHALLENGER, version)
         _forget_rollback(client, model, version)
-    elif before is None or str(before.version) != version:
+    elif before != version:
         client.set_registered_model_alias(model, CHALLENGER, version)
-    former = None if before is None else str(before.version)
-    return _record(client, model, version, former, promoted, why(criteria), criteria)
+    return _record(client, model, version, before, promoted, why(judged.criteria), judged.criteria)
 
 
 def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
