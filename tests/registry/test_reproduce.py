@@ -273,5 +273,5 @@ def test_the_exit_status_tells_the_verdict(settings, monkeypatch, capsys, gap, s
 def test_another_fit_and_other_libraries_are_told_and_judged_by_their_numbers():
     found = dataclasses.replace(SAME, same_fit=False, changed=("torch 1 -> 2",))
     assert found.agrees
-    assert "has another key than the version's" in found.text()
+    assert "fit: another key than the version's" in found.text()
     assert "not as it was: torch 1 -> 2" in found.text()

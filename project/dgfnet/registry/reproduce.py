@@ -84,12 +84,13 @@ class Reproduction:
     def text(self) -> str:
         """What was compared with what, and what was found, line by line."""
         gap, name = self.metric
-        alike = "of the version and now have one key: the same pictures, folds, settings and code"
-        other = "has another key than the version's: pictures, folds, settings or code are not the same"
+        alike = "the same key as the version's: the same pictures, folds, settings and code"
+        other = "another key than the version's: pictures, folds, settings or code are not the same"
         lines = [
-            f"{self.model} version {self.version}: the {self.variant} of fold {self.fold} trained again with "
-            f"all it starts from,",
-            "its probabilities of the nodules held out beside the out-of-fold table in the store",
+            f"{self.model} version {self.version}: {self.variant} of fold {self.fold} trained again with all "
+            f"it starts from; compared: its probabilities",
+            "of the held-out nodules with the version's out-of-fold table in the store, threshold and "
+            "metrics with its run",
             f"  commit {self.git_commit}, data md5 {self.data_md5}, settings sha256 {self.params_sha256}",
             f"  code: {self.package}",
             f"  fit: {alike if self.same_fit else other}",
@@ -97,7 +98,8 @@ class Reproduction:
             f"differently",
             f"  probabilities: largest difference {self.probability:.3g} (tolerance {self.tolerance:g})",
             f"  threshold: difference {self.threshold:.3g}",
-            f"  metrics of the fold ({', '.join(self.metrics)}): largest difference {gap:.3g} ({name})",
+            f"  metrics of the fold ({', '.join(self.metrics)}): largest difference {gap:.3g}"
+            + (f" ({name})" if gap else ""),
         ]
         if self.changed:
             lines.append(f"  not as it was: {'; '.join(self.changed)}")
