@@ -50,6 +50,8 @@ def test_the_origin_of_a_version_is_kept_whole(settings, version):
         ({"git_commit": "unknown"}, "cannot be made again: it was trained outside git"),
         ({"git_commit": None}, "cannot be made again: it was trained outside git"),
         ({"data_md5": "untracked"}, "cannot be made again: its cohort is not under DVC"),
+        ({"git_commit": "c" * 40}, "its tags git_commit and data_md5 are not those"),
+        ({"data_md5": "c" * 32}, "its tags git_commit and data_md5 are not those"),
         ({"origin": None}, "was registered without its settings"),
         ({"origin": "0" * 64}, "its settings in the store are not those it was registered with"),
     ],

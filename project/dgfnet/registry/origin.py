@@ -73,10 +73,8 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
             without its settings, or they are not those it was registered with.
     """
     told = f"{version.name} version {version.version}"
-    missing = missing_lineage(
-        version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
-    )
-    if missing:
+    named = version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
+    if missing := missing_lineage(*named):
         raise InputError(f"{told} cannot be made again: {missing}")
     if ORIGIN not in version.tags:
         raise InputError(
@@ -90,7 +88,10 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
         raise InputError(f"{told}: its settings cannot be read ({error})") from None
     if hashlib.sha256(text.encode()).hexdigest() != version.tags[ORIGIN]:
         raise InputError(f"{told}: its settings in the store are not those it was registered with")
-    return Origin(**json.loads(text))
+    origin = Origin(**json.loads(text))
+    if (origin.git_commit, origin.data_md5) != named:
+        raise InputError(f"{told}: its tags git_commit and data_md5 are not those it was registered with")
+    return origin
 
 
 def _name(model: str, version: str) -> str:
