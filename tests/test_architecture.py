@@ -20,6 +20,7 @@ CORRIDOR = [
     "training",
     *("pretrain", "tune", "crossval"),
     "compare",
+    "serving",
     "registry",
     *("predict", "external"),
     "attribution",

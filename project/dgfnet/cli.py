@@ -94,11 +94,12 @@ def _dispatch(options: argparse.Namespace) -> None:
         print(made.text())
         if not made.agrees:
             raise SystemExit(1)
-    elif options.command == "predict":
-        from dgfnet.predict import predict
+    elif options.command == "serve":
+        from dgfnet.registry.serve import serve
 
-        found = predict(settings, settings.base.sites[0], options.folder, options.out, options.nodule)
-        print(f"{options.out}: {len(found)} nodules, {int(found['decision'].sum())} called positive")
+        serve(settings, settings.base.sites[0], options.host, options.port)
+    elif options.command == "predict":
+        _predict(settings, options)
     elif options.command == "summary":
         from dgfnet.summary import run
 
@@ -117,6 +118,28 @@ def _dispatch(options: argparse.Namespace) -> None:
     else:
         for stage in STAGES if options.command == "all" else (options.command,):
             import_module(STAGES[stage][0]).run(settings)
+
+
+def _predict(settings: Any, options: argparse.Namespace) -> None:
+    from dgfnet.errors import InputError
+    from dgfnet.predict import predict, predict_case
+
+    site = settings.base.sites[0]
+    files: dict[Any, Any] = {name: getattr(options, name) for name in ("us", "ct") if getattr(options, name)}
+    if bool(files) == (options.folder is not None):
+        raise InputError("expected a cohort folder, or one case: --us IMAGE MASK, --ct IMAGE MASK")
+    if files:
+        found = predict_case(settings, site, files, options.out, options.overlays)
+        for name, value in found.iloc[0].items():
+            print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
+        return
+    if options.out is None:
+        raise InputError("a cohort folder needs --out, the CSV file to write")
+    found = predict(settings, site, options.folder, options.out, options.nodule, options.overlays)
+    scored = found["probability"].notna()
+    print(f"{options.out}: {scored.sum()} nodules, {int(found['decision'].sum())} called positive")
+    for nodule, statement in found.loc[~scored, ["nodule_id", "statement"]].itertuples(index=False):
+        print(f"  nodule {nodule}: {statement}")
 
 
 def _ingest(options: argparse.Namespace) -> None:
@@ -220,9 +243,23 @@ def _parser() -> argparse.ArgumentParser:
             registry.add_argument("--tolerance", type=float, help="instead of register.tolerance")
     scored = commands.add_parser("predict", parents=[shared], help="score a cohort folder with a champion")
     scored.add_argument("site", choices=("central", "lateral"))
-    scored.add_argument("folder", type=Path, help="cohort folder; labels may be empty")
-    scored.add_argument("--out", type=Path, required=True, help="CSV file to write")
+    scored.add_argument("folder", type=Path, nargs="?", help="cohort folder; labels may be empty")
+    for name in ("us", "ct"):
+        scored.add_argument(
+            f"--{name}",
+            type=Path,
+            nargs=2,
+            action="append",
+            metavar=("IMAGE", "MASK"),
+            help="of one case, instead of a folder; may be repeated",
+        )
+    scored.add_argument("--out", type=Path, help="CSV file to write")
+    scored.add_argument("--overlays", type=Path, help="folder for a picture of each nodule")
     scored.add_argument("--nodule", help="one nodule's id; all without it")
+    served = commands.add_parser("serve", parents=[shared], help="answer requests with a champion")
+    served.add_argument("site", choices=("central", "lateral"))
+    served.add_argument("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
+    served.add_argument("--port", type=int, default=5001)
     _add_ingest(commands)
     pushed = commands.add_parser("push", help="copy a folder to S3 (docs/how-to/s3.md)")
     pushed.add_argument("folder", type=Path)

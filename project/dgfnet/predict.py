@@ -1,38 +1,31 @@
-"""`dgfnet predict`: a champion scores a cohort folder, with or without labels, with or without CT."""
+"""`dgfnet predict`: a champion answers for a cohort folder, or for one case by its files."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dgfnet import provenance
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.parallel import cores
-from dgfnet.cohort.records import Cohort
-from dgfnet.dataset.pairs import centre
+from dgfnet.cohort.parallel import cores, each
+from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.preprocess.archive import Archive
-from dgfnet.preprocess.stage import build
-from dgfnet.registry.bundle import Bundle
 from dgfnet.registry.champion import Champion, load_champion
-from dgfnet.registry.ranges import outside
-from dgfnet.settings import MODALITIES, Modality, Settings, Site
-
-WITHOUT = {
-    ("us", "ct"): "",
-    ("us",): "no CT: scored from ultrasound alone, by the model the fusion was built from",
-    ("ct",): "no ultrasound: scored from CT alone, by the model the fusion was built from",
-}
+from dgfnet.serving.answers import answer
+from dgfnet.serving.cases import Case, loose_image, read_case
+from dgfnet.serving.overlay import draw
+from dgfnet.settings import Modality, Preprocess, Settings, Site
 
 
-def predict(settings: Settings, site: Site, folder: Path, out: Path, nodule: str | None) -> pd.DataFrame:
-    """Scores nodules and writes them to a CSV file.
+def predict(
+    settings: Settings, site: Site, folder: Path, out: Path, nodule: str | None, overlays: Path | None
+) -> pd.DataFrame:
+    """Scores nodules of a cohort folder and writes them to a CSV file.
 
     Args:
         settings: for the registry.
@@ -40,89 +33,93 @@ def predict(settings: Settings, site: Site, folder: Path, out: Path, nodule: str
         folder: a cohort folder; labels may be empty, and are not looked at.
         out: the CSV file.
         nodule: one nodule's id, None for all.
+        overlays: folder for a picture of every scored nodule, None for no pictures.
 
     Returns:
-        Columns nodule_id, patient_id, probability, decision (1 at or above the frozen threshold), threshold,
-        variant (whichever scored), statement (what is missing, and what that means), warnings (what of the
-        crops lies outside the training's range), model, version.
+        Columns nodule_id, patient_id, those of `serving.answers.answer`, model, version. A nodule with an
+        image that cannot be used, or without one, has no numbers; its statement says why.
 
     Raises:
-        InputError: when a nodule has no image that the champion can use, or an image cannot be used.
+        InputError: when the cohort folder, the registry or the place to write to cannot be used.
     """
-    if out.is_dir() or not os.access(_nearest(out.parent.resolve()), os.W_OK):
-        raise InputError(f"{out}: cannot be written; expected the path of a CSV file")
+    _check_writable(out)
     cohort = read_cohort(folder)
     chosen = tuple(one for one in cohort.nodules if nodule in (None, one.nodule_id))
     if not chosen:
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
-    settings.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.work, prefix="predict-") as place:
-        archive = build(Cohort(cohort.root, chosen), champion.preprocess, Path(place), processes=cores())
-        rows = pd.concat([_scored(champion, archive, *group) for group in _groups(archive, chosen, champion)])
-    table = pd.DataFrame({"nodule_id": [one.nodule_id for one in chosen]})
-    table["patient_id"] = [one.patient_id for one in chosen]
-    table = table.merge(rows, on="nodule_id", validate="one_to_one")
-    table = table.assign(model=champion.name, version=champion.version)
+    work = partial(_read, settings=champion.preprocess)
+    cases = list(each(work, chosen, cores(), "predict"))
+    table = _answered(champion, cases)
+    table.insert(0, "nodule_id", [one.nodule_id for one in chosen])
+    table.insert(1, "patient_id", [one.patient_id for one in chosen])
     provenance.write_csv(table, out)
+    if overlays is not None:
+        _draw_all(champion, cases, table, overlays)
     return table
+
+
+def predict_case(
+    settings: Settings,
+    site: Site,
+    files: dict[Modality, Sequence[tuple[Path, Path]]],
+    out: Path | None,
+    overlays: Path | None,
+) -> pd.DataFrame:
+    """Scores one case by its files: images, each with the mask of the nodule.
+
+    Raises:
+        InputError: when a file cannot be used, or the champion has no model for what the case shows.
+    """
+    if out is not None:
+        _check_writable(out)
+    images = [
+        loose_image(modality, image.resolve(), mask.resolve())
+        for modality, pairs in files.items()
+        for image, mask in pairs
+    ]
+    champion = load_champion(settings, site)
+    case = read_case(images, champion.preprocess)
+    table = _answered(champion, [case])
+    if table["probability"].isna().any():
+        raise InputError(table["statement"][0])
+    if out is not None:
+        provenance.write_csv(table, out)
+    if overlays is not None:
+        _draw_all(champion, [case], table.assign(nodule_id="case"), overlays)
+    return table
+
+
+def _read(nodule: Nodule, settings: Preprocess) -> Case:
+    try:
+        return read_case(nodule.images, settings)
+    except (InputError, OSError) as error:
+        return Case({}, fault=str(error))
+
+
+def _answered(champion: Champion, cases: Sequence[Case]) -> pd.DataFrame:
+    """Answers as a table for people: warnings are one text."""
+    table = answer(champion.served, cases)
+    table["decision"] = table["decision"].astype("Int64")
+    table["warnings"] = ["; ".join(found) for found in table["warnings"]]
+    return table.assign(model=champion.name, version=champion.version)
+
+
+def _draw_all(champion: Champion, cases: Sequence[Case], table: pd.DataFrame, folder: Path) -> None:
+    """A picture per scored nodule; numbered, for ids may hold what file names cannot."""
+    rows: list[Any] = table.to_dict("records")
+    for place, (case, row) in enumerate(zip(cases, rows, strict=True)):
+        if case.chosen and not pd.isna(row["probability"]):
+            name = "".join(letter if letter.isalnum() else "_" for letter in str(row["nodule_id"]))[:80]
+            draw(case, row, champion.preprocess, folder / f"{place:04d}_{name}.png")
+
+
+def _check_writable(out: Path) -> None:
+    """Before the work, not after it."""
+    if out.is_dir() or not os.access(_nearest(out.parent.resolve()), os.W_OK):
+        raise InputError(f"{out}: cannot be written; expected the path of a CSV file")
 
 
 def _nearest(folder: Path) -> Path:
     """The folder, or the closest one above it that exists."""
     return folder if folder.is_dir() else _nearest(folder.parent)
-
-
-def _groups(
-    archive: Archive, nodules: tuple[Any, ...], champion: Champion
-) -> list[tuple[tuple[Modality, ...], Bundle, list[str]]]:
-    """Nodules by the modalities that they show, and the model for these."""
-    largest = {modality: archive.largest(modality) for modality in archive.pictured()}
-    groups: dict[tuple[Modality, ...], list[str]] = {}
-    for one in nodules:
-        shown = tuple(name for name in MODALITIES if one.nodule_id in largest.get(name, {}))
-        groups.setdefault(shown, []).append(one.nodule_id)
-    found = []
-    for shown, ids in groups.items():
-        bundle = _model_for(shown, champion)
-        if bundle is None:
-            raise InputError(
-                f"nodule {ids[0]}: found images of {' and '.join(shown) or 'neither us nor ct'}, and "
-                f"{champion.name} version {champion.version} has no model for that"
-            )
-        found.append((shown, bundle, ids))
-    return found
-
-
-def _model_for(shown: tuple[Modality, ...], champion: Champion) -> Bundle | None:
-    needed = champion.bundle.model.modalities
-    if set(needed) <= set(shown):
-        return champion.bundle
-    return champion.alone.get(shown[0]) if shown else None
-
-
-def _scored(
-    champion: Champion, archive: Archive, shown: tuple[Modality, ...], bundle: Bundle, ids: list[str]
-) -> pd.DataFrame:
-    crops: dict[str, NDArray[np.uint8]] = {}
-    warnings: list[list[str]] = [[] for _ in ids]
-    for modality in bundle.model.modalities:
-        largest = archive.largest(modality)
-        planes = archive.planes(modality)[[largest[name] for name in ids], 0]
-        crops[modality] = np.array(centre(planes, archive.size[modality]))
-        told = outside(crops[modality], champion.facts["ranges"][modality])
-        for found, more in zip(warnings, told, strict=True):
-            found += [f"{modality} {text}" for text in more]
-    scored = bundle.score(crops)
-    missing = WITHOUT[shown] if bundle is not champion.bundle else ""
-    return pd.DataFrame(
-        {
-            "nodule_id": ids,
-            "probability": scored["probability"].to_numpy(),
-            "decision": scored["decision"].to_numpy(),
-            "threshold": bundle.threshold,
-            "variant": bundle.facts["variant"],
-            "statement": missing,
-            "warnings": ["; ".join(found) for found in warnings],
-        }
-    )

@@ -192,11 +192,10 @@ def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation
 
     champion = load_champion(load(finished / "params.yaml"), site)
     archive = Archive.open(finished / "artifacts/preprocess")
-    scored = {champion.facts["variant"]: (champion.score, champion.facts["threshold"])}
-    for modality in ("us", "ct"):
-        bundle = champion.alone[modality]
-        scored[f"{modality}_multitask"] = (bundle.score, bundle.threshold)
-    for variant, (score, threshold) in scored.items():
+    models = [champion.bundle, champion.served, *champion.served.alone.values()]
+    assert [model.facts["variant"] for model in models] == ["dgf", "dgf", "us_multitask", "ct_multitask"]
+    for model in models:
+        variant = model.facts["variant"]
         table = pd.read_csv(
             finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv", dtype={"nodule_id": str}
         )
@@ -205,8 +204,8 @@ def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation
         for modality in ("us", "ct"):
             rows = [archive.largest(modality)[name] for name in table["nodule_id"]]
             crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
-        np.testing.assert_allclose(score(crops)["probability"], table["probability"], atol=1e-6)
-        assert threshold == pytest.approx(table["threshold"].iloc[0])
+        np.testing.assert_allclose(model.score(crops)["probability"], table["probability"], atol=1e-6)
+        assert model.threshold == pytest.approx(table["threshold"].iloc[0])
 
 
 def test_what_us_and_ct_alone_say_elsewhere_is_measured_at_their_own_thresholds(finished):
@@ -228,7 +227,7 @@ def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 
-    champion = load_champion(load(finished / "params.yaml"), "lateral")
+    champion = load_champion(load(finished / "params.yaml"), "lateral").served
     rng = np.random.default_rng(0)
     crops = {modality: rng.integers(0, 256, (9, 32, 32), dtype=np.uint8) for modality in ("us", "ct")}
     together = champion.score(crops)["probability"].to_numpy()
@@ -260,9 +259,10 @@ def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 
-    bundle = load_champion(load(finished / "params.yaml"), "central").scorer.unwrap_python_model().bundle
-    with pytest.raises(InputError, match=words):
-        bundle.score(crops)
+    champion = load_champion(load(finished / "params.yaml"), "central")
+    for model in (champion.served, champion.bundle):
+        with pytest.raises(InputError, match=words):
+            model.score(crops)
 
 
 def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished, tmp_path):
@@ -294,6 +294,12 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     assert table["statement"].str.split(":").str[0].tolist() == ["no CT", "no ultrasound", *[""] * 10]
     assert (table["decision"] == (table["probability"] >= table["threshold"])).all()
     assert set(table["version"]) == {1}
+    odds = np.log(table["probability"] / (1 - table["probability"]))
+    shares = table[["us_contribution", "ct_contribution"]].apply(pd.to_numeric).fillna(0.0).sum(axis=1)
+    np.testing.assert_allclose(table["reference_log_odds"] + shares, odds, atol=1e-5)
+    assert table.loc[0, "ct_contribution"] == table.loc[1, "us_contribution"] == ""
+    assert (table["calibrated_low"] <= table["calibrated"]).all()
+    assert (table["calibrated"] <= table["calibrated_high"]).all()
     bright = images[(images["modality"] == "us") & (images["nodule_id"] == ids[5])]
     for name in bright["image"]:
         pixels = cv2.imread(str(folder / name))
@@ -318,7 +324,7 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     for part in (record["source_run_id"], version.run_id, version.tags["fit"], "external: AUC 0."):
         assert part in told
     told = dgfnet(finished, "history", "central").stdout
-    assert "version 1: champion none -> 1; all 7 criteria are met" in told
+    assert "version 1: champion none -> 1; all 8 criteria are met" in told
     done = dgfnet(finished, "rollback", "central", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "version 1 is the first champion; there is none to go back to" in done.stderr
@@ -373,7 +379,7 @@ def test_a_tampered_champion_is_not_loaded(finished, tmp_path):
         weights.write_bytes(before)
     aside = tmp_path / "aside"
     folder.rename(aside)
-    for name in ("code/colorsyspkg", "artifacts/bundle"):  # a folder that is a link would not be walked into
+    for name in ("code/colorsyspkg", "artifacts/other"):  # a folder that is a link would not be walked into
         shutil.copytree(aside, folder)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(tmp_path)

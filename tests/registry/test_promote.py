@@ -35,7 +35,7 @@ WANTED = Register(
     tolerance=1e-6,
     require_lineage=True,
 )
-GOOD = GateFacts(0, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
+GOOD = GateFacts(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
 
 
 def failed(facts=GOOD, gain=None, wanted=WANTED):
@@ -44,7 +44,7 @@ def failed(facts=GOOD, gain=None, wanted=WANTED):
 
 def test_a_version_that_meets_everything_passes():
     assert failed() == []
-    assert why(judge(GOOD, None, WANTED)) == "all 7 criteria are met"
+    assert why(judge(GOOD, None, WANTED)) == "all 8 criteria are met"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_a_version_that_meets_everything_passes():
         ({"blocks": 1}, "leakage audit"),
         ({"blocks": None}, "leakage audit"),
         ({"alone": 1.1e-6}, "same probability alone and in company"),
+        ({"served": 1.1e-4}, "served model as the network"),
         ({"checkpoint": 1.1e-6}, "bundle as in cross-validation"),
         ({"auc_low": 0.5999}, "lower limit of the out-of-fold AUC"),
         ({"auc_low": math.nan}, "lower limit of the out-of-fold AUC"),

@@ -13,7 +13,7 @@ from dgfnet.registry.facts import GateFacts
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
 
 MODEL = "dgfnet-central"
-FACTS = GateFacts(0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "").text()
+FACTS = GateFacts(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "").text()
 ROWS = pd.DataFrame(
     {
         "nodule_id": [f"n{i}" for i in range(40)],
@@ -39,8 +39,10 @@ def register(settings, rows):
     child = tracking.open_run(tracking.store(settings), experiment, "fold0", "fit", {}, parent.run_id)
     if not client.search_registered_models():
         client.create_registered_model(MODEL)
-    made = client.create_model_version(MODEL, "file:///nowhere", child.run_id, tags={"gate": FACTS})
-    keep_table(client, settings, "central", "dgf", MODEL, str(made.version))
+    fit = str(rows["probability"].sum())
+    tags = {"gate": FACTS, "fit": fit}
+    made = client.create_model_version(MODEL, "file:///nowhere", child.run_id, tags=tags)
+    keep_table(client, settings, "central", "dgf", MODEL, fit)
     return version_of(client, MODEL, str(made.version))
 
 
@@ -91,9 +93,20 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
     assert criteria(settings, MODEL, str(better.version)).criteria[-1].met
 
 
+def test_registering_vouches_for_all_versions_of_the_fit_and_no_other(settings):
+    first, other = register(settings, ROWS), register(settings, ROWS.assign(probability=[0.2, 0.9] * 20))
+    client = tracking.registry(settings)
+    for one in (first, other):
+        client.delete_model_version_tag(MODEL, one.version, "out_of_fold")
+    again = register(settings, ROWS)
+    assert len(out_of_fold(settings, version_of(client, MODEL, str(first.version)))) == len(ROWS)
+    assert len(out_of_fold(settings, again)) == len(ROWS)
+    assert "out_of_fold" not in version_of(client, MODEL, str(other.version)).tags
+
+
 def test_a_key_that_was_lost_before_registering_is_not_believed_either(settings):
     version = register(settings, ROWS)
     (settings.root / "id.key").unlink()
-    keep_table(tracking.registry(settings), settings, "central", "dgf", MODEL, "1")
+    keep_table(tracking.registry(settings), settings, "central", "dgf", MODEL, version.tags["fit"])
     with pytest.raises(Distrusted, match="logged with another key"):
         out_of_fold(settings, version_of(tracking.registry(settings), MODEL, str(version.version)))

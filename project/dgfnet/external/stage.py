@@ -23,7 +23,7 @@ from dgfnet.external.measures import measure, recalibrated
 from dgfnet.network.variants import SPECS
 from dgfnet.preprocess.stage import build
 from dgfnet.registry.champion import Champion, attach, load_champion
-from dgfnet.settings import Settings, Site
+from dgfnet.settings import Modality, Settings, Site
 
 
 def run(settings: Settings) -> None:
@@ -92,10 +92,10 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = _own_fold(settings, site, champion)
     alone = {}
-    for modality, bundle in champion.alone.items():
+    for modality, model in champion.served.alone.items():
         own = table.assign(probability=table[f"{modality}_probability"])
-        told = {"variant": bundle.facts["variant"], "threshold": bundle.threshold}
-        alone[modality] = told | measure(own, bundle.threshold, confidence)
+        told = {"variant": model.facts["variant"], "threshold": model.threshold}
+        alone[modality] = told | measure(own, model.threshold, confidence)
     metrics: dict[str, Any] = {
         "model": champion.name,
         "version": champion.version,
@@ -141,12 +141,12 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
-        crops: dict[str, Any] = {}
+        crops: dict[Modality, Any] = {}
         for modality in SPECS[champion.facts["variant"]].modalities:
             largest = archive.largest(modality)
             rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
             crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
-        found = {"probability": champion.score(crops)["probability"]}
-        for modality, bundle in champion.alone.items():
-            found[f"{modality}_probability"] = bundle.score(crops)["probability"]
+        found = {"probability": champion.served.score(crops)["probability"]}
+        for modality, model in champion.served.alone.items():
+            found[f"{modality}_probability"] = model.score(crops)["probability"]
         return found

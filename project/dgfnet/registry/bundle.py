@@ -1,9 +1,18 @@
-"""THE PRODUCT: a folder with everything needed to score: weights, reference bank, settings, threshold."""
+"""THE PRODUCT: a folder with everything needed to score, for torch and, without it, for serving.
+
+bundle.json            settings of network and preprocessing, threshold, calibration, ranges
+weights.safetensors    the network with its reference bank
+model.onnx             the same network as a graph
+folds/K.onnx           the networks of the other folds: how far answers depend on who was trained on
+reference.safetensors  mean crop and values of the training nodules
+us/, ct/               of a fusion: bundles of the models of one modality it was built from
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,40 +21,43 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from dgfnet.errors import InputError
-from dgfnet.metrics.calibration import shift_prevalence
+from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.provenance import write_json
-from dgfnet.registry.ranges import Ranges
-from dgfnet.settings import MODALITIES, Modality, Network, Preprocess, Settings
+from dgfnet.registry.export import export
+from dgfnet.serving.ranges import seen
+from dgfnet.serving.served import BATCH, FACTS, GRAPH, REFERENCE, checked_crops, distances, unit
+from dgfnet.settings import Modality, Network, Preprocess
 from dgfnet.training.checkpoint import load_weights_file, save_weights
 from dgfnet.training.start import restore
-from dgfnet.training.task import Task, finished
-from dgfnet.training.tasks import places
+from dgfnet.training.task import Places, Task, finished
 
-BATCH = 64
-FACTS, WEIGHTS = "bundle.json", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
+FOLDER = "bundle"  # below the artifacts of a registered model
+FORMAT = {"bundle_format": "2"}  # tag of a version whose bundle has these files
+FAR = 0.99  # of the held-out nodules lie closer to the training nodules
+
+Crops = Mapping[Modality, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that can score.
+    """A bundle's network in torch: what the gate holds the served one against.
 
     Attributes:
         model: the network with its reference bank, in evaluation mode.
         preprocess: settings that make its crops.
         threshold: frozen; a nodule is called positive at or above it.
         facts: everything in bundle.json.
-        alone: for a network of two modalities, the models of one modality that it was built from: what a
-            nodule without the other modality can be scored with.
     """
 
     model: DGFNet
     preprocess: Preprocess
     threshold: float
     facts: Mapping[str, Any]
-    alone: Mapping[Modality, Bundle]
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
@@ -62,10 +74,9 @@ class Bundle:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder / FACTS}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        alone = {name: cls.open(folder / name) for name in MODALITIES if (folder / name).is_dir()}
-        return cls(model.eval(), preprocess, float(facts["threshold"]), facts, alone)
+        return cls(model.eval(), preprocess, float(facts["threshold"]), facts)
 
-    def score(self, crops: Mapping[str, NDArray[np.uint8]]) -> pd.DataFrame:
+    def score(self, crops: Crops) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
 
         Args:
@@ -74,80 +85,167 @@ class Bundle:
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        images = {modality: self._checked(crops, modality) for modality in self.model.modalities}
-        counts = {len(image) for image in images.values()}
-        if len(counts) != 1:
-            raise InputError(f"every modality needs one crop per nodule, found {sorted(counts)}")
-        with torch.inference_mode():
-            logits = [
-                self.model(
-                    {m: torch.from_numpy(image[start : start + BATCH]) for m, image in images.items()}
-                ).logit
-                for start in range(0, counts.pop(), BATCH)
-            ]
-        probability = torch.sigmoid(torch.cat(logits).double()).numpy()
-        if self.facts["sampling"] == "train_only":
-            probability = shift_prevalence(probability, 0.5, self.facts["training_prevalence"])
-        return pd.DataFrame(
-            {"probability": probability, "decision": (probability >= self.threshold).astype(int)}
-        )
-
-    def _checked(self, crops: Mapping[str, NDArray[Any]], modality: Modality) -> NDArray[np.uint8]:
-        side = self.preprocess.size(modality)
-        if modality not in crops:
-            raise InputError(
-                f"crops of {modality} are missing; this model needs {', '.join(self.model.modalities)}"
-            )
-        found = crops[modality]
-        if found.ndim != 3 or found.shape[1:] != (side, side) or found.dtype != np.uint8 or not len(found):
-            raise InputError(
-                f"{modality}: expected (N, {side}, {side}) uint8, found {found.shape} {found.dtype}"
-            )
-        return np.ascontiguousarray(found)
+        images = checked_crops(crops, self.model.modalities, self.preprocess)
+        probability = expit(_log_odds(self.model, images) + float(self.facts["shift"]))
+        decision = (probability >= self.threshold).astype(int)
+        return pd.DataFrame({"probability": probability, "decision": decision})
 
 
-def write_bundle(
-    folder: Path,
-    task: Task,
-    alone: Mapping[Modality, Task],
-    ranges: Mapping[str, Ranges],
-    settings: Settings,
-) -> None:
-    """Writes the bundle of a fit that is done: weights.safetensors and bundle.json.
+@dataclass(frozen=True)
+class Member:
+    """The trained network of one fold.
 
-    Args:
-        folder: of the bundle.
-        task: the fit.
-        alone: the fits of one modality that a fusion was built from; folders us and ct hold their bundles.
-        ranges: per modality what its training crops look like.
-        settings: for the preprocessing, and where fits are.
+    Attributes:
+        model: in evaluation mode, with its reference bank.
+        fold: the one it was not trained on.
+        shift: what its log odds need, for it was trained on as many nodules of either class.
+        facts: what bundle.json says of it: `fit`, `threshold` and more.
+    """
+
+    model: DGFNet
+    fold: int
+    shift: float
+    facts: Mapping[str, Any]
+
+
+def members(tasks: Sequence[Task], where: Places) -> list[Member]:
+    """The networks of fits.
 
     Raises:
-        InputError: when a fit is not done.
+        InputError: when one is not done, or is of a kind that cannot be registered.
     """
-    record = finished(places(settings), task.key)
+    return [_member(task, where) for task in tasks]
+
+
+def _member(task: Task, where: Places) -> Member:
+    record = finished(where, task.key)
     if record is None:
         raise InputError(f"{task.name}: this fit is not done; run the stage crossval")
-    for modality, parent in alone.items():
-        write_bundle(folder / modality, parent, {}, {modality: ranges[modality]}, settings)
-    weights = restore(task, places(settings)).state_dict()
-    for name in weights:
-        if name.endswith(
-            "bank_patients"
-        ):  # nobody scored later is in the bank: numbers that lead nowhere will do
-            weights[name] = torch.unique(weights[name], return_inverse=True)[1]
-    save_weights(folder / WEIGHTS, weights)
+    model = restore(task, where)
+    if not isinstance(model, DGFNet):
+        raise InputError(f"{task.variant} cannot be registered; choose another register.variant")
+    prevalence = record["training_prevalence"]
+    shift = float(logit(prevalence)) if task.training.sampling == "train_only" else 0.0
     facts = {
         "site": task.site,
         "variant": task.variant,
         "encoder": task.encoder,
-        "fold": task.fold,
         "fit": task.key,
         "threshold": record["threshold"],
         "sampling": task.training.sampling,
-        "training_prevalence": record["training_prevalence"],
+        "training_prevalence": prevalence,
         "network": task.network.model_dump(mode="json"),
-        "preprocess": settings.preprocess.model_dump(mode="json"),
-        "ranges": ranges,
+    }
+    return Member(model, task.fold, shift, facts)
+
+
+def write_bundle(
+    folder: Path,
+    networks: Sequence[Member],
+    alone: Mapping[Modality, Sequence[Member]],
+    table: pd.DataFrame,
+    crops: Crops,
+    preprocess: Preprocess,
+) -> None:
+    """Writes the bundle of the first network.
+
+    Args:
+        folder: of the bundle.
+        networks: the network, and those of the same variant in every other fold.
+        alone: the same of the variants of one modality that a fusion was built from.
+        table: `fold` and `label` of the nodules that were cross-validated.
+        crops: of these nodules, row for row.
+        preprocess: settings that made the crops.
+    """
+    first, *others = networks
+    needed: Crops = {name: crops[name] for name in first.model.modalities}
+    inside = (table["fold"] != first.fold).to_numpy()
+    trained = {name: images[inside] for name, images in needed.items()}
+    held = {name: images[~inside] for name, images in needed.items()}
+    sides = tuple(preprocess.size(name) for name in needed)
+    save_weights(folder / WEIGHTS, _without_patients(first.model))
+    export(first.model, sides, folder / GRAPH)
+    files = {other.fold: f"folds/{other.fold}.onnx" for other in others}
+    for other in others:
+        export(other.model, sides, folder / files[other.fold])
+    reference, far = _reference(first.model, trained, held)
+    save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
+    facts = {
+        **first.facts,
+        "fold": first.fold,
+        "modalities": list(needed),
+        "shift": first.shift,
+        "calibration": _calibration(networks, table, needed),
+        "folds": [
+            {"fold": one.fold, "fit": one.facts["fit"], "file": files[one.fold], "shift": one.shift}
+            for one in others
+        ],
+        "far": far,
+        "ranges": {name: seen(images) for name, images in trained.items()},
+        "preprocess": preprocess.model_dump(mode="json"),
     }
     write_json(folder / FACTS, facts)
+    for modality, parents in alone.items():
+        write_bundle(folder / modality, parents, {}, table, crops, preprocess)
+
+
+def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:
+    weights = model.state_dict()
+    for name in weights:
+        # nobody scored later is in the bank: numbers that lead nowhere will do
+        if name.endswith("bank_patients"):
+            weights[name] = torch.unique(weights[name], return_inverse=True)[1]
+    return weights
+
+
+@torch.inference_mode()
+def _log_odds(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
+    parts = [model(part).logit for part in _batches(crops)]
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
+@torch.inference_mode()
+def _values(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.float32]]:
+    parts = [model.features(part) for part in _batches(crops)]
+    return {
+        name: torch.cat(columns).numpy()
+        for name, columns in zip(crops, zip(*parts, strict=True), strict=True)
+    }
+
+
+def _batches(crops: Crops) -> list[dict[Modality, torch.Tensor]]:
+    count = len(next(iter(crops.values())))
+    return [
+        {name: torch.from_numpy(images[at : at + BATCH]) for name, images in crops.items()}
+        for at in range(0, count, BATCH)
+    ]
+
+
+def _reference(
+    model: DGFNet, trained: Crops, held: Crops
+) -> tuple[dict[str, NDArray[Any]], dict[Modality, float]]:
+    """Mean crop and values of the training nodules, and how far from them nearly all held-out ones lie."""
+    tensors: dict[str, NDArray[Any]] = {}
+    far = {}
+    others = _values(model, held)
+    for name, values in _values(model, trained).items():
+        tensors[f"{name}_mean"] = np.rint(trained[name].mean(axis=0)).astype(np.uint8)
+        tensors[f"{name}_seen"] = unit(values)
+        far[name] = float(np.quantile(distances(others[name], tensors[f"{name}_seen"]), FAR))
+    return tensors, far
+
+
+def _calibration(networks: Sequence[Member], table: pd.DataFrame, crops: Crops) -> dict[str, float] | None:
+    """The line from log odds to calibrated log odds (Cox 1958), on nodules no network was trained on.
+
+    None where a model is worse than chance or separates the classes: no line is then to be trusted.
+    """
+    log_odds = np.full(len(table), np.nan)
+    for one in networks:
+        held = (table["fold"] == one.fold).to_numpy()
+        found = _log_odds(one.model, {name: images[held] for name, images in crops.items()})
+        log_odds[held] = found + one.shift
+    line = calibration_slope_intercept(table["label"], expit(log_odds))
+    if not (math.isfinite(line.slope) and math.isfinite(line.intercept) and line.slope > 0):
+        return None
+    return {"slope": line.slope, "intercept": line.intercept}

@@ -7,50 +7,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
-from dgfnet.registry.bundle import Bundle
+from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle
 from dgfnet.registry.promote import CHAMPION, champion_of
 from dgfnet.registry.seal import unsealed
-from dgfnet.settings import Modality, Preprocess, Settings, Site
+from dgfnet.serving.served import Served
+from dgfnet.settings import Preprocess, Settings, Site
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A model loaded from `models:/dgfnet-<site>@champion`.
+    """A model version of the registry, loaded.
 
     Attributes:
-        scorer: the MLflow pyfunc model.
-        bundle: what it scores with.
+        served: the model that answers, as `mlflow models serve` runs it.
+        bundle: its network in torch.
     """
 
     name: str
     version: str
-    scorer: Any
+    served: Served
     bundle: Bundle
 
     @property
     def preprocess(self) -> Preprocess:
         """The settings its crops are made with."""
-        return self.bundle.preprocess
+        return self.served.preprocess
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """bundle.json."""
-        return self.bundle.facts
-
-    @property
-    def alone(self) -> Mapping[Modality, Bundle]:
-        """The models of one modality in the bundle."""
-        return self.bundle.alone
-
-    def score(self, crops: Mapping[str, Any]) -> pd.DataFrame:
-        """Probability and decision of nodules; see registry/scorer.py."""
-        return pd.DataFrame(self.scorer.predict(dict(crops)))
+        return self.served.facts
 
 
 def load_champion(settings: Settings, site: Site) -> Champion:
@@ -68,15 +58,28 @@ def load_champion(settings: Settings, site: Site) -> Champion:
 
 
 def load_version(client: MlflowClient, name: str, version: str) -> Champion:
-    """Loads any version, after a check of its checksums.
+    """Loads any version, after a check of its checksums; none of the code it carries is run.
 
     Raises:
-        InputError: when its files are not those that were registered.
+        InputError: when its files are not those that were registered, or an earlier release registered it.
     """
+    check_format(client, name, version)
     with unsealed(client, name, version) as folder:
-        scorer = mlflow.pyfunc.load_model(str(folder))
-    bundle: Bundle = scorer.unwrap_python_model().bundle
-    return Champion(name, version, scorer, bundle)
+        place = folder / "artifacts" / FOLDER
+        return Champion(name, version, Served.open(place), Bundle.open(place))
+
+
+def check_format(client: MlflowClient, name: str, version: str) -> None:
+    """Refuses versions of an earlier release, whose bundles hold other files.
+
+    Raises:
+        InputError: when it is one.
+    """
+    if FORMAT.items() - client.get_model_version(name, version).tags.items():
+        raise InputError(
+            f"{name} version {version} was registered by an earlier release of DGFNet and cannot be read; "
+            "run the stage register"
+        )
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:

@@ -16,7 +16,8 @@ from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.network.variants import SPECS
 from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.bundle import Bundle
-from dgfnet.settings import Register, Settings, Variant
+from dgfnet.serving.served import Served
+from dgfnet.settings import Modality, Register, Settings, Variant
 
 COMPANY = 16  # nodules that are scored together, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -29,6 +30,7 @@ class GateFacts:
     Attributes:
         blocks: number of findings of the audit that stop a model; None when the cohort was not audited.
         alone: largest difference of a nodule's probability alone, in company, and in another order.
+        served: largest difference between the served model's and the network's probabilities of nodules.
         checkpoint: largest difference between the bundle's and cross-validation's probabilities of nodules
             held out from it.
         auc: of all folds, out of fold.
@@ -41,6 +43,7 @@ class GateFacts:
 
     blocks: int | None
     alone: float
+    served: float
     checkpoint: float
     auc: float
     auc_low: float
@@ -60,13 +63,19 @@ class GateFacts:
 
 
 def measure(
-    settings: Settings, bundle: Bundle, metrics: Mapping[str, Any], table: pd.DataFrame, nodules: pd.DataFrame
+    settings: Settings,
+    bundle: Bundle,
+    served: Served,
+    metrics: Mapping[str, Any],
+    table: pd.DataFrame,
+    nodules: pd.DataFrame,
 ) -> GateFacts:
     """Measures one version.
 
     Args:
         settings: for the archive, the audit and the gate's groups.
         bundle: as it will be registered.
+        served: the same as serving runs it.
         metrics: metrics.json of its variant.
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
@@ -75,13 +84,15 @@ def measure(
     crops = crops_of(settings, bundle.facts["variant"], list(held["nodule_id"]))
     scored = bundle.score(crops)["probability"].to_numpy()
     gap = np.abs(scored - held["probability"].to_numpy())
+    answered = served.score(crops)["probability"].to_numpy()
     interval = metrics["auc_interval"]
     weakest, share = weakest_group(table, nodules, settings.register_)
     audit = settings.artifacts("audit", "audit.json")
     origin = trained_on(settings)
     return GateFacts(
         blocks=len(json.loads(audit.read_text(encoding="utf-8"))["blocks"]) if audit.is_file() else None,
-        alone=company(bundle, {name: values[:COMPANY] for name, values in crops.items()}),
+        alone=company(served, {name: values[:COMPANY] for name, values in crops.items()}),
+        served=float(np.abs(answered - scored).max()),
         checkpoint=float(gap.max()),
         auc=float(interval["estimate"]),
         auc_low=float("nan" if interval["low"] is None else interval["low"]),
@@ -92,19 +103,16 @@ def measure(
     )
 
 
-def company(bundle: Bundle, crops: Mapping[str, NDArray[np.uint8]]) -> float:
+def company(served: Served, crops: Mapping[Modality, NDArray[np.uint8]]) -> float:
     """Largest difference between a nodule's probabilities alone, in company, and in another order."""
-    together = bundle.score(crops)["probability"].to_numpy()
-    count = len(together)
-    back = bundle.score({name: values[::-1] for name, values in crops.items()})["probability"].to_numpy()[
-        ::-1
-    ]
-    alone = [
-        bundle.score({name: values[place : place + 1] for name, values in crops.items()})["probability"].iloc[
-            0
-        ]
-        for place in range(count)
-    ]
+
+    def probability(rows: slice) -> NDArray[np.float64]:
+        found = served.score({name: values[rows] for name, values in crops.items()})
+        return found["probability"].to_numpy()
+
+    together = probability(slice(None))
+    alone = np.concatenate([probability(slice(place, place + 1)) for place in range(len(together))])
+    back = probability(slice(None, None, -1))[::-1]
     return float(max(np.abs(together - back).max(), np.abs(together - alone).max()))
 
 
@@ -167,10 +175,10 @@ def missing_lineage(commit: str, data: str) -> str:
     return "its cohort is not under DVC" if data == "untracked" else ""
 
 
-def crops_of(settings: Settings, variant: Variant, ids: list[str]) -> dict[str, NDArray[np.uint8]]:
+def crops_of(settings: Settings, variant: Variant, ids: list[str]) -> dict[Modality, NDArray[np.uint8]]:
     """The largest-area crops of nodules of the archive, (N, S, S) per modality of a variant."""
     archive = Archive.open(settings.artifacts("preprocess"))
-    crops: dict[str, NDArray[np.uint8]] = {}
+    crops: dict[Modality, NDArray[np.uint8]] = {}
     for modality in SPECS[variant].modalities:
         largest = archive.largest(modality)
         rows = [largest[name] for name in ids]

@@ -26,6 +26,7 @@ ABSENT = (
     "RESOURCE_DOES_NOT_EXIST",
     "INVALID_PARAMETER_VALUE",
 )  # what MLflow says of no model, and of no alias
+SERVED = 1e-4  # between probabilities of the ONNX graph and of the network it was made from
 RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
 
 
@@ -78,6 +79,12 @@ def judge(facts: GateFacts, gain: Comparison | None, wanted: Register) -> tuple[
             f"{facts.alone:.1e}",
             f"at most {wanted.tolerance:g} apart",
             facts.alone <= wanted.tolerance,
+        ),
+        Criterion(
+            "served model as the network",
+            f"{facts.served:.1e}",
+            f"at most {SERVED:g} apart",
+            facts.served <= SERVED,
         ),
         Criterion(
             "bundle as in cross-validation",

@@ -1,6 +1,7 @@
-"""The registered model: crops in, probabilities out. MLflow stores this file as code ("models from code").
+"""The registered model: pictures with masks in, answers out. MLflow stores this file ("models from code").
 
-No object of ours is pickled: the weights are safetensors, everything else is JSON.
+No object of ours is pickled: weights are ONNX graphs and safetensors, everything else is JSON. Neither torch
+nor Ray nor DVC is needed to load it.
 """
 
 from __future__ import annotations
@@ -9,36 +10,94 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
+import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+MOST_CASES = 256  # in one request
+META = "registered_model_meta"  # MLflow writes it beside a model that it fetches from the registry
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
-    """Scores nodules from the crops of one US and one CT image each."""
+    """Answers for nodules from US and CT images with nodule masks; docs/how-to/serve.md."""
 
-    _skip_type_hint_validation = True  # crops are tensors: the signature says so, MLflow's type hints cannot
+    _skip_type_hint_validation = True  # images are text or matrices: MLflow's type hints cannot say so
 
     def load_context(self, context: Any) -> None:
-        """Rebuilds the network from bundle.json and weights.safetensors."""
-        from dgfnet.registry.bundle import Bundle
+        """Opens the bundle; `threads` of the model config is for one network (1)."""
+        from dgfnet.serving.served import Served
 
-        self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
+        folder = Path(context.artifacts["bundle"])
+        self.served = Served.open(folder, int((context.model_config or {}).get("threads", 1)))
+        self.origin = _origin(folder)
 
     # a type hint on model_input would be taken for a schema
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """Probability and decision per nodule.
+    def predict(self, context: Any, model_input, params: Any = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Answers for cases, a row each.
 
         Args:
             context: not used after `load_context`.
-            model_input: `us` and `ct`, (N, S, S) uint8 crops as the preprocessing settings in bundle.json
-                make them.
+            model_input: a table (or a list of dictionaries) with `us`, `us_mask`, `ct`, `ct_mask`; see
+                `serving.cases.decode_case`.
             params: not used.
 
         Returns:
-            One row per nodule: `probability` (corrected for the training prevalence) and `decision` (1 at or
-            above the frozen threshold).
+            The columns of `serving.answers.answer`, and `model`, `version`.
+
+        Raises:
+            MlflowException: INVALID_PARAMETER_VALUE (400 of a server) with one sentence, when a case cannot
+                be scored.
         """
-        return self.bundle.score({name: np.asarray(crops) for name, crops in model_input.items()})
+        from dgfnet.errors import InputError
+        from dgfnet.serving.answers import answer
+        from dgfnet.serving.cases import decode_case
+
+        try:
+            cases = []
+            for place, record in enumerate(_records(model_input)):
+                try:
+                    cases.append(decode_case(record, self.served.preprocess))
+                except InputError as error:
+                    raise InputError(f"case {place}: {error}") from None
+            table = answer(self.served, cases)
+            unscored = table.index[table["probability"].isna()]
+            if len(unscored):
+                raise InputError(f"case {unscored[0]}: {table['statement'][unscored[0]]}")
+        except InputError as error:
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+        table = table.astype(object).where(table.notna(), None)  # JSON knows no NaN
+        return table.assign(**self.origin)
+
+
+def _records(given: Any) -> list[dict[str, Any]]:
+    """One dictionary per case.
+
+    Raises:
+        InputError: when there is none, or something else was given.
+    """
+    from dgfnet.errors import InputError
+    from dgfnet.serving.cases import FIELDS
+
+    records: Any = given.to_dict("records") if isinstance(given, pd.DataFrame) else given
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        raise InputError(f"found {type(given).__name__}; expected cases with {', '.join(FIELDS)}")
+    if not any(name in FIELDS for one in records for name in one):
+        raise InputError(f"none of the fields {', '.join(FIELDS)} in the request; expected one case or more")
+    if len(records) > MOST_CASES:
+        raise InputError(f"{len(records)} cases; expected at most {MOST_CASES} in a request")
+    return list(records)
+
+
+def _origin(folder: Path) -> dict[str, str]:
+    """Name and version in the registry; empty when the model was not fetched from one."""
+    for parent in folder.parents:
+        if (parent / META).is_file():
+            told = yaml.safe_load((parent / META).read_text(encoding="utf-8"))
+            return {"model": str(told["model_name"]), "version": str(told["model_version"])}
+        if (parent / "MLmodel").is_file():
+            break
+    return {"model": "", "version": ""}
 
 
 mlflow.models.set_model(Scorer())

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Array
 
 from dgfnet import provenance, tracking
 from dgfnet.cohort.stage import load_nodules
 from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
 from dgfnet.network.variants import SPECS
-from dgfnet.registry.bundle import Bundle, write_bundle
-from dgfnet.registry.champion import load_version
+from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle, members, write_bundle
+from dgfnet.registry.champion import Champion, load_version
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
-from dgfnet.registry.ranges import seen
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
+from dgfnet.serving.answers import COLUMNS
+from dgfnet.serving.cases import FIELDS
+from dgfnet.serving.served import Served
 from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
 
-NEEDED = (  # to score: no Ray, no DVC
-    *(
-        "mlflow",
-        "torch",
-        "torchvision",
-        "numpy",
-        "pandas",
-        "pyarrow",
-        "scipy",
-        "scikit-learn",
-        "pydantic",
-        "pyyaml",
-    ),
-    *("safetensors", "opencv-python-headless", "albumentations", "nibabel", "pydicom", "rich"),
+NEEDED = (  # to answer: no torch, no Ray, no DVC
+    *("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),
+    *("opencv-python-headless", "pillow", "nibabel", "pydicom"),
+    *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "highdicom"),
 )
 SECTIONS = ("base", "preprocess", "network", "training", "register")
+TEXT = ("variant", "statement", "model", "version")
 
 
 def run(settings: Settings) -> None:
@@ -88,9 +85,12 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     """Registers the best fold's model, unless this very fit is registered already, and judges it."""
     criterion, variant = settings.register_.criterion, settings.register_.variant
     fold = best_fold(metrics, criterion)
-    task, origins = classification(settings, facts, site, variant, fold)
-    modalities = SPECS[variant].modalities
-    alone = dict(zip(modalities, origins, strict=True)) if SPECS[variant].parents else {}
+    others = [one for one in range(facts.fold_count) if one != fold]
+    fits = [classification(settings, facts, site, variant, one) for one in (fold, *others)]
+    tasks = [task for task, _ in fits]
+    task = tasks[0]
+    parents = zip(*(origins for _, origins in fits), strict=True)
+    alone = dict(zip(SPECS[variant].modalities, parents, strict=True)) if SPECS[variant].parents else {}
     record = finished(places(settings), task.key)
     if record is None or metrics["folds"][fold]["key"] != task.key:
         raise InputError(
@@ -101,11 +101,11 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
     tags = _tags(settings, task, metrics, fold, criterion)
     number = _find(client, name, task.key)
     if number is None:
-        number = _log(settings, site, task, alone, name, metrics, tags)
+        number = _log(settings, site, tasks, alone, name, metrics, tags)
     else:  # lineage, audit and settings of the gate may have changed since
-        _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number).bundle))
+        _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number)))
     keep_origin(client, settings, site, name, number)
-    keep_table(client, settings, site, variant, name, number)
+    keep_table(client, settings, site, variant, name, task.key)
     known = client.get_model_version(name, number).tags
     if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
         promote(client, name, number, criteria(settings, name, number))
@@ -137,6 +137,7 @@ def _tags(
     """What the registry's comparison page shows of a version."""
     interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
     values = {
+        **FORMAT,
         "site": task.site,
         "variant": task.variant,
         "fold": fold,
@@ -159,47 +160,45 @@ def _four(value: float | None) -> str:
 
 def _find(client: Any, name: str, fit: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}'")
-    whole = (one for one in found if one.tags.get("fit") == fit and {GATE, SEAL} <= one.tags.keys())
+    whole = (
+        one
+        for one in found
+        if one.tags.get("fit") == fit
+        and {GATE, SEAL} <= one.tags.keys()
+        and FORMAT.items() <= one.tags.items()
+    )
     return next((str(one.version) for one in whole), None)
 
 
 def _log(
     settings: Settings,
     site: Site,
-    task: Task,
-    alone: Mapping[Modality, Task],
+    tasks: Sequence[Task],
+    alone: Mapping[Modality, Sequence[Task]],
     name: str,
     metrics: dict[str, Any],
     tags: dict[str, str],
 ) -> str:
     """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
+    task = tasks[0]
     client = tracking.registry(settings)
-    sides = {modality: settings.preprocess.size(modality) for modality in SPECS[task.variant].modalities}
-    # noise: an example travels with the model, a patient must not
-    noise = np.random.default_rng(0)
-    example = {m: noise.integers(0, 256, (1, side, side), dtype=np.uint8) for m, side in sides.items()}
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(np.dtype("uint8"), (-1, *crop.shape[1:]), m) for m, crop in example.items()
-    ]
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.double, "probability"),
-        ColSpec(DataType.long, "decision"),
-    ]
     package = Path(__file__).parent.parent
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / FOLDER
         table = load_table(settings, site, task.variant)
-        trained = crops_of(settings, task.variant, list(table.loc[table["fold"] != task.fold, "nodule_id"]))
-        ranges = {modality: seen(crops) for modality, crops in trained.items()}
-        write_bundle(Path(folder), task, alone, ranges, settings)
-        facts = _measure(settings, site, Bundle.open(Path(folder)))
+        crops = crops_of(settings, task.variant, list(table["nodule_id"]))
+        where = places(settings)
+        parents = {modality: members(fits, where) for modality, fits in alone.items()}
+        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess)
+        facts = _measure(settings, site, Champion(name, "", Served.open(folder), Bundle.open(folder)))
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
                 python_model=str(package / "registry" / "scorer.py"),
-                artifacts={"bundle": folder},
+                artifacts={"bundle": str(folder)},
                 code_paths=[str(package)],
-                signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-                input_example=example,
+                signature=_signature(),
+                input_example=_example(SPECS[task.variant].modalities),
                 pip_requirements=_requirements(),
                 registered_model_name=name,
                 tags=tags,
@@ -219,10 +218,34 @@ def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
     return champion is not None and str(champion.version) == number
 
 
-def _measure(settings: Settings, site: Site, bundle: Bundle) -> GateFacts:
+def _signature() -> ModelSignature:
+    """Names, and types of the answer; an image is base64 text or a matrix, which the scorer looks at."""
+    kinds: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
+    anything: Any = AnyType()  # type: ignore[no-untyped-call]
+    outputs: list[Any] = [
+        ColSpec(kinds.get(name, DataType.double), name) for name in (*COLUMNS, "model", "version")
+    ]
+    return ModelSignature(
+        inputs=Schema([ColSpec(anything, name, required=False) for name in FIELDS]), outputs=Schema(outputs)
+    )
+
+
+def _example(modalities: Sequence[Modality]) -> pd.DataFrame:
+    """One case of noise: an example travels with the model, a patient must not."""
+    grey = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    mask = cv2.circle(np.zeros((96, 96), np.uint8), (48, 48), 12, 255, -1)
+    image, outline = (
+        base64.b64encode(cv2.imencode(".png", one)[1].tobytes()).decode() for one in (grey, mask)
+    )
+    case = {name: image for name in modalities} | {f"{name}_mask": outline for name in modalities}
+    return pd.DataFrame([case])
+
+
+def _measure(settings: Settings, site: Site, model: Champion) -> GateFacts:
     metrics = json.loads(_metrics_path(settings, site).read_text(encoding="utf-8"))
     table = load_table(settings, site, settings.register_.variant)
-    return measure(settings, bundle, metrics, table, load_nodules(settings).set_index("nodule_id"))
+    nodules = load_nodules(settings).set_index("nodule_id")
+    return measure(settings, model.bundle, model.served, metrics, table, nodules)
 
 
 def _tell(client: MlflowClient, name: str, version: str, tags: dict[str, str], facts: GateFacts) -> None:

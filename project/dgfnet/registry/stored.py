@@ -25,12 +25,17 @@ class Distrusted(InputError):
 
 
 def keep_table(
-    client: MlflowClient, settings: Settings, site: Site, variant: str, model: str, version: str
+    client: MlflowClient, settings: Settings, site: Site, variant: str, model: str, fit: str
 ) -> None:
-    """Puts the sha256 of a version's out-of-fold table on it: of what was logged of the table lying here."""
+    """Puts the sha256 of the out-of-fold table on every version with a fit: of what was logged of today's.
+
+    A champion of the same fit, registered before that was kept, is thereby comparable again.
+    """
     path = settings.artifacts("crossval", site, variant, TABLE)
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
-    client.set_model_version_tag(model, version, TABLE_SHA256, digest)
+    for one in client.search_model_versions(f"name = '{model}'"):
+        if one.tags.get("fit") == fit:
+            client.set_model_version_tag(model, str(one.version), TABLE_SHA256, digest)
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:

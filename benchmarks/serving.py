@@ -1,0 +1,327 @@
+"""A served model: latency beside the same answers in eager PyTorch, start, memory, eight clients at once.
+
+    python benchmarks/serving.py                      # about 4 minutes
+    python benchmarks/serving.py --seconds 10         # a shorter load test
+    python benchmarks/serving.py --set base.profile=paper --only latency
+
+Networks have the sizes of params.yaml and random weights: what they learnt does not matter here. A request is
+one case: a US picture of 560 x 360 and a CT picture of 512 x 512 with masks, PNG in base64. An answer is
+everything `dgfnet predict` says: probability, range over the folds, contributions, warnings. Decoding, region
+of interest and checks are the same on both sides; what differs is ONNX Runtime (one thread) and torch in
+eager mode (its own threads). Both answer in turns in one process, without HTTP. The load test goes through
+`mlflow models serve`. Writes artifacts/benchmarks/serving.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import json
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+import psutil
+import requests
+import torch
+from mlflow.pyfunc import scoring_server
+from rich.console import Console
+from rich.table import Table
+
+from dgfnet.network.variants import DGFNet
+from dgfnet.provenance import write_json
+from dgfnet.registry import scorer, stage
+from dgfnet.registry.bundle import Member, write_bundle
+from dgfnet.registry.export import Scoring
+from dgfnet.serving.served import Crops, Runner, Served
+from dgfnet.settings import Settings, load
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("latency", "start", "load")
+CLIENTS = 8
+NODULES = 90  # the bundle's training nodules
+JSON = {"Content-Type": "application/json"}
+
+
+def main() -> None:
+    """Measures what is asked for, prints it and writes artifacts/benchmarks/serving.json."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the load test")
+    parser.add_argument("--requests", type=int, default=200, help="of the latency test")
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
+    options = parser.parse_args()
+    settings = load(ROOT / "params.yaml", options.set)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        bundle, model = Path(place) / "bundle", Path(place) / "model"
+        networks = write(bundle, settings)
+        mlflow.pyfunc.save_model(
+            model,
+            python_model=scorer.__file__,
+            artifacts={"bundle": str(bundle)},
+            signature=stage._signature(),
+            input_example=stage._example(("us", "ct")),
+            pip_requirements=stage._requirements(),
+        )
+        if "latency" in options.only:
+            found["latency"] = measure_latency(model, networks, options.requests)
+        if "start" in options.only:
+            found["start"] = measure_start(model)
+        if "load" in options.only:
+            found["load"] = measure_load(model, options.seconds)
+    for title, values in found.items():
+        table = Table("what", "value", title=title)
+        for name, value in values.items():
+            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        Console().print(table)
+    ratios = {k: v for values in found.values() for k, v in values.items() if "_over_" in k}
+    content = {"machine": machine(), "versions": versions(), "conditions": conditions(settings)}
+    path = ROOT / "artifacts" / "benchmarks" / "serving.json"
+    write_json(path, {**content, "ratios": ratios, "details": found})
+    Console().print({**content, "ratios": ratios})
+
+
+def write(folder: Path, settings: Settings) -> list[DGFNet]:
+    """A bundle of untrained networks; returns those of its fusion, the champion first."""
+    folds = settings.cohort.folds
+    noise = np.random.default_rng(0)
+    sides = {name: settings.preprocess.size(name) for name in ("us", "ct")}
+    crops = {m: noise.integers(0, 256, (NODULES, side, side), dtype=np.uint8) for m, side in sides.items()}
+    table = pd.DataFrame({"fold": np.arange(NODULES) % folds, "label": np.arange(NODULES) // folds % 2})
+    made = {name: drawn(name, folds, settings) for name in ("dgf", "us_multitask", "ct_multitask")}
+    alone = {name: made[f"{name}_multitask"] for name in ("us", "ct")}
+    write_bundle(folder, made["dgf"], alone, table, crops, settings.preprocess)
+    return [member.model for member in made["dgf"]]
+
+
+def drawn(variant: Any, folds: int, settings: Settings) -> list[Member]:
+    """Networks with random weights."""
+    found = []
+    for fold in range(folds):
+        torch.manual_seed(fold)
+        encoder = settings.network.encoder_of("central")
+        model = DGFNet(variant, encoder, settings.network).eval()
+        if model.nodule_level is not None:
+            features = model.nodule_level.query.weight.shape[0]
+            with torch.no_grad():
+                entries = torch.randn(NODULES, features), torch.randn(NODULES, features)
+                model.nodule_level.set_bank(*entries, torch.arange(NODULES))
+        facts = {"variant": variant, "encoder": encoder, "fit": str(fold), "threshold": 0.5}
+        facts["network"] = settings.network.model_dump(mode="json")
+        found.append(Member(model, fold, 0.0, facts))
+    return found
+
+
+def request(seed: int = 0) -> bytes:
+    """One case as a client sends it."""
+    noise = np.random.default_rng(seed)
+    fields = {}
+    for name, (height, width), radius in (("us", (360, 560), 45), ("ct", (512, 512), 20)):
+        grey = cv2.GaussianBlur(noise.integers(0, 256, (height, width), dtype=np.uint8), (5, 5), 0)
+        mask = cv2.circle(np.zeros_like(grey), (width // 2, height // 2), radius, 255, -1)
+        for field, pixels in ((name, grey), (f"{name}_mask", mask)):
+            fields[field] = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
+    return json.dumps({"dataframe_records": [fields]}).encode()
+
+
+def measure_latency(folder: Path, networks: list[DGFNet], count: int) -> dict[str, Any]:
+    """Both sides in turns, one request at a time."""
+    body = request()
+    sides = {"ours": mlflow.pyfunc.load_model(str(folder)), "eager": mlflow.pyfunc.load_model(str(folder))}
+    python_model = sides["eager"].unwrap_python_model()
+    python_model.served = eager(python_model.served, networks)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(5):
+        for model in sides.values():
+            answered(model, body)
+    for _ in range(count):
+        for name, model in sides.items():
+            begin = time.perf_counter()
+            answered(model, body)
+            seconds[name].append(time.perf_counter() - begin)
+    values = {
+        f"{name}_{q}_ms": 1000 * quantile(found, q) for name, found in seconds.items() for q in ("p50", "p99")
+    }
+    return {
+        **values,
+        "ours_requests_per_s": 1 / statistics.mean(seconds["ours"]),
+        "p50_eager_over_ours": values["eager_p50_ms"] / values["ours_p50_ms"],
+        "p99_eager_over_ours": values["eager_p99_ms"] / values["ours_p99_ms"],
+        "request_bytes": len(body),
+    }
+
+
+def answered(model: Any, body: bytes) -> dict[str, Any]:
+    """What the server does with a request's bytes."""
+    schema = model.metadata.get_input_schema()
+    response = scoring_server.invocations(body, "application/json", model, schema)
+    return json.loads(response.response)["predictions"][0]  # type: ignore[no-any-return]
+
+
+def eager(served: Served, networks: list[DGFNet]) -> Served:
+    """The same answers from the torch networks."""
+    runners = [in_torch(network) for network in networks]
+    folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], served.folds, strict=True))
+    return dataclasses.replace(served, run=runners[0], folds=folds)
+
+
+def in_torch(model: DGFNet) -> Runner:
+    """A network in eager mode."""
+    scoring = Scoring(model).eval()
+
+    @torch.inference_mode()
+    def run(crops: Crops) -> Any:
+        logits, *values = scoring(*(torch.from_numpy(crops[name]) for name in model.modalities))
+        named = zip(model.modalities, (value.numpy() for value in values), strict=True)
+        return logits.double().numpy(), dict(named)
+
+    return run
+
+
+def measure_start(folder: Path) -> dict[str, Any]:
+    """From nothing to the first answer: a server, and a Python process."""
+    body, found = request(), {}
+    begin = time.perf_counter()
+    with server(folder) as (address, process):
+        requests.post(address, data=body, headers=JSON, timeout=60).raise_for_status()
+        found["server_first_answer_s"] = time.perf_counter() - begin
+        found["server_memory_mb"] = memory(process)
+    for name, code in (
+        ("ours", "from dgfnet.serving.served import Served; Served.open(Path(sys.argv[1]))"),
+        ("torch", "from dgfnet.registry.bundle import Bundle; Bundle.open(Path(sys.argv[1]))"),
+    ):
+        (bundle,) = (folder / "artifacts").iterdir()
+        command = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}", str(bundle)]
+        times = [timed(lambda command=command: subprocess.run(command, check=True)) for _ in range(3)]  # type: ignore[misc]
+        found[f"import_and_open_{name}_s"] = statistics.median(times)
+    found["start_torch_over_ours"] = found["import_and_open_torch_s"] / found["import_and_open_ours_s"]
+    return found
+
+
+def measure_load(folder: Path, seconds: float) -> dict[str, Any]:
+    """Eight clients, each with the next request as soon as it has an answer."""
+    bodies = [request(seed) for seed in range(CLIENTS)]
+    times: list[list[float]] = [[] for _ in bodies]
+    wrong: list[str] = []
+    with server(folder) as (address, process):
+        expected = [requests.post(address, data=body, headers=JSON, timeout=60).text for body in bodies]
+        end = time.monotonic() + seconds
+
+        def client(place: int) -> None:
+            session = requests.Session()
+            while time.monotonic() < end:
+                begin = time.perf_counter()
+                found = session.post(address, data=bodies[place], headers=JSON, timeout=60)
+                times[place].append(time.perf_counter() - begin)
+                if found.status_code != 200 or found.text != expected[place]:
+                    wrong.append(f"{found.status_code} {found.text[:200]}")
+
+        threads = [threading.Thread(target=client, args=(place,)) for place in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        sizes = []
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(min(1.0, seconds / 20))
+            sizes.append(memory(process))
+        for thread in threads:
+            thread.join()
+    all_times = [one for found in times for one in found]
+    early, late = sizes[: len(sizes) // 5], sizes[-len(sizes) // 5 :]
+    return {
+        "clients": CLIENTS,
+        "seconds": seconds,
+        "answers": len(all_times),
+        "wrong": len(wrong),
+        "first_wrong": wrong[0] if wrong else "",
+        "requests_per_s": len(all_times) / seconds,
+        "p50_ms": 1000 * quantile(all_times, "p50"),
+        "p99_ms": 1000 * quantile(all_times, "p99"),
+        "memory_mb_first_fifth": statistics.median(early),
+        "memory_mb_last_fifth": statistics.median(late),
+        "memory_mb_most": max(sizes),
+    }
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """`mlflow models serve` on a free port: address and process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "-p", str(port)]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=quiet, stderr=quiet)
+    try:
+        while True:
+            try:
+                if requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/invocations", psutil.Process(process.pid)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def memory(process: psutil.Process) -> float:
+    """Resident memory of a process and its children, MB."""
+    family = [process, *process.children(recursive=True)]
+    return sum(one.memory_info().rss for one in family) / 1e6
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def quantile(seconds: list[float], name: str) -> float:
+    """p50 or p99."""
+    return float(np.quantile(seconds, int(name[1:]) / 100))
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the speed."""
+    return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "mlflow": mlflow.__version__}
+
+
+def conditions(settings: Settings) -> str:
+    """In words."""
+    return (
+        f"{settings.network.encoder_of('central')}, width {settings.network.width:g}, "
+        f"{settings.preprocess.us_size}/{settings.preprocess.ct_size} px, {settings.cohort.folds} folds, dgf"
+    )
+
+
+if __name__ == "__main__":
+    main()

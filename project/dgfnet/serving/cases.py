@@ -1,0 +1,190 @@
+"""Raw pictures with masks become crops: from files of a cohort, and from what a request carries.
+
+Both ways end in the readers of the cohort room, so a request is held to the rules of a cohort folder: a
+picture that names a person is refused, a huge one is not unpacked, a mask must be one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dgfnet.cohort.readers import read_pair
+from dgfnet.cohort.records import Image, View
+from dgfnet.errors import InputError
+from dgfnet.preprocess.roi import crop, find_square, resize_image
+from dgfnet.preprocess.windowing import to_grey
+from dgfnet.settings import MODALITIES, Modality, Preprocess
+
+FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
+LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
+MOST_IMAGES = 64  # of one modality in a case
+STARTS = (  # what a file begins with, and the ending the readers know it by
+    *((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp")),
+    *((b"II*\0", ".tif"), (b"MM\0*", ".tif")),
+)
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A nodule, ready to be scored.
+
+    Attributes:
+        crops: per modality that has images the region of interest of the one with the largest nodule,
+            (S, S) grey 0..255.
+        chosen: these images.
+        fault: why the case cannot be scored; empty when it can.
+    """
+
+    crops: Mapping[Modality, Grey]
+    chosen: Mapping[Modality, Image] = field(default_factory=dict)
+    fault: str = ""
+
+
+def read_case(images: Sequence[Image], settings: Preprocess) -> Case:
+    """Crops of a nodule from its files.
+
+    The largest nodule decides, in mm2 when every image of the modality tells the side of its pixels, else in
+    pixels; the first of equals (paper section 1, and what the archive does).
+
+    Raises:
+        InputError: naming the file, when an image or mask cannot be used.
+    """
+    crops: dict[Modality, Grey] = {}
+    chosen: dict[Modality, Image] = {}
+    for modality in MODALITIES:
+        found = []
+        for image in images:
+            if image.modality == modality:
+                pixels, mask = read_pair(image)
+                spacing = image.spacing_mm or pixels.spacing_mm
+                found.append((image, to_grey(pixels, image, settings), mask, spacing))
+        if found:
+            physical = all(spacing for *_, spacing in found)
+            areas = [
+                np.count_nonzero(mask) * (spacing**2 if physical and spacing else 1.0)
+                for *_, mask, spacing in found
+            ]
+            chosen[modality], grey, mask, _ = found[int(np.argmax(areas))]
+            square = find_square(mask, settings.dilations(modality))
+            crops[modality] = resize_image(crop(grey, square), settings.size(modality))
+    return Case(crops, chosen)
+
+
+def decode_case(record: Mapping[str, Any], settings: Preprocess) -> Case:
+    """Crops of a nodule from what a request carries.
+
+    Args:
+        record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
+            a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
+        settings: of the model's preprocessing.
+
+    Raises:
+        InputError: naming field and place, in one sentence.
+    """
+    given = {name: _several(record.get(name), name) for name in FIELDS}
+    images = []
+    with tempfile.TemporaryDirectory(prefix="dgfnet-case-") as folder:
+        for modality in MODALITIES:
+            pictures, masks = given[modality], given[f"{modality}_mask"]
+            if len(pictures) != len(masks):
+                raise InputError(
+                    f"{len(pictures)} image(s) in {modality} but {len(masks)} in {modality}_mask; expected a "
+                    "mask of the nodule for every image"
+                )
+            if len(pictures) > MOST_IMAGES:
+                raise InputError(f"{len(pictures)} images in {modality}; expected at most {MOST_IMAGES}")
+            for place, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+                paths = [
+                    _stored(Path(folder), f"{name}[{place}]", value)
+                    for name, value in ((modality, picture), (f"{modality}_mask", mask))
+                ]
+                images.append(loose_image(modality, *paths))
+        if not images:
+            raise InputError("no image in the case; expected us with us_mask, ct with ct_mask, or both")
+        return Case(read_case(images, settings).crops)
+
+
+def loose_image(modality: Modality, image: Path, mask: Path) -> Image:
+    """An image of no manifest: nothing is known but its files."""
+    view: View = "transverse" if modality == "us" else "axial"
+    return Image("case", modality, view, image, mask, None, None, None, None, False)
+
+
+def _several(value: Any, name: str) -> list[Any]:
+    """The images of a field; a single one stands for a list of one."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return []
+    if isinstance(value, str | bytes):
+        return [value]
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [value] if value.ndim == 2 else list(value) if value.ndim == 3 else [value]
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise InputError(f"{name}: found {type(value).__name__}; expected base64 text, a matrix, or a list")
+    items = list(value)
+    rows = items and all(isinstance(one, list | tuple | np.ndarray) and not _nested(one) for one in items)
+    return [items] if rows else items
+
+
+def _nested(value: Any) -> bool:
+    """Whether a list holds rows or texts; one that does not is itself a row of a matrix."""
+    return any(isinstance(one, list | tuple | np.ndarray | str | bytes) for one in value)
+
+
+def _stored(folder: Path, name: str, value: Any) -> Path:
+    """The file of one image, named as the field so that messages of the readers point there."""
+    if isinstance(value, str | bytes):
+        raw = _decoded(value, name)
+        path = folder / f"{name}{_ending(raw, name)}"
+        path.write_bytes(raw)
+        return path
+    done, encoded = cv2.imencode(".png", _matrix(value, name))
+    assert done
+    path = folder / f"{name}.png"
+    path.write_bytes(encoded.tobytes())
+    return path
+
+
+def _decoded(value: str | bytes, name: str) -> bytes:
+    if len(value) > LARGEST_FILE * 4 // 3 + 4:
+        raise InputError(f"{name}: {len(value) * 3 // 4} bytes; expected at most {LARGEST_FILE}")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError(f"{name}: is not base64; expected the bytes of a picture file in base64") from None
+
+
+def _ending(raw: bytes, name: str) -> str:
+    if raw[128:132] == b"DICM":
+        return ".dcm"
+    for start, ending in STARTS:
+        if raw.startswith(start):
+            return ending
+    raise InputError(f"{name}: {len(raw)} bytes of no kind we read; expected PNG, JPEG, TIFF, BMP or DICOM")
+
+
+def _matrix(value: Any, name: str) -> Grey:
+    try:
+        found = np.asarray(value)
+        numbers = found.astype(np.float64)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{name}: is no matrix of numbers with rows of one length") from None
+    if found.ndim != 2 or not found.size:
+        raise InputError(f"{name}: found shape {found.shape}; expected a matrix (height, width)")
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(numbers))} values are no finite numbers")
+    if numbers.min() < 0 or numbers.max() > 255 or (numbers != np.rint(numbers)).any():
+        raise InputError(
+            f"{name}: values from {numbers.min():g} to {numbers.max():g}; expected whole grey values 0 to 255"
+        )
+    return numbers.astype(np.uint8)

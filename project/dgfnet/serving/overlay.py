@@ -1,0 +1,67 @@
+"""One picture of an answer: the images it rests on, outline of the nodule, region that was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from dgfnet.cohort.readers import read_pair
+from dgfnet.preprocess.roi import find_square
+from dgfnet.preprocess.windowing import to_grey
+from dgfnet.provenance import write_figure
+from dgfnet.serving.cases import Case
+from dgfnet.settings import Preprocess
+
+NAMES = {"us": "Ultrasound", "ct": "CT"}
+OUTLINE, REGION = "#ffb000", "#40b0ff"
+
+
+def draw(case: Case, row: Mapping[str, Any], settings: Preprocess, path: Path) -> None:
+    """Writes the picture.
+
+    Args:
+        case: read from files.
+        row: its answer.
+        settings: of the model's preprocessing.
+        path: PNG file.
+    """
+    figure = Figure(figsize=(5 * len(case.chosen), 5.6), layout="constrained")
+    axes = figure.subplots(1, len(case.chosen), squeeze=False)[0]
+    for axis, (modality, image) in zip(axes, case.chosen.items(), strict=True):
+        pixels, mask = read_pair(image)
+        square = find_square(mask, settings.dilations(modality))
+        axis.imshow(to_grey(pixels, image, settings), cmap="gray", vmin=0, vmax=255)
+        for outline in _outlines(mask):
+            axis.plot(*outline.T, color=OUTLINE, linewidth=1.2)
+        corner = (square.left - 0.5, square.top - 0.5)
+        region = Rectangle(corner, square.side, square.side, fill=False, edgecolor=REGION, linewidth=1.2)
+        axis.add_patch(region)
+        axis.set_xlim(min(-0.5, corner[0]), max(mask.shape[1] - 0.5, corner[0] + square.side))
+        axis.set_ylim(max(mask.shape[0] - 0.5, corner[1] + square.side), min(-0.5, corner[1]))
+        axis.set_title(_title(modality, row))
+        axis.axis("off")
+    called = "positive" if row["decision"] == 1 else "negative"
+    figure.suptitle(
+        f"{row['nodule_id']}: probability {row['probability']:.3f}, called {called} (threshold "
+        f"{row['threshold']:.3f})\norange: nodule, blue: region that was scored. Research use only",
+        fontsize=10,
+    )
+    write_figure(figure, path)
+
+
+def _title(modality: str, row: Mapping[str, Any]) -> str:
+    share = row[f"{modality}_contribution"]
+    return NAMES[modality] + ("" if share is None or np.isnan(share) else f" ({share:+.2f} log odds)")
+
+
+def _outlines(mask: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    """Closed lines around the nodule, points (x, y)."""
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [np.concatenate([line[:, 0], line[:1, 0]]) for line in found]

@@ -1,0 +1,260 @@
+"""A model that answers: ONNX graphs of a bundle, without torch, and what goes with a probability.
+
+Rows do not mix: a nodule's answer does not depend on which others are scored with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from dgfnet.errors import InputError
+from dgfnet.serving.ranges import outside
+from dgfnet.settings import MODALITIES, Modality, Preprocess
+
+FACTS, GRAPH, REFERENCE = "bundle.json", "model.onnx", "reference.safetensors"
+BATCH = 64
+NEIGHBOUR = (
+    5  # of the training nodules: the distance to the fifth nearest (Sun 2022, ICML: deep nearest neighbours)
+)
+
+Crops = Mapping[Modality, NDArray[np.uint8]]
+# crops (B, S, S) to log odds (B,) and per modality values (B, F)
+Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A network, those of the other folds, and what they were trained on.
+
+    Attributes:
+        modalities: what it needs.
+        preprocess: settings that make its crops.
+        threshold: frozen; a nodule is called positive at or above it.
+        facts: everything in bundle.json.
+        run: the network.
+        folds: the networks of the other folds, each with the shift of its own log odds.
+        reference: per modality (S, S) the mean crop of its training nodules.
+        seen: per modality (N, F) values of the training nodules, of unit length.
+        alone: for a fusion, the models of one modality that it was built from.
+    """
+
+    modalities: tuple[Modality, ...]
+    preprocess: Preprocess
+    threshold: float
+    facts: Mapping[str, Any]
+    run: Runner
+    folds: tuple[tuple[Runner, float], ...]
+    reference: Mapping[Modality, NDArray[np.uint8]]
+    seen: Mapping[Modality, NDArray[np.float32]]
+    alone: Mapping[Modality, Served]
+
+    @classmethod
+    def open(cls, folder: Path, threads: int = 1) -> Served:
+        """Reads a bundle folder.
+
+        Args:
+            folder: with bundle.json, model.onnx, reference.safetensors and folds/*.onnx.
+            threads: of one network; requests run beside each other anyway.
+
+        Raises:
+            InputError: when a file is missing or damaged.
+        """
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            modalities = tuple(facts["modalities"])
+            preprocess = Preprocess.model_validate(facts["preprocess"])
+            run = graph(folder / GRAPH, modalities, threads)
+            folds = tuple(
+                (graph(folder / other["file"], modalities, threads), float(other["shift"]))
+                for other in facts["folds"]
+            )
+            tensors = load_file(folder / REFERENCE)
+            reference = {name: tensors[f"{name}_mean"] for name in modalities}
+            seen = {name: tensors[f"{name}_seen"] for name in modalities}
+            threshold = float(facts["threshold"])
+        except Exception as error:  # onnxruntime and safetensors have kinds of their own
+            raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
+        alone = {name: cls.open(folder / name, threads) for name in MODALITIES if (folder / name).is_dir()}
+        return cls(modalities, preprocess, threshold, facts, run, folds, reference, seen, alone)
+
+    def score(self, crops: Crops) -> pd.DataFrame:
+        """Probability and decision of N nodules.
+
+        Args:
+            crops: per modality (N, S, S) uint8.
+
+        Raises:
+            InputError: naming the modality whose crops are missing or of another shape or type.
+        """
+        images = checked_crops(crops, self.modalities, self.preprocess)
+        logits = np.concatenate([self.run(part)[0] for part in _parts(images)])
+        return self._called(logits + float(self.facts["shift"]))
+
+    def answer(self, crops: Crops) -> pd.DataFrame:
+        """Everything that is said of N nodules.
+
+        Args:
+            crops: per modality (N, S, S) uint8.
+
+        Returns:
+            One row per nodule: `probability`, `decision`, `threshold`; `calibrated` (recalibrated on the
+            out-of-fold predictions, NaN where that is not defined) with `calibrated_low` and
+            `calibrated_high`, its range over the models of all folds; `us_contribution`,
+            `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
+            log odds of the probability; `variant`; `warnings`, a list of texts.
+
+        Raises:
+            InputError: as `score`.
+        """
+        images = checked_crops(crops, self.modalities, self.preprocess)
+        return pd.concat([self._answered(part) for part in _parts(images)], ignore_index=True)
+
+    def _answered(self, crops: Crops) -> pd.DataFrame:
+        """One batch."""
+        count = len(crops[self.modalities[0]])
+        shift = float(self.facts["shift"])
+        without = [{**crops, name: self._references(name, count)} for name in self.modalities]
+        coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
+        stacked = {name: np.concatenate([one[name] for one in coalitions]) for name in self.modalities}
+        logits, values = self.run(stacked)
+        whole, *rest = np.split(logits + shift, len(coalitions))
+        table = self._called(whole)
+        table["threshold"] = self.threshold
+        others = [run(crops)[0] + other for run, other in self.folds]
+        spread = np.stack([self._calibrated(one) for one in (whole, *others)])
+        table["calibrated"] = spread[0]
+        table["calibrated_low"], table["calibrated_high"] = spread.min(axis=0), spread.max(axis=0)
+        base = self._reference_log_odds()
+        shares = shapley(whole, base, *rest)
+        for name in MODALITIES:
+            at = self.modalities.index(name) if name in self.modalities else None
+            table[f"{name}_contribution"] = np.nan if at is None else shares[at]
+        table["reference_log_odds"] = base
+        table["variant"] = self.facts["variant"]
+        table["warnings"] = self._warnings(crops, {name: found[:count] for name, found in values.items()})
+        return table
+
+    def _called(self, log_odds: NDArray[np.float64]) -> pd.DataFrame:
+        probability = _expit(log_odds)
+        decision = (probability >= self.threshold).astype(int)
+        return pd.DataFrame({"probability": probability, "decision": decision})
+
+    def _calibrated(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        line = self.facts["calibration"]
+        if line is None:
+            return np.full(len(log_odds), np.nan)
+        return _expit(float(line["intercept"]) + float(line["slope"]) * log_odds)
+
+    def _references(self, modality: Modality, count: int) -> NDArray[np.uint8]:
+        return np.repeat(self.reference[modality][None], count, axis=0)
+
+    def _reference_log_odds(self) -> float:
+        logits, _ = self.run({name: self._references(name, 1) for name in self.modalities})
+        return float(logits[0]) + float(self.facts["shift"])
+
+    def _warnings(self, crops: Crops, values: Mapping[Modality, NDArray[np.float32]]) -> list[list[str]]:
+        found: list[list[str]] = [[] for _ in crops[self.modalities[0]]]
+        for name in self.modalities:
+            told = outside(crops[name], self.facts["ranges"][name])
+            limit = float(self.facts["far"][name])
+            for place, distance in enumerate(distances(values[name], self.seen[name])):
+                found[place] += [f"{name} {text}" for text in told[place]]
+                if distance > limit:
+                    found[place].append(
+                        f"{name} embedding {distance:.3g} from its nearest training nodules, nodules of the "
+                        f"training cohort at most {limit:.3g}"
+                    )
+        return found
+
+
+def checked_crops(
+    crops: Mapping[Modality, NDArray[Any]], needed: tuple[Modality, ...], settings: Preprocess
+) -> dict[Modality, NDArray[np.uint8]]:
+    """The crops a model needs, (N, S, S) uint8 each.
+
+    Raises:
+        InputError: naming the modality whose crops are missing, or of another number, shape or type.
+    """
+    found = {}
+    for name in needed:
+        if name not in crops:
+            raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
+        side, given = settings.size(name), crops[name]
+        if given.ndim != 3 or given.shape[1:] != (side, side) or given.dtype != np.uint8 or not len(given):
+            raise InputError(f"{name}: expected (N, {side}, {side}) uint8, found {given.shape} {given.dtype}")
+        found[name] = np.ascontiguousarray(given)
+    counts = sorted({len(images) for images in found.values()})
+    if len(counts) != 1:
+        raise InputError(f"every modality needs one crop per nodule, found {counts}")
+    return found
+
+
+def graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
+    """An ONNX graph as a function; on a GPU where onnxruntime was built for one."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    known = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    return partial(_run, session, modalities)
+
+
+def _run(
+    session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
+) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
+    logits, *values = session.run(None, {name: crops[name] for name in modalities})
+    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, values, strict=True))
+
+
+def shapley(
+    whole: NDArray[np.float64], base: float, *without: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Each player's exact Shapley value in a game of one or two; they add up to whole - base.
+
+    Args:
+        whole: (N,) with every player.
+        base: with none.
+        without: for two players, (N,) each: the game without the first, and without the second.
+    """
+    if not without:
+        return [whole - base]
+    lacks_first, lacks_second = without
+    first = ((lacks_second - base) + (whole - lacks_first)) / 2
+    return [first, whole - base - first]
+
+
+def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows at length one."""
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def distances(values: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far nodules lie from those of training: to the fifth nearest, between directions, 0..2.
+
+    Args:
+        values: (B, F) of new nodules.
+        seen: (N, F) of the training nodules, of unit length.
+    """
+    squared = np.clip(2 - 2 * unit(values).astype(np.float64) @ seen.T.astype(np.float64), 0, 4)
+    return np.sqrt(np.sort(squared, axis=1)[:, min(NEIGHBOUR, len(seen)) - 1])
+
+
+def _expit(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-log_odds)))
+
+
+def _parts(images: Crops) -> list[Crops]:
+    count = len(next(iter(images.values())))
+    return [{name: found[at : at + BATCH] for name, found in images.items()} for at in range(0, count, BATCH)]

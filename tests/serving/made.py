@@ -1,0 +1,80 @@
+"""A bundle of untrained networks, made without a pipeline, and pictures to send to it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from dgfnet.network.variants import DGFNet
+from dgfnet.registry.bundle import Member, write_bundle
+from dgfnet.settings import load
+
+ROOT = Path(__file__).parents[2]
+SIDE = 32
+SETTINGS = load(
+    ROOT / "params.yaml", [f"preprocess.us_size={SIDE}", f"preprocess.ct_size={SIDE}", "network.width=0.125"]
+)
+
+
+def network(variant: str, seed: int) -> DGFNet:
+    """A network with random weights, and a bank where it has one."""
+    torch.manual_seed(seed)
+    model = DGFNet(variant, "resnet18", SETTINGS.network).eval()
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.mul_(3)  # else every probability is near a half
+        if model.nodule_level is not None:
+            noise = torch.Generator().manual_seed(seed)
+            features = model.nodule_level.query.weight.shape[0]
+            entries = [torch.randn(20, features, generator=noise) for _ in range(2)]
+            model.nodule_level.set_bank(*entries, torch.arange(20))
+    return model
+
+
+def make(variant: str) -> list[Member]:
+    """The networks of three folds."""
+    models = [network(variant, seed) for seed in (0, 1, 2)]
+    facts = {"variant": variant, "encoder": "resnet18", "network": SETTINGS.network.model_dump(mode="json")}
+    return [
+        Member(model, fold, -0.5 + fold / 10, facts | {"fit": str(fold), "threshold": 0.4})
+        for fold, model in enumerate(models)
+    ]
+
+
+def write(folder: Path) -> None:
+    """A bundle of untrained networks; its calibration line has known numbers."""
+    noise = np.random.default_rng(3)
+    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
+    alone = {name: make(f"{name}_multitask") for name in ("us", "ct")}
+    write_bundle(folder, make("dgf"), alone, table, crops, SETTINGS.preprocess)
+    for path in folder.rglob("bundle.json"):
+        facts = json.loads(path.read_text())
+        facts["calibration"] = {"slope": 0.8, "intercept": 0.1}
+        path.write_text(json.dumps(facts))
+
+
+def png(pixels: np.ndarray) -> str:
+    return base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
+
+
+def picture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def disc(radius: int, height: int = 120, width: int = 160) -> np.ndarray:
+    return cv2.circle(np.zeros((height, width), np.uint8), (width // 2, height // 2), radius, 255, -1)
+
+
+def case(seed: int = 0) -> dict[str, str]:
+    """One case in base64."""
+    return {
+        **{"us": png(picture(seed)), "us_mask": png(disc(14))},
+        **{"ct": png(picture(seed + 100)), "ct_mask": png(disc(9))},
+    }

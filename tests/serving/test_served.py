@@ -1,0 +1,252 @@
+"""Answers of a served model, held against the torch networks it was made from."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from made import SIDE, network
+
+from dgfnet.errors import InputError
+from dgfnet.network.variants import DGFNet
+from dgfnet.registry import export as exporting
+from dgfnet.serving.answers import NUMBERS, answer
+from dgfnet.serving.cases import Case
+from dgfnet.serving.served import Served, distances, shapley, unit
+
+NOISE = np.random.default_rng(0)
+CROPS = {name: NOISE.integers(0, 256, (7, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+
+
+@pytest.fixture(scope="module")
+def served(bundle):
+    return Served.open(bundle)
+
+
+def log_odds(seed, crops, variant="dgf"):
+    """What the torch network says, with the shift that made.py gives every model 0."""
+    with torch.no_grad():
+        logits = network(variant, seed)(
+            {name: torch.from_numpy(found) for name, found in crops.items()}
+        ).logit
+    return logits.double().numpy()
+
+
+def expit(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_probabilities_are_those_of_torch_shifted(served):
+    found = served.score(CROPS)
+    np.testing.assert_allclose(found["probability"], expit(log_odds(0, CROPS) - 0.5), atol=1e-5)
+    assert (found["decision"] == (found["probability"] >= 0.4)).all()
+
+
+def test_an_answer_is_the_same_alone_in_company_and_in_another_order(served):
+    together = served.answer(CROPS)
+    back = served.answer({name: found[::-1] for name, found in CROPS.items()}).iloc[::-1]
+    numbers = [name for name in NUMBERS if name != "decision"]
+    np.testing.assert_allclose(back[numbers], together[numbers], atol=1e-6)
+    for place in range(7):
+        alone = served.answer({name: found[place : place + 1] for name, found in CROPS.items()})
+        np.testing.assert_allclose(alone[numbers].iloc[0], together[numbers].iloc[place], atol=1e-6)
+
+
+def test_more_nodules_than_a_batch(served):
+    many = {name: np.tile(found, (11, 1, 1)) for name, found in CROPS.items()}
+    few = served.answer(CROPS)["probability"].to_numpy()
+    found = served.answer(many)
+    assert found.index.tolist() == list(range(77))
+    np.testing.assert_allclose(found["probability"], np.tile(few, 11), atol=1e-6)
+
+
+def test_calibration_and_range_over_folds_by_hand(served):
+    found = served.answer(CROPS)
+    odds = [log_odds(seed, CROPS) + shift for seed, shift in ((0, -0.5), (1, -0.4), (2, -0.3))]
+    calibrated = expit(0.1 + 0.8 * np.stack(odds))
+    np.testing.assert_allclose(found["calibrated"], calibrated[0], atol=1e-5)
+    np.testing.assert_allclose(found["calibrated_low"], calibrated.min(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found["calibrated_high"], calibrated.max(axis=0), atol=1e-5)
+
+
+def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle, folder)
+    facts = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(facts | {"calibration": None}))
+    found = Served.open(folder).answer(CROPS)
+    assert found[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
+    assert found["probability"].notna().all()
+
+
+def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served, bundle):
+    found = served.answer(CROPS)
+    means = {name: np.repeat(served.reference[name][None], 7, axis=0) for name in CROPS}
+    both, none = log_odds(0, CROPS), log_odds(0, means)
+    us_only = log_odds(0, {"us": CROPS["us"], "ct": means["ct"]})
+    ct_only = log_odds(0, {"us": means["us"], "ct": CROPS["ct"]})
+    expected = (us_only - none + both - ct_only) / 2
+    np.testing.assert_allclose(found["us_contribution"], expected, atol=1e-5)
+    total = found["us_contribution"] + found["ct_contribution"] + found["reference_log_odds"]
+    np.testing.assert_allclose(total, both - 0.5, atol=1e-5)
+    alone = Served.open(bundle / "us").answer(CROPS)
+    assert alone["ct_contribution"].isna().all()
+    odds = np.log(alone["probability"] / (1 - alone["probability"]))
+    np.testing.assert_allclose(alone["reference_log_odds"] + alone["us_contribution"], odds, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("whole", "base", "without", "values"),
+    [
+        (9, 1, (6, 4), [3, 5]),  # 3 and 5 on a base of 1
+        (4, 1, (1, 4), [3, 0]),  # only the first matters
+        (2, 0, (0, 0), [1, 1]),  # nothing but the pair: shared
+        (2.5, 0.5, (), [2]),  # one player
+    ],
+)
+def test_shapley_of_games_solved_by_hand(whole, base, without, values):
+    found = shapley(np.array([float(whole)]), base, *(np.array([float(one)]) for one in without))
+    assert [float(one[0]) for one in found] == values
+
+
+def test_distances_by_hand():
+    seen = unit(np.array([[1, 0], [0, 1], [-1, 0]], np.float32))
+    assert distances(np.array([[5, 0]], np.float32), seen[:1]) == pytest.approx(0)
+    assert distances(np.array([[0, 3]], np.float32), seen[:1]) == pytest.approx(2**0.5)
+    assert distances(np.array([[9, 0]], np.float32), seen) == pytest.approx(2)  # the farthest of three
+    many = np.repeat(seen[:1], 5, axis=0)
+    assert distances(np.array([[1, 0]], np.float32), np.concatenate([many, seen])) == pytest.approx(0)
+
+
+@given(st.integers(1, 8), st.integers(1, 30))
+def test_distances_do_not_depend_on_length_and_stay_in_range(features, count):
+    rng = np.random.default_rng(features * 100 + count)
+    values = rng.normal(size=(4, features)).astype(np.float32)
+    seen = unit(rng.normal(size=(count, features)).astype(np.float32))
+    found = distances(values, seen)
+    assert ((found >= 0) & (found <= 2)).all()
+    np.testing.assert_allclose(distances(values * 7, seen), found, atol=1e-5)
+
+
+def test_what_training_has_not_seen_is_named(served):
+    strange = {name: np.full((1, SIDE, SIDE), 255, np.uint8) for name in CROPS}
+    (told,) = served.answer(strange)["warnings"]
+    assert any(text.startswith("us brightness 255, training") for text in told)
+    assert any(text.startswith("ct contrast 0, training") for text in told)
+    distance = float(distances(served.run(strange)[1]["us"], served.seen["us"])[0])
+    for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
+        facts = {**served.facts, "far": {"us": limit, "ct": 2.0}}
+        (told,) = dataclasses.replace(served, facts=facts).answer(strange)["warnings"]
+        assert [text.split(" from")[0] for text in told if "embedding" in text] == (
+            [f"us embedding {distance:.3g}"] if named else []
+        )
+
+
+def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
+    """The limit of made.py's bundle again, from the crops and networks it was made of."""
+    noise = np.random.default_rng(3)
+    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    with torch.no_grad():
+        images = {name: torch.from_numpy(found) for name, found in crops.items()}
+        values = dict(zip(("us", "ct"), network("dgf", 0).features(images), strict=True))
+    held = np.arange(30) % 3 == 0
+    facts = Served.open(bundle).facts
+    for name, found in values.items():
+        seen = found[~torch.from_numpy(held)] / found[~torch.from_numpy(held)].norm(dim=1, keepdim=True)
+        mine = found[torch.from_numpy(held)] / found[torch.from_numpy(held)].norm(dim=1, keepdim=True)
+        fifth = torch.cdist(mine, seen).sort(dim=1).values[:, 4]
+        assert facts["far"][name] == pytest.approx(float(torch.quantile(fifth, 0.99)), abs=1e-3)
+
+
+def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
+    us, ct = CROPS["us"], CROPS["ct"]
+    cases = [
+        Case({"us": us[0]}),
+        Case({"us": us[1], "ct": ct[1]}),
+        Case({}, fault="a.png: broken"),
+        Case({"ct": ct[3]}),
+        Case({"us": us[4], "ct": ct[4]}),
+        Case({}),
+    ]
+    table = answer(served, cases)
+    assert table["variant"].tolist() == ["us_multitask", "dgf", "", "ct_multitask", "dgf", ""]
+    assert table["probability"][4] == pytest.approx(served.score(CROPS)["probability"][4], abs=1e-6)
+    alone = Served.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
+    assert table["probability"][3] == pytest.approx(alone, abs=1e-6)
+    assert table["statement"][0].startswith("no CT: scored from ultrasound alone")
+    assert table["statement"][3].startswith("no ultrasound: scored from CT alone")
+    assert table["statement"][2] == "not scored: a.png: broken"
+    assert (
+        table["statement"][5]
+        == "not scored: found images of neither us nor ct, and there is no model for that"
+    )
+    assert table.loc[[2, 5], list(NUMBERS)].isna().all(axis=None)
+    lonely = Served.open(bundle / "us")
+    assert answer(lonely, [Case({"ct": ct[0]})])["statement"][0].startswith("not scored: found images of ct")
+    both = answer(lonely, [Case({"us": us[0], "ct": ct[0]})])
+    assert both["statement"].tolist() == [""]
+    assert both["probability"][0] == pytest.approx(table["probability"][0], abs=1e-6)
+
+
+def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
+    """In a process of its own, where importing them is an error."""
+    banned = ("torch", "torchvision", "ray", "dvc", "captum", "mlflow", "albumentations", "sklearn", "optuna")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({banned}))\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from dgfnet.serving import answers, cases\n"
+        "from dgfnet.serving.served import Served\n"
+        f"model = Served.open(Path({str(bundle)!r}))\n"
+        f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
+        "print(answers.answer(model, [cases.Case(crops)])['probability'][0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) < 1
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "reference.safetensors", "folds/2.onnx"])
+def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
+    for cut in (None, 50):
+        folder = tmp_path / str(cut)
+        shutil.copytree(bundle, folder)
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if cut is not None:
+            (folder / name).write_bytes(content[:cut])
+        with pytest.raises(InputError, match="incomplete or damaged"):
+            Served.open(folder)
+
+
+@pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
+def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
+    from dgfnet.serving.served import graph
+
+    model = network(variant, 5)
+    exporting.export(model, (SIDE,) * len(model.modalities), tmp_path / "model.onnx")
+    run = graph(tmp_path / "model.onnx", model.modalities, 1)
+    for count in (1, 2, 7):
+        crops = {name: CROPS[name][:count] for name in model.modalities}
+        found, values = run(crops)
+        np.testing.assert_allclose(found, log_odds(5, crops, variant), atol=1e-4)
+        assert {name: one.shape for name, one in values.items()} == dict.fromkeys(crops, (count, 64))
+
+
+def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
+    class Other(DGFNet):
+        """Says something else whenever it is looked at again."""
+
+        def features(self, images):
+            return [value + torch.rand(1) for value in super().features(images)]
+
+    model = network("us_multitask", 1)
+    model.__class__ = Other
+    with pytest.raises(InputError, match="from the network's"):
+        exporting.export(model, (SIDE,), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
