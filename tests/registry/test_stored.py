@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dgfnet import provenance, tracking
+from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
 from dgfnet.registry.facts import GateFacts
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
@@ -91,6 +92,19 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
     assert told.value.endswith(f"set the version's tag out_of_fold to {digest}")
     client.set_model_version_tag(MODEL, champion.version, "out_of_fold", digest)
     assert criteria(settings, MODEL, str(better.version)).criteria[-1].met
+
+
+def test_a_version_of_an_older_release_is_one_message(settings):
+    version, client = register(settings, ROWS), tracking.registry(settings)
+    for facts, said in (
+        (json.dumps({"blocks": 0}), "with other facts for the gate"),
+        (None, "without the gate"),
+    ):
+        client.delete_model_version_tag(MODEL, version.version, "gate")
+        if facts:
+            client.set_model_version_tag(MODEL, version.version, "gate", facts)
+        with pytest.raises(InputError, match=f"{MODEL} version 1 was registered {said}"):
+            criteria(settings, MODEL, "1")
 
 
 def test_registering_vouches_for_all_versions_of_the_fit_and_no_other(settings):

@@ -39,10 +39,16 @@ def criteria(settings: Settings, model: str, version: str) -> Judgement:
     candidate = version_of(client, model, version)
     if GATE not in candidate.tags:
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
+    try:
+        facts = GateFacts.read(candidate.tags[GATE])
+    except TypeError:  # those of an older release, which measured less
+        raise InputError(
+            f"{model} version {version} was registered with other facts for the gate; run the stage register"
+        ) from None
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
         gain = _beside(settings, candidate, champion)
-    found = gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
+    found = gate.judge(facts, gain, settings.register_)
     return Judgement(found, None if champion is None else str(champion.version))
 
 
