@@ -87,6 +87,13 @@ def _dispatch(options: argparse.Namespace) -> None:
             print(commands.lineage(settings, site, options.version))
         else:
             print(getattr(commands, options.command)(settings, site))
+    elif options.command == "reproduce":
+        from dgfnet.registry.reproduce import reproduce
+
+        made = reproduce(settings, settings.base.sites[0], options.version, options.into)
+        print(made.text())
+        if not made.agrees:
+            raise SystemExit(1)
     elif options.command == "serve":
         from dgfnet.registry.serve import serve
 
@@ -223,13 +230,17 @@ def _parser() -> argparse.ArgumentParser:
         ("rollback", "give the alias champion back to the version that had it before"),
         ("history", "every decision about a site's versions"),
         ("lineage", "commit, data, settings and runs that a version comes from"),
+        ("reproduce", "train the fold of a version again, from its commit and data, and compare"),
     ):
         registry = commands.add_parser(name, parents=[shared], help=text)
         registry.add_argument("site", choices=("central", "lateral"))
-        if name in ("promote", "lineage"):
+        if name in ("promote", "lineage", "reproduce"):
             registry.add_argument("version")
         if name == "promote":
             registry.add_argument("--dry-run", action="store_true", help="judge and change nothing")
+        if name == "reproduce":
+            registry.add_argument("--into", type=Path, metavar="FOLDER", help="fresh folder to make")
+            registry.add_argument("--tolerance", type=float, help="instead of register.tolerance")
     scored = commands.add_parser("predict", parents=[shared], help="score a cohort folder with a champion")
     scored.add_argument("site", choices=("central", "lateral"))
     scored.add_argument("folder", type=Path, nargs="?", help="cohort folder; labels may be empty")
@@ -270,6 +281,8 @@ def _overrides(options: argparse.Namespace) -> list[str]:
             texts.append(f"{section}.variants=[{options.variant}]")
         elif not options.nodule:
             texts.append(f"attribute.variant={options.variant}")
+    if getattr(options, "tolerance", None) is not None:
+        texts.append(f"register.tolerance={options.tolerance}")
     for name in ("patients", "seed", "signal"):
         if options.command == "phantom" and getattr(options, name) is not None:
             texts.append(f"phantom.{name}={getattr(options, name)}")

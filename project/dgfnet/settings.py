@@ -290,6 +290,7 @@ class Register(Section):
     criterion: Literal["accuracy", "auc"]
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
     minimum_gain: Annotated[float, Field(ge=-1, le=1)]
+    minimum_per_class: Positive
     calibration_slope: tuple[float, float] = Field(strict=False)
     groups: tuple[str, ...] = Field(strict=False)
     smallest_group: Positive

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
+import io
 import os
 import secrets
 import socket
@@ -128,14 +129,20 @@ class Run:
         """Uploads a CSV file in which keyed hashes stand for patients and nodules."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / path.name
-            with path.open(encoding="utf-8", newline="") as source, copy.open("w", newline="") as target:
-                rows = csv.DictReader(source)
-                writer = csv.DictWriter(target, rows.fieldnames or [], lineterminator="\n")
-                writer.writeheader()
-                for row in rows:
-                    hidden = {name: pseudonym(key, row[name]) for name in IDENTIFIERS if name in row}
-                    writer.writerow(row | hidden)
+            copy.write_bytes(hidden(path, key))
             self.artifact(copy)
+
+
+def hidden(path: Path, key: bytes) -> bytes:
+    """A CSV file as it goes to the store: keyed hashes stand for patients and nodules."""
+    text = io.StringIO(newline="")
+    with path.open(encoding="utf-8", newline="") as source:
+        rows = csv.DictReader(source)
+        writer = csv.DictWriter(text, rows.fieldnames or [], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row | {name: pseudonym(key, row[name]) for name in IDENTIFIERS if name in row})
+    return text.getvalue().encode()
 
 
 def identity_key(settings: Settings) -> bytes:

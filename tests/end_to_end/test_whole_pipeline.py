@@ -30,12 +30,27 @@ PLANTED = "MUSTERMANN"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder in which the pipeline has run from the phantom to the report."""
+    """A folder under git and DVC in which the pipeline has run from the phantom to the report."""
     folder = project(tmp_path_factory.mktemp("project"))
     dgfnet(folder, "phantom")
     plant_identities(folder / "data")
+    put_under_git_and_dvc(folder)
     dgfnet(folder, "all")
     return folder
+
+
+def put_under_git_and_dvc(folder: Path) -> None:
+    """Commits settings, cohort and, where it is there, the package."""
+    git = ("git", "-c", "user.name=n", "-c", "user.email=e@x")
+    for command in (
+        ("git", "init", "-q"),
+        ("dvc", "init", "-q"),
+        ("dvc", "add", "-q", "data"),
+        ("git", "add", "params.yaml", "data.dvc", ".gitignore", ".dvc", ".dvcignore"),
+        *((("git", "add", "project", "dvc.yaml"),) if (folder / "project").is_dir() else ()),
+        (*git, "commit", "-q", "-m", "settings and cohort"),
+    ):
+        subprocess.run(command, cwd=folder, env=environment(), check=True, timeout=300)
 
 
 def plant_identities(data: Path) -> None:
@@ -371,6 +386,29 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     assert done.stderr == "dgfnet promote: the registry has no dgfnet-central version 7; it has 1\n"
 
 
+def test_a_version_is_made_again_from_its_commit_its_cohort_and_its_settings(finished, tmp_path):
+    version = client(finished).get_model_version("dgfnet-central", "1")
+    table = pd.read_csv(finished / "artifacts/crossval/central/dgf/out_of_fold.csv")
+    fold = int(version.tags["fold"])
+    done = dgfnet(finished, "reproduce", "central", "1", "--into", str(tmp_path / "again"))
+    record = json.loads((tmp_path / "again/reproduction.json").read_text())
+    assert done.stdout.endswith("\nagrees\n")
+    assert PLANTED not in done.stdout + done.stderr
+    assert (record["agrees"], record["same_fit"], record["fold"]) == (True, True, fold)
+    assert (record["nodules"], record["alone"]) == ((table["fold"] == fold).sum(), 0)
+    assert record["probability"] <= 1e-6
+    assert record["metrics"]["auc"][0] == pytest.approx(record["metrics"]["auc"][1], abs=1e-6)
+    assert record["git_commit"] == version.tags["git_commit"]
+    fits = [json.loads(path.read_text())["name"] for path in tmp_path.glob("again/work/fits/*/fit.json")]
+    assert sorted(fits) == sorted(
+        [f"segmentation/{name}_multitask/fold{fold}" for name in ("us", "ct")]
+        + [f"central/{name}/fold{fold}" for name in ("us_multitask", "ct_multitask", "dgf")]
+    )
+    assert not (tmp_path / "again/id.key").exists()
+    again = dgfnet(finished, "reproduce", "central", "1", "--into", str(tmp_path / "again"), check=False)
+    assert (again.returncode, "exists and is not empty" in again.stderr) == (2, True)
+
+
 def test_a_tampered_champion_is_not_loaded(finished, tmp_path):
     from dgfnet.errors import InputError
     from dgfnet.registry.champion import load_champion
@@ -631,13 +669,15 @@ def test_dvc_repro_runs_everything_once_and_then_only_what_changed(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run("git", "init", "-q")
-    run("dvc", "init", "-q")
     dgfnet(folder, "phantom")
-    run("dvc", "add", "-q", "data")
+    put_under_git_and_dvc(folder)
     stages = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert re.findall(r"Running stage '(\w+)'", run("dvc", "repro")) == stages
     assert "Running stage" not in run("dvc", "repro")
+    fresh = tmp_path / "fresh"
+    assert "\nagrees\n" in run("dgfnet", "reproduce", "lateral", "1", "--into", str(fresh))
+    package = json.loads((fresh / "reproduction.json").read_text())["package"]
+    assert Path(package) == fresh / "project" / "dgfnet"  # the commit's code, not the installed one
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["report"]["title"] = "Another title"
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

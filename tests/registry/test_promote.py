@@ -3,18 +3,22 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.registry.commands import _gain
-from dgfnet.registry.facts import GateFacts, missing_lineage, weakest_group
-from dgfnet.registry.promote import champion_of, history, judge, promote, rollback, why
+from dgfnet.registry import promote as gate
+from dgfnet.registry.facts import GateFacts, grouped, missing_lineage, weakest_group
+from dgfnet.registry.paired import Comparison
+from dgfnet.registry.promote import Judgement, champion_of, history, judge, rollback, why
 from dgfnet.registry.stage import best_fold
 from dgfnet.settings import Register
 
@@ -23,6 +27,7 @@ WANTED = Register(
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
     minimum_gain=0.0,
+    minimum_per_class=2,
     calibration_slope=(0.5, 2.0),
     groups=("sex", "margin"),
     smallest_group=3,
@@ -87,20 +92,17 @@ def test_lineage_can_be_waived_and_is_still_told():
 
 @pytest.mark.parametrize(("estimate", "met"), [(0.001, True), (0.0, True), (-0.001, False)])
 def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
-    gain = Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9)
+    gain = Comparison(Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9), "9 shared nodules")
     assert (failed(gain=gain) == []) is met
+    told = judge(GOOD, gain, WANTED)[-1].value
+    assert told == f"{estimate:+.3f} ({estimate - 0.02:+.3f} to {estimate + 0.02:+.3f}), 9 shared nodules"
 
 
-def test_a_champion_of_other_nodules_does_not_stand_in_the_way():
-    table = pd.DataFrame({"nodule_id": list("abcd"), "patient_id": list("abcd"), "label": [0, 1, 0, 1]})
-    table = table.assign(probability=[0.1, 0.9, 0.6, 0.5])
-    better = table.assign(probability=[0.1, 0.9, 0.2, 0.5])
-    gain = _gain(better.iloc[::-1], table, 0.95)
-    assert gain.estimate == pytest.approx(1 - 3 / 4)
-    for other in (table.iloc[:3], table.assign(nodule_id=list("abce")), table.assign(label=[1, 1, 0, 1])):
-        said = _gain(better, other, 0.95)
-        assert "do not compare" in said
-        assert failed(gain=said) == []
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_champion_that_does_not_compare_is_no_obstacle_but_a_table_nobody_can_trust_is(trusted):
+    gain = Comparison(None, "not compared: why", trusted)
+    assert (failed(gain=gain) == []) is trusted
+    assert judge(GOOD, gain, WANTED)[-1].value == "not compared: why"
 
 
 def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
@@ -113,6 +115,37 @@ def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
     told = weakest_group(table, nodules[["sex"]], WANTED)
     assert told == ("sex F (n = 4); nodules.csv has no margin", 0.5)
     assert weakest_group(table, nodules[[]], WANTED)[1] is None
+
+
+def test_numbers_are_grouped_by_tertiles_and_a_weak_age_is_found():
+    """Nine ages, a third of the way from 40 to 48 is 42.67: three groups of three; one age is unknown."""
+    ids = list("abcdefghij")
+    ages = [48, 40, 44, 43, 41, 47, 42, 46, 45, None]
+    table = pd.DataFrame({"nodule_id": ids, "label": 1, "threshold": 0.5, "probability": 0.9})
+    table.loc[[2, 3, 9], "probability"] = 0.1  # wrong: 44, 43, and the one without age
+    wanted = WANTED.model_copy(update={"groups": ("age",)})
+    for values in (ages, [None if age is None else str(age) for age in ages]):  # as the table may have them
+        nodules = pd.DataFrame({"age": values}, index=ids)
+        name, share = weakest_group(table, nodules.iloc[::-1], wanted)
+        assert name == "age 43 to 45 (n = 3)"
+        assert share == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ([1, 2, 3, 4, 5, 6, 6], [1, 2, 3, 4, 5, 6, 6]),  # few numbers are categories
+        (["1", "2", "3", "4", "5", "6", "x"], ["1", "2", "3", "4", "5", "6", "x"]),
+        # seven values, limits 3 and 5 on values: they belong below
+        ([1, 2, 3, 4, 5, 6, 7], ["1 to 3"] * 3 + ["4 to 5"] * 2 + ["6 to 7"] * 2),
+        # fifteen values, limits 1 and 2 1/3: ties make groups of unequal size
+        ([1] * 9 + [2, 3, 4, 5.5, 6, 7.25], ["1"] * 9 + ["2"] + ["3 to 7.25"] * 5),
+        # eighteen values, limits 1 and 1 1/3: nothing lies between
+        ([1] * 12 + [2, 3, 4, 5, 6, 7], ["1"] * 12 + ["2 to 7"] * 6),
+    ],
+)
+def test_groups_of_a_column_by_hand(values, groups):
+    assert grouped(pd.Series(values)).tolist() == groups
 
 
 @pytest.mark.parametrize(
@@ -135,8 +168,9 @@ def test_facts_survive_a_tag():
 
 
 @pytest.fixture
-def registry(tmp_path):
+def registry(tmp_path, empty_store):
     """A registry with three versions of one model, nobody champion."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.create_experiment("x", artifact_location=(tmp_path / "runs").as_uri())
     client.create_registered_model("m")
@@ -152,6 +186,13 @@ def aliases_of(client, version):
 
 def aliases(client):
     return {version: aliases_of(client, version) for version in "123"}
+
+
+def promote(client, model, version, found):
+    """Judged against today's champion."""
+    champion = champion_of(client, model)
+    against = None if champion is None else str(champion.version)
+    return gate.promote(client, model, version, Judgement(found, against))
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
@@ -195,6 +236,58 @@ def test_a_hand_gives_back_what_a_hand_has_taken(registry):
     assert "rolled_back" not in registry.get_model_version("m", "2").tags
 
 
+ACTS = st.lists(st.sampled_from(["1", "2", "3", "refuse 1", "refuse 2", "back", "back"]), max_size=9)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, empty_store):
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@example(["1", "2", "1", "back", "back", "back", "2", "back"])
+@settings(max_examples=12)
+@given(ACTS)
+def test_promotions_and_rollbacks_are_a_stack(shared, acts):
+    """After any sequence of promotions, refusals and rollbacks the champion is the top of a list."""
+    model = f"stack {len(shared.search_registered_models())}"
+    shared.create_registered_model(model)
+    for _ in range(3):
+        shared.create_model_version(model, "file:///nowhere")
+    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, slope=9.0), None, WANTED)
+    stack = []
+    for act in acts:
+        if act.startswith("refuse"):
+            promote(shared, model, act[-1], refused)
+        elif act != "back":
+            promote(shared, model, act, passed)
+            stack += [act] if stack[-1:] != [act] else []
+        elif len(stack) < 2:
+            with pytest.raises(InputError, match="no champion" if not stack else "is the first champion"):
+                rollback(shared, model)
+        else:
+            gone = stack.pop()
+            record = rollback(shared, model)
+            assert (record["from"], record["to"]) == (gone, stack[-1])
+            assert "rolled_back" in shared.get_model_version(model, gone).tags
+        champion = champion_of(shared, model)
+        assert [str(champion.version)] == stack[-1:] if stack else champion is None
+        assert champion is None or "rolled_back" not in champion.tags
+
+
+def test_a_champion_made_by_hand_counts_from_the_record_that_found_it(registry):
+    passed = judge(GOOD, None, WANTED)
+    promote(registry, "m", "1", passed)
+    registry.set_registered_model_alias("m", "champion", "2")
+    assert rollback(registry, "m")["to"] == "1"
+    registry.set_registered_model_alias("m", "champion", "2")
+    promote(registry, "m", "3", passed)
+    assert [rollback(registry, "m")["to"], rollback(registry, "m")["to"]] == ["2", "1"]
+    with pytest.raises(InputError, match="version 1 is the first champion"):
+        rollback(registry, "m")
+
+
 def test_a_former_champion_that_was_deleted_is_one_message(registry):
     for version in "12":
         promote(registry, "m", version, judge(GOOD, None, WANTED))
@@ -213,6 +306,21 @@ def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, m
     monkeypatch.setattr(registry, "get_model_version_by_alias", broken)
     with pytest.raises(InputError, match="cannot be asked for its champion"):
         champion_of(registry, "m")
+
+
+@pytest.mark.parametrize("facts", [GOOD, dataclasses.replace(GOOD, slope=9.0)])
+def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registry, facts):
+    found = judge(facts, None, WANTED)
+    for against, now in ((None, "1"), ("2", "1"), ("2", None)):
+        if now:
+            registry.set_registered_model_alias("m", "champion", now)
+        else:
+            registry.delete_registered_model_alias("m", "champion")
+        told = f"judged against {against or 'none'}, and now it is {now or 'none'}"
+        with pytest.raises(InputError, match=f"m: the champion changed meanwhile: version 3 was {told}"):
+            gate.promote(registry, "m", "3", Judgement(found, against))
+        assert aliases(registry) == {"1": ["champion"] if now else [], "2": [], "3": []}
+    assert history(registry, "m") == []
 
 
 def test_judging_the_champion_again_does_not_take_its_alias(registry):

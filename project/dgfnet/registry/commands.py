@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
-import mlflow
-import pandas as pd
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
-from dgfnet.metrics.intervals import Difference, auc_difference
 from dgfnet.registry import promote as gate
 from dgfnet.registry.facts import GateFacts
-from dgfnet.registry.promote import Criterion, champion_of
+from dgfnet.registry.paired import Comparison, compare
+from dgfnet.registry.promote import Judgement, champion_of
+from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
 from dgfnet.settings import Settings, Site
 
 GATE = "gate"  # tag of a version: the facts it is judged by
-TABLE = "out_of_fold.csv"
 ORIGIN = {  # tags of a version
     "git_commit": "git commit",
     "data_md5": "data md5 (DVC)",
@@ -28,37 +24,47 @@ ORIGIN = {  # tags of a version
     "fold": "fold",
     "fit": "fit (work/fits)",
     "seal": "sha256 of its checksums",
+    "origin": "sha256 of its settings in full",
+    "out_of_fold": "sha256 of its out-of-fold table",
 }
 
 
-def criteria(settings: Settings, model: str, version: str) -> tuple[Criterion, ...]:
+def criteria(settings: Settings, model: str, version: str) -> Judgement:
     """The gate's criteria for a version against the present champion, by what the store knows.
 
     Raises:
         InputError: when the version does not exist or was registered without the facts.
     """
     client = tracking.registry(settings)
-    candidate = _version(client, model, version)
+    candidate = version_of(client, model, version)
     if GATE not in candidate.tags:
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
+    try:
+        facts = GateFacts.read(candidate.tags[GATE])
+    except TypeError:  # those of an older release, which measured less
+        raise InputError(
+            f"{model} version {version} was registered with other facts for the gate; run the stage register"
+        ) from None
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
-        gain = _gain(_table(settings, candidate), _table(settings, champion), settings.base.confidence)
-    return gate.judge(GateFacts.read(candidate.tags[GATE]), gain, settings.register_)
+        gain = _beside(settings, candidate, champion)
+    found = gate.judge(facts, gain, settings.register_)
+    return Judgement(found, None if champion is None else str(champion.version))
 
 
 def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
     """Judges a version and, unless `dry_run`, sets the aliases; returns what was decided, line by line."""
     model = f"dgfnet-{site}"
-    found = criteria(settings, model, version)
-    met = all(one.met for one in found)
+    judged = criteria(settings, model, version)
+    met = all(one.met for one in judged.criteria)
     lines = [
-        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})" for one in found
+        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})"
+        for one in judged.criteria
     ]
     if dry_run:
         end = "would become champion" if met else "would not become champion"
     else:
-        record = gate.promote(tracking.registry(settings), model, version, found)
+        record = gate.promote(tracking.registry(settings), model, version, judged)
         champion = champion_of(tracking.registry(settings), model)
         stays = champion is not None and str(champion.version) == version
         end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"
@@ -68,7 +74,7 @@ def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
 def lineage(settings: Settings, site: Site, version: str) -> str:
     """Where a version comes from: commit, data, settings, fold, fit, runs; and where it was validated."""
     client, model = tracking.registry(settings), f"dgfnet-{site}"
-    found = _version(client, model, version)
+    found = version_of(client, model, version)
     try:
         parent = client.get_run(found.run_id).data.tags.get("mlflow.parentRunId", "unknown")
     except MlflowException:
@@ -103,41 +109,10 @@ def _line(one: dict[str, Any]) -> str:
     return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
 
 
-def _version(client: MlflowClient, model: str, version: str) -> Any:
+def _beside(settings: Settings, candidate: Any, champion: Any) -> Comparison:
+    """A version beside the champion, by the out-of-fold tables of the store."""
     try:
-        return client.get_model_version(model, version)
-    except MlflowException:
-        found = [str(one.version) for one in client.search_model_versions(f"name = '{model}'")]
-        raise InputError(
-            f"the registry has no {model} version {version}; it has {', '.join(sorted(found)) or 'none'}"
-        ) from None
-
-
-def _gain(new: pd.DataFrame, old: pd.DataFrame, confidence: float) -> Difference | str:
-    """AUC of the new version less the old one's, paired, or why they do not compare."""
-    both = new.merge(old, on="nodule_id", suffixes=("", "_old"))
-    if len(both) != len(new) or len(both) != len(old) or (both["label"] != both["label_old"]).any():
-        return "validated on other nodules or labels, so their AUCs do not compare"
-    scores = both["probability"], both["probability_old"]
-    return auc_difference(both["label"], *scores, both["patient_id"], confidence)
-
-
-def _table(settings: Settings, version: Any) -> pd.DataFrame:
-    """The out-of-fold table of a version's variant as its run holds it; ids are keyed hashes.
-
-    Raises:
-        InputError: when the store does not have it any more.
-    """
-    uri = tracking.store(settings)
-    try:
-        run = MlflowClient(uri).get_run(version.run_id)
-        parent = run.data.tags["mlflow.parentRunId"]
-        with tempfile.TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(
-                run_id=parent, artifact_path=TABLE, dst_path=folder, tracking_uri=uri
-            )
-            return pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str})
-    except (MlflowException, KeyError, OSError) as error:
-        raise InputError(
-            f"{version.name} version {version.version}: the store has no {TABLE} of its run ({error})"
-        ) from None
+        tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
+    except Distrusted as error:
+        return Comparison(None, f"not compared: {error}", trusted=False)
+    return compare(*tables, settings.register_.minimum_per_class, settings.base.confidence)

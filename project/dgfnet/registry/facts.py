@@ -20,6 +20,7 @@ from dgfnet.serving.served import Served
 from dgfnet.settings import Modality, Register, Settings, Variant
 
 COMPANY = 16  # nodules that are scored together, alone, and in another order
+FEW = 6  # distinct numbers of a column that are still taken for categories
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,14 @@ def company(served: Served, crops: Mapping[Modality, NDArray[np.uint8]]) -> floa
 
 
 def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, wanted: Register) -> tuple[str, float | None]:
-    """The group with the lowest share of right calls, and that share; small groups do not count."""
+    """The group with the lowest share of right calls, and that share; small groups do not count.
+
+    Groups of a column are those of `grouped`.
+    """
     right = (table["probability"] >= table["threshold"]) == (table["label"] == 1)
     found: list[tuple[float, str]] = []
     for column in (name for name in wanted.groups if name in nodules):
-        values = nodules[column].reindex(table["nodule_id"]).to_numpy()
+        values = grouped(nodules[column].reindex(table["nodule_id"])).to_numpy()
         shares = right.groupby(values).agg(["mean", "size"])
         large = shares[shares["size"] >= wanted.smallest_group]
         names = (f"{column} {name} (n = {size})" for name, size in large["size"].items())
@@ -131,6 +135,26 @@ def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, wanted: Register) 
         return f"no group of {', '.join(wanted.groups)} has {wanted.smallest_group} nodules{note}", None
     share, name = min(found)
     return f"{name}{note}", share
+
+
+def grouped(values: pd.Series) -> pd.Series:
+    """The group of every nodule; missing where the value is.
+
+    Numbers (also as text) with more than FEW different values are cut at their tertiles, a limit belonging to
+    the lower group, and named by the smallest and largest value found in it: `45 to 61`. Everything else is
+    its own group.
+    """
+    numbers = pd.to_numeric(values, errors="coerce")
+    known = numbers.dropna()
+    if len(known) < values.notna().sum() or known.nunique() <= FEW:
+        return values
+    place = np.searchsorted(known.quantile([1 / 3, 2 / 3]).to_numpy(), known.to_numpy(), side="left")
+    ends = known.groupby(place).agg(["min", "max"])
+    names = {
+        number: f"{low:g} to {high:g}" if low < high else f"{low:g}"
+        for number, low, high in ends.itertuples()
+    }
+    return pd.Series([names[number] for number in place], known.index).reindex(values.index)
 
 
 def trained_on(settings: Settings) -> dict[str, str]:

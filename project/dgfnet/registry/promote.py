@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
-from dgfnet.metrics.intervals import Difference
 from dgfnet.registry.facts import GateFacts
+from dgfnet.registry.paired import Comparison
 from dgfnet.settings import Register
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -47,13 +47,26 @@ class Criterion:
     met: bool
 
 
-def judge(facts: GateFacts, gain: Difference | str | None, wanted: Register) -> tuple[Criterion, ...]:
+@dataclass(frozen=True)
+class Judgement:
+    """The criteria applied to one version.
+
+    Attributes:
+        criteria: each with its verdict.
+        champion: the version that was champion then, None without one.
+    """
+
+    criteria: tuple[Criterion, ...]
+    champion: str | None
+
+
+def judge(facts: GateFacts, gain: Comparison | None, wanted: Register) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
     Args:
         facts: of the new version.
-        gain: its AUC less the present champion's on the same nodules, or why the two do not compare; None
-            when there is no champion.
+        gain: the version beside the present champion; None when there is no champion. Where they cannot be
+            compared, the criterion is passed over; where the store's tables cannot be trusted, it is not met.
         wanted: the settings.
     """
     low, high = wanted.calibration_slope
@@ -101,12 +114,13 @@ def judge(facts: GateFacts, gain: Difference | str | None, wanted: Register) -> 
             not facts.lineage or not wanted.require_lineage,
         ),
     ]
-    name, needed = "AUC less the champion's, same nodules", f"at least {wanted.minimum_gain:+g}"
-    if isinstance(gain, str):
-        found.append(Criterion(name, gain, needed, True))
-    elif gain is not None:
-        told = f"{gain.estimate:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        found.append(Criterion(name, told, needed, gain.estimate >= wanted.minimum_gain))
+    if gain is not None:
+        name, needed = "AUC less the champion's, shared nodules", f"at least {wanted.minimum_gain:+g}"
+        told, met, gap = gain.told, gain.trusted, gain.difference
+        if gap is not None:
+            told = f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {told}"
+            met = gap.estimate >= wanted.minimum_gain
+        found.append(Criterion(name, told, needed, met))
     return tuple(found)
 
 
@@ -130,43 +144,79 @@ def champion_of(client: MlflowClient, model: str) -> Any | None:
         raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
 
 
-def promote(client: MlflowClient, model: str, version: str, criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """Sets the aliases as the criteria say, and records the decision."""
-    before = champion_of(client, model)
-    promoted = all(one.met for one in criteria)
+def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:
+    """Sets the aliases as the criteria say, and records the decision.
+
+    Raises:
+        InputError: when another version has become champion since the judgement. (The registry cannot look
+            and set in one step: what happens between these lines goes unseen.)
+    """
+    found = champion_of(client, model)
+    before = None if found is None else str(found.version)
+    if before != judged.champion:
+        raise InputError(
+            f"{model}: the champion changed meanwhile: version {version} was judged against "
+            f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
+        )
+    promoted = all(one.met for one in judged.criteria)
     if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
         _take_away(client, model, CHALLENGER, version)
-        if ROLLED_BACK in client.get_model_version(model, version).tags:
-            client.delete_model_version_tag(model, version, ROLLED_BACK)
-    elif before is None or str(before.version) != version:
+        _forget_rollback(client, model, version)
+    elif before != version:
         client.set_registered_model_alias(model, CHALLENGER, version)
-    former = None if before is None else str(before.version)
-    return _record(client, model, version, former, promoted, why(criteria), criteria)
+    return _record(client, model, version, before, promoted, why(judged.criteria), judged.criteria)
 
 
 def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
-    """Gives the alias champion back to the version that had it before, and records that.
+    """Gives the alias back to the champion before the present one, and records that.
+
+    Promotions not undone are a stack, and a rollback takes the last one off: after versions 1, 2 and 1 again
+    it leads to 2, then to 1, and then nowhere.
 
     Raises:
         InputError: when there is no champion, or none was before.
     """
-    now = champion_of(client, model)
-    if now is None:
+    found = champion_of(client, model)
+    if found is None:
         raise InputError(f"{model} has no champion; nothing to roll back")
-    promotions = [one for one in history(client, model) if one["promoted"] and one["criteria"]]
-    changes = [one for one in promotions if one["from"] != one["to"]]
-    last = next((one for one in reversed(changes) if one["to"] == str(now.version)), None)
-    former = last and last["from"]
-    if former is None:
-        raise InputError(f"{model}: version {now.version} is the first champion; there is none to go back to")
+    now = str(found.version)
+    before = standing(history(client, model))
+    if before[-1:] == [now]:
+        before.pop()
+    if not before:
+        raise InputError(f"{model}: version {now} is the first champion; there is none to go back to")
+    former = before[-1]
     try:
         client.set_registered_model_alias(model, CHAMPION, former)
     except MlflowException as error:
         raise InputError(f"{model}: version {former} cannot be champion again ({error})") from None
-    client.set_registered_model_alias(model, CHALLENGER, str(now.version))
-    client.set_model_version_tag(model, str(now.version), ROLLED_BACK, "yes")
-    return _record(client, model, former, str(now.version), True, "rolled back", ())
+    client.set_registered_model_alias(model, CHALLENGER, now)
+    client.set_model_version_tag(model, now, ROLLED_BACK, "yes")
+    _forget_rollback(client, model, former)
+    return _record(client, model, former, now, True, "rolled back", ())
+
+
+def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Champions whose promotion was not undone, the present one last.
+
+    Args:
+        records: of `history`. A champion that no record made was made by hand, and counts from the record
+            that found it.
+    """
+    found: list[str] = []
+    for one in records:
+        if not one["promoted"] or one["from"] == one["to"]:  # a refusal, or a champion judged again
+            continue
+        if one["from"] is not None and found[-1:] != [one["from"]]:
+            found.append(one["from"])
+        if one["criteria"]:
+            found.append(one["to"])
+            continue
+        found.pop()  # a rollback
+        if found[-1:] != [one["to"]]:
+            found.append(one["to"])
+    return found
 
 
 def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
@@ -207,6 +257,12 @@ def _record(
     if run:
         client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")
     return record
+
+
+def _forget_rollback(client: MlflowClient, model: str, version: str) -> None:
+    """A champion is not one that was rolled back."""
+    if ROLLED_BACK in client.get_model_version(model, version).tags:
+        client.delete_model_version_tag(model, version, ROLLED_BACK)
 
 
 def _take_away(client: MlflowClient, model: str, alias: str, version: str) -> None:

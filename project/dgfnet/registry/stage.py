@@ -28,8 +28,10 @@ from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle, members, write_bundle
 from dgfnet.registry.champion import Champion, load_version
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
+from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
 from dgfnet.registry.seal import SEAL, seal
+from dgfnet.registry.stored import keep_table
 from dgfnet.serving.answers import COLUMNS
 from dgfnet.serving.cases import FIELDS
 from dgfnet.serving.served import Served
@@ -102,6 +104,8 @@ def _register(settings: Settings, facts: Facts, site: Site, metrics: dict[str, A
         number = _log(settings, site, tasks, alone, name, metrics, tags)
     else:  # lineage, audit and settings of the gate may have changed since
         _tell(client, name, number, tags, _measure(settings, site, load_version(client, name, number)))
+    keep_origin(client, settings, site, name, number)
+    keep_table(client, settings, site, variant, name, task.key)
     known = client.get_model_version(name, number).tags
     if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
         promote(client, name, number, criteria(settings, name, number))

@@ -1,0 +1,98 @@
+"""What a version is made of, kept whole with its run, so that it can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dgfnet import provenance
+from dgfnet.errors import InputError
+from dgfnet.registry.facts import missing_lineage, trained_on
+from dgfnet.settings import Settings, Site
+
+ORIGIN = "origin"  # tag of a version: sha256 of the file
+SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")  # what a fit needs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from.
+
+    Attributes:
+        git_commit: of its cross-validation.
+        data_md5: DVC's hash of the cohort.
+        params_sha256: of `settings`.
+        settings: resolved settings by section, profile and overrides merged.
+        chosen: what a search chose, per variant of the site, as chosen.yaml has it; empty without a search.
+        versions: of the libraries that trained it.
+        machine: kind of its processor.
+    """
+
+    git_commit: str
+    data_md5: str
+    params_sha256: str
+    settings: Mapping[str, Mapping[str, Any]]
+    chosen: Mapping[str, Any]
+    versions: Mapping[str, str | None]
+    machine: str
+
+
+def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str, version: str) -> None:
+    """Logs the origin of a version beside its run, and its sha256 as a tag."""
+    record = provenance.describe(settings, SECTIONS) | trained_on(settings)
+    chosen = settings.artifacts("tune", "chosen.yaml")
+    searched = yaml.safe_load(chosen.read_text(encoding="utf-8")) if chosen.is_file() else {}
+    trained = settings.artifacts("crossval", "provenance.json")
+    if trained.is_file():  # the libraries that registered it may be others
+        told = json.loads(trained.read_text(encoding="utf-8"))
+        record |= {name: told[name] for name in ("versions", "machine")}
+    record["chosen"] = searched.get(site, {})
+    text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
+    client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
+    client.set_model_version_tag(model, version, ORIGIN, hashlib.sha256(text.encode()).hexdigest())
+
+
+def read_origin(client: MlflowClient, version: Any) -> Origin:
+    """The origin of a version.
+
+    Args:
+        client: of the registry.
+        version: as the registry gives it.
+
+    Raises:
+        InputError: when the version cannot be made again, and why: it has no lineage, it was registered
+            without its settings, or they are not those it was registered with.
+    """
+    told = f"{version.name} version {version.version}"
+    named = version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
+    if missing := missing_lineage(*named):
+        raise InputError(f"{told} cannot be made again: {missing}")
+    if ORIGIN not in version.tags:
+        raise InputError(
+            f"{told} was registered without its settings; the stage register keeps them for the fits it finds"
+        )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = client.download_artifacts(version.run_id, _name(version.name, version.version), folder)
+            text = Path(path).read_text(encoding="utf-8")
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{told}: its settings cannot be read ({error})") from None
+    if hashlib.sha256(text.encode()).hexdigest() != version.tags[ORIGIN]:
+        raise InputError(f"{told}: its settings in the store are not those it was registered with")
+    origin = Origin(**json.loads(text))
+    if (origin.git_commit, origin.data_md5) != named:
+        raise InputError(f"{told}: its tags git_commit and data_md5 are not those it was registered with")
+    return origin
+
+
+def _name(model: str, version: str) -> str:
+    return f"origins/{model} {version}.json"

@@ -1,0 +1,55 @@
+"""A store and a registry in a folder of their own, with one version whose settings are kept."""
+
+import shutil
+
+import pytest
+import yaml
+
+from dgfnet import provenance, tracking
+from dgfnet.registry.origin import keep_origin
+from dgfnet.registry.stored import version_of
+from dgfnet.settings import load
+
+WHOLE = {"git_commit": "a" * 40, "data_md5": "b" * 32}
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An SQLite store that MLflow has made: a copy takes no time, making one takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    tracking.client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path, params, monkeypatch, empty_store):
+    """The project's settings in a folder of its own, with a store there."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    monkeypatch.delenv(tracking.KEY, raising=False)
+    shutil.copy(params, tmp_path / "params.yaml")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    found = load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])
+    provenance.write_json(
+        found.artifacts("crossval", "provenance.json"),
+        {**WHOLE, "versions": {"torch": "0"}, "machine": "abacus"},
+    )
+    chosen = {"central": {"dgf": {"chosen": [{}], "folds": "f"}}, "lateral": {}}
+    found.artifacts("tune").mkdir()
+    found.artifacts("tune", "chosen.yaml").write_text(yaml.safe_dump(chosen))
+    return found
+
+
+@pytest.fixture
+def version(settings):
+    """Version 1 of dgfnet-central, with its origin; its run is below no cross-validation."""
+    client = tracking.registry(settings)
+    experiment = tracking.prepare(tracking.store(settings), "dgfnet-central")
+    client.create_registered_model("dgfnet-central")
+    run = client.create_run(experiment)
+    client.log_metric(run.info.run_id, "auc", 0.1 + 0.2)
+    client.create_model_version(
+        "dgfnet-central", f"{run.info.artifact_uri}/model", run.info.run_id, tags=WHOLE
+    )
+    keep_origin(client, settings, "central", "dgfnet-central", "1")
+    return version_of(client, "dgfnet-central", "1")
