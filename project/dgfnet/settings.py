@@ -315,7 +315,8 @@ class Attribute(Section):
     """Explaining a fusion and the unimodal variants it starts from.
 
     `baselines[0]` is reported; the others say how stable that is. `tolerance` bounds the completeness error,
-    log odds; `rows` bounds memory: pictures of a modality that go through a network at once.
+    log odds; `rows` bounds memory: pictures of a modality that go through a network at once. `random_labels`
+    trains a network on labels without meaning, whose maps must differ.
     """
 
     variant: Literal["concat", "sum", "product", "dgf"]
@@ -325,6 +326,7 @@ class Attribute(Section):
     subset: Positive
     cases: Positive
     checks: Annotated[int, Field(ge=2)]
+    random_labels: bool
     replicates: Annotated[int, Field(ge=100)]
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from dgfnet.attribution import stage
+from dgfnet.attribution import randomised, stage
 from dgfnet.attribution.networks import scorer
 from dgfnet.attribution.restored import load as load_network
 from dgfnet.attribution.single import explain
@@ -18,6 +18,7 @@ from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import load
 from dgfnet.training.fit import fit
+from dgfnet.training.partition import split
 from dgfnet.training.start import restore
 from dgfnet.training.tasks import classification, gather, places, segmentation
 from tiny_archive import blob, write_archive
@@ -65,9 +66,15 @@ def settings(tmp_path_factory, params):
     train(settings, folds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "cores", lambda: 1)  # starting processes takes longer than all of this
+        patch.setattr(randomised, "sweep", at_once)  # and so does starting Ray
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         stage.run(settings)
     return settings
+
+
+def at_once(label, trials, *_):
+    for trial in trials:
+        fit(trial.task, trial.places, 1, lambda *_: None)
 
 
 def train(settings, folds):
@@ -134,6 +141,48 @@ def test_the_folder_holds_what_the_reference_says(settings):
         shares = masses[[f"{network}_{region}" for region in ("inside", "rim", "outside")]].sum(axis=1)
         assert shares.to_numpy() == pytest.approx(1)
     assert json.loads((folder / "checks.json").read_text())["nodules"] == 2
+
+
+def test_the_label_check_trains_fusion_and_parents_on_exchanged_labels_and_nothing_else(settings):
+    facts = gather(settings, VARIANTS)
+    each = randomised.plan(settings, facts, "central", 0)
+    task, parents = classification(settings, facts, "central", "dgf", 0)
+    theirs, own = [(each.fusion, *each.parents), (task, *parents)]
+    assert [one.variant for one in theirs] == ["dgf", "us_multitask", "ct_multitask"]
+    assert {one.key for one in theirs}.isdisjoint(one.key for one in own)
+    for one, other in zip(theirs, own, strict=True):  # the same fit but for the labels
+        assert (one.seed, one.epochs, one.network, one.training) == (
+            *(other.seed, other.epochs),
+            *(other.network, other.training),
+        )
+    assert [one.parents for one in each.parents] == [one.parents for one in parents]  # knows no label
+    assert set(each.fusion.parents.values()) == {one.key for one in each.parents}
+    found = json.loads(settings.artifacts("attribution", "central", "checks.json").read_text())
+    told = found["random_labels"]
+    record = json.loads((places(settings).fit(each.fusion.key) / "fit.json").read_text())
+    assert told["held_out_auc"] == record["scores"]["auc"]
+    assert 0 < told["kept"] < 1
+    assert -1 <= told["similarity"] <= 1
+
+
+def test_the_network_of_the_label_check_has_seen_the_exchanged_labels(settings):
+    each = randomised.plan(settings, gather(settings, VARIANTS), "central", 0)
+    archive = Archive.open(settings.artifacts("preprocess"))
+    seen, held_out = split(each.fusion, each.where, archive)
+    task, _ = classification(settings, gather(settings), "central", "dgf", 0)
+    true_seen, true_held_out = split(task, places(settings), archive)
+    assert seen.ids == true_seen.ids
+    assert (seen.labels != true_seen.labels).mean() == pytest.approx(1 - each.kept)
+    assert sorted(seen.labels) == sorted(true_seen.labels)
+    assert (held_out.labels == true_held_out.labels).all()
+
+
+def test_a_second_run_of_the_label_check_trains_nothing(settings, monkeypatch):
+    waiting = []
+    monkeypatch.setattr(randomised, "sweep", lambda _, trials, *__: waiting.extend(trials))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    randomised.train(settings, [("central", 0)])
+    assert [trial.is_done() for trial in waiting] == [True, True, True]
 
 
 @pytest.mark.parametrize("variant", ["all", "us_multitask", "ct_multitask"])

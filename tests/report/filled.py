@@ -200,7 +200,9 @@ def fill(settings: Settings, site: str = "central") -> None:
     facts |= {"baseline_family": "blurred", "masses": [mass]}
     facts["completeness"] = {"largest": 0.0998, "within": 1.0, "tolerance": 0.1}
     put(why / "summary.json", facts)
-    put(why / "checks.json", {"passed": True, "failed": [], "nodules": 8})
+    senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}
+    senseless |= {"training_auc": 0.7531, "held_out_auc": 0.4951}
+    put(why / "checks.json", {"passed": True, "failed": [], "nodules": 8, "random_labels": senseless})
     for name in ("contributions", "saliency"):
         (why / f"{name}.png").write_bytes(PNG)
     registered = {

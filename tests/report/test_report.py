@@ -58,7 +58,9 @@ def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
     text = full[2].text.replace("\N{EN DASH}", "-")
     assert "in a share of 0.484 (0.439-0.531) of 105 nodules (the paper: 0.649 of its private cohort)" in text
     assert "it is 0.438 from grey (0.458 from blurred)" in text
-    assert "The maps passed the sanity checks" in text
+    assert "they change when weights are shuffled and when the network learns labels without meaning" in text
+    assert "with an AUC of 0.753 and the true ones of nodules it never saw with 0.495; its maps" in text
+    assert "correlate with those shown by 0.032 (by 0.457 without the signs" in text
     assert full[2].row("US, inside the nodule")[1:] == ["0.243", "0.251", "+0.008 (-0.003 to +0.019)"]
     settings = make_settings(tmp_path, "base.sites=[central]")
     fill(settings)
@@ -66,6 +68,7 @@ def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
     put(settings.artifacts("attribution", "central", "checks.json"), failed)
     page = render(settings)[1]
     assert "Do not trust the maps: shuffled weights change nothing." in page.text
+    assert "labels exchanged" not in page.text  # that check was not made
     told = [attributes["alt"] or "" for tag, attributes in page.tags if tag == "img"]
     assert sum("a sanity check failed" in alt for alt in told) == 2
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.attribution import sanity
+from dgfnet.attribution import randomised, sanity
 from dgfnet.attribution.baselines import Baselines, find
 from dgfnet.attribution.contributions import shapley, towards_truth
 from dgfnet.attribution.gradients import Attributions, Effort, Images, Score, integrate
@@ -101,7 +101,7 @@ def explain_fold(job: Job) -> Explained:
         else pd.DataFrame(columns=[*table.columns, "baseline"]),
         pd.DataFrame(rows),
         tuple(cases),
-        _checks(both, pictures, base, settings) if job.check else None,
+        _checks(both, pictures, base, job) if job.check else None,
     )
 
 
@@ -170,13 +170,21 @@ def _case(
     )
 
 
-def _checks(network: Restored, pictures: Pictures, base: Baselines, settings: Settings) -> dict[str, Any]:
+def _checks(network: Restored, pictures: Pictures, base: Baselines, job: Job) -> dict[str, Any]:
+    settings = job.settings
     at = torch.from_numpy(spread(len(pictures.patients), settings.attribute.checks))
     own, rows = pictures.take(at), settings.attribute.rows
     baselines = {name: values[at] for name, values in base.images.items()}
     rng = np.random.default_rng(settings.base.seed)
-    found = sanity.check(network.model, _evenly(rows), own.images, baselines, own.patients, rows, rng)
-    return found.describe() | {"nodules": len(at)}
+    other = randomised.load(settings, job.site, job.fold) if settings.attribute.random_labels else None
+    senseless = None if other is None else other.model
+    found = sanity.check(
+        *(network.model, senseless, _evenly(rows)), *(own.images, baselines, own.patients), rows, rng
+    ).describe()
+    if other is not None:
+        facts = {name: value for name, value in vars(other).items() if name != "model"}
+        found["random_labels"] = found["random_labels"] | facts
+    return found | {"nodules": len(at)}
 
 
 def _evenly(rows: int) -> sanity.Explain:

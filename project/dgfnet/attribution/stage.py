@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import provenance, tracking
-from dgfnet.attribution import figures
+from dgfnet.attribution import figures, randomised
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
@@ -23,7 +23,7 @@ from dgfnet.compare.results import check_same, load_table
 from dgfnet.network.variants import SPECS
 from dgfnet.settings import Settings, Site, fingerprint
 
-SECTIONS = ("base", "preprocess", "network", "training", "attribute")
+SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
 NAMES = (
     *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
     *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
@@ -37,7 +37,8 @@ def run(settings: Settings) -> None:
     says so; so is a fusion that attends over the batch, whose rows mix.
 
     Raises:
-        InputError: when settings, data or code have changed since the cross-validation.
+        InputError: when settings, data or code have changed since the cross-validation, or a network of the
+            label check cannot be trained.
     """
     tables: dict[Site, dict[str, pd.DataFrame]] = {}
     for site in settings.base.sites:
@@ -50,6 +51,8 @@ def run(settings: Settings) -> None:
             continue
         tables[site] = _tables(settings, site)
     jobs = [job for site, each in tables.items() for job in _jobs(settings, site, each)]
+    if settings.attribute.random_labels:
+        randomised.train(settings, [(job.site, job.fold) for job in jobs if job.check])
     results = _all(jobs)
     for site, each in tables.items():
         own = [found for job, found in zip(jobs, results, strict=True) if job.site == site]

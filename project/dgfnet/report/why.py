@@ -33,15 +33,30 @@ def sentences(site: str, facts: Json, checks: Json) -> tuple[str, ...]:
         f"Attributions add up to the prediction to {number(error['largest'])} in log odds at worst; a share "
         f"of {number(error['within'])} of the nodules is within the {number(error['tolerance'])} asked for."
     )
+    senseless = checks.get("random_labels")
     if checks["passed"]:
+        taught = " and when the network learns labels without meaning" if senseless else ""
         last = (
-            "The maps passed the sanity checks: they change when weights are shuffled, pixels they name "
-            "matter more than random ones, and little noise changes them little, on "
+            f"The maps passed the sanity checks: they change when weights are shuffled{taught}, pixels they "
+            "name matter more than random ones, and little noise changes them little, on "
             f"{text(checks['nodules'])} nodules."
         )
     else:
         last = f"Do not trust the maps: {'; '.join(map(str, checks['failed']))}."
-    return tuple(line for line in (first, second, third, last) if line)
+    return tuple(line for line in (first, second, third, last, _labels(senseless)) if line)
+
+
+def _labels(senseless: Json | None) -> str:
+    """What the network that learnt labels without meaning is, so that the check can be judged."""
+    if not senseless:
+        return ""
+    return (
+        "Trained on labels exchanged between patients, the network separates them in training with an AUC of "
+        f"{number(senseless['training_auc'])} and the true ones of nodules it never saw with "
+        f"{number(senseless['held_out_auc'])}; its maps correlate with those shown by "
+        f"{number(senseless['similarity'])} (by {number(senseless['absolute'])} without the signs, which the "
+        "pictures' edges explain)."
+    )
 
 
 def masses(site: str, facts: Json) -> Table:
