@@ -131,9 +131,11 @@ def test_an_undecided_baseline_is_recorded_or_said_to_be_missing(settings):
 
 def test_the_folder_holds_what_the_reference_says(settings):
     folder = settings.artifacts("attribution", "central")
-    assert {path.name for path in folder.iterdir()} == set(stage.NAMES) - {"skipped.json"}
+    assert {path.name for path in folder.iterdir()} == set(stage.NAMES) - {"skipped.json", "localisation.csv"}
     facts = json.loads((folder / "summary.json").read_text())
     assert facts["us_above_ct"]["n"] == 16
+    reason = "data-truth/signal is not there: only phantoms have it"
+    assert facts["localisation"] == {"reason": reason, "regions": []}
     assert {"mean", "grey"} == set(facts["stability"])
     assert facts["stability"]["grey"]["n"] == 6  # three of each fold
     masses = pd.read_csv(folder / "masses.csv")

@@ -198,6 +198,7 @@ def fill(settings: Settings, site: str = "central") -> None:
     mass |= {"difference": 0.008, "low": -0.0034, "high": 0.0193}
     facts = {"us_above_ct": share, "shapley": {"us_above_ct": share}, "stability": stability}
     facts |= {"baseline_family": "blurred", "masses": [mass]}
+    facts["localisation"] = {"reason": None, "regions": [located("unimodal"), located("multimodal")]}
     facts["completeness"] = {"largest": 0.0998, "within": 1.0, "tolerance": 0.1}
     put(why / "summary.json", facts)
     senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}
@@ -232,6 +233,15 @@ def fill(settings: Settings, site: str = "central") -> None:
     used = {"training": {"sampling": "train_only"}, "cohort": {"folds": 2}}
     crossval = record | {"versions": {"torch": "9.9"}, "settings": used}
     put(settings.artifacts("crossval", "provenance.json"), crossval)
+
+
+def located(network: str) -> dict[str, Any]:
+    region = {"modality": "us", "region": "microcalcifications", "network": network, "n": 40}
+    region |= {"area": 0.0123, "contrast": 0.0456, "mass": 0.0789 if network == "multimodal" else 0.0678}
+    return region | {
+        "above_area": interval(0.0666, 0.05, 0.08),
+        "above_contrast": interval(0.0333, 0.01, 0.05),
+    }
 
 
 def render(settings: Settings) -> tuple[str, Page]:

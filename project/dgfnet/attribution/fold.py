@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.attribution import randomised, sanity
+from dgfnet.attribution import localisation, randomised, sanity
 from dgfnet.attribution.baselines import Baselines, find
 from dgfnet.attribution.contributions import shapley, towards_truth
 from dgfnet.attribution.gradients import Attributions, Effort, Images, Score, integrate
@@ -20,6 +20,8 @@ from dgfnet.attribution.restored import NODES, Restored, effort, load
 from dgfnet.attribution.saliency import Case, masses
 from dgfnet.network.variants import SPECS
 from dgfnet.settings import Modality, Settings, Site
+
+Explanation = tuple[Attributions, Baselines]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Explained:
         table: one row per held-out nodule, for contributions.csv.
         others: the same numbers from the other baselines, of a subset, with the column `baseline`.
         masses: where the attributions lie, of the same subset, a row per modality.
+        located: the same against the phantom's truth, a row per region; empty where there is none.
         cases: for Figure 4.
         checks: what checks.json holds; None when they were not asked for.
     """
@@ -55,6 +58,7 @@ class Explained:
     table: pd.DataFrame
     others: pd.DataFrame
     masses: pd.DataFrame
+    located: pd.DataFrame
     cases: tuple[Case, ...]
     checks: dict[str, Any] | None
 
@@ -66,48 +70,49 @@ def explain_fold(job: Job) -> Explained:
     settings, wanted = job.settings, job.settings.attribute
     both = load(settings, job.site, wanted.variant, job.fold)
     pictures, ids = both.pictures(), both.held_out.ids
-    first = wanted.baselines[0]
-    found, base = explained(both, pictures, first, effort(settings))
+    found, base = explained(both, pictures, wanted.baselines[0], effort(settings))
     values = shapley(both.score, pictures.images, base.images, pictures.patients, wanted.rows)
     label = both.held_out.labels
     table = _rows(ids, label, job.fold, found, base).assign(
         shapley_us=towards_truth(values[0], label), shapley_ct=towards_truth(values[1], label)
     )
     subset = spread(len(ids), wanted.subset)
-    others = [
-        _rows(
-            [ids[i] for i in subset],
-            label[subset],
-            job.fold,
-            *explained(both, pictures.take(torch.from_numpy(subset)), name, effort(settings)),
-        ).assign(baseline=name)
-        for name in wanted.baselines[1:]
-    ]
     chosen = np.array([i for i, name in enumerate(ids) if name in job.cases], dtype=np.int64)
     at = np.concatenate([subset, np.setdiff1d(chosen, subset)])
     alone = _unimodal(settings, job, at)
     rows = [
         {"nodule_id": ids[i], "fold": job.fold, "modality": modality}
-        | _masses("unimodal", maps[k].numpy(), pictures, modality, i)
+        | _masses("unimodal", own.maps[modality][k].numpy(), pictures, modality, i)
         | _masses("multimodal", found.maps[modality][i].numpy(), pictures, modality, i)
-        for modality, maps in alone.items()
+        for modality, (own, _) in alone.items()
         for k, i in enumerate(at[: len(subset)])
     ]
+    located = localisation.locate(settings, both, pictures, (found, base), alone, at[: len(subset)])
     cases = [_case(ids[i], int(i), list(at).index(i), pictures, found, alone) for i in chosen]
     return Explained(
         table,
-        pd.concat(others, ignore_index=True)
-        if others
-        else pd.DataFrame(columns=[*table.columns, "baseline"]),
+        _others(job, both, pictures, subset),
         pd.DataFrame(rows),
+        located.assign(fold=job.fold),
         tuple(cases),
         _checks(both, pictures, base, job) if job.check else None,
     )
 
 
-def explained(
-    network: Restored, pictures: Pictures, family: str, effort: Effort
-) -> tuple[Attributions, Baselines]:
+def _others(job: Job, both: Restored, pictures: Pictures, subset: NDArray[np.int64]) -> pd.DataFrame:
+    """The nodules of the subset from the other baselines."""
+    own, ids = pictures.take(torch.from_numpy(subset)), [both.held_out.ids[i] for i in subset]
+    label = both.held_out.labels[subset]
+    found = [
+        _rows(ids, label, job.fold, *explained(both, own, name, effort(job.settings))).assign(baseline=name)
+        for name in job.settings.attribute.baselines[1:]
+    ]
+    if not found:
+        return pd.DataFrame(columns=["nodule_id", "us", "ct", "baseline"])
+    return pd.concat(found, ignore_index=True)
+
+
+def explained(network: Restored, pictures: Pictures, family: str, effort: Effort) -> Explanation:
     """Integrated gradients from a baseline of this family."""
     base = find(network.score, pictures, network.references, family, effort.rows)
     return integrate(network.score, pictures.images, base.images, pictures.patients, effort), base
@@ -135,15 +140,15 @@ def _rows(
     )
 
 
-def _unimodal(settings: Settings, job: Job, at: NDArray[np.int64]) -> dict[Modality, torch.Tensor]:
-    """Maps of the unimodal networks a fusion starts from, (len(at), S, S) per modality."""
+def _unimodal(settings: Settings, job: Job, at: NDArray[np.int64]) -> dict[Modality, Explanation]:
+    """What the unimodal networks say that a fusion starts from, of len(at) nodules."""
     spec = SPECS[settings.attribute.variant]
-    maps = {}
+    said = {}
     for modality, variant in zip(spec.modalities, spec.parents, strict=True):
         network = load(settings, job.site, variant, job.fold)
-        found, _ = explained(network, network.pictures(at), settings.attribute.baselines[0], effort(settings))
-        maps[modality] = found.maps[modality]
-    return maps
+        first = settings.attribute.baselines[0]
+        said[modality] = explained(network, network.pictures(at), first, effort(settings))
+    return said
 
 
 def _masses(
@@ -159,13 +164,13 @@ def _case(
     place: int,
     pictures: Pictures,
     found: Attributions,
-    alone: Mapping[Modality, torch.Tensor],
+    alone: Mapping[Modality, Explanation],
 ) -> Case:
     return Case(
         nodule_id,
         {name: values[row].numpy() for name, values in pictures.images.items()},
         {name: values[row].numpy() for name, values in pictures.masks.items()},
-        {name: values[place].numpy() for name, values in alone.items()},
+        {name: own.maps[name][place].numpy() for name, (own, _) in alone.items()},
         {name: values[row].numpy() for name, values in found.maps.items()},
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import provenance, tracking
-from dgfnet.attribution import figures, randomised
+from dgfnet.attribution import figures, localisation, randomised
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
@@ -26,6 +26,7 @@ from dgfnet.settings import Settings, Site, fingerprint
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
 NAMES = (
     *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
+    "localisation.csv",
     *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
 )
 
@@ -113,6 +114,8 @@ def _write(
     facts: dict[str, Any] = {"site": site, "variant": wanted.variant, "baseline_family": wanted.baselines[0]}
     facts |= summary(table, others, wanted.tolerance, *how)
     facts["masses"] = mass_differences(masses, *how)
+    located = pd.concat([each.located for each in found], ignore_index=True).merge(patients, on="nodule_id")
+    facts["localisation"] = _localisation(settings, located)
     sound = next(each.checks for each in found if each.checks is not None)
     shown = [case for each in found for case in each.cases]
     labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
@@ -120,6 +123,8 @@ def _write(
     provenance.write_csv(table, folder / "contributions.csv")
     provenance.write_csv(others, folder / "stability.csv")
     provenance.write_csv(masses, folder / "masses.csv")
+    if len(located):
+        provenance.write_csv(located, folder / "localisation.csv")
     provenance.write_csv(
         table[table["nodule_id"].isin(ids)].assign(
             case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
@@ -132,6 +137,16 @@ def _write(
     provenance.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
     provenance.write_figure(figures.checks(site, sound), folder / "checks.png")
     _log(settings, site, folder)
+
+
+def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
+    """Against the phantom's truth; or the reason why there is nothing to hold attributions against."""
+    if reason := localisation.why_not(settings):
+        return {"reason": reason, "regions": []}
+    if located.empty:
+        return {"reason": f"the truth in {settings.base.truth} is not of these pictures", "regions": []}
+    how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
+    return {"reason": None, "regions": localisation.summary(located, *how)}
 
 
 def _log(settings: Settings, site: Site, folder: Path) -> None:

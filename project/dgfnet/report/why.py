@@ -43,7 +43,9 @@ def sentences(site: str, facts: Json, checks: Json) -> tuple[str, ...]:
         )
     else:
         last = f"Do not trust the maps: {'; '.join(map(str, checks['failed']))}."
-    return tuple(line for line in (first, second, third, last, _labels(senseless)) if line)
+    untold = (facts.get("localisation") or {}).get("reason")
+    truth = f"Maps could not be held against the true places of the signal: {untold}." if untold else ""
+    return tuple(line for line in (first, second, third, last, _labels(senseless), truth) if line)
 
 
 def _labels(senseless: Json | None) -> str:
@@ -80,6 +82,38 @@ def masses(site: str, facts: Json) -> Table:
         rows=rows,
         note="The paper says that fusion turns attention to the nodule. Here that is measured, on pairs of "
         "the same nodules.",
+    )
+
+
+def located(site: str, facts: Json) -> Table | None:
+    """Against the phantom's truth; None where there is none."""
+    lines: dict[tuple[str, str], dict[str, Json]] = {}
+    for one in (facts.get("localisation") or {}).get("regions", ()):
+        lines.setdefault((one["modality"], one["region"]), {})[one["network"]] = one
+    if not lines:
+        return None
+    rows = []
+    for (modality, region), by in lines.items():
+        both, alone = by.get("multimodal", {}), by.get("unimodal", {})
+        told = [both.get("area"), both.get("contrast"), alone.get("mass"), both.get("mass")]
+        above = [
+            f"{signed(one['estimate'])} ({signed(one['low'])} to {signed(one['high'])})"
+            for one in (both.get("above_area"), both.get("above_contrast"))
+            if one
+        ]
+        cells = (*map(number, told), *(above or ("", "")))
+        rows.append(Row(f"{modality.upper()}, {region}", cells))
+    return Table(
+        title=f"Do the networks look where the signal is, {site}",
+        source=f"artifacts/attribution/{site}/summary.json",
+        corner="Region where the phantom shows what decides",
+        head=(
+            *("area", "contrast", "unimodal", "multimodal"),
+            *("multimodal - area (interval)", "multimodal - contrast (interval)"),
+        ),
+        rows=tuple(rows),
+        note="Share of the attribution towards the decision that lies in the region; of the area, and of the "
+        "picture's distance from the baseline, where it would lie with gradients at random.",
     )
 
 
