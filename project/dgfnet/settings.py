@@ -316,7 +316,8 @@ class Attribute(Section):
 
     `baselines[0]` is reported; the others say how stable that is. `tolerance` bounds the completeness error,
     log odds; `rows` bounds memory: pictures of a modality that go through a network at once. `random_labels`
-    trains a network on labels without meaning, whose maps must differ.
+    trains a network on labels without meaning, whose maps must differ. `repeat`
+    nodules of the external cohort are explained by the network of every fold; 0 leaves that out.
     """
 
     variant: Literal["concat", "sum", "product", "dgf"]
@@ -327,6 +328,7 @@ class Attribute(Section):
     cases: Positive
     checks: Annotated[int, Field(ge=2)]
     random_labels: bool
+    repeat: Count
     replicates: Annotated[int, Field(ge=100)]
 
     @model_validator(mode="after")

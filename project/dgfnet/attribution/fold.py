@@ -11,17 +11,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.attribution import localisation, randomised, sanity
-from dgfnet.attribution.baselines import Baselines, find
+from dgfnet.attribution import localisation, randomised, repeatability, sanity
+from dgfnet.attribution.baselines import Baselines
 from dgfnet.attribution.contributions import shapley, towards_truth
 from dgfnet.attribution.gradients import Attributions, Effort, Images, Score, integrate
 from dgfnet.attribution.networks import Pictures
-from dgfnet.attribution.restored import NODES, Restored, effort, load
+from dgfnet.attribution.randomised import Relabelled
+from dgfnet.attribution.repeatability import Elsewhere
+from dgfnet.attribution.restored import NODES, Explanation, Restored, effort, explained, load, spread
 from dgfnet.attribution.saliency import Case, masses
 from dgfnet.network.variants import SPECS
 from dgfnet.settings import Modality, Settings, Site
-
-Explanation = tuple[Attributions, Baselines]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Explained:
         located: the same against the phantom's truth, a row per region; empty where there is none.
         cases: for Figure 4.
         checks: what checks.json holds; None when they were not asked for.
+        elsewhere: what this network says of nodules that every fold's explains; None when there are none.
+        senseless: what the network of the label check says of them; None when there is none.
     """
 
     table: pd.DataFrame
@@ -61,6 +63,8 @@ class Explained:
     located: pd.DataFrame
     cases: tuple[Case, ...]
     checks: dict[str, Any] | None
+    elsewhere: Elsewhere | None
+    senseless: Elsewhere | None
 
 
 def explain_fold(job: Job) -> Explained:
@@ -88,6 +92,10 @@ def explain_fold(job: Job) -> Explained:
         for k, i in enumerate(at[: len(subset)])
     ]
     located = localisation.locate(settings, both, pictures, (found, base), alone, at[: len(subset)])
+    senseless = None
+    if job.check and settings.attribute.random_labels:
+        senseless = randomised.load(settings, job.site, job.fold)
+    again = repeatability.why_not(settings) is None
     cases = [_case(ids[i], int(i), list(at).index(i), pictures, found, alone) for i in chosen]
     return Explained(
         table,
@@ -95,7 +103,9 @@ def explain_fold(job: Job) -> Explained:
         pd.DataFrame(rows),
         located.assign(fold=job.fold),
         tuple(cases),
-        _checks(both, pictures, base, job) if job.check else None,
+        _checks(both, senseless, pictures, base, settings) if job.check else None,
+        repeatability.explain(settings, job.site, both) if again else None,
+        repeatability.explain(settings, job.site, senseless.network) if again and senseless else None,
     )
 
 
@@ -110,17 +120,6 @@ def _others(job: Job, both: Restored, pictures: Pictures, subset: NDArray[np.int
     if not found:
         return pd.DataFrame(columns=["nodule_id", "us", "ct", "baseline"])
     return pd.concat(found, ignore_index=True)
-
-
-def explained(network: Restored, pictures: Pictures, family: str, effort: Effort) -> Explanation:
-    """Integrated gradients from a baseline of this family."""
-    base = find(network.score, pictures, network.references, family, effort.rows)
-    return integrate(network.score, pictures.images, base.images, pictures.patients, effort), base
-
-
-def spread(count: int, wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` of `count` positions, evenly spread: no choice by anybody."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round()).astype(np.int64)
 
 
 def _rows(
@@ -175,19 +174,19 @@ def _case(
     )
 
 
-def _checks(network: Restored, pictures: Pictures, base: Baselines, job: Job) -> dict[str, Any]:
-    settings = job.settings
+def _checks(
+    network: Restored, other: Relabelled | None, pictures: Pictures, base: Baselines, settings: Settings
+) -> dict[str, Any]:
     at = torch.from_numpy(spread(len(pictures.patients), settings.attribute.checks))
     own, rows = pictures.take(at), settings.attribute.rows
     baselines = {name: values[at] for name, values in base.images.items()}
     rng = np.random.default_rng(settings.base.seed)
-    other = randomised.load(settings, job.site, job.fold) if settings.attribute.random_labels else None
-    senseless = None if other is None else other.model
+    senseless = None if other is None else other.network.model
     found = sanity.check(
         *(network.model, senseless, _evenly(rows)), *(own.images, baselines, own.patients), rows, rng
     ).describe()
     if other is not None:
-        facts = {name: value for name, value in vars(other).items() if name != "model"}
+        facts = {name: value for name, value in vars(other).items() if name != "network"}
         found["random_labels"] = found["random_labels"] | facts
     return found | {"nodules": len(at)}
 

@@ -18,10 +18,10 @@ import pandas as pd
 from dgfnet import tracking
 from dgfnet.attribution.gradients import log_odds
 from dgfnet.attribution.networks import pictures, scorer
+from dgfnet.attribution.restored import Restored
 from dgfnet.cohort.folds import Folds
 from dgfnet.cohort.stage import load_nodules
 from dgfnet.metrics.discrimination import scores
-from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
 from dgfnet.pretrain import make_trial, run_tags
 from dgfnet.provenance import replacing
@@ -57,13 +57,13 @@ class Relabelled:
     """The trained network, and whether it is what it should be.
 
     Attributes:
-        model: in evaluation mode, on the CPU.
+        network: with the exchanged labels of its training nodules.
         kept: see `Plan`.
         training_auc: on the exchanged labels it was trained on: above 0.5 where it learnt them by heart.
         held_out_auc: on the true labels of the held-out fold; None without both classes.
     """
 
-    model: Model
+    network: Restored
     kept: float
     training_auc: float
     held_out_auc: float | None
@@ -151,14 +151,10 @@ def load(settings: Settings, site: Site, fold: int) -> Relabelled:
     """The network that `train` has trained."""
     each = plan(settings, gather(settings, (settings.attribute.variant,)), site, fold)
     archive = Archive.open(each.where.archive)
-    model = restore(each.fusion, each.where)
-    seen, _ = split(each.fusion, each.where, archive)
-    shown = pictures(model, archive, seen)
-    odds = log_odds(scorer(model), shown.images, shown.patients, settings.attribute.rows)
+    model, rows = restore(each.fusion, each.where), settings.attribute.rows
+    network = Restored(model, scorer(model), *split(each.fusion, each.where, archive), archive, rows)
+    seen = pictures(model, archive, network.training)
+    odds = log_odds(network.score, seen.images, seen.patients, rows)
+    known = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)
     record = finished(each.where, each.fusion.key) or {}
-    return Relabelled(
-        model,
-        each.kept,
-        scores(seen.labels, 1 / (1 + np.exp(-odds)), 0.5)["auc"],
-        record["scores"]["auc"],
-    )
+    return Relabelled(network, each.kept, known["auc"], record["scores"]["auc"])

@@ -132,19 +132,19 @@ def check(
         for name in names:
             shuffle(getattr(shuffled, name, None), rng)
         others = explain(scorer(shuffled), images, baselines, patients)
-        similarity[part] = _mean_correlation(maps, others, ranks=True)
+        similarity[part] = likeness(maps, others, ranks=True)
     noisy = {
         name: values + NOISE * torch.from_numpy(rng.standard_normal(values.shape)).to(values)
         for name, values in images.items()
     }
-    noise = _mean_correlation(maps, explain(score, noisy, baselines, patients), ranks=False)
+    noise = likeness(maps, explain(score, noisy, baselines, patients), ranks=False)
     senseless = None
     if relabelled is not None:
         others = explain(scorer(relabelled), images, baselines, patients)
         sizes = [{name: values.abs() for name, values in each.items()} for each in (maps, others)]
         senseless = {
-            "similarity": _mean_correlation(maps, others, ranks=True),
-            "absolute": _mean_correlation(sizes[0], sizes[1], ranks=True),
+            "similarity": likeness(maps, others, ranks=True),
+            "absolute": likeness(sizes[0], sizes[1], ranks=True),
         }
     return Checks(similarity, curves(score, maps, images, baselines, patients, rows, rng), noise, senseless)
 
@@ -190,6 +190,21 @@ def curves(
     return found
 
 
+def likeness(first: Images, second: Images, ranks: bool) -> float:
+    """Mean over nodules of the correlation of two maps, all modalities in one list; 0 for a constant map."""
+    found = []
+    for a, b in zip(
+        torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
+        torch.cat([values.flatten(1) for values in second.values()], dim=1).numpy(),
+        strict=True,
+    ):
+        if np.ptp(a) == 0 or np.ptp(b) == 0:
+            found.append(0.0)
+        else:
+            found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
+    return float(np.mean(found))
+
+
 def _ranks(values: Tensor) -> Tensor:
     """0 for the highest of a row, towards 1 for the lowest."""
     return values.argsort(dim=1, descending=True).argsort(dim=1) / values.shape[1]
@@ -214,18 +229,3 @@ def _curve(
         }
         points.append(float((sign * log_odds(score, mixed, patients, rows)).mean()))
     return np.array(points)
-
-
-def _mean_correlation(first: Images, second: Images, ranks: bool) -> float:
-    """Mean over nodules of the correlation of two maps, all modalities in one list; 0 for a constant map."""
-    found = []
-    for a, b in zip(
-        torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
-        torch.cat([values.flatten(1) for values in second.values()], dim=1).numpy(),
-        strict=True,
-    ):
-        if np.ptp(a) == 0 or np.ptp(b) == 0:
-            found.append(0.0)
-        else:
-            found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
-    return float(np.mean(found))

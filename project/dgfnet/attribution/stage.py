@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import provenance, tracking
-from dgfnet.attribution import figures, localisation, randomised
+from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
@@ -26,7 +26,7 @@ from dgfnet.settings import Settings, Site, fingerprint
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
 NAMES = (
     *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
-    "localisation.csv",
+    *("localisation.csv", "repeatability.csv"),
     *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
 )
 
@@ -116,6 +116,7 @@ def _write(
     facts["masses"] = mass_differences(masses, *how)
     located = pd.concat([each.located for each in found], ignore_index=True).merge(patients, on="nodule_id")
     facts["localisation"] = _localisation(settings, located)
+    facts["repeatability"] = _repeatability(settings, found)
     sound = next(each.checks for each in found if each.checks is not None)
     shown = [case for each in found for case in each.cases]
     labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
@@ -123,6 +124,9 @@ def _write(
     provenance.write_csv(table, folder / "contributions.csv")
     provenance.write_csv(others, folder / "stability.csv")
     provenance.write_csv(masses, folder / "masses.csv")
+    again = [each.elsewhere.table.assign(fold=each.table["fold"].iloc[0]) for each in found if each.elsewhere]
+    if again:
+        provenance.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
     if len(located):
         provenance.write_csv(located, folder / "localisation.csv")
     provenance.write_csv(
@@ -147,6 +151,15 @@ def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
         return {"reason": f"the truth in {settings.base.truth} is not of these pictures", "regions": []}
     how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
     return {"reason": None, "regions": localisation.summary(located, *how)}
+
+
+def _repeatability(settings: Settings, found: Sequence[Explained]) -> dict[str, Any]:
+    """How alike the folds' networks are on nodules that none has seen; or why nobody knows."""
+    if reason := repeatability.why_not(settings):
+        return {"reason": reason}
+    folds = [each.elsewhere for each in found if each.elsewhere]
+    senseless = next((each.senseless for each in found if each.senseless), None)
+    return {"reason": None, **repeatability.summary(folds, senseless)}
 
 
 def _log(settings: Settings, site: Site, folder: Path) -> None:

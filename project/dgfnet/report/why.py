@@ -45,7 +45,30 @@ def sentences(site: str, facts: Json, checks: Json) -> tuple[str, ...]:
         last = f"Do not trust the maps: {'; '.join(map(str, checks['failed']))}."
     untold = (facts.get("localisation") or {}).get("reason")
     truth = f"Maps could not be held against the true places of the signal: {untold}." if untold else ""
-    return tuple(line for line in (first, second, third, last, _labels(senseless), truth) if line)
+    again = _again(facts.get("repeatability") or {})
+    return tuple(line for line in (first, second, third, last, _labels(senseless), truth, again) if line)
+
+
+def _again(found: Json) -> str:
+    """How alike the networks of the folds are."""
+    if reason := found.get("reason"):
+        return f"How alike the networks of the folds explain a nodule is not known: {reason}."
+    if not found.get("pairs"):
+        return ""
+
+    def told(of: str, name: str) -> str:
+        one = found[of][name]
+        return f"{number(one['median'])} ({number(one['low'])} to {number(one['high'])})"
+
+    learnt = ""
+    if found["random_labels"]:
+        learnt = f", with a network that learnt labels without meaning by {told('random_labels', 'maps')}"
+    return (
+        f"On {text(found['nodules'])} external nodules that none of them saw, the networks of two folds "
+        f"rank what ultrasound says alike by {told('pairs', 'us')}, what CT says by {told('pairs', 'ct')}, "
+        f"the predictions by {told('pairs', 'prediction')} (rank correlation, median and range over pairs); "
+        f"their maps correlate by {told('pairs', 'maps')}{learnt}."
+    )
 
 
 def _labels(senseless: Json | None) -> str:
