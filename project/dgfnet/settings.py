@@ -72,12 +72,13 @@ class Base(Section):
 
 
 class Phantom(Section):
-    """The generated cohort: numbers of enrolled patients, before exclusions."""
+    """The generated cohort: enrolled patients, before exclusions; whose factors decide the labels."""
 
     patients: Annotated[int, Field(ge=30)]
     external_patients: Annotated[int, Field(ge=10)]
     seed: Count
     signal: Annotated[float, Field(ge=0)]
+    informative: tuple[Modality, ...] = Field(strict=False, min_length=1)
 
 
 class Cohort(Section):

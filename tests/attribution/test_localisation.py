@@ -118,7 +118,7 @@ def project(tmp_path_factory, params):
 
 
 def draw(settings, seed):
-    generate.generate(settings.data, settings.root / settings.base.truth, 8, 3, seed, 1.0)
+    generate.generate(settings.data, settings.root / settings.base.truth, 8, 3, seed, 1.0, ("us", "ct"))
 
 
 def masks(archive):

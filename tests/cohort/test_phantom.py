@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -27,14 +29,21 @@ from dgfnet.cohort.screening.criteria import screen
 from dgfnet.errors import InputError
 
 PATIENTS, EXTERNAL, SEED = 30, 8, 7
-FEW = {"patients": 8, "external_patients": 3, "seed": 3, "signal": 1.0}  # two chunks of work
+BOTH = ("us", "ct")
+FEW = {
+    "patients": 8,
+    "external_patients": 3,
+    "seed": 3,
+    "signal": 1.0,
+    "informative": BOTH,
+}  # two chunks of work
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     """A small phantom: the folder of the cohort and that of the truth."""
     folder = tmp_path_factory.mktemp("phantom")
-    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0)
+    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0, BOTH)
     return folder / "data", folder / "truth"
 
 
@@ -220,7 +229,7 @@ def test_the_planned_exclusions_are_what_screening_finds(cohort):
 
 @pytest.mark.parametrize("patients", [30, 100, 400])
 def test_four_in_a_hundred_are_planned_out_for_each_reason(patients):
-    enrolled = enrolment.enrol_main(patients, SEED, 1.0)
+    enrolled = enrolment.enrol_main(patients, SEED, 1.0, BOTH)
     flaws = [patient.flaw for patient in enrolled]
     for reason in ("missing_modality", "measurement_lines", "several_malignant"):
         assert flaws.count(reason) == round(0.04 * patients)
@@ -229,7 +238,7 @@ def test_four_in_a_hundred_are_planned_out_for_each_reason(patients):
 
 @pytest.mark.parametrize(("count", "positive"), [(100, 37), (60, 22), (10, 4)])  # the paper has 22 of 60
 def test_the_external_cohort_has_37_percent_with_central_metastasis(count, positive):
-    enrolled = enrolment.enrol_external(count, SEED, 1.0)
+    enrolled = enrolment.enrol_external(count, SEED, 1.0, BOTH)
     assert sum(patient.labels["central"] for patient in enrolled) == positive
     assert len({patient.patient_id for patient in enrolled}) == count
 
@@ -383,21 +392,46 @@ def test_the_truth_is_a_logistic_function_of_the_factors(phantom):
 
 def test_the_best_auc_grows_with_the_signal_and_with_both_modalities(phantom):
     written = json.loads((phantom[1] / "bayes.json").read_text())
-    assert written == latents.bayes_auc(1.0)
+    assert written == latents.bayes_auc(1.0, BOTH)
     for site in ("central", "lateral"):
-        half, whole = latents.bayes_auc(0.5)[site], written[site]
+        half, whole = latents.bayes_auc(0.5, BOTH)[site], written[site]
         for name in ("us", "ct", "both"):
             assert 0.5 < half[name] < whole[name] < 1
         assert max(whole["us"], whole["ct"]) < whole["both"]
     assert written["central"]["us"] > written["central"]["ct"]
 
 
+@pytest.mark.parametrize(("informative", "other"), [("us", "ct"), ("ct", "us")])
+def test_when_one_modality_alone_decides_the_other_says_nothing(informative, other):
+    rng = np.random.default_rng(6)
+    patients = [latents.draw(rng) for _ in range(3000)]
+    for site, aucs in latents.bayes_auc(1.0, (informative,)).items():
+        assert aucs[other] == pytest.approx(0.5, abs=0.01)
+        assert aucs[informative] == aucs["both"] > 0.85  # without the other's noise it tells more than before
+        assert aucs["both"] > latents.bayes_auc(1.0, BOTH)[site][informative]
+        p = [latents.probability(patient, site, 1.0, (informative,)) for patient in patients]
+        assert np.mean(p) == pytest.approx(latents.PREVALENCE[site], abs=0.03)
+        scores = {name: [getattr(patient, name) for patient in patients] for name in BOTH}
+        assert np.argsort(scores[informative]).tolist() == np.argsort(p).tolist()
+
+
+def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_cohort(few, tmp_path):
+    other = made_by(tmp_path, 2, informative=("ct",))
+    assert json.loads(other["data/phantom.json"])["informative"] == ["ct"]
+    assert "informative" not in json.loads(few["data/phantom.json"])
+    pictures = [name for name in few if re.match(r"data/(us|ct)/P", name)]
+    assert len(pictures) > 50
+    assert all(few[name] == other[name] for name in pictures)
+    one, two = (pd.read_csv(io.BytesIO(each["truth/latents.csv"])) for each in (few, other))
+    assert (one["p_central"] != two["p_central"]).all()
+
+
 def test_without_signal_nobody_beats_chance():
-    for site, aucs in latents.bayes_auc(0.0).items():
+    for site, aucs in latents.bayes_auc(0.0, BOTH).items():
         assert aucs == {"us": 0.5, "ct": 0.5, "both": 0.5}
         patients = [latents.draw(np.random.default_rng(seed)) for seed in range(3)]
         for patient in patients:
-            assert latents.probability(patient, site, 0.0) == pytest.approx(
+            assert latents.probability(patient, site, 0.0, BOTH) == pytest.approx(
                 latents.PREVALENCE[site], abs=1e-5
             )
 
@@ -407,7 +441,7 @@ def test_the_population_has_the_prevalence_it_is_said_to_have(signal):
     rng = np.random.default_rng(5)
     patients = [latents.draw(rng) for _ in range(4000)]
     for site, prevalence in latents.PREVALENCE.items():
-        mean = np.mean([latents.probability(patient, site, signal) for patient in patients])
+        mean = np.mean([latents.probability(patient, site, signal, BOTH) for patient in patients])
         assert mean == pytest.approx(prevalence, abs=0.03)  # four standard errors of 0.4 / sqrt(4000)
 
 

@@ -31,6 +31,11 @@ from dgfnet.settings import MODALITIES, Modality, Settings
 Plane = NDArray[np.bool_]
 Picture = NDArray[np.float32]
 NETWORKS = ("unimodal", "multimodal")
+ALL = "all signal"
+WITHIN: dict[Modality, str] = {
+    "us": "microcalcifications, of the nodule",
+    "ct": "extension and nodes, of the rest",
+}
 COLUMNS = (
     *("nodule_id", "modality", "region", "area"),
     *(f"{network}_{what}" for network in NETWORKS for what in ("mass", "contrast")),
@@ -121,13 +126,13 @@ def regions(modality: Modality, truth: Mapping[str, Plane]) -> Iterator[tuple[st
     no gift.
     """
     everywhere = np.ones_like(truth["nodule"])
-    yield "all signal", np.any(list(truth.values()), axis=0), everywhere
+    yield ALL, np.any(list(truth.values()), axis=0), everywhere
     for name, region in truth.items():
         yield name, region, everywhere
     if modality == "us":
-        yield "microcalcifications, of the nodule", truth["microcalcifications"], truth["nodule"]
+        yield WITHIN["us"], truth["microcalcifications"], truth["nodule"]
     else:
-        yield "extension and nodes, of the rest", truth["extension"] | truth["nodes"], ~truth["nodule"]
+        yield WITHIN["ct"], truth["extension"] | truth["nodes"], ~truth["nodule"]
 
 
 def locate(
@@ -205,30 +210,31 @@ def summary(table: pd.DataFrame, confidence: float, replicates: int, seed: int) 
         replicates: of the bootstrap.
         seed: of the bootstrap.
     """
+    parts = dict(list(table.groupby(["modality", "region"])))
+    wanted = [(name, region) for name in MODALITIES for region in (ALL, *REGIONS[name], WITHIN[name])]
     found = []
-    for (modality, region), part in table.groupby(["modality", "region"], sort=False):
-        for network in NETWORKS:
-            known = part.dropna(subset=[f"{network}_mass", f"{network}_contrast"])
-            if known.empty:
-                continue
-            mass, contrast = known[f"{network}_mass"], known[f"{network}_contrast"]
-            row: dict[str, Any] = {
-                "modality": modality,
-                "region": region,
-                "network": network,
-                "n": len(known),
-            }
-            row |= {"area": float(known["area"].mean()), "contrast": float(contrast.mean())}
-            row["mass"] = float(mass.mean())
-            for name, other in (("area", known["area"]), ("contrast", contrast)):
-                above = (mass - other).to_numpy(dtype=float)
-                interval = bootstrap_interval(
-                    lambda at, above=above: float(above[at].mean()),  # type: ignore[misc]
-                    known["patient_id"].to_numpy(),
-                    confidence,
-                    replicates,
-                    np.random.default_rng(seed),
-                )
-                row[f"above_{name}"] = vars(interval)
-            found.append(row)
+    for modality, region in wanted:
+        for network in NETWORKS if (modality, region) in parts else ():
+            known = parts[modality, region].dropna(subset=[f"{network}_mass", f"{network}_contrast"])
+            if len(known):
+                told = _told(known, network, confidence, replicates, seed)
+                found.append({"modality": modality, "region": region, "network": network} | told)
     return found
+
+
+def _told(known: pd.DataFrame, network: str, confidence: float, replicates: int, seed: int) -> dict[str, Any]:
+    """Means of one region and network, and the intervals of the differences."""
+    mass, others = known[f"{network}_mass"], {"area": known["area"]}
+    others["contrast"] = known[f"{network}_contrast"]
+    row: dict[str, Any] = {"n": len(known), "mass": float(mass.mean())}
+    for name, other in others.items():
+        above = (mass - other).to_numpy(dtype=float)
+        interval = bootstrap_interval(
+            lambda at, above=above: float(above[at].mean()),  # type: ignore[misc]
+            known["patient_id"].to_numpy(),
+            confidence,
+            replicates,
+            np.random.default_rng(seed),
+        )
+        row |= {name: float(other.mean()), f"above_{name}": vars(interval)}
+    return row

@@ -52,7 +52,7 @@ def run(settings: Settings) -> None:
             continue
         tables[site] = _tables(settings, site)
     jobs = [job for site, each in tables.items() for job in _jobs(settings, site, each)]
-    if settings.attribute.random_labels:
+    if jobs and settings.attribute.random_labels:
         randomised.train(settings, [(job.site, job.fold) for job in jobs if job.check])
     results = _all(jobs)
     for site, each in tables.items():

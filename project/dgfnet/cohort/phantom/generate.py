@@ -38,7 +38,15 @@ SMOOTH_BELOW = 0.06  # contour waves, share of the radius
 PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
-def generate(out: Path, truth: Path, patients: int, external_patients: int, seed: int, signal: float) -> None:
+def generate(
+    out: Path,
+    truth: Path,
+    patients: int,
+    external_patients: int,
+    seed: int,
+    signal: float,
+    informative: latents.Informative,
+) -> None:
     """Writes a cohort and its truth (latents.csv, bayes.json, signal/), replacing what stood there.
 
     Args:
@@ -49,13 +57,18 @@ def generate(out: Path, truth: Path, patients: int, external_patients: int, seed
         external_patients: patients of the external cohort, 37 % of them with central metastasis.
         seed: of everything.
         signal: scales the log odds of the factors; 0 gives labels that no picture can tell.
+        informative: modalities whose factors decide the labels; the other's are drawn, and mean nothing.
 
     Raises:
         InputError: when `out` holds something that is not a phantom.
     """
     if out.exists() and any(out.iterdir()) and not (out / "phantom.json").is_file():
         raise InputError(f"{out}: holds files that no phantom made; choose another folder or empty it")
-    everyone = [*enrol_main(patients, seed, signal), *enrol_external(external_patients, seed, signal)]
+    informative = tuple(name for name in MODALITIES if name in informative)
+    everyone = [
+        *enrol_main(patients, seed, signal, informative),
+        *enrol_external(external_patients, seed, signal, informative),
+    ]
     temporary, beside = (folder.with_name(f".{folder.name}.partial") for folder in (out, truth))
     for folder in (temporary, beside):
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,7 +78,10 @@ def generate(out: Path, truth: Path, patients: int, external_patients: int, seed
     drawn = list(_draw_all(everyone, temporary, beside, seed))
     _write_table(temporary / "nodules.csv", (row for nodules, _ in drawn for row in nodules))
     _write_table(temporary / "images.csv", (row for _, images in drawn for row in images))
-    made = {"patients": patients, "external_patients": external_patients, "seed": seed, "signal": signal}
+    made: dict[str, object] = {"patients": patients, "external_patients": external_patients}
+    made |= {"seed": seed, "signal": signal}
+    if informative != MODALITIES:  # the bytes of the usual phantom are older than this
+        made["informative"] = list(informative)
     write_json(temporary / "phantom.json", {**made, "note": "generated pictures, not patients"})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)
@@ -73,7 +89,7 @@ def generate(out: Path, truth: Path, patients: int, external_patients: int, seed
     shutil.rmtree(truth / shown.FOLDER, ignore_errors=True)
     os.replace(beside / shown.FOLDER, truth / shown.FOLDER)
     beside.rmdir()
-    _write_truth(truth, everyone, signal)
+    _write_truth(truth, everyone, signal, informative)
 
 
 Rows = list[dict[str, str | int | float]]
@@ -256,7 +272,9 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.write_text(buffer.getvalue(), encoding="utf-8")
 
 
-def _write_truth(folder: Path, patients: Sequence[Patient], signal: float) -> None:
+def _write_truth(
+    folder: Path, patients: Sequence[Patient], signal: float, informative: latents.Informative
+) -> None:
     rows = (
         {
             "patient_id": patient.patient_id,
@@ -264,9 +282,12 @@ def _write_truth(folder: Path, patients: Sequence[Patient], signal: float) -> No
             **patient.latents.factors,
             "us_score": round(patient.latents.us, 6),
             "ct_score": round(patient.latents.ct, 6),
-            **{f"p_{site}": round(latents.probability(patient.latents, site, signal), 6) for site in SITES},
+            **{
+                f"p_{site}": round(latents.probability(patient.latents, site, signal, informative), 6)
+                for site in SITES
+            },
         }
         for patient in patients
     )
     _write_table(folder / "latents.csv", rows)
-    write_json(folder / "bayes.json", latents.bayes_auc(signal))
+    write_json(folder / "bayes.json", latents.bayes_auc(signal, informative))
