@@ -9,8 +9,9 @@ share of nodules in which US says more for the correct answer than CT. It needs 
 the phantom.
 
 The second draws a small phantom for each modality named, in which that modality alone decides the label
-(`phantom.informative`), trains small networks on it and prints how much of the attribution is that
-modality's. Some minutes each. Writes DIR/<modality>/share.json.
+(`phantom.informative`), trains small networks on it and prints that modality's share of all attribution (its
+size summed over nodules, over that of both), the mean of the nodules' own shares, and what either modality
+says for the correct answer, log odds. Some minutes each. Writes DIR/<modality>/share.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from dgfnet import settings as configuration
 from dgfnet.metrics.intervals import bootstrap_interval
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("cohort", "audit", "preprocess", "pretrain", "crossval", "attribute")
+STAGES = ("phantom", "cohort", "audit", "preprocess", "pretrain", "crossval", "attribute")
 SMALL: dict[str, dict[str, Any]] = {
     "phantom": {"patients": 240, "external_patients": 10, "signal": 3.0},
     "cohort": {"folds": 2, "minimum_per_class": 2},
@@ -83,31 +85,33 @@ def alone(folder: Path, site: str, modality: str) -> None:
     raw["phantom"]["informative"], raw["base"]["sites"] = [modality], [site]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    for stage in (*(() if (folder / "data" / "phantom.json").is_file() else ("phantom",)), *STAGES):
+    for stage in STAGES:
         subprocess.run(["dgfnet", stage], cwd=folder, check=True)
     table = pd.read_csv(folder / "artifacts" / "attribution" / site / "contributions.csv")
     metrics = folder / "artifacts" / "crossval" / site / "dgf" / "metrics.json"
     facts: dict[str, Any] = {"decides": modality, "site": site, "nodules": len(table)}
     facts["auc"] = json.loads(metrics.read_text(encoding="utf-8"))["pooled"]["auc"]
     for way, prefix in (("integrated gradients", ""), ("Shapley", "shapley_")):
-        facts[way] = share(table, f"{prefix}{modality}", [f"{prefix}{m}" for m in configuration.MODALITIES])
-        told = "{estimate:.3f} ({low:.3f}-{high:.3f})".format(**facts[way])
-        print(f"{modality} alone decides: its share by {way} {told}, {len(table)} nodules, {site}")
+        sizes = table[[f"{prefix}{name}" for name in configuration.MODALITIES]].abs()
+        own, both = sizes[f"{prefix}{modality}"].to_numpy(), sizes.sum(axis=1).to_numpy()
+        facts[way] = {
+            "share": interval(table, lambda at, own=own, both=both: own[at].sum() / both[at].sum()),
+            "nodule by nodule": interval(table, lambda at, own=own, both=both: (own / both)[at].mean()),
+        }
+        for name in configuration.MODALITIES:
+            values = table[f"{prefix}{name}"].to_numpy()
+            facts[way][f"{name} towards the truth"] = interval(table, lambda at, v=values: v[at].mean())
+        for name, one in facts[way].items():
+            told = "{estimate:.3f} ({low:.3f} to {high:.3f})".format(**one)
+            print(f"{site}, {modality} alone decides, {len(table)} nodules, {way}: {name} {told}")
     (folder / "share.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def share(table: pd.DataFrame, own: str, both: list[str]) -> dict[str, float]:
-    """Mean over nodules of |own| / (|us| + |ct|), with its 95 % interval, patients resampled."""
-    size = table[both].abs()
-    shares = (size[own] / size.sum(axis=1)).to_numpy()
-    interval = bootstrap_interval(
-        lambda rows: float(shares[rows].mean()),
-        table["patient_id"].to_numpy(),
-        0.95,
-        2000,
-        np.random.default_rng(0),
-    )
-    return vars(interval)
+def interval(table: pd.DataFrame, statistic: Callable[[Any], float]) -> dict[str, float]:
+    """A statistic of rows with its 95 % interval, patients resampled."""
+    patients, generator = table["patient_id"].to_numpy(), np.random.default_rng(0)
+    found = bootstrap_interval(lambda at: float(statistic(at)), patients, 0.95, 2000, generator)
+    return vars(found)
 
 
 if __name__ == "__main__":

@@ -199,10 +199,12 @@ def fill(settings: Settings, site: str = "central") -> None:
     facts = {"us_above_ct": share, "shapley": {"us_above_ct": share}, "stability": stability}
     facts |= {"baseline_family": "blurred", "masses": [mass]}
     facts["localisation"] = {"reason": None, "regions": [located("unimodal"), located("multimodal")]}
-    pair = {name: {"median": 0.6123, "low": 0.5, "high": 0.7} for name in ("us", "prediction", "maps")}
+    pair = {
+        name: {"median": 0.6123, "low": 0.5, "high": 0.7} for name in ("us", "prediction", "maps", "blocks")
+    }
     pair["ct"] = {"median": 0.4321, "low": -0.1, "high": 0.5}
     facts["repeatability"] = {"reason": None, "nodules": 24, "folds": 4, "pairs": pair}
-    facts["repeatability"]["random_labels"] = {"maps": {"median": 0.0123, "low": -0.05, "high": 0.04}}
+    facts["repeatability"]["random_labels"] = {"blocks": {"median": 0.0123, "low": -0.05, "high": 0.04}}
     facts["completeness"] = {"largest": 0.0998, "within": 1.0, "tolerance": 0.1}
     put(why / "summary.json", facts)
     senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}

@@ -64,7 +64,8 @@ def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
     assert full[2].row("US, inside the nodule")[1:] == ["0.243", "0.251", "+0.008 (-0.003 to +0.019)"]
     assert "On 24 external nodules that none of them saw, the networks of two folds rank what" in text
     assert "what CT says by 0.432 (-0.100 to 0.500), the predictions by" in text
-    assert "maps correlate by 0.612 (0.500 to 0.700), with a network that learnt labels without" in text
+    assert "0.612 (0.500 to 0.700) in blocks of an eighth of the side, with a network that learnt" in text
+    assert "labels without meaning by 0.012 (-0.050 to 0.040): read where a map lies" in text
     cells = ["0.012", "0.046", "0.068", "0.079", "+0.067 (+0.050 to +0.080)", "+0.033 (+0.010 to +0.050)"]
     assert full[2].row("US, microcalcifications")[1:] == cells
     settings = make_settings(tmp_path, "base.sites=[central]")

@@ -3,7 +3,8 @@
 In the training part of a fold whole patients exchange their labels. Pictures, seeds, settings and number of
 epochs stay, and so does the segmentation phase, which knows no label. The unimodal parents are trained on the
 exchanged labels too: those of the cross-validation would hand the true ones on. The labels of the held-out
-fold stay true, so that its AUC says whether any truth has leaked: it should be near 0.5.
+fold stay true. The AUC there is 0.5 on average over permutations; a single one lies on either side, for what
+a network learns by heart follows some trait of the pictures, and traits go with the truth or against it.
 """
 
 from __future__ import annotations

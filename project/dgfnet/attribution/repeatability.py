@@ -1,9 +1,11 @@
 """Whether networks of different folds say the same of the same nodules.
 
 A nodule of the main cohort was held out by one network only. Those of the external cohort were seen by none:
-every network explains them, each from its own baselines, as it explains its held-out nodules. Nothing is
-passed or failed here: how alike two networks can be depends on how alike their predictions are. A network
-that learnt labels without meaning shows how alike they are without a reason.
+every network explains them, each from its own baselines, as it explains its held-out nodules. How alike two
+networks can be depends on how alike their predictions are, so no number is a pass. But networks that learnt
+the same labels must be more alike than each of them with one that learnt labels without meaning: else what
+they share is the pictures. Single pixels of a ReLU network's gradient are nearly chance, so this is judged by
+sums over the blocks of a coarse grid.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from torch.nn.functional import avg_pool2d
 
 from dgfnet.attribution.networks import pictures
 from dgfnet.attribution.restored import Restored, effort, explained, spread
-from dgfnet.attribution.sanity import Maps, likeness
+from dgfnet.attribution.sanity import Maps, likenesses
 from dgfnet.cohort.stage import load_nodules
+from dgfnet.metrics.intervals import bootstrap_interval
 from dgfnet.settings import Settings, Site
 from dgfnet.training.partition import select
 
 FEWEST = 3  # nodules of a rank correlation
+GRID = 8  # blocks along a side: in the demo a quarter of a nodule across on US, half of one on CT
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Elsewhere:
     """What one network says of the external nodules.
 
     Attributes:
-        table: nodule_id, us, ct (towards metastasis) and log_odds, a row per nodule.
+        table: nodule_id, patient_id, us, ct (towards metastasis) and log_odds, a row per nodule.
         maps: per modality (N, S, S), log odds.
     """
 
@@ -61,31 +66,80 @@ def why_not(settings: Settings) -> str | None:
 
 def explain(settings: Settings, site: Site, network: Restored) -> Elsewhere:
     """What a network says of the external nodules; their labels are not looked at."""
-    chosen = select(nodules(settings), network.archive, site)
+    rows = nodules(settings)
+    chosen = select(rows, network.archive, site)
     shown = pictures(network.model, network.archive, chosen)
     found, _ = explained(network, shown, settings.attribute.baselines[0], effort(settings))
-    table = pd.DataFrame({"nodule_id": list(chosen.ids)}).assign(
+    table = rows[["nodule_id", "patient_id"]].assign(
         us=found.sums["us"], ct=found.sums["ct"], log_odds=found.at_input
     )
     return Elsewhere(table, dict(found.maps))
 
 
-def summary(folds: Sequence[Elsewhere], senseless: Elsewhere | None) -> dict[str, Any]:
+def summary(
+    folds: Sequence[Elsewhere],
+    senseless: Elsewhere | None,
+    confidence: float,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
     """Rank correlations between the networks of two folds: median, lowest and highest over all pairs.
 
     Args:
-        folds: of each fold's network, the same nodules in the same order.
+        folds: of each fold's network, the same nodules in the same order; two at least.
         senseless: of a network that learnt labels without meaning; it is paired with each fold's.
+        confidence: of the interval.
+        replicates: of its bootstrap over patients.
+        seed: of its bootstrap.
 
     Returns:
         nodules, folds, and `pairs`: of what US says, what CT says, their difference and the predictions,
-        over nodules; and of the maps, within nodules and averaged over them. `random_labels`: the same of the
-        pairs with that network, or None.
+        over nodules; of the maps and of their sums over blocks, within nodules and averaged over them.
+        `random_labels`: the same of the pairs with that network, or None; `labels_matter`: by how much blocks
+        are more alike between folds than with that network, with its interval, or None.
     """
-    own = [_alike(one, other) for one, other in combinations(folds, 2)]
-    other = None if senseless is None else _describe([_alike(one, senseless) for one in folds])
-    count = len(folds[0].table)
-    return {"nodules": count, "folds": len(folds), "pairs": _describe(own), "random_labels": other}
+    own = list(combinations(folds, 2))
+    told: dict[str, Any] = {"nodules": len(folds[0].table), "folds": len(folds)}
+    told |= {"pairs": _describe([_alike(*pair) for pair in own])}
+    told |= {"random_labels": None, "labels_matter": None}
+    if senseless is not None:
+        other = [(one, senseless) for one in folds]
+        more = np.mean([_by_blocks(*pair) for pair in own], axis=0)
+        more = more - np.mean([_by_blocks(*pair) for pair in other], axis=0)
+        told["random_labels"] = _describe([_alike(*pair) for pair in other])
+        told["labels_matter"] = vars(
+            bootstrap_interval(
+                lambda rows: float(more[rows].mean()),
+                folds[0].table["patient_id"].to_numpy(),
+                confidence,
+                replicates,
+                np.random.default_rng(seed),
+            )
+        )
+    return told
+
+
+def fault(found: Mapping[str, Any]) -> str | None:
+    """In a sentence what is wrong when the labels are not seen to matter; None else, or when nobody knows."""
+    more = found.get("labels_matter")
+    if more is None or more["low"] > 0:
+        return None
+    told = f"{more['estimate']:+.2f}, {more['low']:+.2f} to {more['high']:+.2f}"
+    return (
+        f"maps of networks that learnt the same labels are not shown to be more alike ({told}) than with one "
+        "that learnt labels without meaning"
+    )
+
+
+def blocks(maps: Maps) -> Maps:
+    """Means of the maps over a grid of GRID x GRID blocks, (N, GRID, GRID) per modality."""
+    return {
+        name: avg_pool2d(values[:, None], values.shape[-1] // GRID)[:, 0] for name, values in maps.items()
+    }
+
+
+def _by_blocks(one: Elsewhere, other: Elsewhere) -> NDArray[np.float64]:
+    return likenesses(blocks(one.maps), blocks(other.maps), ranks=True)
 
 
 def _alike(one: Elsewhere, other: Elsewhere) -> dict[str, float]:
@@ -98,7 +152,8 @@ def _alike(one: Elsewhere, other: Elsewhere) -> dict[str, float]:
         for each in (one, other)
     )
     found = {name: _rank_correlation(first[name], second[name]) for name in first}
-    return found | {"maps": likeness(one.maps, other.maps, ranks=True)}
+    found["maps"] = float(likenesses(one.maps, other.maps, ranks=True).mean())
+    return found | {"blocks": float(_by_blocks(one, other).mean())}
 
 
 def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -191,7 +191,12 @@ def curves(
 
 
 def likeness(first: Images, second: Images, ranks: bool) -> float:
-    """Mean over nodules of the correlation of two maps, all modalities in one list; 0 for a constant map."""
+    """Mean over nodules of `likenesses`."""
+    return float(np.mean(likenesses(first, second, ranks)))
+
+
+def likenesses(first: Images, second: Images, ranks: bool) -> NDArray[np.float64]:
+    """Correlation of two maps of each nodule, all modalities in one list, (N,); 0 for a constant map."""
     found = []
     for a, b in zip(
         torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
@@ -202,7 +207,7 @@ def likeness(first: Images, second: Images, ranks: bool) -> float:
             found.append(0.0)
         else:
             found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
-    return float(np.mean(found))
+    return np.array(found)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -118,6 +118,8 @@ def _write(
     facts["localisation"] = _localisation(settings, located)
     facts["repeatability"] = _repeatability(settings, found)
     sound = next(each.checks for each in found if each.checks is not None)
+    if fault := repeatability.fault(facts["repeatability"]):
+        sound = sound | {"failed": [*sound["failed"], fault], "passed": False}
     shown = [case for each in found for case in each.cases]
     labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
     ids = [case.nodule_id for case in shown]
@@ -159,7 +161,8 @@ def _repeatability(settings: Settings, found: Sequence[Explained]) -> dict[str, 
         return {"reason": reason}
     folds = [each.elsewhere for each in found if each.elsewhere]
     senseless = next((each.senseless for each in found if each.senseless), None)
-    return {"reason": None, **repeatability.summary(folds, senseless)}
+    how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
+    return {"reason": None, **repeatability.summary(folds, senseless, *how)}
 
 
 def _log(settings: Settings, site: Site, folder: Path) -> None:

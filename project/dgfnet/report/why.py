@@ -62,12 +62,13 @@ def _again(found: Json) -> str:
 
     learnt = ""
     if found["random_labels"]:
-        learnt = f", with a network that learnt labels without meaning by {told('random_labels', 'maps')}"
+        learnt = f", with a network that learnt labels without meaning by {told('random_labels', 'blocks')}"
     return (
         f"On {text(found['nodules'])} external nodules that none of them saw, the networks of two folds "
         f"rank what ultrasound says alike by {told('pairs', 'us')}, what CT says by {told('pairs', 'ct')}, "
-        f"the predictions by {told('pairs', 'prediction')} (rank correlation, median and range over pairs); "
-        f"their maps correlate by {told('pairs', 'maps')}{learnt}."
+        f"the predictions by {told('pairs', 'prediction')} (rank correlation, median and range over pairs). "
+        f"Their maps correlate by {told('pairs', 'maps')} pixel by pixel and by {told('pairs', 'blocks')} in "
+        f"blocks of an eighth of the side{learnt}: read where a map lies, not its single pixels."
     )
 
 
