@@ -210,6 +210,10 @@ def test_the_networks_of_both_folds_explain_the_same_external_nodules(settings):
     expected = spearmanr(first, second).statistic
     assert facts["pairs"]["us"] == pytest.approx({"median": expected, "low": expected, "high": expected})
     assert set(facts["random_labels"]) == set(facts["pairs"])
+    sound = json.loads((folder / "checks.json").read_text())
+    assert sound["passed"] == (not sound["failed"])
+    fault = repeatability.fault(facts)
+    assert (fault in sound["failed"]) == (fault is not None)
 
 
 @pytest.mark.parametrize("repeat", [0, 2])

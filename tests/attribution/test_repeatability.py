@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dgfnet.attribution.repeatability import Elsewhere, blocks, fault, summary
+from dgfnet.attribution.repeatability import Elsewhere, blocks, fault, judged, summary
 
 COUNT = 12
 HOW = (0.95, 200, 0)  # confidence, replicates, seed
@@ -100,4 +100,8 @@ def test_a_senseless_network_that_is_as_alike_as_any_is_a_fault():
     folds = [network(up, up, noisy(coarse(), seed)) for seed in range(3)]
     found = summary(folds, network(up, up, noisy(coarse(), 7)), *HOW)
     assert "not shown to be more alike" in fault(found)
+    sound = judged({"passed": True, "failed": [], "nodules": 8}, found)
+    assert sound == {"passed": False, "failed": [fault(found)], "nodules": 8}
+    assert judged({"passed": False, "failed": ["noise"]}, found)["failed"] == ["noise", fault(found)]
+    assert judged({"passed": True, "failed": []}, {"reason": "nobody knows"})["passed"]
     assert fault(summary(folds, None, *HOW)) is None

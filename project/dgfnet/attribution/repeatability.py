@@ -131,6 +131,14 @@ def fault(found: Mapping[str, Any]) -> str | None:
     )
 
 
+def judged(sound: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What checks.json holds, with this fault beside the others."""
+    wrong = fault(found)
+    if wrong is None:
+        return dict(sound)
+    return {**sound, "failed": [*sound["failed"], wrong], "passed": False}
+
+
 def blocks(maps: Maps) -> Maps:
     """Means of the maps over a grid of GRID x GRID blocks, (N, GRID, GRID) per modality."""
     return {

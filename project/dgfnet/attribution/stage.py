@@ -17,7 +17,7 @@ from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
-from dgfnet.attribution.saliency import mass_differences, pick
+from dgfnet.attribution.saliency import Case, mass_differences, pick
 from dgfnet.cohort.parallel import cores
 from dgfnet.compare.results import check_same, load_table
 from dgfnet.network.variants import SPECS
@@ -117,12 +117,8 @@ def _write(
     located = pd.concat([each.located for each in found], ignore_index=True).merge(patients, on="nodule_id")
     facts["localisation"] = _localisation(settings, located)
     facts["repeatability"] = _repeatability(settings, found)
-    sound = next(each.checks for each in found if each.checks is not None)
-    if fault := repeatability.fault(facts["repeatability"]):
-        sound = sound | {"failed": [*sound["failed"], fault], "passed": False}
-    shown = [case for each in found for case in each.cases]
-    labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
-    ids = [case.nodule_id for case in shown]
+    own_checks = next(each.checks for each in found if each.checks is not None)
+    sound = repeatability.judged(own_checks, facts["repeatability"])
     provenance.write_csv(table, folder / "contributions.csv")
     provenance.write_csv(others, folder / "stability.csv")
     provenance.write_csv(masses, folder / "masses.csv")
@@ -131,18 +127,27 @@ def _write(
         provenance.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
     if len(located):
         provenance.write_csv(located, folder / "localisation.csv")
+    provenance.write_json(folder / "summary.json", facts)
+    provenance.write_json(folder / "checks.json", sound)
+    _draw(site, table, [case for each in found for case in each.cases], sound, folder)
+    _log(settings, site, folder)
+
+
+def _draw(
+    site: Site, table: pd.DataFrame, shown: Sequence[Case], sound: dict[str, Any], folder: Path
+) -> None:
+    """The figures, with what failed on each, and which case is which nodule."""
+    labels = dict(zip(table["nodule_id"], table["label"].astype(int), strict=True))
+    ids = [case.nodule_id for case in shown]
     provenance.write_csv(
         table[table["nodule_id"].isin(ids)].assign(
             case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
         ),
         folder / "cases.csv",
     )
-    provenance.write_json(folder / "summary.json", facts)
-    provenance.write_json(folder / "checks.json", sound)
     provenance.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
     provenance.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
     provenance.write_figure(figures.checks(site, sound), folder / "checks.png")
-    _log(settings, site, folder)
 
 
 def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
