@@ -205,6 +205,7 @@ def fill(settings: Settings, site: str = "central") -> None:
     pair["ct"] = {"median": 0.4321, "low": -0.1, "high": 0.5}
     facts["repeatability"] = {"reason": None, "nodules": 24, "folds": 4, "pairs": pair}
     facts["repeatability"]["random_labels"] = {"blocks": {"median": 0.0123, "low": -0.05, "high": 0.04}}
+    facts["repeatability"]["labels_matter"] = interval(0.2345, 0.2, 0.27)
     facts["completeness"] = {"largest": 0.0998, "within": 1.0, "tolerance": 0.1}
     put(why / "summary.json", facts)
     senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}

@@ -62,7 +62,11 @@ def _again(found: Json) -> str:
 
     learnt = ""
     if found["random_labels"]:
-        learnt = f", with a network that learnt labels without meaning by {told('random_labels', 'blocks')}"
+        more = found["labels_matter"]
+        learnt = (
+            f", with a network that learnt labels without meaning by {told('random_labels', 'blocks')}, "
+            f"which is less by {number(more['estimate'])} ({number(more['low'])} to {number(more['high'])})"
+        )
     return (
         f"On {text(found['nodules'])} external nodules that none of them saw, the networks of two folds "
         f"rank what ultrasound says alike by {told('pairs', 'us')}, what CT says by {told('pairs', 'ct')}, "
@@ -79,7 +83,8 @@ def _labels(senseless: Json | None) -> str:
     return (
         "Trained on labels exchanged between patients, the network separates them in training with an AUC of "
         f"{number(senseless['training_auc'])} and the true ones of nodules it never saw with "
-        f"{number(senseless['held_out_auc'])}; its maps correlate with those shown by "
+        f"{number(senseless['held_out_auc'])} (0.5 on average over permutations; a single one lies on either "
+        "side); its maps correlate with those shown by "
         f"{number(senseless['similarity'])} (by {number(senseless['absolute'])} without the signs, which the "
         "pictures' edges explain)."
     )
