@@ -66,7 +66,7 @@ def phantom() -> dict[str, Judged]:
     words: Judged = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "data"
-        generate(out, Path(folder) / "truth", PATIENTS, 60, SEED, 1.0)
+        generate(out, Path(folder) / "truth", PATIENTS, 60, SEED, 1.0, ("us", "ct"))
         rows = pd.read_csv(out / "images.csv")
         rows = rows[rows["modality"] == "us"]
         start = time.perf_counter()

@@ -76,7 +76,8 @@ def _dispatch(options: argparse.Namespace) -> None:
         out = options.out.resolve() if options.out else settings.data
         truth = out.with_name(f"{out.name}-truth") if options.out else settings.root / settings.base.truth
         wanted = settings.phantom
-        generate(out, truth, wanted.patients, wanted.external_patients, wanted.seed, wanted.signal)
+        how = (wanted.seed, wanted.signal, wanted.informative)
+        generate(out, truth, wanted.patients, wanted.external_patients, *how)
     elif options.command in ("promote", "rollback", "history", "lineage"):
         from dgfnet.registry import commands
 

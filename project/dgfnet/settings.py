@@ -72,12 +72,13 @@ class Base(Section):
 
 
 class Phantom(Section):
-    """The generated cohort: numbers of enrolled patients, before exclusions."""
+    """The generated cohort: enrolled patients, before exclusions; whose factors decide the labels."""
 
     patients: Annotated[int, Field(ge=30)]
     external_patients: Annotated[int, Field(ge=10)]
     seed: Count
     signal: Annotated[float, Field(ge=0)]
+    informative: tuple[Modality, ...] = Field(strict=False, min_length=1)
 
 
 class Cohort(Section):
@@ -316,7 +317,9 @@ class Attribute(Section):
     """Explaining a fusion and the unimodal variants it starts from.
 
     `baselines[0]` is reported; the others say how stable that is. `tolerance` bounds the completeness error,
-    log odds; `rows` bounds memory: pictures of a modality that go through a network at once.
+    log odds; `rows` bounds memory: pictures of a modality that go through a network at once. `random_labels`
+    trains a network on labels without meaning, whose maps must differ. `repeat`
+    nodules of the external cohort are explained by the network of every fold; 0 leaves that out.
     """
 
     variant: Literal["concat", "sum", "product", "dgf"]
@@ -326,6 +329,8 @@ class Attribute(Section):
     subset: Positive
     cases: Positive
     checks: Annotated[int, Field(ge=2)]
+    random_labels: bool
+    repeat: Count
     replicates: Annotated[int, Field(ge=100)]
 
     @model_validator(mode="after")

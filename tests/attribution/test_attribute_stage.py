@@ -9,15 +9,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy.stats import spearmanr
 
-from dgfnet.attribution import stage
-from dgfnet.attribution.networks import scorer
+from dgfnet.attribution import randomised, repeatability, stage
+from dgfnet.attribution.networks import pictures, scorer
 from dgfnet.attribution.restored import load as load_network
 from dgfnet.attribution.single import explain
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import load
 from dgfnet.training.fit import fit
+from dgfnet.training.partition import select, split
 from dgfnet.training.start import restore
 from dgfnet.training.tasks import classification, gather, places, segmentation
 from tiny_archive import blob, write_archive
@@ -29,7 +31,7 @@ CHANGES = {
     "network": {"width": 0.0625},
     "pretrain": {"epochs": 1},
     "crossval": {"unimodal_epochs": 1, "multimodal_epochs": 1},
-    "attribute": {"subset": 3, "cases": 2, "checks": 2, "replicates": 100},
+    "attribute": {"subset": 3, "cases": 2, "checks": 2, "repeat": 4, "replicates": 100},
 }
 
 
@@ -41,7 +43,7 @@ def textured(modality, row, side):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, params):
-    """A project of 16 patients and two folds in which the stage has run."""
+    """A project of 16 patients, two folds and 5 external nodules in which the stage has run."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("project")
     raw = yaml.safe_load(params.read_text(encoding="utf-8"))
@@ -56,18 +58,30 @@ def settings(tmp_path_factory, params):
             **{"cohort": "main", "lnm_central": [n // 2 % 2 for n in numbers], "lnm_lateral": np.nan},
         }
     )
+    outside = table.head(5).assign(
+        nodule_id=[f"X{n}" for n in range(5)], patient_id=[f"Y{n}" for n in range(5)], cohort="external"
+    )
     settings.artifacts("cohort").mkdir(parents=True)
-    table.to_parquet(settings.artifacts("cohort", "nodules.parquet"), index=False)
+    pd.concat([table, outside], ignore_index=True).to_parquet(
+        settings.artifacts("cohort", "nodules.parquet"), index=False
+    )
     folds = table[["nodule_id", "patient_id"]].assign(fold=[n % 2 for n in numbers])
     folds.to_csv(settings.artifacts("cohort", "folds.csv"), index=False)
     nodules = [(f"N{n:02d}", f"P{n:02d}", {"us": [40, 30], "ct": [25]}) for n in numbers]
+    nodules += [(f"X{n}", f"Y{n}", {"us": [40, 30], "ct": [25]}) for n in range(5)]
     write_archive(settings.artifacts("preprocess"), settings.preprocess, nodules, textured)
     train(settings, folds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "cores", lambda: 1)  # starting processes takes longer than all of this
+        patch.setattr(randomised, "sweep", at_once)  # and so does starting Ray
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         stage.run(settings)
     return settings
+
+
+def at_once(label, trials, *_):
+    for trial in trials:
+        fit(trial.task, trial.places, 1, lambda *_: None)
 
 
 def train(settings, folds):
@@ -124,9 +138,11 @@ def test_an_undecided_baseline_is_recorded_or_said_to_be_missing(settings):
 
 def test_the_folder_holds_what_the_reference_says(settings):
     folder = settings.artifacts("attribution", "central")
-    assert {path.name for path in folder.iterdir()} == set(stage.NAMES) - {"skipped.json"}
+    assert {path.name for path in folder.iterdir()} == set(stage.NAMES) - {"skipped.json", "localisation.csv"}
     facts = json.loads((folder / "summary.json").read_text())
     assert facts["us_above_ct"]["n"] == 16
+    reason = "data-truth/signal is not there: only phantoms have it"
+    assert facts["localisation"] == {"reason": reason, "regions": []}
     assert {"mean", "grey"} == set(facts["stability"])
     assert facts["stability"]["grey"]["n"] == 6  # three of each fold
     masses = pd.read_csv(folder / "masses.csv")
@@ -134,6 +150,76 @@ def test_the_folder_holds_what_the_reference_says(settings):
         shares = masses[[f"{network}_{region}" for region in ("inside", "rim", "outside")]].sum(axis=1)
         assert shares.to_numpy() == pytest.approx(1)
     assert json.loads((folder / "checks.json").read_text())["nodules"] == 2
+
+
+def test_the_label_check_trains_fusion_and_parents_on_exchanged_labels_and_nothing_else(settings):
+    facts = gather(settings, VARIANTS)
+    each = randomised.plan(settings, facts, "central", 0)
+    task, parents = classification(settings, facts, "central", "dgf", 0)
+    theirs, own = [(each.fusion, *each.parents), (task, *parents)]
+    assert [one.variant for one in theirs] == ["dgf", "us_multitask", "ct_multitask"]
+    assert {one.key for one in theirs}.isdisjoint(one.key for one in own)
+    for one, other in zip(theirs, own, strict=True):  # the same fit but for the labels
+        assert (one.seed, one.epochs, one.network, one.training) == (
+            *(other.seed, other.epochs),
+            *(other.network, other.training),
+        )
+    assert [one.parents for one in each.parents] == [one.parents for one in parents]  # knows no label
+    assert set(each.fusion.parents.values()) == {one.key for one in each.parents}
+    found = json.loads(settings.artifacts("attribution", "central", "checks.json").read_text())
+    told = found["random_labels"]
+    record = json.loads((places(settings).fit(each.fusion.key) / "fit.json").read_text())
+    assert told["held_out_auc"] == record["scores"]["auc"]
+    assert 0 < told["kept"] < 1
+    assert -1 <= told["similarity"] <= 1
+
+
+def test_the_network_of_the_label_check_has_seen_the_exchanged_labels(settings):
+    each = randomised.plan(settings, gather(settings, VARIANTS), "central", 0)
+    archive = Archive.open(settings.artifacts("preprocess"))
+    seen, held_out = split(each.fusion, each.where, archive)
+    task, _ = classification(settings, gather(settings), "central", "dgf", 0)
+    true_seen, true_held_out = split(task, places(settings), archive)
+    assert seen.ids == true_seen.ids
+    assert (seen.labels != true_seen.labels).mean() == pytest.approx(1 - each.kept)
+    assert sorted(seen.labels) == sorted(true_seen.labels)
+    assert (held_out.labels == true_held_out.labels).all()
+
+
+def test_a_second_run_of_the_label_check_trains_nothing(settings, monkeypatch):
+    waiting = []
+    monkeypatch.setattr(randomised, "sweep", lambda _, trials, *__: waiting.extend(trials))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    randomised.train(settings, [("central", 0)])
+    assert [trial.is_done() for trial in waiting] == [True, True, True]
+
+
+def test_the_networks_of_both_folds_explain_the_same_external_nodules(settings):
+    folder = settings.artifacts("attribution", "central")
+    table = pd.read_csv(folder / "repeatability.csv")
+    assert list(table["fold"]) == [0] * 4 + [1] * 4
+    assert list(table["nodule_id"]) == ["X0", "X1", "X3", "X4"] * 2  # evenly spread
+    network = load_network(settings, "central", "dgf", 1)
+    chosen = select(repeatability.nodules(settings), network.archive, "central")
+    shown = pictures(network.model, network.archive, chosen)
+    odds = network.score(shown.images, shown.patients).numpy()
+    assert table.loc[table["fold"] == 1, "log_odds"].to_numpy() == pytest.approx(odds, abs=1e-4)
+    facts = json.loads((folder / "summary.json").read_text())["repeatability"]
+    assert (facts["reason"], facts["nodules"], facts["folds"]) == (None, 4, 2)
+    first, second = (part["us"].to_numpy() for _, part in table.groupby("fold"))
+    expected = spearmanr(first, second).statistic
+    assert facts["pairs"]["us"] == pytest.approx({"median": expected, "low": expected, "high": expected})
+    assert set(facts["random_labels"]) == set(facts["pairs"])
+    sound = json.loads((folder / "checks.json").read_text())
+    assert sound["passed"] == (not sound["failed"])
+    fault = repeatability.fault(facts)
+    assert (fault in sound["failed"]) == (fault is not None)
+
+
+@pytest.mark.parametrize("repeat", [0, 2])
+def test_too_few_nodules_say_nothing_of_repeatability(settings, repeat):
+    fewer = settings.changed({"attribute.repeat": repeat})
+    assert repeatability.why_not(fewer) == f"attribute.repeat is {repeat}"
 
 
 @pytest.mark.parametrize("variant", ["all", "us_multitask", "ct_multitask"])

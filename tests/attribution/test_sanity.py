@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -36,8 +38,8 @@ def pictures():
     return images, {name: torch.full_like(values, 120.0) for name, values in images.items()}
 
 
-def checked(network, explain):
-    return check(network, explain, *pictures(), PATIENTS, 64, np.random.default_rng(0))
+def checked(network, explain, relabelled=None):
+    return check(network, relabelled, explain, *pictures(), PATIENTS, 64, np.random.default_rng(0))
 
 
 def test_integrated_gradients_pass(network):
@@ -71,6 +73,31 @@ def test_noise_in_the_place_of_an_attribution_is_caught(network):
         return {name: torch.randn(values.shape, generator=generator) for name, values in images.items()}
 
     assert any("noise turns maps over" in text for text in checked(network, dice).failed())
+
+
+def test_a_network_of_other_labels_that_gives_the_same_maps_is_caught(network):
+    """Its maps come from the pictures or from what the labels did not teach."""
+    found = checked(network, honest, relabelled=deepcopy(network))
+    assert found.random_labels == pytest.approx({"similarity": 1.0, "absolute": 1.0})
+    assert found.failed() == [
+        "maps stay alike (rank correlation 1.00) when the network learns labels without meaning"
+    ]
+
+
+def test_edges_that_two_networks_share_do_not_fail_the_label_check(network):
+    """The opposite network: every size is the same and every sign another."""
+    opposite = deepcopy(network)
+    last = [part for part in opposite.classifier.modules() if isinstance(part, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.neg_()
+        last.bias.neg_()
+    found = checked(network, honest, relabelled=opposite)
+    assert found.random_labels == pytest.approx({"similarity": -1.0, "absolute": 1.0}, abs=1e-3)
+    assert found.failed() == []
+
+
+def test_a_check_that_was_not_made_is_none(network):
+    assert checked(network, honest).describe()["random_labels"] is None
 
 
 def test_shuffling_keeps_the_numbers_and_moves_them():

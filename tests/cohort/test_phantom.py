@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import cv2
 import nibabel as nib
@@ -18,20 +22,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.phantom import generate, latents, tomography
+from dgfnet.cohort.phantom import enrolment, generate, latents, tomography, ultrasound
+from dgfnet.cohort.phantom.signal import path_of
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.screening.criteria import screen
 from dgfnet.errors import InputError
 
 PATIENTS, EXTERNAL, SEED = 30, 8, 7
-FEW = {"patients": 8, "external_patients": 3, "seed": 3, "signal": 1.0}  # two chunks of work
+BOTH = ("us", "ct")
+FEW = {
+    "patients": 8,
+    "external_patients": 3,
+    "seed": 3,
+    "signal": 1.0,
+    "informative": BOTH,
+}  # two chunks of work
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     """A small phantom: the folder of the cohort and that of the truth."""
     folder = tmp_path_factory.mktemp("phantom")
-    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0)
+    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0, BOTH)
     return folder / "data", folder / "truth"
 
 
@@ -66,6 +78,93 @@ def contents(folder):
 
 def test_the_number_of_processes_changes_no_byte(few, tmp_path):
     assert made_by(tmp_path, 1) == few
+
+
+def test_the_cohort_is_the_one_it_has_always_been(few):
+    """data.dvc names the demo's bytes; these were made before the truth had any pictures."""
+    total = hashlib.md5(usedforsecurity=False)
+    names = sorted(Path(name) for name in few if name.startswith("data/"))
+    for name in names:
+        digest = hashlib.md5(few[name.as_posix()], usedforsecurity=False).hexdigest()
+        total.update(name.relative_to("data").as_posix().encode() + b"\0" + digest.encode())
+    assert (len(names), total.hexdigest()) == (131, "40f0d866033ab812fece5601c0ee407d")
+
+
+def planes_of(cohort, truth):
+    """Every image of the cohort with its mask and its plane of signal."""
+    for nodule in cohort.nodules:
+        for image in nodule.images:
+            name = image.image.relative_to(cohort.root).as_posix()
+            plane = cv2.imread(str(path_of(truth, name, image.slice)), cv2.IMREAD_UNCHANGED)
+            yield image, read_mask(image) > 0, plane
+
+
+def test_the_truth_of_every_picture_has_its_nodule_where_the_mask_has_it(phantom, cohort):
+    count = 0
+    for _, mask, plane in planes_of(cohort, phantom[1]):
+        np.testing.assert_array_equal((plane & 1) > 0, mask)
+        count += 1
+    assert count == len(list((phantom[1] / "signal").rglob("*.png")))
+
+
+def test_nodes_stand_out_where_the_truth_says(phantom, cohort):
+    """A rim of 135 HU around 70 HU, blurred into fat at the edge."""
+    found = [
+        read_image(image).values[plane & 4 > 0].mean()
+        for image, _, plane in planes_of(cohort, phantom[1])
+        if image.modality == "ct" and (plane & 4).any()
+    ]
+    assert len(found) > 30
+    assert 70 < np.median(found) < 135
+    assert min(found) > 0  # small ones in fat of -95 HU
+
+
+def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
+    """The same random stream with and without it."""
+
+    def drawn(extension):
+        lesion = tomography.Lesion(16, 16, 16, 100.0, extension, np.zeros(6), (), 1)
+        values, masks, planes = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
+        return values[0].astype(int), masks[0] > 0, planes[0]
+
+    (grown, mask, plane), (plain, _, nothing) = drawn(0.8), drawn(0.0)
+    assert not (nothing & 2).any()
+    assert not ((plane & 2 > 0) & mask).any()
+    changed = np.abs(grown - plain)
+    near = cv2.dilate((plane & 2), np.ones((7, 7), np.uint8)) > 0  # the kernel blurs by a pixel or two
+    assert changed[~near].max() < 5
+    assert changed[plane & 2 > 0].mean() > 20
+
+
+def us_lesion(dots, waves=0.0):
+    return ultrasound.Lesion(14, 10, 14, -8.5, waves, np.zeros(6), np.array(dots).reshape(-1, 2), 1)
+
+
+def test_microcalcifications_are_bright_where_the_truth_says():
+    rng = np.random.default_rng(4)
+    picture, mask, plane = ultrasound.draw(
+        us_lesion([(0.0, 0.0), (0.5, 0.3)]), "transverse", False, ultrasound.MAIN, rng
+    )
+    spots = (plane & 4) > 0
+    labels, _ = cv2.connectedComponents(spots.astype(np.uint8))
+    assert labels == 3  # background and two
+    radius = np.sqrt(spots.sum() / 2 / np.pi) * ultrasound.MAIN.spacing_mm
+    assert radius == pytest.approx(0.56 * np.sqrt(7 / 5), abs=0.03)  # they are as wide as the nodule is
+    rest = (mask > 0) & ~spots & ((plane & 2) == 0)
+    assert picture[spots].mean() > picture[rest].mean() + 40
+
+
+def test_without_calcifications_the_truth_shows_none_and_the_margin_is_a_band_on_the_contour():
+    rng = np.random.default_rng(4)
+    _, mask, plane = ultrasound.draw(us_lesion([]), "transverse", False, ultrasound.MAIN, rng)
+    assert not (plane & 4).any()
+    band = (plane & 2) > 0
+    outside, inside = (
+        cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (mask == 0, mask > 0)
+    )
+    distance = (outside + inside) * ultrasound.MAIN.spacing_mm
+    assert distance[band].max() < 0.6 * 7 / 5 + 0.3  # along the long axis a share of the radius is longer
+    assert band[(mask > 0) & (inside == 1)].all()
 
 
 def test_another_seed_changes_every_picture(few, tmp_path):
@@ -130,7 +229,7 @@ def test_the_planned_exclusions_are_what_screening_finds(cohort):
 
 @pytest.mark.parametrize("patients", [30, 100, 400])
 def test_four_in_a_hundred_are_planned_out_for_each_reason(patients):
-    enrolled = generate._enrol_main(patients, SEED, 1.0)
+    enrolled = enrolment.enrol_main(patients, SEED, 1.0, BOTH)
     flaws = [patient.flaw for patient in enrolled]
     for reason in ("missing_modality", "measurement_lines", "several_malignant"):
         assert flaws.count(reason) == round(0.04 * patients)
@@ -139,7 +238,7 @@ def test_four_in_a_hundred_are_planned_out_for_each_reason(patients):
 
 @pytest.mark.parametrize(("count", "positive"), [(100, 37), (60, 22), (10, 4)])  # the paper has 22 of 60
 def test_the_external_cohort_has_37_percent_with_central_metastasis(count, positive):
-    enrolled = generate._enrol_external(count, SEED, 1.0)
+    enrolled = enrolment.enrol_external(count, SEED, 1.0, BOTH)
     assert sum(patient.labels["central"] for patient in enrolled) == positive
     assert len({patient.patient_id for patient in enrolled}) == count
 
@@ -249,7 +348,7 @@ def test_the_middle_slice_shows_the_most_of_the_nodule(cohort):
 def test_an_enhancing_nodule_is_denser():
     def mean_hu(enhancement):
         lesion = tomography.Lesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
-        values, masks = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
+        values, masks, _ = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
         inner = cv2.erode(masks[0], np.ones((3, 3), np.uint8), iterations=3) > 0
         return values[0][inner].mean()
 
@@ -259,7 +358,7 @@ def test_an_enhancing_nodule_is_denser():
 
 def test_the_truth_lies_outside_the_cohort_and_the_cohort_does_not_tell_it(phantom):
     data, truth = phantom
-    assert sorted(path.name for path in truth.iterdir()) == ["bayes.json", "latents.csv"]
+    assert sorted(path.name for path in truth.iterdir()) == ["bayes.json", "latents.csv", "signal"]
     assert not truth.is_relative_to(data)
     assert sorted(path.name for path in data.iterdir()) == [
         "ct",
@@ -293,21 +392,46 @@ def test_the_truth_is_a_logistic_function_of_the_factors(phantom):
 
 def test_the_best_auc_grows_with_the_signal_and_with_both_modalities(phantom):
     written = json.loads((phantom[1] / "bayes.json").read_text())
-    assert written == latents.bayes_auc(1.0)
+    assert written == latents.bayes_auc(1.0, BOTH)
     for site in ("central", "lateral"):
-        half, whole = latents.bayes_auc(0.5)[site], written[site]
+        half, whole = latents.bayes_auc(0.5, BOTH)[site], written[site]
         for name in ("us", "ct", "both"):
             assert 0.5 < half[name] < whole[name] < 1
         assert max(whole["us"], whole["ct"]) < whole["both"]
     assert written["central"]["us"] > written["central"]["ct"]
 
 
+@pytest.mark.parametrize(("informative", "other"), [("us", "ct"), ("ct", "us")])
+def test_when_one_modality_alone_decides_the_other_says_nothing(informative, other):
+    rng = np.random.default_rng(6)
+    patients = [latents.draw(rng) for _ in range(3000)]
+    for site, aucs in latents.bayes_auc(1.0, (informative,)).items():
+        assert aucs[other] == pytest.approx(0.5, abs=0.01)
+        assert aucs[informative] == aucs["both"] > 0.85  # without the other's noise it tells more than before
+        assert aucs["both"] > latents.bayes_auc(1.0, BOTH)[site][informative]
+        p = [latents.probability(patient, site, 1.0, (informative,)) for patient in patients]
+        assert np.mean(p) == pytest.approx(latents.PREVALENCE[site], abs=0.03)
+        scores = {name: [getattr(patient, name) for patient in patients] for name in BOTH}
+        assert np.argsort(scores[informative]).tolist() == np.argsort(p).tolist()
+
+
+def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_cohort(few, tmp_path):
+    other = made_by(tmp_path, 2, informative=("ct",))
+    assert json.loads(other["data/phantom.json"])["informative"] == ["ct"]
+    assert "informative" not in json.loads(few["data/phantom.json"])
+    pictures = [name for name in few if re.match(r"data/(us|ct)/P", name)]
+    assert len(pictures) > 50
+    assert all(few[name] == other[name] for name in pictures)
+    one, two = (pd.read_csv(io.BytesIO(each["truth/latents.csv"])) for each in (few, other))
+    assert (one["p_central"] != two["p_central"]).all()
+
+
 def test_without_signal_nobody_beats_chance():
-    for site, aucs in latents.bayes_auc(0.0).items():
+    for site, aucs in latents.bayes_auc(0.0, BOTH).items():
         assert aucs == {"us": 0.5, "ct": 0.5, "both": 0.5}
         patients = [latents.draw(np.random.default_rng(seed)) for seed in range(3)]
         for patient in patients:
-            assert latents.probability(patient, site, 0.0) == pytest.approx(
+            assert latents.probability(patient, site, 0.0, BOTH) == pytest.approx(
                 latents.PREVALENCE[site], abs=1e-5
             )
 
@@ -317,7 +441,7 @@ def test_the_population_has_the_prevalence_it_is_said_to_have(signal):
     rng = np.random.default_rng(5)
     patients = [latents.draw(rng) for _ in range(4000)]
     for site, prevalence in latents.PREVALENCE.items():
-        mean = np.mean([latents.probability(patient, site, signal) for patient in patients])
+        mean = np.mean([latents.probability(patient, site, signal, BOTH) for patient in patients])
         assert mean == pytest.approx(prevalence, abs=0.03)  # four standard errors of 0.4 / sqrt(4000)
 
 

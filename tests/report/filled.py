@@ -198,9 +198,19 @@ def fill(settings: Settings, site: str = "central") -> None:
     mass |= {"difference": 0.008, "low": -0.0034, "high": 0.0193}
     facts = {"us_above_ct": share, "shapley": {"us_above_ct": share}, "stability": stability}
     facts |= {"baseline_family": "blurred", "masses": [mass]}
+    facts["localisation"] = {"reason": None, "regions": [located("unimodal"), located("multimodal")]}
+    pair = {
+        name: {"median": 0.6123, "low": 0.5, "high": 0.7} for name in ("us", "prediction", "maps", "blocks")
+    }
+    pair["ct"] = {"median": 0.4321, "low": -0.1, "high": 0.5}
+    facts["repeatability"] = {"reason": None, "nodules": 24, "folds": 4, "pairs": pair}
+    facts["repeatability"]["random_labels"] = {"blocks": {"median": 0.0123, "low": -0.05, "high": 0.04}}
+    facts["repeatability"]["labels_matter"] = interval(0.2345, 0.2, 0.27)
     facts["completeness"] = {"largest": 0.0998, "within": 1.0, "tolerance": 0.1}
     put(why / "summary.json", facts)
-    put(why / "checks.json", {"passed": True, "failed": [], "nodules": 8})
+    senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}
+    senseless |= {"training_auc": 0.7531, "held_out_auc": 0.4951}
+    put(why / "checks.json", {"passed": True, "failed": [], "nodules": 8, "random_labels": senseless})
     for name in ("contributions", "saliency"):
         (why / f"{name}.png").write_bytes(PNG)
     registered = {
@@ -230,6 +240,15 @@ def fill(settings: Settings, site: str = "central") -> None:
     used = {"training": {"sampling": "train_only"}, "cohort": {"folds": 2}}
     crossval = record | {"versions": {"torch": "9.9"}, "settings": used}
     put(settings.artifacts("crossval", "provenance.json"), crossval)
+
+
+def located(network: str) -> dict[str, Any]:
+    region = {"modality": "us", "region": "microcalcifications", "network": network, "n": 40}
+    region |= {"area": 0.0123, "contrast": 0.0456, "mass": 0.0789 if network == "multimodal" else 0.0678}
+    return region | {
+        "above_area": interval(0.0666, 0.05, 0.08),
+        "above_contrast": interval(0.0333, 0.01, 0.05),
+    }
 
 
 def render(settings: Settings) -> tuple[str, Page]:

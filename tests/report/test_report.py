@@ -58,14 +58,23 @@ def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
     text = full[2].text.replace("\N{EN DASH}", "-")
     assert "in a share of 0.484 (0.439-0.531) of 105 nodules (the paper: 0.649 of its private cohort)" in text
     assert "it is 0.438 from grey (0.458 from blurred)" in text
-    assert "The maps passed the sanity checks" in text
+    assert "they change when weights are shuffled and when the network learns labels without meaning" in text
+    assert "with an AUC of 0.753 and the true ones of nodules it never saw with 0.495 (0.5 on" in text
+    assert "its maps correlate with those shown by 0.032 (by 0.457 without the signs" in text
     assert full[2].row("US, inside the nodule")[1:] == ["0.243", "0.251", "+0.008 (-0.003 to +0.019)"]
+    assert "On 24 external nodules that none of them saw, the networks of two folds rank what" in text
+    assert "what CT says by 0.432 (-0.100 to 0.500), the predictions by" in text
+    assert "0.612 (0.500 to 0.700) in blocks of an eighth of the side, with a network that learnt" in text
+    assert "without meaning by 0.012 (-0.050 to 0.040), which is less by 0.234 (0.200 to 0.270)" in text
+    cells = ["0.012", "0.046", "0.068", "0.079", "+0.067 (+0.050 to +0.080)", "+0.033 (+0.010 to +0.050)"]
+    assert full[2].row("US, microcalcifications")[1:] == cells
     settings = make_settings(tmp_path, "base.sites=[central]")
     fill(settings)
     failed = {"passed": False, "failed": ["shuffled weights change nothing"], "nodules": 8}
     put(settings.artifacts("attribution", "central", "checks.json"), failed)
     page = render(settings)[1]
     assert "Do not trust the maps: shuffled weights change nothing." in page.text
+    assert "labels exchanged" not in page.text  # that check was not made
     told = [attributes["alt"] or "" for tag, attributes in page.tags if tag == "img"]
     assert sum("a sanity check failed" in alt for alt in told) == 2
 

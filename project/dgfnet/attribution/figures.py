@@ -82,16 +82,19 @@ def saliency(site: Site, cases: Sequence[Case], labels: dict[str, int], failed: 
 
 
 def checks(site: Site, found: dict[str, Any]) -> Figure:
-    """Similarity under shuffled weights, deletion and insertion."""
+    """Similarity under shuffled weights and exchanged labels, deletion and insertion."""
     figure = Figure(figsize=(11.0, 3.8), layout="constrained")
-    title = f"{site}: sanity of the attributions, {found['nodules']} nodules"
-    flag(figure, title, found["failed"])
+    flag(figure, f"{site}: sanity of the attributions, {found['nodules']} nodules", found["failed"])
     left, *curves = figure.subplots(1, 3)
     parts = list(found["similarity"])
     left.plot([0, *range(1, len(parts) + 1)], [1.0, *found["similarity"].values()], "o-", color="#0072B2")
     left.axhline(found["limits"]["similarity"], color="0.6", linestyle="--", linewidth=0.9)
-    left.set_xticks(range(len(parts) + 1), ["trained", *(f"+ {part}" for part in parts)], fontsize=8)
-    left.set(title="weights shuffled", ylabel="rank correlation with the trained map", ylim=(-0.3, 1.05))
+    names, title = ["trained", *(f"+ {part}" for part in parts)], "weights shuffled"
+    if found["random_labels"] is not None:
+        left.plot(len(names), found["random_labels"]["similarity"], "s", color="#D55E00")
+        names, title = [*names, "labels\nwithout\nmeaning"], f"{title}, labels exchanged"
+    left.set_xticks(range(len(names)), names, fontsize=8)
+    left.set(title=title, ylabel="rank correlation with the trained map", ylim=(-0.3, 1.05))
     for axes, (kind, orders) in zip(curves, found["curves"].items(), strict=True):
         for (order, values), colour in zip(orders.items(), ("#D55E00", "0.5"), strict=True):
             axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=ORDERS[order])

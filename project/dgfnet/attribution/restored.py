@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dgfnet.attribution.baselines import References, references
-from dgfnet.attribution.gradients import Effort, Score
+from dgfnet.attribution.baselines import Baselines, References, find, references
+from dgfnet.attribution.gradients import Attributions, Effort, Score, integrate
 from dgfnet.attribution.networks import Pictures, pictures, scorer
 from dgfnet.dataset.pairs import Nodules
 from dgfnet.errors import InputError
@@ -22,6 +23,8 @@ from dgfnet.training.task import finished
 from dgfnet.training.tasks import classification, gather, places
 
 NODES, HALVINGS = 8, 7  # gradients per panel; up to 1024 per path
+
+Explanation = tuple[Attributions, Baselines]
 
 MIXES = "network.dgf.nodule_level is batch: steps of one path would attend to each other; use bank"
 
@@ -89,3 +92,14 @@ def load(settings: Settings, site: Site, variant: Variant, fold: int) -> Restore
     training, held_out = split(task, where, archive)
     model = restore(task, where)
     return Restored(model, scorer(model), training, held_out, archive, settings.attribute.rows)
+
+
+def explained(network: Restored, pictures: Pictures, family: str, effort: Effort) -> Explanation:
+    """Integrated gradients from a baseline of this family."""
+    base = find(network.score, pictures, network.references, family, effort.rows)
+    return integrate(network.score, pictures.images, base.images, pictures.patients, effort), base
+
+
+def spread(count: int, wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` of `count` positions, evenly spread: no choice by anybody."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round()).astype(np.int64)

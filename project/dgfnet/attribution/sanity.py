@@ -1,8 +1,10 @@
 """Checks that an attribution deserves belief; a failed one is told on the figure and in checks.json.
 
 Weights are shuffled from the classifier down (Adebayo 2018, NeurIPS): an attribution that stays alike does
-not depend on the network. Pixels are deleted and inserted in the order of their attribution (Petsiuk 2018,
-BMVC): the prediction must follow faster than in random order. And a little noise must not turn the map over.
+not depend on the network. The network learns labels without meaning (ibid.): an attribution that stays alike
+shows the pictures, not what was learnt of the disease. Pixels are deleted and inserted in the order of their
+attribution (Petsiuk 2018, BMVC): the prediction must follow faster than in random order. And a little noise
+must not turn the map over.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ from dgfnet.settings import Modality
 Maps = dict[Modality, Tensor]
 Explain = Callable[[Score, Images, Images, Tensor], Maps]
 
-ALIKE = 0.5  # rank correlation above which a shuffled network's map is still the same map
+# Rank correlation, with sign, above which two maps are the same map. Edges and grey values survive any
+# randomisation, for an attribution is a gradient times the picture's distance from its baseline, which is the
+# same for both networks. They survive in the size of the numbers; the signs are the network's own. So maps
+# are compared with their signs: 0 is expected of networks that share nothing, 1 of the same network.
+ALIKE = 0.5
 STABLE = 0.5  # correlation with the map of the noisy picture below which noise has turned the map over
 NOISE = 2.55  # standard deviation, grey values: 1 % of the range
 STEPS = 10  # of a curve
@@ -47,11 +53,15 @@ class Checks:
         curves: per kind (deletion, insertion) and order (attribution, random) the mean change of the log odds
             towards the decision, (STEPS + 1,).
         noise: correlation of the maps of clean and noisy pictures.
+        random_labels: rank correlation with the map of the network trained on labels without meaning
+            (`similarity`), and that of the sizes of the numbers (`absolute`), which is not judged: the
+            pictures explain it; None when there is no such network.
     """
 
     similarity: dict[str, float]
     curves: dict[str, dict[str, NDArray[np.float64]]]
     noise: float
+    random_labels: dict[str, float] | None
 
     def failed(self) -> list[str]:
         """In one sentence each, what went wrong."""
@@ -60,6 +70,11 @@ class Checks:
         if not self.similarity[last] < ALIKE:
             found.append(
                 f"maps stay alike (rank correlation {self.similarity[last]:.2f}) when weights are shuffled"
+            )
+        if self.random_labels is not None and not self.random_labels["similarity"] < ALIKE:
+            found.append(
+                f"maps stay alike (rank correlation {self.random_labels['similarity']:.2f}) when the "
+                "network learns labels without meaning"
             )
         deletion, insertion = self.curves["deletion"], self.curves["insertion"]
         if not deletion["attribution"].mean() < deletion["random"].mean():
@@ -82,12 +97,14 @@ class Checks:
             "similarity": self.similarity,
             "curves": curves,
             "noise_correlation": self.noise,
+            "random_labels": self.random_labels,
             "limits": {"similarity": ALIKE, "noise_correlation": STABLE},
         }
 
 
 def check(
     model: Model,
+    relabelled: Model | None,
     explain: Explain,
     images: Images,
     baselines: Images,
@@ -99,6 +116,7 @@ def check(
 
     Args:
         model: the trained network.
+        relabelled: the same, trained on labels without meaning; None leaves that check out.
         explain: the attribution to be checked: network, images, baselines and patients become maps.
         images: per modality (N, S, S) float32.
         baselines: alike.
@@ -114,13 +132,21 @@ def check(
         for name in names:
             shuffle(getattr(shuffled, name, None), rng)
         others = explain(scorer(shuffled), images, baselines, patients)
-        similarity[part] = _mean_correlation(maps, others, ranks=True)
+        similarity[part] = likeness(maps, others, ranks=True)
     noisy = {
         name: values + NOISE * torch.from_numpy(rng.standard_normal(values.shape)).to(values)
         for name, values in images.items()
     }
-    noise = _mean_correlation(maps, explain(score, noisy, baselines, patients), ranks=False)
-    return Checks(similarity, curves(score, maps, images, baselines, patients, rows, rng), noise)
+    noise = likeness(maps, explain(score, noisy, baselines, patients), ranks=False)
+    senseless = None
+    if relabelled is not None:
+        others = explain(scorer(relabelled), images, baselines, patients)
+        sizes = [{name: values.abs() for name, values in each.items()} for each in (maps, others)]
+        senseless = {
+            "similarity": likeness(maps, others, ranks=True),
+            "absolute": likeness(sizes[0], sizes[1], ranks=True),
+        }
+    return Checks(similarity, curves(score, maps, images, baselines, patients, rows, rng), noise, senseless)
 
 
 def shuffle(module: nn.Module | None, rng: np.random.Generator) -> None:
@@ -164,6 +190,26 @@ def curves(
     return found
 
 
+def likeness(first: Images, second: Images, ranks: bool) -> float:
+    """Mean over nodules of `likenesses`."""
+    return float(np.mean(likenesses(first, second, ranks)))
+
+
+def likenesses(first: Images, second: Images, ranks: bool) -> NDArray[np.float64]:
+    """Correlation of two maps of each nodule, all modalities in one list, (N,); 0 for a constant map."""
+    found = []
+    for a, b in zip(
+        torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
+        torch.cat([values.flatten(1) for values in second.values()], dim=1).numpy(),
+        strict=True,
+    ):
+        if np.ptp(a) == 0 or np.ptp(b) == 0:
+            found.append(0.0)
+        else:
+            found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
+    return np.array(found)
+
+
 def _ranks(values: Tensor) -> Tensor:
     """0 for the highest of a row, towards 1 for the lowest."""
     return values.argsort(dim=1, descending=True).argsort(dim=1) / values.shape[1]
@@ -188,18 +234,3 @@ def _curve(
         }
         points.append(float((sign * log_odds(score, mixed, patients, rows)).mean()))
     return np.array(points)
-
-
-def _mean_correlation(first: Images, second: Images, ranks: bool) -> float:
-    """Mean over nodules of the correlation of two maps, all modalities in one list; 0 for a constant map."""
-    found = []
-    for a, b in zip(
-        torch.cat([values.flatten(1) for values in first.values()], dim=1).numpy(),
-        torch.cat([values.flatten(1) for values in second.values()], dim=1).numpy(),
-        strict=True,
-    ):
-        if np.ptp(a) == 0 or np.ptp(b) == 0:
-            found.append(0.0)
-        else:
-            found.append(float(spearmanr(a, b).statistic if ranks else np.corrcoef(a, b)[0, 1]))
-    return float(np.mean(found))

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dgfnet.attribution.figures import panel, smoothed
-from dgfnet.attribution.fold import explained
-from dgfnet.attribution.restored import effort, load
+from dgfnet.attribution.restored import effort, explained, load
 from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
 from dgfnet.provenance import replacing, write_json

@@ -13,19 +13,20 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import provenance, tracking
-from dgfnet.attribution import figures
+from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
-from dgfnet.attribution.saliency import mass_differences, pick
+from dgfnet.attribution.saliency import Case, mass_differences, pick
 from dgfnet.cohort.parallel import cores
 from dgfnet.compare.results import check_same, load_table
 from dgfnet.network.variants import SPECS
 from dgfnet.settings import Settings, Site, fingerprint
 
-SECTIONS = ("base", "preprocess", "network", "training", "attribute")
+SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
 NAMES = (
     *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
+    *("localisation.csv", "repeatability.csv"),
     *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
 )
 
@@ -37,7 +38,8 @@ def run(settings: Settings) -> None:
     says so; so is a fusion that attends over the batch, whose rows mix.
 
     Raises:
-        InputError: when settings, data or code have changed since the cross-validation.
+        InputError: when settings, data or code have changed since the cross-validation, or a network of the
+            label check cannot be trained.
     """
     tables: dict[Site, dict[str, pd.DataFrame]] = {}
     for site in settings.base.sites:
@@ -50,6 +52,8 @@ def run(settings: Settings) -> None:
             continue
         tables[site] = _tables(settings, site)
     jobs = [job for site, each in tables.items() for job in _jobs(settings, site, each)]
+    if jobs and settings.attribute.random_labels:
+        randomised.train(settings, [(job.site, job.fold) for job in jobs if job.check])
     results = _all(jobs)
     for site, each in tables.items():
         own = [found for job, found in zip(jobs, results, strict=True) if job.site == site]
@@ -110,25 +114,60 @@ def _write(
     facts: dict[str, Any] = {"site": site, "variant": wanted.variant, "baseline_family": wanted.baselines[0]}
     facts |= summary(table, others, wanted.tolerance, *how)
     facts["masses"] = mass_differences(masses, *how)
-    sound = next(each.checks for each in found if each.checks is not None)
-    shown = [case for each in found for case in each.cases]
-    labels = dict(zip(known["nodule_id"], known["label"].astype(int), strict=True))
-    ids = [case.nodule_id for case in shown]
+    located = pd.concat([each.located for each in found], ignore_index=True).merge(patients, on="nodule_id")
+    facts["localisation"] = _localisation(settings, located)
+    facts["repeatability"] = _repeatability(settings, found)
+    own_checks = next(each.checks for each in found if each.checks is not None)
+    sound = repeatability.judged(own_checks, facts["repeatability"])
     provenance.write_csv(table, folder / "contributions.csv")
     provenance.write_csv(others, folder / "stability.csv")
     provenance.write_csv(masses, folder / "masses.csv")
+    again = [each.elsewhere.table.assign(fold=each.table["fold"].iloc[0]) for each in found if each.elsewhere]
+    if again:
+        provenance.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
+    if len(located):
+        provenance.write_csv(located, folder / "localisation.csv")
+    provenance.write_json(folder / "summary.json", facts)
+    provenance.write_json(folder / "checks.json", sound)
+    _draw(site, table, [case for each in found for case in each.cases], sound, folder)
+    _log(settings, site, folder)
+
+
+def _draw(
+    site: Site, table: pd.DataFrame, shown: Sequence[Case], sound: dict[str, Any], folder: Path
+) -> None:
+    """The figures, with what failed on each, and which case is which nodule."""
+    labels = dict(zip(table["nodule_id"], table["label"].astype(int), strict=True))
+    ids = [case.nodule_id for case in shown]
     provenance.write_csv(
         table[table["nodule_id"].isin(ids)].assign(
             case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
         ),
         folder / "cases.csv",
     )
-    provenance.write_json(folder / "summary.json", facts)
-    provenance.write_json(folder / "checks.json", sound)
     provenance.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
     provenance.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
     provenance.write_figure(figures.checks(site, sound), folder / "checks.png")
-    _log(settings, site, folder)
+
+
+def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
+    """Against the phantom's truth; or the reason why there is nothing to hold attributions against."""
+    if reason := localisation.why_not(settings):
+        return {"reason": reason, "regions": []}
+    if located.empty:
+        return {"reason": f"the truth in {settings.base.truth} is not of these pictures", "regions": []}
+    how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
+    return {"reason": None, "regions": localisation.summary(located, *how)}
+
+
+def _repeatability(settings: Settings, found: Sequence[Explained]) -> dict[str, Any]:
+    """How alike the folds' networks are on nodules that none has seen; or why nobody knows."""
+    if reason := repeatability.why_not(settings):
+        return {"reason": reason}
+    folds = [each.elsewhere for each in found if each.elsewhere]
+    senseless = next((each.senseless for each in found if each.senseless), None)
+    how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
+    return {"reason": None, **repeatability.summary(folds, senseless, *how)}
 
 
 def _log(settings: Settings, site: Site, folder: Path) -> None:

@@ -173,10 +173,11 @@ def _why(site: SiteInputs) -> dict[str, Any]:
     if facts is None or sound is None:
         missing = Missing("What each modality says", "attribute", site.not_explained or "")
         return {"why": (missing,), "why_reading": ()}
+    located = why.located(site.site, facts)
     shown: list[Table | Picture | Missing] = [*why.pictures(site.site, site.drawn, facts, sound)]
     shown += [Missing(f"Figure {name}.png", "attribute") for name in DRAWN if name not in site.drawn]
     return {
-        "why": (*shown, why.masses(site.site, facts)),
+        "why": (*shown, why.masses(site.site, facts), *([located] if located else [])),
         "why_reading": why.sentences(site.site, facts, sound),
     }
 

@@ -33,15 +33,61 @@ def sentences(site: str, facts: Json, checks: Json) -> tuple[str, ...]:
         f"Attributions add up to the prediction to {number(error['largest'])} in log odds at worst; a share "
         f"of {number(error['within'])} of the nodules is within the {number(error['tolerance'])} asked for."
     )
+    senseless = checks.get("random_labels")
     if checks["passed"]:
+        taught = " and when the network learns labels without meaning" if senseless else ""
         last = (
-            "The maps passed the sanity checks: they change when weights are shuffled, pixels they name "
-            "matter more than random ones, and little noise changes them little, on "
+            f"The maps passed the sanity checks: they change when weights are shuffled{taught}, pixels they "
+            "name matter more than random ones, and little noise changes them little, on "
             f"{text(checks['nodules'])} nodules."
         )
     else:
         last = f"Do not trust the maps: {'; '.join(map(str, checks['failed']))}."
-    return tuple(line for line in (first, second, third, last) if line)
+    untold = (facts.get("localisation") or {}).get("reason")
+    truth = f"Maps could not be held against the true places of the signal: {untold}." if untold else ""
+    again = _again(facts.get("repeatability") or {})
+    return tuple(line for line in (first, second, third, last, _labels(senseless), truth, again) if line)
+
+
+def _again(found: Json) -> str:
+    """How alike the networks of the folds are."""
+    if reason := found.get("reason"):
+        return f"How alike the networks of the folds explain a nodule is not known: {reason}."
+    if not found.get("pairs"):
+        return ""
+
+    def told(of: str, name: str) -> str:
+        one = found[of][name]
+        return f"{number(one['median'])} ({number(one['low'])} to {number(one['high'])})"
+
+    learnt = ""
+    if found["random_labels"]:
+        more = found["labels_matter"]
+        learnt = (
+            f", with a network that learnt labels without meaning by {told('random_labels', 'blocks')}, "
+            f"which is less by {number(more['estimate'])} ({number(more['low'])} to {number(more['high'])})"
+        )
+    return (
+        f"On {text(found['nodules'])} external nodules that none of them saw, the networks of two folds "
+        f"rank what ultrasound says alike by {told('pairs', 'us')}, what CT says by {told('pairs', 'ct')}, "
+        f"the predictions by {told('pairs', 'prediction')} (rank correlation, median and range over pairs). "
+        f"Their maps correlate by {told('pairs', 'maps')} pixel by pixel and by {told('pairs', 'blocks')} in "
+        f"blocks of an eighth of the side{learnt}: read where a map lies, not its single pixels."
+    )
+
+
+def _labels(senseless: Json | None) -> str:
+    """What the network that learnt labels without meaning is, so that the check can be judged."""
+    if not senseless:
+        return ""
+    return (
+        "Trained on labels exchanged between patients, the network separates them in training with an AUC of "
+        f"{number(senseless['training_auc'])} and the true ones of nodules it never saw with "
+        f"{number(senseless['held_out_auc'])} (0.5 on average over permutations; a single one lies on either "
+        "side); its maps correlate with those shown by "
+        f"{number(senseless['similarity'])} (by {number(senseless['absolute'])} without the signs, which the "
+        "pictures' edges explain)."
+    )
 
 
 def masses(site: str, facts: Json) -> Table:
@@ -65,6 +111,38 @@ def masses(site: str, facts: Json) -> Table:
         rows=rows,
         note="The paper says that fusion turns attention to the nodule. Here that is measured, on pairs of "
         "the same nodules.",
+    )
+
+
+def located(site: str, facts: Json) -> Table | None:
+    """Against the phantom's truth; None where there is none."""
+    lines: dict[tuple[str, str], dict[str, Json]] = {}
+    for one in (facts.get("localisation") or {}).get("regions", ()):
+        lines.setdefault((one["modality"], one["region"]), {})[one["network"]] = one
+    if not lines:
+        return None
+    rows = []
+    for (modality, region), by in lines.items():
+        both, alone = by.get("multimodal", {}), by.get("unimodal", {})
+        told = [both.get("area"), both.get("contrast"), alone.get("mass"), both.get("mass")]
+        above = [
+            f"{signed(one['estimate'])} ({signed(one['low'])} to {signed(one['high'])})"
+            for one in (both.get("above_area"), both.get("above_contrast"))
+            if one
+        ]
+        cells = (*map(number, told), *(above or ("", "")))
+        rows.append(Row(f"{modality.upper()}, {region}", cells))
+    return Table(
+        title=f"Do the networks look where the signal is, {site}",
+        source=f"artifacts/attribution/{site}/summary.json",
+        corner="Region where the phantom shows what decides",
+        head=(
+            *("area", "contrast", "unimodal", "multimodal"),
+            *("multimodal - area (interval)", "multimodal - contrast (interval)"),
+        ),
+        rows=tuple(rows),
+        note="Share of the attribution towards the decision that lies in the region; of the area, and of the "
+        "picture's distance from the baseline, where it would lie with gradients at random.",
     )
 
 

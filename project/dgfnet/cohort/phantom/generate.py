@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,42 +24,30 @@ from rich.console import Console
 from rich.progress import track
 
 from dgfnet.cohort.phantom import latents, tomography, ultrasound
+from dgfnet.cohort.phantom import signal as shown
+from dgfnet.cohort.phantom.enrolment import STREAMS, Patient, enrol_external, enrol_main
 from dgfnet.cohort.records import Source
 from dgfnet.errors import InputError
 from dgfnet.provenance import write_json
-from dgfnet.settings import SITES, Site
+from dgfnet.settings import MODALITIES, SITES
 
-EXTERNAL_PREVALENCE = 0.37
-EXCLUDED_SHARE = 0.04  # of the main cohort, for each of the three reasons
-TWO_NODULES_SHARE = 0.13
 VIEWS = ("transverse", "transverse", "longitudinal", "longitudinal")
 SLICES = (-0.55, 0.0, 0.55)
 LOCATIONS = {-1: "right lobe", 0: "isthmus", 1: "left lobe"}
 SMOOTH_BELOW = 0.06  # contour waves, share of the radius
-STREAMS: dict[Source, int] = {"main": 1, "external": 2}
 PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
-@dataclass(frozen=True)
-class Patient:
-    """What is decided about a patient before anything is drawn.
-
-    Attributes:
-        flaw: the exclusion criterion this patient is made to meet, if any: missing_modality,
-            measurement_lines or several_malignant.
-    """
-
-    patient_id: str
-    cohort: Source
-    index: int
-    latents: latents.Latents
-    labels: dict[Site, int]
-    nodules: int
-    flaw: str | None
-
-
-def generate(out: Path, truth: Path, patients: int, external_patients: int, seed: int, signal: float) -> None:
-    """Writes a cohort and its truth (latents.csv, bayes.json), replacing what stood there.
+def generate(
+    out: Path,
+    truth: Path,
+    patients: int,
+    external_patients: int,
+    seed: int,
+    signal: float,
+    informative: latents.Informative,
+) -> None:
+    """Writes a cohort and its truth (latents.csv, bayes.json, signal/), replacing what stood there.
 
     Args:
         out: folder of the cohort.
@@ -70,78 +57,56 @@ def generate(out: Path, truth: Path, patients: int, external_patients: int, seed
         external_patients: patients of the external cohort, 37 % of them with central metastasis.
         seed: of everything.
         signal: scales the log odds of the factors; 0 gives labels that no picture can tell.
+        informative: modalities whose factors decide the labels; the other's are drawn, and mean nothing.
 
     Raises:
         InputError: when `out` holds something that is not a phantom.
     """
     if out.exists() and any(out.iterdir()) and not (out / "phantom.json").is_file():
         raise InputError(f"{out}: holds files that no phantom made; choose another folder or empty it")
-    everyone = [*_enrol_main(patients, seed, signal), *_enrol_external(external_patients, seed, signal)]
-    temporary = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for folder in ("us", "ct"):
-        (temporary / folder).mkdir(parents=True)
-    drawn = list(_draw_all(everyone, temporary, seed))
+    informative = tuple(name for name in MODALITIES if name in informative)
+    everyone = [
+        *enrol_main(patients, seed, signal, informative),
+        *enrol_external(external_patients, seed, signal, informative),
+    ]
+    temporary, beside = (folder.with_name(f".{folder.name}.partial") for folder in (out, truth))
+    for folder in (temporary, beside):
+        shutil.rmtree(folder, ignore_errors=True)
+    for modality in MODALITIES:
+        (temporary / modality).mkdir(parents=True)
+        (beside / shown.FOLDER / modality).mkdir(parents=True)
+    drawn = list(_draw_all(everyone, temporary, beside, seed))
     _write_table(temporary / "nodules.csv", (row for nodules, _ in drawn for row in nodules))
     _write_table(temporary / "images.csv", (row for _, images in drawn for row in images))
-    made = {"patients": patients, "external_patients": external_patients, "seed": seed, "signal": signal}
+    made: dict[str, object] = {"patients": patients, "external_patients": external_patients}
+    made |= {"seed": seed, "signal": signal}
+    if informative != MODALITIES:  # the bytes of the usual phantom are older than this
+        made["informative"] = list(informative)
     write_json(temporary / "phantom.json", {**made, "note": "generated pictures, not patients"})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)
-    _write_truth(truth, everyone, signal)
-
-
-def _enrol_main(count: int, seed: int, signal: float) -> list[Patient]:
-    rng = np.random.default_rng([seed, 0, STREAMS["main"]])
-    each = max(1, round(EXCLUDED_SHARE * count))
-    reasons = ["missing_modality", "measurement_lines", "several_malignant"]
-    flaws: list[str | None] = [reason for reason in reasons for _ in range(each)]
-    flaws += [None] * (count - len(flaws))
-    rng.shuffle(flaws)
-    patients = []
-    for index, flaw in enumerate(flaws):
-        factors = latents.draw(rng)
-        labels = _label(factors, signal, rng)
-        if flaw == "several_malignant":
-            labels = {**labels, "central": 1}  # excluded, so that no analysed label is touched
-        several = flaw == "several_malignant" or rng.random() < TWO_NODULES_SHARE
-        patients.append(Patient(f"P{index + 1:04d}", "main", index, factors, labels, 1 + several, flaw))
-    return patients
-
-
-def _enrol_external(count: int, seed: int, signal: float) -> list[Patient]:
-    """Draws until the wanted numbers with and without central metastasis are full (a case-control sample)."""
-    rng = np.random.default_rng([seed, 0, STREAMS["external"]])
-    room = {1: round(EXTERNAL_PREVALENCE * count)}
-    room[0] = count - room[1]
-    patients: list[Patient] = []
-    while len(patients) < count:
-        factors = latents.draw(rng)
-        labels = _label(factors, signal, rng)
-        if room[labels["central"]]:
-            room[labels["central"]] -= 1
-            index = len(patients)
-            patients.append(Patient(f"E{index + 1:04d}", "external", index, factors, labels, 1, None))
-    return patients
-
-
-def _label(factors: latents.Latents, signal: float, rng: np.random.Generator) -> dict[Site, int]:
-    return {site: int(rng.random() < latents.probability(factors, site, signal)) for site in SITES}
+    truth.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(truth / shown.FOLDER, ignore_errors=True)
+    os.replace(beside / shown.FOLDER, truth / shown.FOLDER)
+    beside.rmdir()
+    _write_truth(truth, everyone, signal, informative)
 
 
 Rows = list[dict[str, str | int | float]]
 
 
-def _draw_all(patients: Sequence[Patient], folder: Path, seed: int) -> Iterable[tuple[Rows, Rows]]:
-    tasks = [(patient, folder, seed) for patient in patients]
+def _draw_all(
+    patients: Sequence[Patient], folder: Path, truth: Path, seed: int
+) -> Iterable[tuple[Rows, Rows]]:
+    tasks = [(patient, folder, truth, seed) for patient in patients]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         drawn = pool.map(_draw_patient, tasks, chunksize=4)
         yield from track(drawn, "phantom", total=len(tasks), console=Console(stderr=True))
 
 
-def _draw_patient(task: tuple[Patient, Path, int]) -> tuple[Rows, Rows]:
-    """Draws and writes one patient's pictures; returns the rows of both tables."""
-    patient, folder, seed = task
+def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
+    """Draws and writes one patient's pictures and their truth; returns the rows of both tables."""
+    patient, folder, truth, seed = task
     rng = np.random.default_rng([seed, 1, STREAMS[patient.cohort], patient.index])
     nodules: Rows = []
     images: Rows = []
@@ -154,12 +119,12 @@ def _draw_patient(task: tuple[Patient, Path, int]) -> tuple[Rows, Rows]:
         pictures = (
             []
             if patient.flaw == "missing_modality" and patient.index % 2
-            else _draw_us(nodule_id, us, patient, folder, rng)
+            else _draw_us(nodule_id, us, patient, folder, truth, rng)
         )
         sizes = _measure([mask for _, mask in pictures], patient.cohort) if pictures else {}
         images += [row for row, _ in pictures]
         if patient.flaw != "missing_modality" or patient.index % 2:
-            images += _draw_ct(nodule_id, ct, patient, folder, rng)
+            images += _draw_ct(nodule_id, ct, patient, folder, truth, rng)
         metastasis = any(patient.labels.values())
         nodules.append(
             {
@@ -216,16 +181,22 @@ def _lesions(
 
 
 def _draw_us(
-    nodule_id: str, lesion: ultrasound.Lesion, patient: Patient, folder: Path, rng: np.random.Generator
+    nodule_id: str,
+    lesion: ultrasound.Lesion,
+    patient: Patient,
+    folder: Path,
+    truth: Path,
+    rng: np.random.Generator,
 ) -> list[tuple[dict[str, str | int | float], NDArray[np.uint8]]]:
     scanner = ultrasound.MAIN if patient.cohort == "main" else ultrasound.EXTERNAL
     lines = patient.flaw == "measurement_lines"
     drawn = []
     for number, view in enumerate(VIEWS):
-        picture, mask = ultrasound.draw(lesion, view, lines, scanner, rng)
+        picture, mask, bits = ultrasound.draw(lesion, view, lines, scanner, rng)
         name = f"us/{nodule_id}_{number + 1}"
         _write_png(folder / f"{name}.png", picture)
         _write_png(folder / f"{name}_mask.png", mask)
+        _write_png(shown.path_of(truth, f"{name}.png", None), bits)
         row: dict[str, str | int | float] = {
             "nodule_id": nodule_id,
             "modality": "us",
@@ -241,10 +212,15 @@ def _draw_us(
 
 
 def _draw_ct(
-    nodule_id: str, lesion: tomography.Lesion, patient: Patient, folder: Path, rng: np.random.Generator
+    nodule_id: str,
+    lesion: tomography.Lesion,
+    patient: Patient,
+    folder: Path,
+    truth: Path,
+    rng: np.random.Generator,
 ) -> Rows:
     scanner = tomography.MAIN if patient.cohort == "main" else tomography.EXTERNAL
-    slices, masks = tomography.draw(lesion, SLICES, scanner, rng)
+    slices, masks, signals = tomography.draw(lesion, SLICES, scanner, rng)
     thickness = round(lesion.length_mm / 2 * (SLICES[1] - SLICES[0]), 2)
     affine = np.diag(
         [-scanner.spacing_mm, -scanner.spacing_mm, thickness, 1.0]
@@ -253,6 +229,8 @@ def _draw_ct(
     for suffix, values in (("", slices), ("_mask", masks)):
         picture = nib.Nifti1Image(values.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call]
         picture.to_filename(folder / f"{name}{suffix}.nii")
+    for index, bits in enumerate(signals):
+        _write_png(shown.path_of(truth, f"{name}.nii", index), bits)
     return [
         {
             "nodule_id": nodule_id,
@@ -294,8 +272,9 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.write_text(buffer.getvalue(), encoding="utf-8")
 
 
-def _write_truth(folder: Path, patients: Sequence[Patient], signal: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_truth(
+    folder: Path, patients: Sequence[Patient], signal: float, informative: latents.Informative
+) -> None:
     rows = (
         {
             "patient_id": patient.patient_id,
@@ -303,9 +282,12 @@ def _write_truth(folder: Path, patients: Sequence[Patient], signal: float) -> No
             **patient.latents.factors,
             "us_score": round(patient.latents.us, 6),
             "ct_score": round(patient.latents.ct, 6),
-            **{f"p_{site}": round(latents.probability(patient.latents, site, signal), 6) for site in SITES},
+            **{
+                f"p_{site}": round(latents.probability(patient.latents, site, signal, informative), 6)
+                for site in SITES
+            },
         }
         for patient in patients
     )
     _write_table(folder / "latents.csv", rows)
-    write_json(folder / "bayes.json", latents.bayes_auc(signal))
+    write_json(folder / "bayes.json", latents.bayes_auc(signal, informative))

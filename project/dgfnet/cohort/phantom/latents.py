@@ -3,7 +3,8 @@
 Each patient has four US factors and three CT factors, independent standard normals clipped at +-2.5. Their
 weighted means `us` and `ct` have unit variance, and the label of a site is drawn with the probability
 sigmoid(intercept + signal * (w_us * us + w_ct * ct)). The pictures show every factor, so that the
-Bayes-optimal score of US alone is `us`, of CT alone `ct`, and of both the sum above.
+Bayes-optimal score of US alone is `us`, of CT alone `ct`, and of both the sum above. The weight of a modality
+that is not informative is 0: its pictures vary as ever, and say nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.settings import SITES, Site
+from dgfnet.settings import SITES, Modality, Site
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +23,7 @@ CT_FACTORS = {"enhancement": 0.70, "extension": 0.45, "nodes": 0.55}
 CLIP = 2.5
 # log odds per standard deviation (us, ct): US weighs more at the central site, both alike at the lateral one
 WEIGHTS: dict[Site, tuple[float, float]] = {"central": (2.8, 2.1), "lateral": (2.4, 2.4)}
+Informative = tuple[Modality, ...]  # modalities whose factors decide the label
 PREVALENCE: dict[Site, float] = {"central": 0.44, "lateral": 0.34}
 POPULATION = 100_000  # simulated patients behind the intercepts and the Bayes-optimal AUC
 POPULATION_SEED = 20_230_101
@@ -51,24 +53,29 @@ def draw(rng: np.random.Generator) -> Latents:
     return Latents({name: round(float(value), 6) for name, value in zip(names, values, strict=True)})
 
 
-def probability(latents: Latents, site: Site, signal: float) -> float:
+def probability(latents: Latents, site: Site, signal: float, informative: Informative) -> float:
     """True probability of metastasis at a site."""
-    us, ct = WEIGHTS[site]
-    return float(
-        _sigmoid(np.asarray(_intercepts(signal)[site] + signal * (us * latents.us + ct * latents.ct)))
-    )
+    us, ct = _weights(site, informative)
+    intercept = _intercepts(signal, informative)[site]
+    return float(_sigmoid(np.asarray(intercept + signal * (us * latents.us + ct * latents.ct))))
 
 
-def bayes_auc(signal: float) -> dict[Site, dict[str, float]]:
+def bayes_auc(signal: float, informative: Informative) -> dict[Site, dict[str, float]]:
     """Best reachable AUC per site for US alone, CT alone and both, from a simulated population."""
     us, ct = _population()
     result: dict[Site, dict[str, float]] = {}
     for site in SITES:
-        both = signal * (WEIGHTS[site][0] * us + WEIGHTS[site][1] * ct)
-        p = _sigmoid(_intercepts(signal)[site] + both)
+        w_us, w_ct = _weights(site, informative)
+        both = signal * (w_us * us + w_ct * ct)
+        p = _sigmoid(_intercepts(signal, informative)[site] + both)
         scores = {"us": us, "ct": ct, "both": both}
         result[site] = {name: round(_expected_auc(score, p), 4) for name, score in scores.items()}
     return result
+
+
+def _weights(site: Site, informative: Informative) -> tuple[float, float]:
+    us, ct = WEIGHTS[site]
+    return us if "us" in informative else 0.0, ct if "ct" in informative else 0.0
 
 
 def _score(factors: dict[str, float], weights: dict[str, float]) -> float:
@@ -88,16 +95,17 @@ def _population() -> tuple[Floats, Floats]:
     return draws[:, :split] @ us / np.linalg.norm(us), draws[:, split:] @ ct / np.linalg.norm(ct)
 
 
-_cache: dict[float, dict[Site, float]] = {}
+_cache: dict[tuple[float, Informative], dict[Site, float]] = {}
 
 
-def _intercepts(signal: float) -> dict[Site, float]:
+def _intercepts(signal: float, informative: Informative) -> dict[Site, float]:
     """Intercepts that give each site its prevalence, by bisection."""
-    if signal not in _cache:
+    if (signal, informative) not in _cache:
         us, ct = _population()
         found: dict[Site, float] = {}
         for site in SITES:
-            x = signal * (WEIGHTS[site][0] * us + WEIGHTS[site][1] * ct)
+            w_us, w_ct = _weights(site, informative)
+            x = signal * (w_us * us + w_ct * ct)
             low, high = -10.0, 10.0
             for _ in range(40):
                 middle = (low + high) / 2
@@ -105,8 +113,8 @@ def _intercepts(signal: float) -> dict[Site, float]:
                     (middle, high) if _sigmoid(middle + x).mean() < PREVALENCE[site] else (low, middle)
                 )
             found[site] = round((low + high) / 2, 6)
-        _cache[signal] = found
-    return _cache[signal]
+        _cache[signal, informative] = found
+    return _cache[signal, informative]
 
 
 def _expected_auc(score: Floats, p: Floats) -> float:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dgfnet.cohort.phantom.signal import REGIONS
+
 Floats = NDArray[np.float64]
 
 
@@ -52,8 +54,8 @@ class Lesion:
 
 def draw(
     lesion: Lesion, offsets: tuple[float, ...], scanner: Scanner, rng: np.random.Generator
-) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Axial slices and nodule masks, both (slices, rows, columns).
+) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Axial slices, nodule masks and where the signal is (bits of `signal.REGIONS`), (slices, rows, columns).
 
     Seen from below: the patient's left is on the right.
 
@@ -68,7 +70,7 @@ def draw(
     anatomy = _anatomy(rng)
     nodes = _nodes(lesion, rng)
     jitter = rng.normal(0, 1.0, 2)
-    slices, masks = [], []
+    slices, masks, signals = [], [], []
     for offset in offsets:
         shrink = np.sqrt(1 - offset**2)
         hu = _neck(x, y, anatomy, rng)
@@ -77,10 +79,12 @@ def draw(
         radius, growth = _shape(u, v, lesion)
         hu = np.where(growth < 1, lesion.enhancement_hu + 10.0, hu)
         hu = np.where(radius < 1, lesion.enhancement_hu, hu)
+        inside_a_node = np.zeros(hu.shape, dtype=bool)
         for dx, dy, diameter in nodes:
             distance = np.sqrt((x - cx - dx) ** 2 + (y - cy - dy) ** 2) / (diameter / 2)
             hu = np.where(distance < 1, 135.0, hu)
             hu = np.where(distance < 0.45, 70.0, hu)
+            inside_a_node |= distance < 1
         noise = ndimage.gaussian_filter(
             rng.standard_normal(hu.shape), scanner.kernel_mm / scanner.spacing_mm * 0.6
         )
@@ -90,7 +94,11 @@ def draw(
         )
         slices.append(np.clip(np.rint(hu), -1024, 3071).astype(np.int16))
         masks.append((radius < 1).astype(np.uint8))
-    return np.stack(slices), np.stack(masks)
+        extension = (growth < 1) & (radius >= 1) & ~inside_a_node
+        shown = {"nodule": radius < 1, "extension": extension, "nodes": inside_a_node}
+        bits = np.sum([REGIONS["ct"][name][0] * where for name, where in shown.items()], axis=0)
+        signals.append(bits.astype(np.uint8))
+    return np.stack(slices), np.stack(masks), np.stack(signals)
 
 
 @dataclass(frozen=True)

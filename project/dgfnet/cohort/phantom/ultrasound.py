@@ -12,10 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dgfnet.cohort.phantom.signal import REGIONS
+
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
 GLAND_DB = -12.0  # echogenicity of healthy thyroid
+SPOT_MM = 0.28  # standard deviation of a microcalcification; beyond two of them it sinks into the speckle
+MARGIN_MM = (
+    0.6  # on either side of the contour: two axial resolutions of the coarser machine and the soft edge
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,11 @@ class Lesion:
 
 def draw(
     lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.random.Generator
-) -> tuple[Bytes, Bytes]:
-    """One picture and the mask of the nodule, both (height, width); the mask is 0 or 255."""
+) -> tuple[Bytes, Bytes, Bytes]:
+    """One picture, the mask of the nodule and where the signal is, (height, width) each.
+
+    The mask is 0 or 255; the signal has the bits of `signal.REGIONS`.
+    """
     y, x = np.mgrid[: scanner.height, : scanner.width] * scanner.spacing_mm
     width = x[0, -1]
     db, depth = _tissue(x, y, width, view, lesion.place, rng)
@@ -80,11 +89,15 @@ def draw(
     inner = GLAND_DB + lesion.contrast_db + 1.5 * _texture(db.shape, 6.0, rng)
     db = db * (1 - soft) + inner * soft
     amplitude = 10 ** (db / 20) * _speckle(db.shape, scanner, rng)
-    amplitude += _calcifications(u, v, min(radius_x, radius_y), lesion.calcifications, rng)
+    bright, spots = _calcifications(u, v, min(radius_x, radius_y), lesion.calcifications, rng)
+    amplitude += bright
     picture = _display(amplitude, y, scanner, rng)
     if lines:
         picture = _calipers(picture, mask)
-    return picture, mask.astype(np.uint8) * 255
+    margin = np.abs(inside - 1) * min(radius_x, radius_y) < MARGIN_MM
+    shown = {"nodule": mask, "margin": margin, "microcalcifications": spots}
+    signal = np.sum([REGIONS["us"][name][0] * where for name, where in shown.items()], axis=0)
+    return picture, mask.astype(np.uint8) * 255, signal.astype(np.uint8)
 
 
 def _tissue(
@@ -130,13 +143,17 @@ def _nodule(
     return np.sqrt(u**2 + v**2) / np.maximum(contour, 0.3), u, v
 
 
-def _calcifications(u: Floats, v: Floats, radius: float, places: Floats, rng: np.random.Generator) -> Floats:
-    bright = np.zeros_like(u)
+def _calcifications(
+    u: Floats, v: Floats, radius: float, places: Floats, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Amplitude of the spots, and where one of them shows."""
+    bright, shown = np.zeros_like(u), np.zeros(u.shape, dtype=bool)
     for px, py in places:
         jitter = rng.normal(0, 0.05, 2)
         distance = ((u - px - jitter[0]) ** 2 + (v - py - jitter[1]) ** 2) * radius**2
-        bright += rng.uniform(0.9, 1.3) * np.exp(-distance / (2 * 0.28**2))
-    return bright
+        bright += rng.uniform(0.9, 1.3) * np.exp(-distance / (2 * SPOT_MM**2))
+        shown |= distance < (2 * SPOT_MM) ** 2
+    return bright, shown
 
 
 def _speckle(shape: tuple[int, ...], scanner: Scanner, rng: np.random.Generator) -> Floats:
