@@ -16,7 +16,7 @@ from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 from dgfnet.registry.champion import Champion, load_champion
-from dgfnet.serving.answers import answer
+from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import Case, loose_image, read_case
 from dgfnet.serving.overlay import draw
 from dgfnet.settings import Modality, Preprocess, Settings, Site
@@ -99,7 +99,7 @@ def _read(nodule: Nodule, settings: Preprocess) -> Case:
 
 def _answered(champion: Champion, cases: Sequence[Case]) -> pd.DataFrame:
     """Answers as a table for people: warnings are one text."""
-    table = answer(champion.served, cases)
+    table = pd.DataFrame(answer(champion.served, cases), columns=list(COLUMNS))
     table["decision"] = table["decision"].astype("Int64")
     table["warnings"] = ["; ".join(found) for found in table["warnings"]]
     return table.assign(model=champion.name, version=champion.version)

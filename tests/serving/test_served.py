@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -37,6 +38,10 @@ def log_odds(seed, crops, variant="dgf"):
     return logits.double().numpy()
 
 
+def frame(model, crops):
+    return pd.DataFrame(model.answer(crops))
+
+
 def expit(x):
     return 1 / (1 + np.exp(-x))
 
@@ -48,25 +53,25 @@ def test_probabilities_are_those_of_torch_shifted(served):
 
 
 def test_an_answer_is_the_same_alone_in_company_and_in_another_order(served):
-    together = served.answer(CROPS)
-    back = served.answer({name: found[::-1] for name, found in CROPS.items()}).iloc[::-1]
+    together = frame(served, CROPS)
+    back = frame(served, {name: found[::-1] for name, found in CROPS.items()}).iloc[::-1]
     numbers = [name for name in NUMBERS if name != "decision"]
     np.testing.assert_allclose(back[numbers], together[numbers], atol=1e-6)
     for place in range(7):
-        alone = served.answer({name: found[place : place + 1] for name, found in CROPS.items()})
+        alone = frame(served, {name: found[place : place + 1] for name, found in CROPS.items()})
         np.testing.assert_allclose(alone[numbers].iloc[0], together[numbers].iloc[place], atol=1e-6)
 
 
 def test_more_nodules_than_a_batch(served):
     many = {name: np.tile(found, (11, 1, 1)) for name, found in CROPS.items()}
-    few = served.answer(CROPS)["probability"].to_numpy()
-    found = served.answer(many)
+    few = frame(served, CROPS)["probability"].to_numpy()
+    found = frame(served, many)
     assert found.index.tolist() == list(range(77))
     np.testing.assert_allclose(found["probability"], np.tile(few, 11), atol=1e-6)
 
 
 def test_calibration_and_range_over_folds_by_hand(served):
-    found = served.answer(CROPS)
+    found = frame(served, CROPS)
     odds = [log_odds(seed, CROPS) + shift for seed, shift in ((0, -0.5), (1, -0.4), (2, -0.3))]
     calibrated = expit(0.1 + 0.8 * np.stack(odds))
     np.testing.assert_allclose(found["calibrated"], calibrated[0], atol=1e-5)
@@ -78,13 +83,13 @@ def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(bundle, folder)
     change(folder, calibration=None)
-    found = Served.open(folder).answer(CROPS)
+    found = frame(Served.open(folder), CROPS)
     assert found[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
     assert found["probability"].notna().all()
 
 
 def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served, bundle):
-    found = served.answer(CROPS)
+    found = frame(served, CROPS)
     means = {name: np.repeat(served.reference[name][None], 7, axis=0) for name in CROPS}
     both, none = log_odds(0, CROPS), log_odds(0, means)
     us_only = log_odds(0, {"us": CROPS["us"], "ct": means["ct"]})
@@ -93,7 +98,7 @@ def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served,
     np.testing.assert_allclose(found["us_contribution"], expected, atol=1e-5)
     total = found["us_contribution"] + found["ct_contribution"] + found["reference_log_odds"]
     np.testing.assert_allclose(total, both - 0.5, atol=1e-5)
-    alone = Served.open(bundle / "us").answer(CROPS)
+    alone = frame(Served.open(bundle / "us"), CROPS)
     assert alone["ct_contribution"].isna().all()
     odds = np.log(alone["probability"] / (1 - alone["probability"]))
     np.testing.assert_allclose(alone["reference_log_odds"] + alone["us_contribution"], odds, atol=1e-5)
@@ -134,13 +139,13 @@ def test_distances_do_not_depend_on_length_and_stay_in_range(features, count):
 
 def test_what_training_has_not_seen_is_named(served):
     strange = {name: np.full((1, SIDE, SIDE), 255, np.uint8) for name in CROPS}
-    (told,) = served.answer(strange)["warnings"]
+    (told,) = frame(served, strange)["warnings"]
     assert any(text.startswith("us brightness 255, training") for text in told)
     assert any(text.startswith("ct contrast 0, training") for text in told)
     distance = float(distances(served.run(strange)[1]["us"], served.seen["us"])[0])
     for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
         facts = {**served.facts, "far": {"us": limit, "ct": 2.0}}
-        (told,) = dataclasses.replace(served, facts=facts).answer(strange)["warnings"]
+        (told,) = frame(dataclasses.replace(served, facts=facts), strange)["warnings"]
         assert [text.split(" from")[0] for text in told if "embedding" in text] == (
             [f"us embedding {distance:.3g}"] if named else []
         )
@@ -172,7 +177,7 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
         Case({"us": us[4], "ct": ct[4]}),
         Case({}),
     ]
-    table = answer(served, cases)
+    table = pd.DataFrame(answer(served, cases))
     assert table["variant"].tolist() == ["us_multitask", "dgf", "", "ct_multitask", "dgf", ""]
     assert table["probability"][4] == pytest.approx(served.score(CROPS)["probability"][4], abs=1e-6)
     alone = Served.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
@@ -186,10 +191,10 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
     )
     assert table.loc[[2, 5], list(NUMBERS)].isna().all(axis=None)
     lonely = Served.open(bundle / "us")
-    assert answer(lonely, [Case({"ct": ct[0]})])["statement"][0].startswith("not scored: found images of ct")
-    both = answer(lonely, [Case({"us": us[0], "ct": ct[0]})])
-    assert both["statement"].tolist() == [""]
-    assert both["probability"][0] == pytest.approx(table["probability"][0], abs=1e-6)
+    assert answer(lonely, [Case({"ct": ct[0]})])[0]["statement"].startswith("not scored: found images of ct")
+    (both,) = answer(lonely, [Case({"us": us[0], "ct": ct[0]})])
+    assert both["statement"] == ""
+    assert both["probability"] == pytest.approx(table["probability"][0], abs=1e-6)
 
 
 def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
@@ -202,7 +207,7 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
         "from dgfnet.serving.served import Served\n"
         f"model = Served.open(Path({str(bundle)!r}))\n"
         f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
-        "print(answers.answer(model, [cases.Case(crops)])['probability'][0])"
+        "print(answers.answer(model, [cases.Case(crops)])[0]['probability'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -33,8 +33,8 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
         self.origin = _origin(folder)
 
     # a type hint on model_input would be taken for a schema
-    def predict(self, context: Any, model_input, params: Any = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """Answers for cases, a row each.
+    def predict(self, context: Any, model_input, params: Any = None) -> list[dict[str, Any]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Answers for cases, a dictionary each.
 
         Args:
             context: not used after `load_context`.
@@ -43,7 +43,7 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
             params: not used.
 
         Returns:
-            The columns of `serving.answers.answer`, and `model`, `version`.
+            Those of `serving.answers.answer`, and `model`, `version`.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE (400 of a server) with one sentence, when a case cannot
@@ -60,19 +60,13 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
                     cases.append(decode_case(record, self.served.preprocess))
                 except InputError as error:
                     raise InputError(f"case {place}: {error}") from None
-            table = answer(self.served, cases)
-            unscored = table.index[table["probability"].isna()]
-            if len(unscored):
-                raise InputError(f"case {unscored[0]}: {table['statement'][unscored[0]]}")
+            rows = answer(self.served, cases)
+            for place, row in enumerate(rows):
+                if row["probability"] is None:
+                    raise InputError(f"case {place}: {row['statement']}")
         except InputError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
-        rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
-        return pd.DataFrame([row | self.origin for row in rows], dtype=object)
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN."""
-    return None if isinstance(value, float) and value != value else value
+        return [row | self.origin for row in rows]
 
 
 def _records(given: Any) -> list[dict[str, Any]]:

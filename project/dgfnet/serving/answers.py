@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dgfnet.serving.cases import Case
 from dgfnet.serving.served import Served
@@ -20,16 +19,18 @@ NUMBERS = (
     *("probability", "decision", "threshold", "calibrated", "calibrated_low", "calibrated_high"),
     *("us_contribution", "ct_contribution", "reference_log_odds"),
 )
-UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS, np.nan), "variant": ""}
+UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
 COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
 
 
-def answer(served: Served, cases: Sequence[Case]) -> pd.DataFrame:
-    """What a model says of cases, a row each, in their order.
+def answer(served: Served, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """What a model says of cases, in their order.
 
     Returns:
-        Columns as `Served.answer`, and `statement`: what is missing of a case and what that means; a case
-        that cannot be scored has no numbers, and the statement says why.
+        Per case what `Served.answer` says, None for what is not defined, and `statement`: what is missing of
+        a case and what that means; a case that cannot be scored has no numbers, and the statement says why.
+        Plain numbers, texts and lists: a table for people and JSON are made of them, and a data frame on the
+        way would take longer than the networks.
     """
     groups: dict[tuple[Modality, ...], list[int]] = {}
     for place, case in enumerate(cases):
@@ -44,10 +45,16 @@ def answer(served: Served, cases: Sequence[Case]) -> pd.DataFrame:
             continue
         crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in shown}
         missing = "" if model is served else WITHOUT[shown]
-        answers: list[Any] = model.answer(crops).to_dict("records")
-        for place, found in zip(places, answers, strict=True):
-            rows[place] = found | {"statement": missing}
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        columns = model.answer(crops) | {"statement": np.full(len(places), missing, dtype=object)}
+        values = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
+        for place, found in zip(places, values, strict=True):
+            rows[place] = dict(zip(COLUMNS, map(_defined, found), strict=True))
+    return rows
+
+
+def _defined(value: Any) -> Any:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def _model_for(shown: tuple[Modality, ...], served: Served) -> Served | None:

@@ -109,14 +109,14 @@ class Served:
         logits = np.concatenate([self.run(part)[0] for part in _parts(images)])
         return pd.DataFrame(self._called(logits + float(self.facts["shift"])))
 
-    def answer(self, crops: Crops) -> pd.DataFrame:
-        """Everything that is said of N nodules.
+    def answer(self, crops: Crops) -> dict[str, NDArray[Any]]:
+        """Everything that is said of N nodules, in columns.
 
         Args:
             crops: per modality (N, S, S) uint8.
 
         Returns:
-            One row per nodule: `probability`, `decision`, `threshold`; `calibrated` (recalibrated on the
+            Arrays (N,): `probability`, `decision`, `threshold`; `calibrated` (recalibrated on the
             out-of-fold predictions, NaN where that is not defined) with `calibrated_low` and
             `calibrated_high`, its range over the models of all folds; `us_contribution`,
             `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
@@ -127,7 +127,7 @@ class Served:
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
         parts = [self._answered(part) for part in _parts(images)]
-        return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _answered(self, crops: Crops) -> dict[str, NDArray[Any]]:
         """One batch, as columns."""
