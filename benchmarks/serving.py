@@ -133,7 +133,7 @@ def drawn(variant: Any, folds: int, settings: Settings) -> list[Member]:
 def request(seed: int = 0) -> bytes:
     """One case as a client sends it."""
     noise = np.random.default_rng(seed)
-    fields = {}
+    fields = {"nodule": str(seed)}
     for name, (height, width), radius in (("us", (360, 560), 45), ("ct", (512, 512), 20)):
         grey = cv2.GaussianBlur(noise.integers(0, 256, (height, width), dtype=np.uint8), (5, 5), 0)
         mask = cv2.circle(np.zeros_like(grey), (width // 2, height // 2), radius, 255, -1)

@@ -129,6 +129,8 @@ def _predict(settings: Any, options: argparse.Namespace) -> None:
     files: dict[Any, Any] = {name: getattr(options, name) for name in ("us", "ct") if getattr(options, name)}
     if bool(files) == (options.folder is not None):
         raise InputError("expected a cohort folder, or one case: --us IMAGE MASK, --ct IMAGE MASK")
+    if files and options.nodule:
+        raise InputError("--nodule names a nodule of a cohort folder; one case by its files has none")
     if files:
         found = predict_case(settings, site, files, options.out, options.overlays)
         for name, value in found.iloc[0].items():

@@ -42,13 +42,15 @@ def predict(
     Raises:
         InputError: when the cohort folder, the registry or the place to write to cannot be used.
     """
-    _check_writable(out)
+    _check_writable(out, overlays)
+    if out.resolve() in {(folder / name).resolve() for name in ("nodules.csv", "images.csv")}:
+        raise InputError(f"{out}: belongs to the cohort; expected the path of another CSV file")
     cohort = read_cohort(folder)
     chosen = tuple(one for one in cohort.nodules if nodule in (None, one.nodule_id))
     if not chosen:
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
-    work = partial(_read, settings=champion.preprocess)
+    work = partial(_read, settings=champion.preprocess, modalities=champion.served.usable)
     cases = list(each(work, chosen, cores(), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [one.nodule_id for one in chosen])
@@ -71,15 +73,17 @@ def predict_case(
     Raises:
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
     """
-    if out is not None:
-        _check_writable(out)
+    _check_writable(out, overlays)
+    given = {path.resolve() for pairs in files.values() for pair in pairs for path in pair}
+    if out is not None and out.resolve() in given:
+        raise InputError(f"{out}: is one of the images; expected the path of another file")
     images = [
         loose_image(modality, image.resolve(), mask.resolve())
         for modality, pairs in files.items()
         for image, mask in pairs
     ]
     champion = load_champion(settings, site)
-    case = read_case(images, champion.preprocess)
+    case = read_case(images, champion.preprocess, champion.served.usable)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -90,9 +94,9 @@ def predict_case(
     return table
 
 
-def _read(nodule: Nodule, settings: Preprocess) -> Case:
+def _read(nodule: Nodule, settings: Preprocess, modalities: tuple[Modality, ...]) -> Case:
     try:
-        return read_case(nodule.images, settings)
+        return read_case(nodule.images, settings, modalities)
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 
@@ -114,12 +118,17 @@ def _draw_all(champion: Champion, cases: Sequence[Case], table: pd.DataFrame, fo
             draw(case, row, champion.preprocess, folder / f"{place:04d}_{name}.png")
 
 
-def _check_writable(out: Path) -> None:
+def _check_writable(out: Path | None, overlays: Path | None) -> None:
     """Before the work, not after it."""
-    if out.is_dir() or not os.access(_nearest(out.parent.resolve()), os.W_OK):
+    if out is not None and (out.is_dir() or not _open_to_us(out.parent)):
         raise InputError(f"{out}: cannot be written; expected the path of a CSV file")
+    if overlays is not None and not _open_to_us(overlays):
+        raise InputError(f"{overlays}: cannot be written; expected the path of a folder")
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the closest one above it that exists."""
-    return folder if folder.is_dir() else _nearest(folder.parent)
+def _open_to_us(folder: Path) -> bool:
+    """Whether files can be written there, the folder and those above it made when absent."""
+    path = folder.resolve()
+    while not path.exists():
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK)

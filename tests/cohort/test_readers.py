@@ -28,6 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dgfnet.cohort import readers
 from dgfnet.cohort.dicom import LARGEST
 from dgfnet.cohort.readers import _load_nifti, read_image, read_mask, read_pair
 from dgfnet.cohort.records import Image
@@ -446,3 +447,30 @@ def test_damaged_files_end_in_pixels_or_in_one_message(sound_files, data):
             said = str(error)
     assert said.startswith(f"{name}: ")
     assert "\n" not in said
+
+
+def test_a_page_is_decoded_alone_and_a_page_that_claims_too_much_is_refused(tmp_path, monkeypatch):
+    """Every page would take its memory before anybody looks at how many there are."""
+    pages = [np.full((20, 30 + place), 40 * place, np.uint8) for place in range(4)]
+    path = tmp_path / "pages.tif"
+    done, raw = cv2.imencodemulti(".tif", pages)
+    assert done
+    path.write_bytes(raw.tobytes())
+    decode, taken = cv2.imdecodemulti, []
+
+    def counted(*arguments):
+        found = decode(*arguments)
+        taken.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(readers.cv2, "imdecodemulti", counted)
+    for place, expected in enumerate(pages):
+        np.testing.assert_array_equal(readers._decode_picture(path, place), expected)
+    for page, words in ((None, "4 pages; name one"), (4, "page 4 asked for, the file has 4")):
+        with pytest.raises(InputError, match=words):
+            readers._decode_picture(path, page)
+    monkeypatch.setattr(readers.dicom, "LARGEST", 20 * 32)
+    with pytest.raises(InputError, match="pixels"):
+        readers._decode_picture(path, 3)
+    assert readers._decode_picture(path, 2).shape == (20, 32)
+    assert taken == [1] * 5

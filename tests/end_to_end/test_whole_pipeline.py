@@ -312,6 +312,25 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     dgfnet(finished, "predict", "central", str(folder), *one)
     (row,) = pd.read_csv(tmp_path / "one.csv", keep_default_na=False).to_dict("records")
     assert re.search(r"us brightness [\d.]+, training [\d.]+ to [\d.]+", row["warnings"])
+    (tmp_path / "a file").touch()
+    before = (folder / "nodules.csv").read_bytes()
+    for arguments, words in (
+        (("--out", str(folder / "nodules.csv")), "belongs to the cohort"),
+        (("--out", str(tmp_path / "a file" / "x.csv")), "cannot be written"),
+        (("--out", "x.csv", "--overlays", str(tmp_path / "a file")), "cannot be written"),
+        ((), "needs --out"),
+        (("--us", "a.png", "b.png"), "expected a cohort folder, or one case"),
+    ):
+        done = dgfnet(finished, "predict", "central", str(folder), *arguments, check=False)
+        assert (done.returncode, done.stderr.count("\n"), words in done.stderr) == (2, 1, True)
+    assert (folder / "nodules.csv").read_bytes() == before
+    shown = images[(images["nodule_id"] == ids[4]) & (images["modality"] == "us")]
+    files = [str(folder / path) for path in shown[["image", "mask"]].to_numpy().ravel()]
+    pairs = [text for at in range(0, len(files), 2) for text in ("--us", *files[at : at + 2])]
+    overlays = tmp_path / "overlays"
+    done = dgfnet(finished, "predict", "central", *pairs, "--overlays", str(overlays))
+    assert f"probability        {known.loc[ids[4], 'us_probability']:.4f}" in done.stdout
+    assert cv2.imread(str(overlays / "0000_case.png")).shape[0] > 400
     one = ("--nodule", "nobody", "--out", str(tmp_path / "none.csv"))
     done = dgfnet(finished, "predict", "central", str(folder), *one, check=False)
     assert (done.returncode, "no nodule nobody; it has 12 others" in done.stderr) == (2, True)
@@ -342,14 +361,14 @@ def test_a_served_champion_answers_as_external_did_and_a_changed_one_is_not_serv
             assert said == f"dgfnet-central version 1 answers at http://127.0.0.1:{port}/invocations\n"
             answered = requests.Session()
             answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
-            body = {"dataframe_records": [case]}
+            body = {"dataframe_records": [case | {"nodule": "one"}]}
             (row,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
         finally:
             process.terminate()
     known = pd.read_csv(finished / "artifacts/external/central/predictions.csv", dtype={"nodule_id": str})
     expected = known.set_index("nodule_id").loc[nodule.nodule_id, "probability"]
     assert row["probability"] == pytest.approx(expected, abs=1e-6)
-    assert (row["model"], row["version"], row["variant"]) == ("dgfnet-central", "1", "dgf")
+    assert (row["nodule"], row["model"], row["version"]) == ("one", "dgfnet-central", "1")
     (folder,) = (finished / "mlruns/dgfnet-central/models").glob("m-*/artifacts")
     line = json.loads((folder / "artifacts/bundle/bundle.json").read_text())["calibration"]
     if line is None:  # two epochs may leave a network worse than chance

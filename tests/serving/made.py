@@ -71,6 +71,13 @@ def png(pixels: np.ndarray) -> str:
     return base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
 
 
+def tiff(pages: int) -> str:
+    """A TIFF with pages, in base64."""
+    done, raw = cv2.imencodemulti(".tiff", [picture(page) for page in range(pages)])
+    assert done
+    return base64.b64encode(raw.tobytes()).decode()
+
+
 def picture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
 
@@ -82,6 +89,7 @@ def disc(radius: int, height: int = 120, width: int = 160) -> np.ndarray:
 def case(seed: int = 0) -> dict[str, str]:
     """One case in base64."""
     return {
+        "nodule": f"n{seed}",
         **{"us": png(picture(seed)), "us_mask": png(disc(14))},
         **{"ct": png(picture(seed + 100)), "ct_mask": png(disc(9))},
     }

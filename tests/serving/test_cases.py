@@ -2,19 +2,23 @@
 
 import base64
 import json
+import os
+import tempfile
+import time
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import SETTINGS, SIDE, case, disc, picture, png
+from made import SETTINGS, SIDE, case, disc, picture, png, tiff
 
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import load_sample
-from dgfnet.serving.cases import LARGEST_FILE, decode_case, loose_image, read_case
+from dgfnet.serving.cases import LARGEST_FILE, clear_folders, decode_case, loose_image, read_case
+from dgfnet.settings import MODALITIES
 
 PREPROCESS = SETTINGS.preprocess
 
@@ -32,7 +36,7 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
     image = written(tmp_path, 1, 13, modality)
     planes = load_sample(image, "p", PREPROCESS).planes
     pad = pad_of(SIDE, PREPROCESS.margin)
-    found = read_case([image], PREPROCESS).crops[modality]
+    found = read_case([image], PREPROCESS, MODALITIES).crops[modality]
     assert found.shape == (SIDE, SIDE)
     np.testing.assert_array_equal(found, planes[0, pad : pad + SIDE, pad : pad + SIDE])
 
@@ -40,18 +44,18 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
 def test_the_largest_nodule_is_scored_in_mm2_where_every_image_tells(tmp_path):
     small, large = written(tmp_path, 1, 10, spacing=0.2), written(tmp_path, 2, 20, spacing=0.05)
     # 314 pixels of 0.04 mm2 are more than 1257 of 0.0025
-    assert read_case([small, large], PREPROCESS).chosen["us"] is small
+    assert read_case([small, large], PREPROCESS, MODALITIES).chosen["us"] is small
     unknown = written(tmp_path, 3, 12)
-    assert read_case([small, large, unknown], PREPROCESS).chosen["us"] is large
+    assert read_case([small, large, unknown], PREPROCESS, MODALITIES).chosen["us"] is large
     twin = written(tmp_path, 4, 10, spacing=0.2)
-    assert read_case([twin, small], PREPROCESS).chosen["us"] is twin
+    assert read_case([twin, small], PREPROCESS, MODALITIES).chosen["us"] is twin
 
 
 def test_base64_matrix_and_file_are_the_same_case(tmp_path):
     paths = [tmp_path / "us.png", tmp_path / "mask.png"]
     for path, pixels in zip(paths, (picture(1), disc(13)), strict=True):
         cv2.imwrite(str(path), pixels)
-    expected = read_case([loose_image("us", *paths)], PREPROCESS).crops["us"]
+    expected = read_case([loose_image("us", *paths)], PREPROCESS, MODALITIES).crops["us"]
     as_files = [base64.b64encode(path.read_bytes()).decode() for path in paths]
     as_rows = [json.loads(json.dumps(one.tolist())) for one in (picture(1), disc(13))]
     for us, mask in (
@@ -64,16 +68,44 @@ def test_base64_matrix_and_file_are_the_same_case(tmp_path):
         (picture(1), disc(13) > 0),
     ):
         for ct in ({}, {"ct": None, "ct_mask": float("nan")}):
-            found = decode_case({"us": us, "us_mask": mask, **ct}, PREPROCESS)
+            found = decode_case({"us": us, "us_mask": mask, **ct}, PREPROCESS, MODALITIES)
             assert list(found.crops) == ["us"]
             np.testing.assert_array_equal(found.crops["us"], expected)
 
 
 def test_of_several_images_the_one_with_the_largest_nodule_counts():
     several = {"us": [picture(1), png(picture(2))], "us_mask": [disc(8), png(disc(15))]}
-    found = decode_case(several, PREPROCESS).crops["us"]
-    alone = decode_case({"us": picture(2), "us_mask": disc(15)}, PREPROCESS).crops["us"]
+    found = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
+    alone = decode_case({"us": picture(2), "us_mask": disc(15)}, PREPROCESS, MODALITIES).crops["us"]
     np.testing.assert_array_equal(found, alone)
+
+
+def test_base64_with_line_breaks_is_base64():
+    record = {"us": case()["us"], "us_mask": case()["us_mask"]}
+    broken = {
+        name: "\n".join(text[at : at + 76] for at in range(0, len(text), 76)) for name, text in record.items()
+    }
+    expected, found = (decode_case(one, PREPROCESS, MODALITIES).crops["us"] for one in (record, broken))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_a_model_cannot_use_is_not_looked_at(tmp_path):
+    record = {"us": case()["us"], "us_mask": case()["us_mask"], "ct": "%%%", "ct_mask": "%%%"}
+    assert list(decode_case(record, PREPROCESS, ("us",)).crops) == ["us"]
+    gone = loose_image("ct", tmp_path / "gone.png", tmp_path / "gone_mask.png")
+    assert list(read_case([written(tmp_path, 1, 9), gone], PREPROCESS, ("us",)).crops) == ["us"]
+    with pytest.raises(InputError, match="expected us with us_mask"):
+        decode_case({"ct": "%%%", "ct_mask": "%%%"}, PREPROCESS, ("us",))
+
+
+def test_folders_of_killed_processes_are_removed_after_an_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (("dgfnet-case-old", 3700), ("dgfnet-case-new", 60), ("other", 9999)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "us[0].png").touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    clear_folders()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dgfnet-case-new", "other"]
 
 
 def encoded(raw):
@@ -95,7 +127,8 @@ BAD = [
     ({"us": "A" * (LARGEST_FILE * 4 // 3 + 8)}, "expected at most 33554432"),
     ({"us": encoded(b"\0" * 128 + b"DICM" + b"\1" * 50)}, "us[0].dcm"),
     ({"us": png(np.zeros((20, 20), np.uint16))}, "uint16 pixels, expected 8 bit"),
-    ({"us": png(np.zeros((9000, 9000), np.uint8))}, "more than 50 million pixels"),
+    ({"us": png(np.zeros((5000, 5000), np.uint8))}, "us[0].png: 25000000 pixels; expected at most 16000000"),
+    ({"us": tiff(3)}, "us[0].tif: 3 pages; expected one picture"),
     ({"us_mask": png(disc(0) * 0)}, "us_mask[0].png: the mask is empty"),
     ({"us_mask": png(np.full((120, 160), 255, np.uint8))}, "covers the whole image"),
     ({"us_mask": png(picture(3))}, "grey values all over"),
@@ -123,7 +156,7 @@ BAD = [
 def test_what_cannot_be_used_is_one_sentence(change, words):
     record = {"us": GOOD["us"], "us_mask": GOOD["us_mask"], **change}
     with pytest.raises(InputError) as caught:
-        decode_case(record, PREPROCESS)
+        decode_case(record, PREPROCESS, MODALITIES)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -138,7 +171,7 @@ anything = st.recursive(
 @given(anything, anything)
 def test_whatever_comes_is_a_case_or_an_input_error(us, mask):
     try:
-        found = decode_case({"us": us, "us_mask": mask}, PREPROCESS).crops["us"].shape
+        found = decode_case({"us": us, "us_mask": mask}, PREPROCESS, MODALITIES).crops["us"].shape
     except InputError:
         found = None
     assert found in (None, (SIDE, SIDE))

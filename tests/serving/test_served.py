@@ -240,6 +240,24 @@ def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
         Served.open(folder)
 
 
+def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(bundle, tmp_path):
+    def attempt(words, change):
+        folder = tmp_path / "copy"
+        shutil.copytree(bundle, folder)
+        change(folder)
+        with pytest.raises(InputError, match=words):
+            Served.open(folder)
+        shutil.rmtree(folder)
+
+    sums = "SHA256SUMS"
+    attempt("MODEL_CARD.md was added", lambda folder: (folder / sums).write_text(""))
+    attempt(
+        "was added", lambda folder: (folder / sums).write_text((folder / sums).read_text().split("\n")[0])
+    )
+    attempt("x.py was added", lambda folder: (folder / "x.py").write_text("1"))
+    attempt("incomplete or damaged", lambda folder: shutil.rmtree(folder / "ct"))
+
+
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
     from dgfnet.serving.served import graph

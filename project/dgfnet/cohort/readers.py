@@ -180,19 +180,20 @@ def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
         raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
     except OSError as error:
         raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
-    _check_claim(path, raw.tobytes())
+    count = _check_claim(path, raw.tobytes(), page)
     try:
-        done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
+        if page is not None and count is not None and count > 1:  # one alone, for each takes its memory
+            done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, None, (page, page + 1))
+        else:
+            done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
     except cv2.error:
         done, frames = False, ()
     if not done or not frames:
         raise InputError(_undecodable(path))
     if len(frames) == 1:
         page = 0  # a picture beside a volume: `slice` is about the other file
-    if page is None:
-        raise InputError(f"{path.name}: {len(frames)} pages; name one (0 is the first) in the column slice")
-    if page >= len(frames):
-        raise InputError(f"{path.name}: page {page} asked for, the file has {len(frames)} (0 is the first)")
+    if page is None or page >= len(frames):
+        raise InputError(_no_page(path, page, len(frames)))
     pixels = frames[page]
     if pixels.dtype != np.uint8:
         raise InputError(
@@ -205,22 +206,41 @@ def _undecodable(path: Path) -> str:
     return f"{path.name}: cannot be decoded; the file is truncated or not a picture"
 
 
-def _check_claim(path: Path, raw: bytes) -> None:
-    """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then."""
+def _no_page(path: Path, page: int | None, count: int) -> str:
+    if page is None:
+        return f"{path.name}: {count} pages; name one (0 is the first) in the column slice"
+    return f"{path.name}: page {page} asked for, the file has {count} (0 is the first)"
+
+
+def _check_claim(path: Path, raw: bytes, page: int | None) -> int | None:
+    """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then.
+
+    Returns:
+        How many pages it has; None for the kinds of TIFF that OpenCV knows and Pillow does not.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
         try:
             with PIL.Image.open(io.BytesIO(raw)) as header:
+                count = int(getattr(header, "n_frames", 1))
+                if count > 1 and (page is None or page >= count):
+                    raise InputError(_no_page(path, page, count))
+                if count > 1 and page is not None:
+                    header.seek(page)
                 pixels = header.width * header.height
+            with PIL.Image.open(io.BytesIO(raw)) as header:
                 header.verify()  # of PNG, that its parts have the length they claim
         except PIL.Image.DecompressionBombError:
             raise InputError(dicom.too_large(path)) from None
+        except InputError:
+            raise
         except Exception:  # broken; but OpenCV knows more kinds of TIFF than Pillow, and takes no memory
             if path.suffix.lower() in {".tif", ".tiff"}:
-                return
+                return None
             raise InputError(_undecodable(path)) from None
     if pixels > dicom.LARGEST:
         raise InputError(dicom.too_large(path))
+    return count
 
 
 @lru_cache(maxsize=4)  # the slices of a nodule are read one after another

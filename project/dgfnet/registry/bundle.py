@@ -41,6 +41,7 @@ from dgfnet.serving.served import (
     checked_crops,
     distances,
     fold_graph,
+    own_files,
     sha256,
     unit,
 )
@@ -193,6 +194,7 @@ def write_bundle(
         "shift": first.shift,
         "calibration": _calibration(networks, table, needed),
         "folds": [{"fold": one.fold, "fit": one.facts["fit"], "shift": one.shift} for one in others],
+        "alone": list(alone),
         "far": far,
         "ranges": {name: seen(images) for name, images in trained.items()},
         "preprocess": preprocess.model_dump(mode="json"),
@@ -200,9 +202,8 @@ def write_bundle(
     write_json(folder / FACTS, facts)
     with replacing(folder / CARD) as temporary:
         temporary.write_text(_card(facts, table[inside], card), encoding="utf-8")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     with replacing(folder / SUMS) as temporary:
-        lines = (f"{sha256(folder / name)}  {name}\n" for name in names)
+        lines = [f"{sha256(folder / name)}  {name}\n" for name in own_files(folder) if name != temporary.name]
         temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in alone.items():
         write_bundle(folder / modality, parents, {}, table, crops, preprocess, card)

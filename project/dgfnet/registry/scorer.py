@@ -15,7 +15,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-MOST_CASES = 256  # in one request
+MOST_CASES = 64  # in one request
 META = "registered_model_meta"  # MLflow writes it beside a model that it fetches from the registry
 
 
@@ -26,7 +26,10 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
     def load_context(self, context: Any) -> None:
         """Opens the bundle; `threads` of the model config is for one network (1)."""
+        from dgfnet.serving.cases import clear_folders
         from dgfnet.serving.served import Served
+
+        clear_folders()
 
         folder = Path(context.artifacts["bundle"])
         self.served = Served.open(folder, int((context.model_config or {}).get("threads", 1)))
@@ -38,12 +41,12 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
         Args:
             context: not used after `load_context`.
-            model_input: a table (or a list of dictionaries) with `us`, `us_mask`, `ct`, `ct_mask`; see
-                `serving.cases.decode_case`.
+            model_input: a table (or a list of dictionaries) with `nodule`, a text that comes back with the
+                answer, and `us`, `us_mask`, `ct`, `ct_mask`; see `serving.cases.decode_case`.
             params: not used.
 
         Returns:
-            Those of `serving.answers.answer`, and `model`, `version`.
+            `nodule`, what `serving.answers.answer` says, `model`, `version`.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE (400 of a server) with one sentence, when a case cannot
@@ -51,13 +54,13 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
         """
         from dgfnet.errors import InputError
         from dgfnet.serving.answers import answer
-        from dgfnet.serving.cases import decode_case
+        from dgfnet.serving.cases import NAME, decode_case
 
         try:
-            cases = []
-            for place, record in enumerate(_records(model_input)):
+            records, cases = _records(model_input), []
+            for place, record in enumerate(records):
                 try:
-                    cases.append(decode_case(record, self.served.preprocess))
+                    cases.append(decode_case(record, self.served.preprocess, self.served.usable))
                 except InputError as error:
                     raise InputError(f"case {place}: {error}") from None
             rows = answer(self.served, cases)
@@ -66,7 +69,7 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
                     raise InputError(f"case {place}: {row['statement']}")
         except InputError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
-        return [row | self.origin for row in rows]
+        return [{NAME: one[NAME]} | row | self.origin for one, row in zip(records, rows, strict=True)]
 
 
 def _records(given: Any) -> list[dict[str, Any]]:
@@ -76,15 +79,22 @@ def _records(given: Any) -> list[dict[str, Any]]:
         InputError: when there is none, or something else was given.
     """
     from dgfnet.errors import InputError
-    from dgfnet.serving.cases import FIELDS
+    from dgfnet.serving.cases import FIELDS, NAME
 
+    if isinstance(given, pd.DataFrame | list) and len(given) > MOST_CASES:
+        raise InputError(f"{len(given)} cases; expected at most {MOST_CASES} in a request")
     records: Any = given.to_dict("records") if isinstance(given, pd.DataFrame) else given
     if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
-        raise InputError(f"found {type(given).__name__}; expected cases with {', '.join(FIELDS)}")
+        raise InputError(f"found {type(given).__name__}; expected cases with {', '.join((NAME, *FIELDS))}")
     if not any(name in FIELDS for one in records for name in one):
         raise InputError(f"none of the fields {', '.join(FIELDS)} in the request; expected one case or more")
-    if len(records) > MOST_CASES:
-        raise InputError(f"{len(records)} cases; expected at most {MOST_CASES} in a request")
+    for place, one in enumerate(records):
+        # MLflow turns some forms of a request into columns; a case that kept no name of its own is none
+        if not isinstance(one.get(NAME), str) or not one[NAME]:
+            raise InputError(
+                f"case {place}: found {type(one.get(NAME)).__name__} in {NAME}; expected a text, one per "
+                "case; send the cases as dataframe_records"
+            )
     return list(records)
 
 

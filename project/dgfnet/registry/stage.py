@@ -33,7 +33,7 @@ from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, c
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS
+from dgfnet.serving.cases import FIELDS, NAME
 from dgfnet.serving.served import Served
 from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
@@ -45,7 +45,7 @@ NEEDED = (  # to answer: no torch, no Ray, no DVC
     *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "highdicom"),
 )
 SECTIONS = ("base", "preprocess", "network", "training", "register")
-TEXT = ("variant", "statement", "model", "version")
+TEXT = (NAME, "variant", "statement", "model", "version")
 
 
 def run(settings: Settings) -> None:
@@ -224,11 +224,10 @@ def _signature() -> ModelSignature:
     kinds: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
     anything: Any = AnyType()  # type: ignore[no-untyped-call]
     outputs: list[Any] = [
-        ColSpec(kinds.get(name, DataType.double), name) for name in (*COLUMNS, "model", "version")
+        ColSpec(kinds.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
-    return ModelSignature(
-        inputs=Schema([ColSpec(anything, name, required=False) for name in FIELDS]), outputs=Schema(outputs)
-    )
+    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 def _example(modalities: Sequence[Modality]) -> pd.DataFrame:
@@ -239,7 +238,7 @@ def _example(modalities: Sequence[Modality]) -> pd.DataFrame:
         base64.b64encode(cv2.imencode(".png", one)[1].tobytes()).decode() for one in (grey, mask)
     )
     case = {name: image for name in modalities} | {f"{name}_mask": outline for name in modalities}
-    return pd.DataFrame([case])
+    return pd.DataFrame([{NAME: "example"} | case])
 
 
 def _measure(settings: Settings, site: Site, model: Champion) -> GateFacts:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
+import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from dgfnet.cohort.readers import read_pair
@@ -25,8 +30,12 @@ from dgfnet.preprocess.roi import crop, find_square, resize_image
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import MODALITIES, Modality, Preprocess
 
+NAME = "nodule"  # of a case in a request: comes back with its answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
+FOLDERS = "dgfnet-case-"  # temporary ones begin so
+HOUR = 3600.0
 LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
+LARGEST_PICTURE = 16_000_000  # pixels of one; a US picture or CT slice has one million at most
 MOST_IMAGES = 64  # of one modality in a case
 STARTS = (  # what a file begins with, and the ending the readers know it by
     *((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp")),
@@ -51,51 +60,64 @@ class Case:
     fault: str = ""
 
 
-def read_case(images: Sequence[Image], settings: Preprocess) -> Case:
+def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
     """Crops of a nodule from its files.
 
     The largest nodule decides, in mm2 when every image of the modality tells the side of its pixels, else in
     pixels; the first of equals (paper section 1, and what the archive does).
+
+    Args:
+        images: of the nodule.
+        settings: of the model's preprocessing.
+        modalities: what the model can use; files of others are not opened.
 
     Raises:
         InputError: naming the file, when an image or mask cannot be used.
     """
     crops: dict[Modality, Grey] = {}
     chosen: dict[Modality, Image] = {}
-    for modality in MODALITIES:
-        found = []
-        for image in images:
-            if image.modality == modality:
-                pixels, mask = read_pair(image)
-                spacing = image.spacing_mm or pixels.spacing_mm
-                found.append((image, to_grey(pixels, image, settings), mask, spacing))
-        if found:
-            physical = all(spacing for *_, spacing in found)
-            areas = [
-                np.count_nonzero(mask) * (spacing**2 if physical and spacing else 1.0)
-                for *_, mask, spacing in found
-            ]
-            chosen[modality], grey, mask, _ = found[int(np.argmax(areas))]
-            square = find_square(mask, settings.dilations(modality))
-            crops[modality] = resize_image(crop(grey, square), settings.size(modality))
+    for modality in modalities:
+        shown = [image for image in images if image.modality == modality]
+        if shown:
+            chosen[modality], crops[modality] = _largest(shown, modality, settings)
     return Case(crops, chosen)
 
 
-def decode_case(record: Mapping[str, Any], settings: Preprocess) -> Case:
+def _largest(images: Sequence[Image], modality: Modality, settings: Preprocess) -> tuple[Image, Grey]:
+    """The image with the largest nodule and its crop; memory holds one image at a time."""
+    best: dict[str, tuple[float, Image, Grey]] = {}
+    physical = True
+    for image in images:
+        pixels, mask = read_pair(image)
+        spacing = image.spacing_mm or pixels.spacing_mm
+        physical &= bool(spacing)
+        area = float(np.count_nonzero(mask))
+        areas = {"px": area, "mm2": area * (spacing or 0.0) ** 2}
+        larger = [unit for unit, value in areas.items() if unit not in best or value > best[unit][0]]
+        if larger:
+            square = find_square(mask, settings.dilations(modality))
+            found = resize_image(crop(to_grey(pixels, image, settings), square), settings.size(modality))
+            best |= {unit: (areas[unit], image, found) for unit in larger}
+    _, image, found = best["mm2" if physical else "px"]
+    return image, found
+
+
+def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
     """Crops of a nodule from what a request carries.
 
     Args:
         record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
             a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
         settings: of the model's preprocessing.
+        modalities: what the model can use; fields of others are not looked at.
 
     Raises:
         InputError: naming field and place, in one sentence.
     """
     given = {name: _several(record.get(name), name) for name in FIELDS}
     images = []
-    with tempfile.TemporaryDirectory(prefix="dgfnet-case-") as folder:
-        for modality in MODALITIES:
+    with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
+        for modality in modalities:
             pictures, masks = given[modality], given[f"{modality}_mask"]
             if len(pictures) != len(masks):
                 raise InputError(
@@ -111,8 +133,17 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess) -> Case:
                 ]
                 images.append(loose_image(modality, *paths))
         if not images:
-            raise InputError("no image in the case; expected us with us_mask, ct with ct_mask, or both")
-        return Case(read_case(images, settings).crops)
+            wanted = " or ".join(f"{name} with {name}_mask" for name in modalities)
+            raise InputError(f"no image in the case that this model can use; expected {wanted}")
+        return Case(read_case(images, settings, modalities).crops)
+
+
+def clear_folders() -> None:
+    """Removes what a killed process has left: patients' pictures stay nowhere for longer than an hour."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        facts = folder.lstat()
+        if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > HOUR:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def loose_image(modality: Modality, image: Path, mask: Path) -> Image:
@@ -146,6 +177,7 @@ def _stored(folder: Path, name: str, value: Any) -> Path:
     if isinstance(value, str | bytes):
         raw = _decoded(value, name)
         path = folder / f"{name}{_ending(raw, name)}"
+        _check_size(raw, path.name)
         path.write_bytes(raw)
         return path
     done, encoded = cv2.imencode(".png", _matrix(value, name))
@@ -159,9 +191,25 @@ def _decoded(value: str | bytes, name: str) -> bytes:
     if len(value) > LARGEST_FILE * 4 // 3 + 4:
         raise InputError(f"{name}: {len(value) * 3 // 4} bytes; expected at most {LARGEST_FILE}")
     try:
-        return base64.b64decode(value, validate=True)
+        text = value.encode() if isinstance(value, str) else value
+        return base64.b64decode(b"".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise InputError(f"{name}: is not base64; expected the bytes of a picture file in base64") from None
+
+
+def _check_size(raw: bytes, name: str) -> None:
+    """Refuses by its header what is no single picture of a usual size; DICOM is left to its reader."""
+    try:
+        with PIL.Image.open(io.BytesIO(raw)) as header:
+            size, pages = header.width * header.height, int(getattr(header, "n_frames", 1))
+    except Exception:
+        if name.endswith(".dcm"):
+            return
+        raise InputError(f"{name}: cannot be decoded; it is truncated, or a kind we do not read") from None
+    if size > LARGEST_PICTURE:
+        raise InputError(f"{name}: {size} pixels; expected at most {LARGEST_PICTURE}")
+    if pages > 1:
+        raise InputError(f"{name}: {pages} pages; expected one picture")
 
 
 def _ending(raw: bytes, name: str) -> str:

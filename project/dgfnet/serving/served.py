@@ -62,6 +62,11 @@ class Served:
     seen: Mapping[Modality, NDArray[np.float32]]
     alone: Mapping[Modality, Served]
 
+    @property
+    def usable(self) -> tuple[Modality, ...]:
+        """What it, or one of the models alone, can use."""
+        return tuple(name for name in MODALITIES if name in self.modalities or name in self.alone)
+
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Served:
         """Reads a bundle folder.
@@ -74,10 +79,7 @@ class Served:
             InputError: when a file is missing, damaged or not the one that was written.
         """
         try:
-            for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-                digest, name = line.split("  ", 1)
-                if digest != sha256(folder / name):
-                    raise ValueError(f"{name} is not the file that was written")
+            check_sums(folder)
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             modalities = tuple(facts["modalities"])
             preprocess = Preprocess.model_validate(facts["preprocess"])
@@ -93,7 +95,7 @@ class Served:
             base = float(run({name: reference[name][None] for name in modalities})[0][0]) + facts["shift"]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
-        alone = {name: cls.open(folder / name, threads) for name in MODALITIES if (folder / name).is_dir()}
+        alone: dict[Modality, Served] = {n: cls.open(folder / n, threads) for n in facts["alone"]}
         return cls(modalities, preprocess, threshold, facts, run, folds, reference, base, seen, alone)
 
     def score(self, crops: Crops) -> pd.DataFrame:
@@ -175,7 +177,7 @@ class Served:
                 if distance > limit:
                     found[place].append(
                         f"{name} embedding {distance:.3g} from its nearest training nodules, nodules of the "
-                        f"training cohort at most {limit:.3g}"
+                        f"training cohort nearly always within {limit:.3g}"
                     )
         return found
 
@@ -183,6 +185,27 @@ class Served:
 def fold_graph(folder: Path, fold: int) -> Path:
     """The network of another fold; the path comes from a number, not from the file."""
     return folder / "folds" / f"{int(fold)}.onnx"
+
+
+def check_sums(folder: Path) -> None:
+    """Holds the files of a bundle against its list: those, no others, and as they were written.
+
+    Raises:
+        ValueError: naming a file that differs, is missing or was added.
+    """
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    for name in sorted(listed.keys() ^ set(own_files(folder))):
+        raise ValueError(f"{name} is missing" if name in listed else f"{name} was added")
+    for name, digest in listed.items():
+        if digest != sha256(folder / name):
+            raise ValueError(f"{name} is not the file that was written")
+
+
+def own_files(folder: Path) -> list[str]:
+    """Files of a bundle without its list and the bundles in it, sorted."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(name.as_posix() for name in names if name.parts[0] not in (SUMS, *MODALITIES))
 
 
 def sha256(path: Path) -> str:
