@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads as cores for each of as many processes are too many
@@ -38,3 +40,20 @@ def params() -> Path:
 def tiny() -> Settings:
     """The project's settings at sizes that train in milliseconds."""
     return load(PARAMS, TINY)
+
+
+@pytest.fixture(autouse=True)
+def _own_store() -> Iterator[None]:
+    """MLflow keeps the places of its fluent interface in globals and the environment; no test inherits them."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
