@@ -44,7 +44,7 @@ def tiny() -> Settings:
 
 @pytest.fixture(autouse=True)
 def _own_store() -> Iterator[None]:
-    """MLflow keeps the places of its fluent interface in globals and the environment; no test inherits them."""
+    """MLflow keeps its places in globals and in the environment; no test inherits them."""
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     before = {name: os.environ.get(name) for name in names}
     yield
