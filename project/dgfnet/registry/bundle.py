@@ -53,7 +53,7 @@ from dgfnet.training.task import Places, Task, finished
 WEIGHTS = "weights.safetensors"
 CARD = "MODEL_CARD.md"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "2"}  # tag of a version whose bundle has these files
+FORMAT = {"bundle_format": "3"}  # tag of a version whose bundle has these files
 FAR = 0.99  # of the held-out nodules lie closer to the training nodules
 
 Crops = Mapping[Modality, NDArray[np.uint8]]
