@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -135,7 +136,6 @@ def main() -> None:
     cv2.setNumThreads(1)
     made = cases()
     results = {name: compare(*steps, made) for name, steps in STEPS.items()}
-    machine = {"machine": platform.machine(), "system": platform.platform(), "cpu": cpu_name()}
     versions = {"python": platform.python_version(), "opencv": cv2.__version__, "numpy": np.__version__}
     conditions = (
         f"{IMAGES} generated images of {WIDTH}x{HEIGHT}, {REPEATS} paired runs each in one process, "
@@ -148,22 +148,15 @@ def main() -> None:
         table.add_row(name, f"{1e6 * mine:.1f}", f"{1e6 * other:.1f}", f"{ratio:.2f}")
     console = Console()
     console.print(table)
-    console.print(machine, versions)
+    console.print(machine(), versions)
     content = {
-        "machine": machine,
+        "machine": machine(),
         "versions": versions,
         "conditions": conditions,
         "ratios": {name: ratio for name, (_, _, ratio) in results.items()},
         "seconds": {name: {"ours": mine, "literal": other} for name, (mine, other, _) in results.items()},
     }
     write_json(ROOT / "artifacts" / "benchmarks" / "preprocess.json", content)
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

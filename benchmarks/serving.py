@@ -19,7 +19,6 @@ import base64
 import dataclasses
 import json
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -41,15 +40,16 @@ import pandas as pd
 import psutil
 import requests
 import torch
+from machine import machine
 from mlflow.pyfunc import scoring_server
 from rich.console import Console
 from rich.table import Table
 
 from dgfnet.network.variants import DGFNet
 from dgfnet.provenance import write_json
-from dgfnet.registry import scorer, stage
 from dgfnet.registry.bundle import Member, write_bundle
 from dgfnet.registry.export import Scoring
+from dgfnet.registry.pyfunc import described
 from dgfnet.serving.served import Crops, Runner, Served
 from dgfnet.settings import Settings, load
 
@@ -73,14 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         bundle, model = Path(place) / "bundle", Path(place) / "model"
         networks = write(bundle, settings)
-        mlflow.pyfunc.save_model(
-            model,
-            python_model=scorer.__file__,
-            artifacts={"bundle": str(bundle)},
-            signature=stage._signature(),
-            input_example=stage._example(("us", "ct")),
-            pip_requirements=stage._requirements(),
-        )
+        mlflow.pyfunc.save_model(model, **described(bundle, ("us", "ct")))
         if "latency" in options.only:
             found["latency"] = measure_latency(model, networks, options.requests)
         if "start" in options.only:
@@ -300,14 +293,6 @@ def timed(work: Callable[[], Any]) -> float:
 def quantile(seconds: list[float], name: str) -> float:
     """p50 or p99."""
     return float(np.quantile(seconds, int(name[1:]) / 100))
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
 
 
 def versions() -> dict[str, str]:

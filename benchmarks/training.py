@@ -34,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -45,6 +46,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -320,18 +322,22 @@ def measure_matrix(settings: Settings) -> dict[str, Any]:
     # the proportions of params.yaml: 10 epochs of segmentation, 25 unimodal, 10 multimodal
     short = {"pretrain.epochs": 4, "crossval.unimodal_epochs": 10, "crossval.multimodal_epochs": 4}
     settings = settings.changed({**short, "network.tlr.annealing": 10, "crossval.validate_every": 1000})
-    seconds = {}
+    seconds: dict[str, Counter[str]] = {"shared": Counter(), "unshared": Counter()}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("shared", "unshared"):
+        for name, spent in seconds.items():
             places, facts = cohort(Path(folder) / name, settings, 80)
-            begin = time.perf_counter()
             for task in matrix(settings, facts, shared=name == "shared"):
+                begin = time.perf_counter()
                 fit(task, places, 10**6, lambda epoch, record: None)
-            seconds[name] = time.perf_counter() - begin
+                spent[task.variant if task.phase == "classification" else task.phase] += (
+                    time.perf_counter() - begin
+                )
+    shared, unshared = seconds["shared"].total(), seconds["unshared"].total()
     return {
-        "shared_s": seconds["shared"],
-        "unshared_s": seconds["unshared"],
-        "matrix_over_unshared": seconds["unshared"] / seconds["shared"],
+        "shared_s": shared,
+        "unshared_s": unshared,
+        "matrix_over_unshared": unshared / shared,
+        **{f"share_of_{name}": spent / shared for name, spent in seconds["shared"].most_common()},
     }
 
 
@@ -548,14 +554,6 @@ def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tu
     places = Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "work")
     nothing = {"resnet18": None, "resnet34": None, "inception_v3": None}
     return places, Facts("a", {None: "n", "central": "c", "lateral": "l"}, folds, nothing, SITES, {})  # type: ignore[arg-type]
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
 
 
 def versions() -> dict[str, str]:

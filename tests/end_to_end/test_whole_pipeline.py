@@ -377,6 +377,10 @@ def test_a_served_champion_answers_as_external_did_and_a_changed_one_is_not_serv
         odds = line["intercept"] + line["slope"] * math.log(row["probability"] / (1 - row["probability"]))
         assert row["calibrated"] == pytest.approx(1 / (1 + math.exp(-odds)))
         assert row["calibrated_low"] <= row["calibrated"] <= row["calibrated_high"]
+    asked = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
+    assert "onnxruntime" in asked
+    unwanted = {"torch", "torchvision", "ray", "dvc", "captum", "albumentations", "optuna", "scikit-learn"}
+    assert not asked & unwanted
     card = folder / "artifacts/bundle/MODEL_CARD.md"
     text = card.read_text()
     assert "pooled out-of-fold AUC" in text

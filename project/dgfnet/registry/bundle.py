@@ -33,7 +33,6 @@ from dgfnet.provenance import replacing, write_json
 from dgfnet.registry.export import export
 from dgfnet.serving.ranges import seen
 from dgfnet.serving.served import (
-    BATCH,
     FACTS,
     GRAPH,
     REFERENCE,
@@ -41,6 +40,7 @@ from dgfnet.serving.served import (
     checked_crops,
     distances,
     fold_graph,
+    in_parts,
     own_files,
     sha256,
     unit,
@@ -257,11 +257,7 @@ def _values(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.float32]]:
 
 
 def _batches(crops: Crops) -> list[dict[Modality, torch.Tensor]]:
-    count = len(next(iter(crops.values())))
-    return [
-        {name: torch.from_numpy(images[at : at + BATCH]) for name, images in crops.items()}
-        for at in range(0, count, BATCH)
-    ]
+    return [{name: torch.from_numpy(images) for name, images in part.items()} for part in in_parts(crops)]
 
 
 def _reference(

@@ -49,12 +49,21 @@ def load_champion(settings: Settings, site: Site) -> Champion:
     Raises:
         InputError: when the site has none, or its files are not those that were registered.
     """
-    client = tracking.registry(settings)
-    name = f"dgfnet-{site}"
-    version = champion_of(client, name)
-    if version is None:
+    return load_version(*champion_version(settings, site))
+
+
+def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str, str]:
+    """Client of the registry, model and version of a site's champion, in a format that this release reads.
+
+    Raises:
+        InputError: when the site has none, or an earlier release registered it.
+    """
+    client, name = tracking.registry(settings), f"dgfnet-{site}"
+    found = champion_of(client, name)
+    if found is None:
         raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    return load_version(client, name, str(version.version))
+    check_format(client, name, str(found.version))
+    return client, name, str(found.version)
 
 
 def load_version(client: MlflowClient, name: str, version: str) -> Champion:

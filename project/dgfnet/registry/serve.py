@@ -21,11 +21,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from mlflow.pyfunc import scoring_server
 
-from dgfnet import tracking
 from dgfnet.cohort.parallel import cores
 from dgfnet.errors import InputError
-from dgfnet.registry.champion import check_format
-from dgfnet.registry.promote import CHAMPION, champion_of
+from dgfnet.registry.champion import champion_version
 from dgfnet.registry.seal import LATER, unsealed
 from dgfnet.settings import Settings, Site
 
@@ -42,18 +40,14 @@ def serve(settings: Settings, site: Site, host: str, port: int) -> None:
     Raises:
         InputError: when the site has no champion, or its files are not those that were registered.
     """
-    client, name = tracking.registry(settings), f"dgfnet-{site}"
-    version = champion_of(client, name)
-    if version is None:
-        raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    check_format(client, name, str(version.version))
-    with unsealed(client, name, str(version.version)) as folder:
-        told = {"model_name": name, "model_version": str(version.version)}
+    client, name, version = champion_version(settings, site)
+    with unsealed(client, name, version) as folder:
+        told = {"model_name": name, "model_version": version}
         (folder / LATER).write_text(yaml.safe_dump(told), encoding="utf-8")
         app = guarded(scoring_server.init(mlflow.pyfunc.load_model(str(folder))))
     with _bound(host, port) as listening:
         port = listening.getsockname()[1]
-        print(f"{name} version {version.version} answers at http://{host}:{port}{PATH}", flush=True)
+        print(f"{name} version {version} answers at http://{host}:{port}{PATH}", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import mlflow
 import numpy as np
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import AnyType, Array
 
 from dgfnet import provenance, tracking
 from dgfnet.cohort.stage import load_nodules
@@ -30,22 +23,15 @@ from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.facts import GateFacts, crops_of, measure, trained_on
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promote import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
+from dgfnet.registry.pyfunc import described
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
-from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS, NAME
 from dgfnet.serving.served import Served
 from dgfnet.settings import Modality, Settings, Site
 from dgfnet.training.task import Task, finished
 from dgfnet.training.tasks import Facts, classification, gather, places
 
-NEEDED = (  # to answer: no torch, no Ray, no DVC
-    *("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),
-    *("opencv-python-headless", "pillow", "nibabel", "pydicom"),
-    *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "highdicom"),
-)
 SECTIONS = ("base", "preprocess", "network", "training", "register")
-TEXT = (NAME, "variant", "statement", "model", "version")
 
 
 def run(settings: Settings) -> None:
@@ -182,7 +168,6 @@ def _log(
     """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
     task = tasks[0]
     client = tracking.registry(settings)
-    package = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / FOLDER
         table = load_table(settings, site, task.variant)
@@ -195,12 +180,7 @@ def _log(
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
-                python_model=str(package / "registry" / "scorer.py"),
-                artifacts={"bundle": str(folder)},
-                code_paths=[str(package)],
-                signature=_signature(),
-                input_example=_example(SPECS[task.variant].modalities),
-                pip_requirements=_requirements(),
+                **described(folder, SPECS[task.variant].modalities),
                 registered_model_name=name,
                 tags=tags,
             )
@@ -217,28 +197,6 @@ def _log(
 def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
     champion = champion_of(client, name)
     return champion is not None and str(champion.version) == number
-
-
-def _signature() -> ModelSignature:
-    """Names, and types of the answer; an image is base64 text or a matrix, which the scorer looks at."""
-    kinds: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
-    anything: Any = AnyType()  # type: ignore[no-untyped-call]
-    outputs: list[Any] = [
-        ColSpec(kinds.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
-    ]
-    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS)]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
-
-
-def _example(modalities: Sequence[Modality]) -> pd.DataFrame:
-    """One case of noise: an example travels with the model, a patient must not."""
-    grey = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
-    mask = cv2.circle(np.zeros((96, 96), np.uint8), (48, 48), 12, 255, -1)
-    image, outline = (
-        base64.b64encode(cv2.imencode(".png", one)[1].tobytes()).decode() for one in (grey, mask)
-    )
-    case = {name: image for name in modalities} | {f"{name}_mask": outline for name in modalities}
-    return pd.DataFrame([{NAME: "example"} | case])
 
 
 def _measure(settings: Settings, site: Site, model: Champion) -> GateFacts:
@@ -262,11 +220,6 @@ def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
             f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
         )
     return str(found.info.run_id)
-
-
-def _requirements() -> list[str]:
-    """The installed releases of what a bundle needs."""
-    return [f"{name}=={version(name)}" for name in NEEDED]
 
 
 def _describe(tags: dict[str, str]) -> str:

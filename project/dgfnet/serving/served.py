@@ -108,7 +108,7 @@ class Served:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
-        logits = np.concatenate([self.run(part)[0] for part in _parts(images)])
+        logits = np.concatenate([self.run(part)[0] for part in in_parts(images)])
         return pd.DataFrame(self._called(logits + float(self.facts["shift"])))
 
     def answer(self, crops: Crops) -> dict[str, NDArray[Any]]:
@@ -128,7 +128,7 @@ class Served:
             InputError: as `score`.
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
-        parts = [self._answered(part) for part in _parts(images)]
+        parts = [self._answered(part) for part in in_parts(images)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _answered(self, crops: Crops) -> dict[str, NDArray[Any]]:
@@ -290,6 +290,7 @@ def _expit(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
-def _parts(images: Crops) -> list[Crops]:
+def in_parts(images: Crops) -> list[dict[Modality, NDArray[np.uint8]]]:
+    """Crops in batches of BATCH nodules."""
     count = len(next(iter(images.values())))
     return [{name: found[at : at + BATCH] for name, found in images.items()} for at in range(0, count, BATCH)]
