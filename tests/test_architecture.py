@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
 # one row a group; the order inside a row counts too
 CORRIDOR = [
-    *("errors", "settings", "provenance", "tracking"),
+    *("errors", "params", "settings", "provenance", "tracking"),
     "cohort",
     "preprocess",
     "dataset",

@@ -1,23 +1,20 @@
 """params.yaml becomes frozen, validated settings.
 
-params.yaml is the only source of defaults: no field below has one, but for the alternatives of a `Range`. A
-profile is a partial copy of the file under `profiles.<name>`, merged over it when `base.profile` names it.
-`--set section.key=value` is merged last.
+params.yaml is the only source of defaults: no field below has one, but for the alternatives of a `Range`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dgfnet.errors import InputError
+from dgfnet.params import assign, explain, read
 
 Site = Literal["central", "lateral"]
 Modality = Literal["us", "ct"]
@@ -35,21 +32,6 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-4 for a text and `off` for false; this loader takes them for what everybody means."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in forms if not tag.endswith(":bool") or first in "tTfF"]
-    for first, forms in _Loader.yaml_implicit_resolvers.items()
-}
 
 
 class Section(BaseModel):
@@ -394,11 +376,11 @@ class Settings(Section):
         """
         tree = self.model_dump(by_alias=True)
         for name, value in values.items():
-            _assign(tree, name.split("."), value)
+            assign(tree, name.split("."), value)
         try:
             return Settings.model_validate(tree)
         except ValidationError as error:
-            raise InputError(_explain("search", error)) from None
+            raise InputError(explain("search", error)) from None
 
     @property
     def data(self) -> Path:
@@ -422,29 +404,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
         InputError: for a missing file, an unknown key, a value out of range or an unknown profile.
     """
     path = path.resolve()
-    if not path.is_file():
-        raise InputError(f"{path}: no such settings file; run in the project folder or pass --params FILE")
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected a mapping of sections, found {type(raw).__name__}")
-    profiles = raw.pop("profiles", None) or {}
-    changes = [_parse_override(text) for text in overrides]
-    for keys, value in changes:
-        _assign(raw, keys, value)
-    base = raw.get("base")
-    profile = base.get("profile") if isinstance(base, dict) else None
-    if not isinstance(profile, str) or profile not in profiles:
-        raise InputError(f"{path.name}: base.profile is {profile!r}, expected one of {sorted(profiles)}")
-    merged = _merge(raw, profiles[profile] or {})
-    for keys, value in changes:  # an override also wins over the profile
-        _assign(merged, keys, value)
+    merged = read(path, overrides)
     try:
         return Settings.model_validate({**merged, "root": path.parent, "overrides": tuple(overrides)})
     except ValidationError as error:
-        raise InputError(_explain(path.name, error)) from None
+        raise InputError(explain(path.name, error)) from None
 
 
 def fingerprint(*parts: Any) -> str:
@@ -452,50 +416,3 @@ def fingerprint(*parts: Any) -> str:
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _parse_override(text: str) -> tuple[list[str], Any]:
-    key, found, value = text.partition("=")
-    keys = key.strip().split(".")
-    if not found or len(keys) < 2 or not all(keys):
-        raise InputError(f"--set {text}: expected section.key=value, for example training.batch=16")
-    try:
-        return keys, yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise InputError(
-            f"--set {text}: the value is not valid YAML; quote it, for example \"{key}='...'\""
-        ) from None
-
-
-def _assign(tree: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        branch = tree.setdefault(key, {})
-        if not isinstance(branch, dict):
-            raise InputError(f"--set {'.'.join(keys)}: {key} is a value, not a section")
-        tree = branch
-    tree[keys[-1]] = value
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _explain(name: str, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(
-                f"{name}: unknown setting {where}; see docs/reference/settings.md for the known ones"
-            )
-        elif problem["type"] == "missing":
-            lines.append(f"{name}: setting {where} is missing")
-        elif problem["type"] == "value_error":  # ours, and complete
-            lines.append(f"{name}: {where}: {problem['msg'].removeprefix('Value error, ')}")
-        else:
-            lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}")
-    return "\n".join(lines)

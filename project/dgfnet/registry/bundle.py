@@ -37,6 +37,7 @@ from dgfnet.serving.served import (
     GRAPH,
     REFERENCE,
     SUMS,
+    Crops,
     checked_crops,
     distances,
     fold_graph,
@@ -55,8 +56,6 @@ CARD = "MODEL_CARD.md"
 FOLDER = "bundle"  # below the artifacts of a registered model
 FORMAT = {"bundle_format": "3"}  # tag of a version whose bundle has these files
 FAR = 0.99  # of the held-out nodules lie closer to the training nodules
-
-Crops = Mapping[Modality, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
+from dgfnet.serving.served import sha256
 
 SEAL = "seal"  # tag of the version
 LATER = "registered_model_meta"  # written by MLflow when a model is fetched
@@ -26,7 +27,7 @@ LATER = "registered_model_meta"  # written by MLflow when a model is fetched
 def digests(folder: Path) -> dict[str, str]:
     """Sha256 of every file below a folder, by its path with forward slashes."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / LATER and "__pycache__" not in path.parts
     }

@@ -139,7 +139,7 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
 
 
 def clear_folders() -> None:
-    """Removes what a killed process has left: patients' pictures stay nowhere for longer than an hour."""
+    """Removes pictures of requests that killed processes have left, more than an hour ago."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
         facts = folder.lstat()
         if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > HOUR:
