@@ -4,12 +4,13 @@
     python benchmarks/serving.py --seconds 10         # a shorter load test
     python benchmarks/serving.py --set base.profile=paper --only latency
 
-Networks have the sizes of params.yaml and random weights: what they learnt does not matter here. A request is
-one case: a US picture of 560 x 360 and a CT picture of 512 x 512 with masks, PNG in base64. An answer is
-everything `dgfnet predict` says: probability, range over the folds, contributions, warnings. Decoding, region
-of interest and checks are the same on both sides; what differs is ONNX Runtime (one thread) and torch in
-eager mode (its own threads). Both answer in turns in one process, without HTTP. The load test goes through
-`mlflow models serve`. Writes artifacts/benchmarks/serving.json.
+Networks have the sizes of params.yaml and random weights: what they learnt does not matter here. A request
+is one case: a US picture of 560 x 360 and a CT picture of 512 x 512 with masks, PNG in base64. An answer is
+everything `dgfnet predict` says: probability, range over the folds, contributions, warnings. Decoding,
+region of interest and checks are the same on both sides; what differs is ONNX Runtime (one thread per
+network, networks beside each other) and torch in eager mode (its own threads). Both answer in turns in one
+process, without HTTP. The load test goes through `mlflow models serve`. Writes
+artifacts/benchmarks/serving.json.
 """
 
 from __future__ import annotations
@@ -106,12 +107,19 @@ def write(folder: Path, settings: Settings) -> list[DGFNet]:
 
 
 def drawn(variant: Any, folds: int, settings: Settings) -> list[Member]:
-    """Networks with random weights."""
+    """Networks with random weights, normalised for noise: else values grow from layer to layer."""
     found = []
     for fold in range(folds):
         torch.manual_seed(fold)
         encoder = settings.network.encoder_of("central")
-        model = DGFNet(variant, encoder, settings.network).eval()
+        model = DGFNet(variant, encoder, settings.network)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        sides = {name: settings.preprocess.size(name) for name in model.modalities}
+        with torch.no_grad():
+            model.features({n: torch.randint(256, (8, s, s), dtype=torch.uint8) for n, s in sides.items()})
+        model.eval()
         if model.nodule_level is not None:
             features = model.nodule_level.query.weight.shape[0]
             with torch.no_grad():
@@ -169,11 +177,19 @@ def answered(model: Any, body: bytes) -> dict[str, Any]:
     return json.loads(response.response)["predictions"][0]  # type: ignore[no-any-return]
 
 
+class Eager(Served):
+    """The same answers from torch networks, one after another: each takes all cores."""
+
+    def _beside(self, stacked: Crops, crops: Crops) -> Any:
+        return *self.run(stacked), [run(crops)[0] + shift for run, shift in self.folds]
+
+
 def eager(served: Served, networks: list[DGFNet]) -> Served:
     """The same answers from the torch networks."""
     runners = [in_torch(network) for network in networks]
     folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], served.folds, strict=True))
-    return dataclasses.replace(served, run=runners[0], folds=folds)
+    fields = {field.name: getattr(served, field.name) for field in dataclasses.fields(served)}
+    return Eager(**fields | {"run": runners[0], "folds": folds})
 
 
 def in_torch(model: DGFNet) -> Runner:

@@ -127,8 +127,10 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
 
 def _check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
     """Refuses CT whose nodule has values that no tissue has: slope or intercept were lost on the way."""
+    if pixels.unit != "HU":
+        return
     median = float(np.median(pixels.values[mask > 0]))
-    if pixels.unit == "HU" and not TISSUE_HU[0] <= median <= TISSUE_HU[1]:
+    if not TISSUE_HU[0] <= median <= TISSUE_HU[1]:
         raise InputError(
             f"{image.image.name}{_at(image)}: {median:g} HU in the middle of the nodule, expected "
             f"{TISSUE_HU[0]:g} to {TISSUE_HU[1]:g}; check the slope and intercept of the export"
@@ -140,7 +142,8 @@ def _of_picture(image: Image) -> NDArray[np.uint8]:
     if values.max(initial=0) <= 127:  # labels 0, 1, 2 ...: several nodules drawn in one mask are one region
         drawn, mask = np.unique(values).size <= LABELS, values > 0
     else:
-        drawn, mask = float(np.mean((values > 32) & (values < 224))) < BLURRED, values > 127
+        between = cv2.countNonZero(cv2.inRange(values, np.array(33), np.array(223)))
+        drawn, mask = between < BLURRED * values.size, values > 127
     if not drawn:
         raise InputError(
             f"{image.mask.name}: grey values all over; that is a picture, expected a mask of 0 and 1 or 255"

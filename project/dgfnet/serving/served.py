@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,8 @@ BATCH = 64
 NEIGHBOUR = (
     5  # of the training nodules: the distance to the fifth nearest (Sun 2022, ICML: deep nearest neighbours)
 )
+# graphs of one answer: each has one thread, and onnxruntime lets other threads run
+BESIDE = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
 
 Crops = Mapping[Modality, NDArray[np.uint8]]
 # crops (B, S, S) to log odds (B,) and per modality values (B, F)
@@ -138,9 +142,8 @@ class Served:
         without = [{**crops, name: means[name]} for name in self.modalities]
         coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
         stacked = {name: np.concatenate([one[name] for one in coalitions]) for name in self.modalities}
-        logits, values = self.run(stacked)
+        logits, values, others = self._beside(stacked, crops)
         whole, *rest = np.split(logits + float(self.facts["shift"]), len(coalitions))
-        others = [run(crops)[0] + other for run, other in self.folds]
         spread = np.stack([self._calibrated(one) for one in (whole, *others)])
         shares = dict(zip(self.modalities, shapley(whole, self.base, *rest), strict=True))
         warnings = np.empty(count, dtype=object)
@@ -156,6 +159,15 @@ class Served:
             "variant": np.full(count, self.facts["variant"], dtype=object),
             "warnings": warnings,
         }
+
+    def _beside(
+        self, stacked: Crops, crops: Crops
+    ) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]], list[NDArray[np.float64]]]:
+        """What the network says of one stack, and beside it the networks of the other folds of another."""
+        pending = [BESIDE.submit(run, crops) for run, _ in self.folds]
+        logits, values = self.run(stacked)
+        others = zip(pending, self.folds, strict=True)
+        return logits, values, [found.result()[0] + shift for found, (_, shift) in others]
 
     def _called(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)
