@@ -499,16 +499,19 @@ def measure_paper(settings: Settings) -> dict[str, Any]:
         "epoch_s": training["lateral"] / rate,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    total = 0.0
+    total = unshared = 0.0
     for site, pairs in training.items():
         cost = {name: pair_flops(paper, site, name) for name in VARIANTS if name != "us_tlr"}
         found |= {f"{site}_{name}_gflop_per_pair": flops / 1e9 for name, flops in cost.items()}
-        # each site has its own encoder and so its own segmentation phase, shared by six variants
-        shared = paper.pretrain.epochs * (cost["us_multitask"] + cost["ct_multitask"])
+        # each site has its own encoder and so its own segmentation phases, one per modality
+        phases = {name: paper.pretrain.epochs * cost[f"{name}_multitask"] for name in MODALITIES}
+        asked = [name for spec in SPECS.values() if spec.tasks for name in spec.modalities]
         label = paper.crossval.unimodal_epochs * sum(cost.values())
-        total += (shared + label) * pairs * paper.cohort.folds
+        total += (sum(phases.values()) + label) * pairs * paper.cohort.folds
+        unshared += (sum(phases[name] for name in asked) + label) * pairs * paper.cohort.folds
     found["attained_gflops"] = found["lateral_dgf_gflop_per_pair"] * rate
     found["matrix_pflop"] = total / 1e15
+    found["matrix_flop_over_unshared"] = unshared / total
     found["matrix_hours_at_20_tflops"] = total / 20e12 / 3600
     found["matrix_days_on_this_machine"] = total / (found["attained_gflops"] * 1e9) / 86400
     return found
