@@ -474,3 +474,21 @@ def test_a_page_is_decoded_alone_and_a_page_that_claims_too_much_is_refused(tmp_
         readers._decode_picture(path, 3)
     assert readers._decode_picture(path, 2).shape == (20, 32)
     assert taken == [1] * 5
+
+
+def test_a_tiff_of_a_kind_that_only_opencv_knows_is_held_to_its_claim_too(tmp_path, monkeypatch):
+    """Pillow does not open colour TIFF of 32-bit numbers; its tags tell their size all the same."""
+    path = tmp_path / "wide.tif"
+    raw = cv2.imencode(".tif", np.zeros((20, 30, 3), np.float32))[1].tobytes()
+    path.write_bytes(raw)
+    assert "float32 pixels, expected 8 bit" in fault(readers._decode_picture, path, None)
+    first = struct.unpack("<I", raw[4:8])[0]
+    count = struct.unpack("<H", raw[first : first + 2])[0]
+    ring = first + 2 + 12 * count  # where the next page is named
+    path.write_bytes(raw[:ring] + raw[4:8] + raw[ring + 4 :])
+    assert readers._claimed_by_tiff(path.read_bytes()) == 600
+    monkeypatch.setattr(readers.cv2, "imdecodemulti", lambda *_: pytest.fail("memory was taken"))
+    monkeypatch.setattr(readers.dicom, "LARGEST", 599)
+    assert "pixels" in fault(readers._decode_picture, path, None)
+    path.write_bytes(raw[:8])  # no tags at all
+    assert "cannot be decoded" in fault(readers._decode_picture, path, None)

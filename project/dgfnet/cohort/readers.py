@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
 from dgfnet.cohort import dicom
 from dgfnet.cohort.records import Image
@@ -185,7 +186,7 @@ def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
         raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
     count = _check_claim(path, raw.tobytes(), page)
     try:
-        if page is not None and count is not None and count > 1:  # one alone, for each takes its memory
+        if page is not None and count > 1:  # one alone, for each takes its memory
             done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, None, (page, page + 1))
         else:
             done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
@@ -215,11 +216,11 @@ def _no_page(path: Path, page: int | None, count: int) -> str:
     return f"{path.name}: page {page} asked for, the file has {count} (0 is the first)"
 
 
-def _check_claim(path: Path, raw: bytes, page: int | None) -> int | None:
+def _check_claim(path: Path, raw: bytes, page: int | None) -> int:
     """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then.
 
     Returns:
-        How many pages it has; None for the kinds of TIFF that OpenCV knows and Pillow does not.
+        How many pages it has; 0 for the kinds of TIFF that OpenCV knows and Pillow does not.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
@@ -237,13 +238,28 @@ def _check_claim(path: Path, raw: bytes, page: int | None) -> int | None:
             raise InputError(dicom.too_large(path)) from None
         except InputError:
             raise
-        except Exception:  # broken; but OpenCV knows more kinds of TIFF than Pillow, and takes no memory
-            if path.suffix.lower() in {".tif", ".tiff"}:
-                return None
-            raise InputError(_undecodable(path)) from None
+        except Exception:  # broken; but OpenCV knows more kinds of TIFF than Pillow
+            count, pixels = 0, _claimed_by_tiff(raw)
+            if not pixels or path.suffix.lower() not in {".tif", ".tiff"}:
+                raise InputError(_undecodable(path)) from None
     if pixels > dicom.LARGEST:
         raise InputError(dicom.too_large(path))
     return count
+
+
+def _claimed_by_tiff(raw: bytes) -> int:
+    """Pixels of the largest page as the tags say; 0 when there are no such tags."""
+    file, most, offsets = io.BytesIO(raw), 0, set[int]()
+    try:
+        directory = ImageFileDirectory_v2(file.read(16 if 43 in raw[2:4] else 8))  # 43: BigTIFF
+        while directory.next and directory.next not in offsets:  # a chain of pages may be a ring
+            offsets.add(directory.next)
+            file.seek(directory.next)
+            directory.load(file)
+            most = max(most, int(directory[IMAGEWIDTH]) * int(directory[IMAGELENGTH]))
+    except Exception:  # Pillow raises many kinds
+        return 0
+    return most
 
 
 @lru_cache(maxsize=4)  # the slices of a nodule are read one after another
