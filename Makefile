@@ -19,7 +19,7 @@ data/phantom.json: | .stamp/installed
 	dgfnet phantom
 
 test: .stamp/installed
-	pytest -n auto --maxprocesses 4 --dist loadfile
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: .stamp/installed
 	pytest -m slow
