@@ -184,6 +184,14 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     version = client(finished).get_model_version("dgfnet-central", "1")
     assert float(version.tags["external_auc"]) == pytest.approx(metrics["external"]["auc"], abs=5e-5)
     assert version.aliases == ["champion"]
+    compared = (
+        client(finished).get_run(version.run_id).data.metrics
+    )  # what MLflow's page of versions compares
+    interval = json.loads((finished / "artifacts/crossval/central/dgf/metrics.json").read_text())[
+        "auc_interval"
+    ]
+    assert compared["pooled_auc"] == pytest.approx(interval["estimate"])
+    assert compared["pooled_auc_low"] == pytest.approx(interval["low"])
 
 
 @pytest.mark.parametrize("site", ["central", "lateral"])

@@ -184,6 +184,9 @@ def _log(
                 registered_model_name=name,
                 tags=tags,
             )
+            interval = metrics["auc_interval"]  # MLflow compares versions by the metrics of their runs
+            pooled = {"": interval["estimate"], "_low": interval["low"], "_high": interval["high"]}
+            mlflow.log_metrics({f"pooled_auc{end}": one for end, one in pooled.items() if one is not None})
     version = str(logged.registered_model_version)
     _tell(client, name, version, tags, facts)
     seal(client, name, version)
