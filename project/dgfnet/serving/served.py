@@ -30,7 +30,8 @@ BATCH = 64
 NEIGHBOUR = (
     5  # of the training nodules: the distance to the fifth nearest (Sun 2022, ICML: deep nearest neighbours)
 )
-# graphs of one answer: each has one thread, and onnxruntime lets other threads run
+# graphs of one answer: each has one thread, and onnxruntime lets other threads run; cores() of the cohort
+# room would ask for rich, which the environment of a served model does not have
 BESIDE = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
 
 Crops = Mapping[Modality, NDArray[np.uint8]]
