@@ -30,7 +30,7 @@ from dgfnet import settings as configuration
 from dgfnet.attribution.baselines import find
 from dgfnet.attribution.gradients import integrate
 from dgfnet.attribution.restored import Restored, effort, load
-from dgfnet.provenance import write_json
+from dgfnet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_STEPS = 800

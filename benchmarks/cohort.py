@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dgfnet.provenance import write_json
+from dgfnet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH, US = 360, 560, 4

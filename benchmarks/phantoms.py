@@ -20,8 +20,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.metrics.intervals import auc_difference
-from dgfnet.network.variants import SPECS
-from dgfnet.settings import VARIANTS
+from dgfnet.vocabulary import SPECS, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("cohort", "audit", "preprocess", "pretrain", "crossval", "compare")

@@ -24,10 +24,10 @@ from machine import machine
 from rich.console import Console
 from rich.table import Table
 
+from dgfnet.files import write_json
 from dgfnet.preprocess.boundaries import boundary_iterations, nodule_boundary
 from dgfnet.preprocess.crops import stored_crop
 from dgfnet.preprocess.roi import Square, crop, find_square
-from dgfnet.provenance import write_json
 from dgfnet.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,7 +28,8 @@ import pandas as pd
 from dgfnet.metrics.intervals import auc_difference, auc_interval
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.roi import crop, find_square
-from dgfnet.settings import MODALITIES, Modality, Settings, load
+from dgfnet.settings import Settings, load
+from dgfnet.vocabulary import MODALITIES, Modality
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ("base.sites=[central]", "preprocess.ct_dilations=6")

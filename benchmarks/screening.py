@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from dgfnet.cohort.phantom.generate import generate
 from dgfnet.cohort.screening.overlays import find
-from dgfnet.provenance import write_json
+from dgfnet.files import write_json
+from dgfnet.phantom.generate import generate
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENTS, SEED = 250, 5

@@ -46,12 +46,13 @@ from mlflow.pyfunc import scoring_server
 from rich.console import Console
 from rich.table import Table
 
+from dgfnet.bundle.crops import Crops
+from dgfnet.bundle.export import Scoring
+from dgfnet.bundle.model import Runner, Served
+from dgfnet.bundle.write import Member, write_bundle
+from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
-from dgfnet.provenance import write_json
-from dgfnet.registry.bundle import Member, write_bundle
-from dgfnet.registry.export import Scoring
-from dgfnet.registry.pyfunc import described
-from dgfnet.serving.served import Crops, Runner, Served
+from dgfnet.serving.pyfunc import described
 from dgfnet.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,8 +215,8 @@ def measure_start(folder: Path) -> dict[str, Any]:
         found["server_first_answer_s"] = time.perf_counter() - begin
         found["server_memory_mb"] = memory(process)
     for name, code in (
-        ("ours", "from dgfnet.serving.served import Served; Served.open(Path(sys.argv[1]))"),
-        ("torch", "from dgfnet.registry.bundle import Bundle; Bundle.open(Path(sys.argv[1]))"),
+        ("ours", "from dgfnet.bundle.model import Served; Served.open(Path(sys.argv[1]))"),
+        ("torch", "from dgfnet.bundle.write import Bundle; Bundle.open(Path(sys.argv[1]))"),
     ):
         (bundle,) = (folder / "artifacts").iterdir()
         command = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}", str(bundle)]

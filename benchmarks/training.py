@@ -55,22 +55,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from dgfnet import tracking
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import training_batches
+from dgfnet.files import write_json
 from dgfnet.network.decoders import PLANES
 from dgfnet.network.encoders import Encoder, channels
-from dgfnet.network.variants import SPECS, DGFNet
-from dgfnet.preprocess.archive import Archive, write
+from dgfnet.network.variants import DGFNet
+from dgfnet.preprocess.archive import Archive
+from dgfnet.preprocess.build import write
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample
-from dgfnet.provenance import write_json
-from dgfnet.settings import MODALITIES, SITES, VARIANTS, Settings, load
+from dgfnet.settings import Settings, load
+from dgfnet.sweep.plan import Facts, classification, segmentation
+from dgfnet.sweep.trial import Trial, run_trial
 from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
 from dgfnet.training.losses import losses
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
 from dgfnet.training.task import Places, Task
-from dgfnet.training.tasks import Facts, classification, segmentation
-from dgfnet.training.trial import Trial, run_trial
+from dgfnet.vocabulary import MODALITIES, SITES, SPECS, VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("floor", "fit", "reference", "machine", "matrix", "threads", "compile")

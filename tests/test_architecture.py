@@ -70,8 +70,8 @@ def room(name):
 
 def allowed_tracker(name):
     return room(name) in ("tracking", "registry") or name in (
-        "dgfnet.training.sweep",
-        "dgfnet.training.search",
+        "dgfnet.sweep.cluster",
+        "dgfnet.sweep.search",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgfnet.preprocess.archive import write
+from dgfnet.preprocess.build import write
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample
 

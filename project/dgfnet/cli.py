@@ -28,7 +28,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "tune": ("dgfnet.tune", "search settings inside the training part of every fold"),
     "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
     "compare": ("dgfnet.compare.stage", "compare the variants"),
-    "register": ("dgfnet.registry.stage", "register and promote the best model of each site"),
+    "register": ("dgfnet.register", "register and promote the best model of each site"),
     "external": ("dgfnet.external.stage", "validate the champions on the external cohort"),
     "attribute": ("dgfnet.attribution.stage", "explain predictions: US beside CT, and where networks look"),
     "applicability": ("dgfnet.applicability.stage", "for whom the models work, and who needs CT"),
@@ -61,7 +61,7 @@ def _dispatch(options: argparse.Namespace) -> None:
         _ingest(options)
         return
     if options.command in ("push", "pull"):
-        from dgfnet.cohort import store
+        from dgfnet import s3 as store
 
         if options.command == "push":
             moved = store.push(options.folder, options.address)
@@ -71,7 +71,7 @@ def _dispatch(options: argparse.Namespace) -> None:
         return
     settings = load(options.params, _overrides(options))
     if options.command == "phantom":
-        from dgfnet.cohort.phantom.generate import generate
+        from dgfnet.phantom.generate import generate
 
         out = options.out.resolve() if options.out else settings.data
         truth = out.with_name(f"{out.name}-truth") if options.out else settings.root / settings.base.truth
@@ -89,14 +89,14 @@ def _dispatch(options: argparse.Namespace) -> None:
         else:
             print(getattr(commands, options.command)(settings, site))
     elif options.command == "reproduce":
-        from dgfnet.registry.reproduce import reproduce
+        from dgfnet.reproduce.reproduction import reproduce
 
         made = reproduce(settings, settings.base.sites[0], options.version, options.into)
         print(made.text())
         if not made.agrees:
             raise SystemExit(1)
     elif options.command == "serve":
-        from dgfnet.registry.serve import serve
+        from dgfnet.serve import serve
 
         serve(settings, settings.base.sites[0], options.host, options.port)
     elif options.command == "predict":
@@ -146,7 +146,7 @@ def _predict(settings: Any, options: argparse.Namespace) -> None:
 
 
 def _ingest(options: argparse.Namespace) -> None:
-    from dgfnet.cohort.ingest import dicom_tree, public, tree
+    from dgfnet.ingest import dicom_tree, public, tree
 
     if options.kind == "folder":
         account = tree.import_folder(options.source, options.out, options.image, options.mask, options.labels)

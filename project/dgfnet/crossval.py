@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from sklearn.metrics import roc_curve
 
-from dgfnet import provenance, tracking
+from dgfnet import files, provenance, tracking
 from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, scores
 from dgfnet.metrics.intervals import auc_interval
-from dgfnet.network.variants import SPECS
-from dgfnet.pretrain import check_modalities, ensure, make_trial, run_tags
-from dgfnet.settings import Settings, Site, Variant, fingerprint
-from dgfnet.training.sweep import sweep
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
+from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.training.task import Task, finished
-from dgfnet.training.tasks import Facts, classification, gather, places, segmentation
+from dgfnet.vocabulary import SPECS, Site, Variant
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
 Matrix = dict[tuple[Site, Variant], list[Task]]
@@ -37,19 +37,19 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: when an earlier stage has not run or a fit failed.
     """
-    facts = gather(settings, settings.crossval.variants)
+    inputs = gather(settings, settings.crossval.variants)
     for site in settings.base.sites:
         settings.artifacts("crossval", site, "skipped.json").unlink(missing_ok=True)
-        if site not in facts.labelled:
+        if site not in inputs.labelled:
             _skip(settings, site)
-    matrix = _matrix(settings, facts)
+    matrix = _matrix(settings, inputs)
     check_modalities(settings, [variant for _, variant in matrix], "crossval.variants")
     if not matrix:
         raise InputError(
             f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
         )
-    ensure(settings, facts, _segmentation_tasks(settings, facts))
-    _train(settings, facts, matrix)
+    train_segmentation(settings, _segmentation_tasks(settings, inputs, matrix))
+    _train(settings, inputs, matrix)
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
 
 
@@ -57,63 +57,51 @@ def _skip(settings: Settings, site: Site) -> None:
     reason = f"no nodule of the main cohort, or only one class, has a label lnm_{site}"
     Console(stderr=True).print(f"crossval: {site} skipped: {reason}", soft_wrap=True)
     shutil.rmtree(settings.artifacts("crossval", site), ignore_errors=True)
-    provenance.write_json(settings.artifacts("crossval", site, "skipped.json"), {"reason": reason})
+    files.write_json(settings.artifacts("crossval", site, "skipped.json"), {"reason": reason})
 
 
-def _matrix(settings: Settings, facts: Facts) -> Matrix:
-    """The tasks of each site and variant, parents of the chosen variants before them."""
+def _matrix(settings: Settings, inputs: Inputs) -> Matrix:
+    """Returns the tasks of each site and variant, parents of the chosen variants before them."""
     wanted = set(settings.crossval.variants)
     wanted |= {parent for variant in wanted for parent in SPECS[variant].parents}
     return {
         (site, variant): [
-            classification(settings, facts, site, variant, fold)[0] for fold in range(facts.fold_count)
+            classification(settings, inputs, site, variant, fold)[0] for fold in range(inputs.fold_count)
         ]
         for variant in sorted(wanted, key=lambda name: (bool(SPECS[name].parents), name))
         for site in settings.base.sites
-        if site in facts.labelled
+        if site in inputs.labelled
     }
 
 
-def _segmentation_tasks(settings: Settings, facts: Facts) -> list[Task]:
+def _segmentation_tasks(settings: Settings, inputs: Inputs, matrix: Matrix) -> list[Task]:
     needed = {
         (modality, settings.network.encoder_of(site))
-        for (site, variant) in _matrix(settings, facts)
+        for (site, variant) in matrix
         for modality in SPECS[variant].modalities
         if SPECS[variant].tasks
     }
     return [
-        segmentation(settings, facts, modality, encoder, fold)
+        segmentation(settings, inputs, modality, encoder, fold)
         for modality, encoder in sorted(needed)
-        for fold in range(facts.fold_count)
+        for fold in range(inputs.fold_count)
     ]
 
 
-def _train(settings: Settings, facts: Facts, matrix: Matrix) -> None:
-    """Two sweeps: unimodal variants, then the fusions that start from them; a parent run for each group."""
-    uri = tracking.store(settings)
-    tags = run_tags(settings)
-    parents: dict[tuple[Site, Variant], tracking.Run] = {}
-    for site, variant in matrix:
-        experiment = tracking.prepare(uri, tracking.experiment_name(site))
-        identity = fingerprint([task.key for task in matrix[site, variant]])
-        own = tags | {"site": site, "variant": variant, "stage": "crossval"}
-        parents[site, variant] = tracking.open_run(uri, experiment, variant, identity, own)
-    with tracking.running_all(list(parents.values())):
-        for label, fusion in (("unimodal", False), ("multimodal", True)):
-            trials = [
-                make_trial(settings, task, uri, parent.experiment_id, parent.run_id, tags | _labels(task))
-                for (site, variant), parent in parents.items()
-                if bool(SPECS[variant].parents) == fusion
-                for task in matrix[site, variant]
-            ]
-            sweep(label, trials, settings.sweep, settings.work / "ray")
-        for (site, variant), parent in parents.items():
-            searched = (site, variant, 0) in facts.chosen
-            _conclude(settings, site, variant, matrix[site, variant], parent, searched)
-
-
-def _labels(task: Task) -> dict[str, str]:
-    return {"site": str(task.site), "variant": task.variant, "stage": "crossval"}
+def _train(settings: Settings, inputs: Inputs, matrix: Matrix) -> None:
+    """Trains the matrix, a parent run for each site and variant, and writes their results."""
+    with ExitStack() as stack:
+        groups = {}
+        for (site, variant), tasks in matrix.items():
+            identity = fingerprint([task.key for task in tasks])
+            tags = {"site": site, "variant": variant, "stage": "crossval"}
+            opened = open_group(settings, site, variant, identity, tags)
+            groups[site, variant] = stack.enter_context(opened)
+        trials = [groups[name].trial(task) for name, tasks in matrix.items() for task in tasks]
+        train(settings, "crossval", trials)
+        for (site, variant), group in groups.items():
+            searched = (site, variant, 0) in inputs.chosen
+            _conclude(settings, site, variant, matrix[site, variant], group.run, searched)
 
 
 def _conclude(
@@ -139,7 +127,7 @@ def _conclude(
     table.insert(1, "patient_id", [patients[nodule] for nodule in table["nodule_id"]])
     table = table[["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]]
     folder = settings.artifacts("crossval", site, variant)
-    provenance.write_csv(table, folder / "out_of_fold.csv")
+    files.write_csv(table, folder / "out_of_fold.csv")
     origin = {
         "sampling": settings.training.sampling,
         "searched": searched,
@@ -147,7 +135,7 @@ def _conclude(
     }
     metrics = {"site": site, "variant": variant} | origin
     metrics |= summarise(table, records, settings.base.confidence)
-    provenance.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
+    files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
     _log_parent(settings, metrics, folder, table, tasks[0], parent, searched)
 
 
@@ -205,7 +193,7 @@ def _log_parent(
     parent.params(tracking.flat(sections))
     digest = provenance.data_md5(settings)
     parent.dataset("cohort", digest, f"{settings.base.data}.dvc", "training")
-    with provenance.replacing(folder / "roc.png") as temporary:
+    with files.replacing(folder / "roc.png") as temporary:
         _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
             temporary, dpi=110
         )

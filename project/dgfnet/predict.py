@@ -10,16 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet import provenance
+from dgfnet import files
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
+from dgfnet.parallel import cores, each
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import Case, loose_image, read_case
 from dgfnet.serving.overlay import draw
-from dgfnet.settings import Modality, Preprocess, Settings, Site
+from dgfnet.settings import Preprocess, Settings
+from dgfnet.vocabulary import Modality, Site
 
 
 def predict(
@@ -55,7 +56,7 @@ def predict(
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [one.nodule_id for one in chosen])
     table.insert(1, "patient_id", [one.patient_id for one in chosen])
-    provenance.write_csv(table, out)
+    files.write_csv(table, out)
     if overlays is not None:
         _draw_all(champion, cases, table, overlays)
     return table
@@ -64,7 +65,7 @@ def predict(
 def predict_case(
     settings: Settings,
     site: Site,
-    files: dict[Modality, Sequence[tuple[Path, Path]]],
+    pictures: dict[Modality, Sequence[tuple[Path, Path]]],
     out: Path | None,
     overlays: Path | None,
 ) -> pd.DataFrame:
@@ -74,12 +75,12 @@ def predict_case(
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
     """
     _check_writable(out, overlays)
-    given = {path.resolve() for pairs in files.values() for pair in pairs for path in pair}
+    given = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
     if out is not None and out.resolve() in given:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
     images = [
         loose_image(modality, image.resolve(), mask.resolve())
-        for modality, pairs in files.items()
+        for modality, pairs in pictures.items()
         for image, mask in pairs
     ]
     champion = load_champion(settings, site)
@@ -88,7 +89,7 @@ def predict_case(
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
     if out is not None:
-        provenance.write_csv(table, out)
+        files.write_csv(table, out)
     if overlays is not None:
         _draw_all(champion, [case], table.assign(nodule_id="case"), overlays)
     return table

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from dgfnet.files import write_json
 from dgfnet.settings import Settings, fingerprint
-
-if TYPE_CHECKING:  # heavy, and what is written brings them along
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 LIBRARIES = (
     "dgfnet",
@@ -32,40 +25,6 @@ LIBRARIES = (
     "ray",
     "dvc",
 )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # short, for names may have all 255 bytes; writers choose the format by the suffix
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:20]}.", suffix=path.suffix[-9:])
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically; NaN becomes null, as JSON knows no NaN."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table without its index, atomically."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure of matplotlib as PNG, atomically."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
 
 
 def write(folder: Path, settings: Settings, sections: Sequence[str]) -> None:
@@ -116,15 +75,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    if hasattr(content, "item") and not isinstance(content, str):
-        content = content.item()
-    if isinstance(content, float) and content != content:
-        return None
-    return content

@@ -9,25 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dgfnet.errors import InputError
 from dgfnet.params import assign, explain, read
-
-Site = Literal["central", "lateral"]
-Modality = Literal["us", "ct"]
-EncoderName = Literal["resnet18", "resnet34"]
-Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained weights are for
-Variant = Literal[  # the paper's tables 1, 2 and 3
-    "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
-]
-Branch = Literal["dimension", "modality", "nodule"]
-
-SITES: tuple[Site, ...] = ("central", "lateral")
-MODALITIES: tuple[Modality, ...] = ("us", "ct")
-VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
+from dgfnet.vocabulary import Branch, EncoderName, Modality, Site, Variant
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dgfnet.compare.results import load_results
-from dgfnet.network.variants import SPECS
-from dgfnet.settings import Settings, Site
+from dgfnet.results import load_external, load_registered, load_results, load_skipped
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import SPECS, Site
 
 
 def run(settings: Settings) -> None:
@@ -48,11 +48,10 @@ def _range(interval: dict[str, Any]) -> str:
 
 
 def _print_promotion(console: Console, settings: Settings, site: Site) -> None:
-    skipped = _read(settings.artifacts("crossval", site, "skipped.json"))
-    registered = _read(settings.artifacts("register", f"{site}.json"))
-    external = _read(settings.artifacts("external", site, "metrics.json"))
+    skipped = load_skipped(settings, "crossval", site)
+    registered, external = load_registered(settings, site), load_external(settings, site)
     if skipped:
-        console.print(f"{site}: skipped, {skipped['reason']}")
+        console.print(f"{site}: skipped, {skipped}")
     if registered:
         word = "is" if registered["alias"] == "champion" else "is not"
         console.print(

@@ -18,10 +18,10 @@ from dgfnet.attribution.single import explain
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import load
+from dgfnet.sweep.plan import classification, gather, places, segmentation
 from dgfnet.training.fit import fit
 from dgfnet.training.partition import select, split
 from dgfnet.training.start import restore
-from dgfnet.training.tasks import classification, gather, places, segmentation
 from tiny_archive import blob, write_archive
 
 VARIANTS = ("us_multitask", "ct_multitask", "dgf")

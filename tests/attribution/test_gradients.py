@@ -12,7 +12,7 @@ from dgfnet.attribution.gradients import Effort, integrate
 from dgfnet.attribution.networks import Pictures, mixes, scorer
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
-from dgfnet.settings import VARIANTS
+from dgfnet.vocabulary import VARIANTS
 
 EFFORT = Effort(tolerance=1e-4, nodes=4, halvings=8, rows=32)
 SIDE = 4

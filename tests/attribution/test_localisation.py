@@ -8,9 +8,9 @@ import pytest
 
 from dgfnet.attribution.localisation import Seen, Truth, rows, share, summary, why_not
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.phantom import generate
-from dgfnet.dataset.pairs import centre
-from dgfnet.preprocess.stage import build
+from dgfnet.phantom import generate
+from dgfnet.preprocess.archive import centre
+from dgfnet.preprocess.build import build
 from dgfnet.settings import load
 
 

@@ -22,11 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.phantom import enrolment, generate, latents, tomography, ultrasound
-from dgfnet.cohort.phantom.signal import path_of
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.screening.criteria import screen
 from dgfnet.errors import InputError
+from dgfnet.phantom import enrolment, generate, latents, tomography, ultrasound
+from dgfnet.phantom.signal import path_of
 
 PATIENTS, EXTERNAL, SEED = 30, 8, 7
 BOTH = ("us", "ct")
@@ -187,7 +187,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from numpy._core import _multiarray_umath as umath
-from dgfnet.cohort.phantom import generate
+from dgfnet.phantom import generate
 
 if __name__ == "__main__":
     assert not [name for name in sys.argv[2].split() if umath.__cpu_features__[name]]

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from dgfnet.cli import main
-from dgfnet.cohort.ingest.ddti import cut_views, find_seam, parse_outlines
-from dgfnet.cohort.ingest.pairing import Candidate, hold_out, pair
-from dgfnet.cohort.ingest.public import pair_ddti_lidc
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.errors import InputError
+from dgfnet.ingest.ddti import cut_views, find_seam, parse_outlines
+from dgfnet.ingest.pairing import Candidate, hold_out, pair
+from dgfnet.ingest.public import pair_ddti_lidc
 
 HEIGHT, WIDTH, SEAM = 120, 180, 94  # of the pictures; the ultrasound field is rows 6-89, columns 12-163
 MARGINS = ["well defined smooth", "spiculated", "well defined"]
@@ -444,7 +444,7 @@ def test_nothing_is_half_written(sets, tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("dgfnet.cohort.ingest.public.shutil.copyfile", full)
+    monkeypatch.setattr("dgfnet.ingest.public.shutil.copyfile", full)
     with pytest.raises(OSError, match="disk full"):
         run(sets, tmp_path / "deep" / "out")
     assert list((tmp_path / "deep").iterdir()) == []

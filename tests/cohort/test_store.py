@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from s3_server import S3Server, free_ports
 
+from dgfnet import s3 as store
 from dgfnet.cli import main
-from dgfnet.cohort import store
 from dgfnet.errors import InputError
 
 BIN = Path(sys.executable).parent

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from dgfnet.compare.pairs import PAIRS, all_pairs, differences
-from dgfnet.compare.results import check_same
 from dgfnet.compare.usefulness import calibration, decisions
 from dgfnet.errors import InputError
+from dgfnet.results import check_same
 
 NAMES = ("us_multitask", "ct_multitask", "dgf")
 FOLDS = 4

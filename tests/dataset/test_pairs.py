@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.dataset.augment import Augmenter
-from dgfnet.dataset.pairs import ahead, centre, evaluation_batches, patient_key, training_batches
+from dgfnet.dataset.pairs import ahead, evaluation_batches, patient_key, training_batches
 from dgfnet.dataset.rectangle import Rectangle
+from dgfnet.preprocess.archive import centre
 
 BOTH = ("us", "ct")
 

@@ -194,8 +194,7 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
 @pytest.mark.parametrize("site", ["central", "lateral"])
 def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation(finished, site):
     """The fusion, and the models of one modality inside it, each at its own frozen threshold."""
-    from dgfnet.dataset.pairs import centre
-    from dgfnet.preprocess.archive import Archive
+    from dgfnet.preprocess.archive import Archive, centre
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 

@@ -8,9 +8,9 @@ import torch
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.fusion import BasicFusion
 from dgfnet.network.tlr import FROZEN, Head, TransferNet
-from dgfnet.network.variants import SPECS, DGFNet, load_weights
-from dgfnet.settings import MODALITIES
+from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.training.losses import losses
+from dgfnet.vocabulary import MODALITIES, SPECS
 
 SIZE, NODULES = 32, 6
 HEAD = Head(width=16, depth=2, dropout=0.5, learning_rate=1e-3, weight_decay=1e-4)

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from dgfnet.errors import InputError
-from dgfnet.preprocess.archive import COLUMNS, Archive, write
+from dgfnet.preprocess.archive import COLUMNS, Archive
+from dgfnet.preprocess.build import write
 from dgfnet.preprocess.sample import Sample
 
 COUNTS = {"us": 4, "ct": 2}

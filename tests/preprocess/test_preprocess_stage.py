@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from masks import box, grey
 
-from dgfnet.cohort import parallel
+from dgfnet import parallel
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
 from dgfnet.preprocess import stage

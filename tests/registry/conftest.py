@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from dgfnet import provenance, tracking
+from dgfnet import files, tracking
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.stored import version_of
 from dgfnet.settings import load
@@ -30,7 +30,7 @@ def settings(tmp_path, params, monkeypatch, empty_store):
     shutil.copy(params, tmp_path / "params.yaml")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     found = load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])
-    provenance.write_json(
+    files.write_json(
         found.artifacts("crossval", "provenance.json"),
         {**WHOLE, "versions": {"torch": "0"}, "machine": "abacus"},
     )

@@ -7,6 +7,8 @@ import shutil
 
 import pandas as pd
 import pytest
+from dgfnet.registry.facts import Evidence, grouped, missing_lineage, weakest_group
+from dgfnet.registry.promote import Judgement, champion_of, history, judge, rollback, why
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -15,11 +17,9 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
+from dgfnet.register import best_fold
 from dgfnet.registry import promote as gate
-from dgfnet.registry.facts import GateFacts, grouped, missing_lineage, weakest_group
 from dgfnet.registry.paired import Comparison
-from dgfnet.registry.promote import Judgement, champion_of, history, judge, rollback, why
-from dgfnet.registry.stage import best_fold
 from dgfnet.settings import Register
 
 WANTED = Register(
@@ -35,7 +35,7 @@ WANTED = Register(
     tolerance=1e-6,
     require_lineage=True,
 )
-GOOD = GateFacts(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
+GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
 
 
 def failed(facts=GOOD, gain=None, wanted=WANTED):
@@ -164,7 +164,7 @@ def test_lineage_that_cannot_be_followed_is_named(commit, data, said):
 
 def test_facts_survive_a_tag():
     odd = dataclasses.replace(GOOD, slope=math.inf, weakest_share=None, blocks=None)
-    assert GateFacts.read(odd.text()) == odd
+    assert Evidence.read(odd.text()) == odd
 
 
 @pytest.fixture

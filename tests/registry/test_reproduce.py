@@ -15,13 +15,14 @@ import yaml
 from dgfnet import crossval, provenance, tracking
 from dgfnet.cli import main
 from dgfnet.errors import InputError
-from dgfnet.registry import refit
-from dgfnet.registry.checkout import check_commit, check_empty, check_out
 from dgfnet.registry.origin import SECTIONS, read_origin
-from dgfnet.registry.reproduce import Reproduction, _check_ids, _key, beside, overrides
 from dgfnet.registry.stored import known_metrics, out_of_fold, version_of
-from dgfnet.settings import SITES, load
-from dgfnet.training.tasks import Facts, classification, segmentation
+from dgfnet.reproduce import refit
+from dgfnet.reproduce.checkout import check_commit, check_empty, check_out
+from dgfnet.reproduce.reproduction import Reproduction, _check_ids, _key, beside, overrides
+from dgfnet.settings import load
+from dgfnet.sweep.plan import Facts, classification, segmentation
+from dgfnet.vocabulary import SITES
 
 KEY = b"secret"
 
@@ -161,7 +162,7 @@ def test_a_key_is_not_made_only_now(settings, monkeypatch):
 
 def test_a_lost_key_is_said_before_anything_is_trained(monkeypatch):
     cohort = SimpleNamespace(nodules=[SimpleNamespace(nodule_id=name) for name in "ab"])
-    monkeypatch.setattr("dgfnet.registry.reproduce.read_cohort", lambda _: cohort)
+    monkeypatch.setattr("dgfnet.reproduce.reproduction.read_cohort", lambda _: cohort)
     stored = pd.Index([tracking.pseudonym(KEY, "b")])
     _check_ids(Path("data"), stored, KEY, "m version 1")
     with pytest.raises(InputError, match=r"m version 1: no nodule .* probably logged with another key"):
@@ -260,7 +261,7 @@ def test_the_exit_status_tells_the_verdict(settings, monkeypatch, capsys, gap, s
         assert (site, version, into) == ("lateral", "3", Path("there"))
         return dataclasses.replace(SAME, probability=gap, tolerance=given.register_.tolerance)
 
-    monkeypatch.setattr("dgfnet.registry.reproduce.reproduce", made)
+    monkeypatch.setattr("dgfnet.reproduce.reproduction.reproduce", made)
     arguments = ["reproduce", "lateral", "3", "--into", "there", "--tolerance", "0.25"]
     arguments += ["--params", str(settings.root / "params.yaml")]
     if status is None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from dgfnet.registry.facts import Evidence
 
-from dgfnet import provenance, tracking
+from dgfnet import files, tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
-from dgfnet.registry.facts import GateFacts
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
 
 MODEL = "dgfnet-central"
-FACTS = GateFacts(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "").text()
+FACTS = Evidence(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "").text()
 ROWS = pd.DataFrame(
     {
         "nodule_id": [f"n{i}" for i in range(40)],
@@ -32,7 +32,7 @@ def register(settings, rows):
     client = tracking.registry(settings)
     experiment = tracking.prepare(tracking.store(settings), MODEL)
     path = settings.artifacts("crossval", "central", "dgf", "out_of_fold.csv")
-    provenance.write_csv(rows, path)
+    files.write_csv(rows, path)
     parent = tracking.open_run(
         tracking.store(settings), experiment, "dgf", str(rows["probability"].sum()), {}
     )

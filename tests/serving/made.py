@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dgfnet.bundle.write import Member, write_bundle
+from dgfnet.files import sha256
 from dgfnet.network.variants import DGFNet
-from dgfnet.registry.bundle import Member, write_bundle
-from dgfnet.serving.served import sha256
 from dgfnet.settings import load
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import load_sample
 from dgfnet.serving.cases import LARGEST_FILE, clear_folders, decode_case, loose_image, read_case
-from dgfnet.settings import MODALITIES
+from dgfnet.vocabulary import MODALITIES
 
 PREPROCESS = SETTINGS.preprocess
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dgfnet.serving.ranges import features, outside, seen
+from dgfnet.bundle.ranges import features, outside, seen
 
 
 def test_features_by_hand():

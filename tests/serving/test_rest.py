@@ -19,11 +19,11 @@ import uvicorn
 from made import case, disc, picture, png, tiff
 from mlflow.pyfunc import scoring_server
 
+from dgfnet.bundle.model import Served
 from dgfnet.errors import InputError
-from dgfnet.registry import serve
-from dgfnet.registry.pyfunc import described
+from dgfnet.serving import server as serve
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.served import Served
+from dgfnet.serving.pyfunc import described
 
 CASE = case()
 WITHOUT_CT = {name: CASE[name] for name in ("nodule", "us", "us_mask")}

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import SIDE, change, network
 
+from dgfnet.bundle import export as exporting
+from dgfnet.bundle.model import Served, shapley
+from dgfnet.bundle.ranges import distances, unit
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
-from dgfnet.registry import export as exporting
 from dgfnet.serving.answers import NUMBERS, answer
 from dgfnet.serving.cases import Case
-from dgfnet.serving.served import Served, distances, shapley, unit
 
 NOISE = np.random.default_rng(0)
 CROPS = {name: NOISE.integers(0, 256, (7, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
@@ -209,7 +210,7 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
         f"import sys; sys.modules.update(dict.fromkeys({banned}))\n"
         "from pathlib import Path; import numpy as np\n"
         "from dgfnet.serving import answers, cases\n"
-        "from dgfnet.serving.served import Served\n"
+        "from dgfnet.bundle.model import Served\n"
         f"model = Served.open(Path({str(bundle)!r}))\n"
         f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
         "print(answers.answer(model, [cases.Case(crops)])[0]['probability'])"
@@ -265,7 +266,7 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
 
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
-    from dgfnet.serving.served import graph
+    from dgfnet.bundle.model import graph
 
     model = network(variant, 5)
     exporting.export(model, (SIDE,) * len(model.modalities), tmp_path / "model.onnx")

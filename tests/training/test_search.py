@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dgfnet.settings import Range
-from dgfnet.training.search import Point, _distributions, _keeper, _within, best, read_ledger
+from dgfnet.sweep.search import Point, _distributions, _keeper, _within, best, read_ledger
 
 SPACE = {
     "training.learning_rate": Range(low=1e-4, high=1e-2, log=True),

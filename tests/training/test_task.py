@@ -58,7 +58,7 @@ def test_sampling_of_labels_does_not_touch_the_segmentation_phase(task):
 
 def test_an_edit_of_what_computes_changes_every_key_and_one_of_what_places_none(task, tmp_path, monkeypatch):
     package = tmp_path / "dgfnet"
-    for name in ("training/loop.py", "training/sweep.py", "network/dgf.py"):
+    for name in ("training/loop.py", "sweep/cluster.py", "network/dgf.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text("one")
     monkeypatch.setattr(module, "__file__", str(package / "training" / "task.py"))
@@ -68,7 +68,7 @@ def test_an_edit_of_what_computes_changes_every_key_and_one_of_what_places_none(
 
     monkeypatch.setattr(module, "CODE", ("network", "training"))
     before = digest()
-    (package / "training/sweep.py").write_text("two")
+    (package / "sweep/cluster.py").write_text("two")
     assert digest() == before
     (package / "network/dgf.py").write_text("two")
     assert digest() != before

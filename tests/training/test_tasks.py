@@ -8,10 +8,10 @@ import torchvision
 import yaml
 
 from dgfnet.errors import InputError
-from dgfnet.network.variants import SPECS
-from dgfnet.settings import SITES, VARIANTS, load
-from dgfnet.training.pretrained import PUBLISHED, resolve
-from dgfnet.training.tasks import Facts, classification, inner_classification, read_chosen, segmentation
+from dgfnet.settings import load
+from dgfnet.sweep.plan import Facts, classification, inner_classification, read_chosen, segmentation
+from dgfnet.sweep.pretrained import PUBLISHED, resolve
+from dgfnet.vocabulary import SITES, SPECS, VARIANTS
 
 DIGESTS = {None: "n", "central": "c", "lateral": "l"}
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
+from dgfnet.parallel import cores, each
 
 DIAMETER, ASPECT = "max_diameter_mm", "aspect_ratio"
 EDGES = {DIAMETER: (12.0, 20.0, 36.0, 60.0), ASPECT: (1.0,)}  # the paper's groups (Figure 5)

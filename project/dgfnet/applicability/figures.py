@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dgfnet.applicability.rule import POLICIES
-from dgfnet.settings import Site
+from dgfnet.vocabulary import Site
 
 MODELS = {"us": ("ultrasound", "#0072B2"), "ct": ("CT", "#E69F00"), "both": ("both", "#D55E00")}
 DASHES = {"rule": "-", "near threshold": "--", "random": ":"}

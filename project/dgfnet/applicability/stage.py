@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dgfnet import provenance
+from dgfnet import files, provenance
 from dgfnet.applicability import figures, rule
 from dgfnet.applicability.attributes import ASPECT, DIAMETER, NAMED, combined, grouped, measured
 from dgfnet.applicability.groups import by_group, interactions
-from dgfnet.cohort.stage import load_nodules, load_screened
-from dgfnet.compare.results import check_same, load_results, load_table
+from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
-from dgfnet.settings import Settings, Site
+from dgfnet.results import (
+    check_same,
+    is_cross_validated,
+    load_external,
+    load_nodules,
+    load_results,
+    load_table,
+)
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
 
 SECTIONS = ("base", "applicability")
 
@@ -43,8 +50,8 @@ def run(settings: Settings) -> None:
     table, agreement = combined(nodules, measured(screened.nodules))
     folder = settings.artifacts("applicability")
     known = table[[name for name in wanted if name in table]]
-    provenance.write_csv(known.reset_index(), folder / "attributes.csv")
-    provenance.write_json(folder / "attributes.json", agreement)
+    files.write_csv(known.reset_index(), folder / "attributes.csv")
+    files.write_json(folder / "attributes.json", agreement)
     for site in settings.base.sites:
         _site(settings, site, known, folder / site)
     provenance.write(folder, settings, SECTIONS)
@@ -65,44 +72,39 @@ def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> 
         "rule.png",
     ):
         (folder / name).unlink(missing_ok=True)
-    absent = [
-        name
-        for name in variants.values()
-        if not settings.artifacts("crossval", site, name, "out_of_fold.csv").is_file()
-    ]
+    absent = [name for name in variants.values() if not is_cross_validated(settings, site, name)]
     if absent:
         reason = f"not cross-validated: {', '.join(absent)}"
-        provenance.write_json(folder / "skipped.json", {"reason": reason})
+        files.write_json(folder / "skipped.json", {"reason": reason})
         return
     tables = {name: load_table(settings, site, variant) for name, variant in variants.items()}
     check_same(tables)
     groups = pd.DataFrame({name: grouped(known[name]) for name in known.columns})
     rows = by_group(tables, groups, wanted.smallest, settings.base.confidence)
-    provenance.write_csv(rows, folder / "groups.csv")
-    provenance.write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
-    provenance.write_figure(figures.groups(site, rows), folder / "groups.png")
+    files.write_csv(rows, folder / "groups.csv")
+    files.write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
+    files.write_figure(figures.groups(site, rows), folder / "groups.png")
     us, both = tables["us"], tables["both"]
     numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
     curve, facts = _reached(settings, us, both, rule.learned(us, both, numbers))
-    provenance.write_csv(curve, folder / "frontier.csv")
-    provenance.write_json(folder / "rule.json", facts)
-    provenance.write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
+    files.write_csv(curve, folder / "frontier.csv")
+    files.write_json(folder / "rule.json", facts)
+    files.write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
     there = _there(settings, site)
     if isinstance(there, str):
-        provenance.write_json(folder / "rule_external.json", {"reason": there})
+        files.write_json(folder / "rule_external.json", {"reason": there})
         return
     expected = rule.elsewhere(us, both, numbers, there["us"], numbers)
     curve, facts = _reached(settings, there["us"], there["both"], expected)
-    provenance.write_csv(curve, folder / "frontier_external.csv")
-    provenance.write_json(folder / "rule_external.json", {"n": len(expected), **facts})
+    files.write_csv(curve, folder / "frontier_external.csv")
+    files.write_json(folder / "rule_external.json", {"n": len(expected), **facts})
 
 
 def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
     """Predictions of the champion and of its US model on the external cohort, or why there are none."""
-    path = settings.artifacts("external", site, "metrics.json")
-    if not path.is_file():
+    facts = load_external(settings, site)
+    if facts is None:
         return "the external cohort was not validated on at this site"
-    facts = json.loads(path.read_text(encoding="utf-8"))
     if "fit" not in facts:
         return "the external validation is of an earlier release; run the stage external again"
     us = facts["alone"].get("us", {})

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dgfnet.attribution.gradients import Images, Score, log_odds
 from dgfnet.attribution.networks import Pictures
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 UNDECIDED = 1e-3  # |p - 0.5| of a baseline
 BLUR = 0.1  # standard deviation of the blur, share of the picture's side: no border of a nodule survives it

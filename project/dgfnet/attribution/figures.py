@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dgfnet.attribution.saliency import Case
-from dgfnet.settings import MODALITIES, Site
+from dgfnet.vocabulary import MODALITIES, Site
 
 # which unimodal network was right: (us, ct); Okabe & Ito, and a marker for those who see no colour
 UNIMODAL = {

@@ -20,8 +20,8 @@ from dgfnet.attribution.randomised import Relabelled
 from dgfnet.attribution.repeatability import Elsewhere
 from dgfnet.attribution.restored import NODES, Explanation, Restored, effort, explained, load, spread
 from dgfnet.attribution.saliency import Case, masses
-from dgfnet.network.variants import SPECS
-from dgfnet.settings import Modality, Settings, Site
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import SPECS, Modality, Site
 
 
 @dataclass(frozen=True)

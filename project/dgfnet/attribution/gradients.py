@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 Images = Mapping[Modality, Tensor]
 # (B, S, S) float images per modality and (B,) patient keys become (B,) log odds; rows must not mix

@@ -22,11 +22,12 @@ from dgfnet.attribution.baselines import Baselines
 from dgfnet.attribution.gradients import Attributions
 from dgfnet.attribution.networks import Pictures
 from dgfnet.attribution.restored import Restored
-from dgfnet.cohort.phantom.signal import FOLDER, REGIONS, path_of
 from dgfnet.metrics.intervals import bootstrap_interval
+from dgfnet.phantom.signal import FOLDER, REGIONS, path_of
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.roi import crop, find_square, resize_mask
-from dgfnet.settings import MODALITIES, Modality, Settings
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import MODALITIES, Modality
 
 Plane = NDArray[np.bool_]
 Picture = NDArray[np.float32]

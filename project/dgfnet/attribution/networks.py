@@ -14,7 +14,7 @@ from dgfnet.attribution.gradients import Images, Score
 from dgfnet.dataset.pairs import Nodules, evaluation_batches
 from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 BATCH = 64
 

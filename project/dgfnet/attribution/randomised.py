@@ -16,22 +16,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from dgfnet import tracking
 from dgfnet.attribution.gradients import log_odds
 from dgfnet.attribution.networks import pictures, scorer
 from dgfnet.attribution.restored import Restored
 from dgfnet.cohort.folds import Folds
-from dgfnet.cohort.stage import load_nodules
+from dgfnet.files import replacing
 from dgfnet.metrics.discrimination import scores
 from dgfnet.preprocess.archive import Archive
-from dgfnet.pretrain import make_trial, run_tags
-from dgfnet.provenance import replacing
-from dgfnet.settings import Settings, Site, fingerprint
+from dgfnet.results import load_nodules
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.sweep.group import open_group
+from dgfnet.sweep.group import train as train_fits
+from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.partition import split
 from dgfnet.training.start import restore
-from dgfnet.training.sweep import sweep
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.training.tasks import Facts, classification, gather, places
+from dgfnet.vocabulary import Site
 
 LABELS = "labels without meaning"  # tag of the runs, so that nobody takes them for results
 
@@ -94,7 +94,7 @@ def exchanged(table: pd.DataFrame, training: pd.Series, site: Site, seed: int) -
     return found
 
 
-def plan(settings: Settings, facts: Facts, site: Site, fold: int) -> Plan:
+def plan(settings: Settings, inputs: Inputs, site: Site, fold: int) -> Plan:
     """The fits of one site, with keys of their own; writes the table of labels they are trained on."""
     usual = places(settings)
     table = load_nodules(settings)
@@ -102,12 +102,12 @@ def plan(settings: Settings, facts: Facts, site: Site, fold: int) -> Plan:
     training = (table["cohort"] == "main") & (table["nodule_id"].map(own) != fold)
     changed = exchanged(table, training, site, settings.base.seed)
     before, after = (each.loc[training, f"lnm_{site}"].dropna() for each in (table, changed))
-    digest = fingerprint(facts.folds[site], LABELS, after.astype(int).tolist())
+    digest = fingerprint(inputs.folds[site], LABELS, after.astype(int).tolist())
     path = settings.work / "random_labels" / digest[:20] / "nodules.parquet"
     if not path.is_file():
         with replacing(path) as temporary:
             changed.to_parquet(temporary, index=False)
-    theirs = replace(facts, folds={**facts.folds, site: digest})
+    theirs = replace(inputs, folds={**inputs.folds, site: digest})
     fusion, parents = classification(settings, theirs, site, settings.attribute.variant, fold)
     kept = float((before == after).mean())
     return Plan(replace(usual, nodules=path), fusion, tuple(parents), kept)
@@ -123,29 +123,17 @@ def train(settings: Settings, wanted: Sequence[tuple[Site, int]]) -> None:
     Raises:
         InputError: when a fit fails.
     """
-    facts = gather(settings, (settings.attribute.variant,))
-    plans = {site: plan(settings, facts, site, fold) for site, fold in wanted}
-    uri, tags = tracking.store(settings), run_tags(settings) | {"stage": "attribute", "labels": LABELS}
+    inputs = gather(settings, (settings.attribute.variant,))
+    plans = {site: plan(settings, inputs, site, fold) for site, fold in wanted}
     with ExitStack() as stack:
-        parents = {}
+        trials = []
         for site, each in plans.items():
-            experiment = tracking.prepare(uri, tracking.experiment_name(site))
-            name, own = f"{each.fusion.variant}, {LABELS}", tags | {"site": site}
-            run = tracking.open_run(uri, experiment, name, fingerprint([LABELS, each.fusion.key]), own)
-            parents[site] = stack.enter_context(tracking.running(run))
-        for label, fusion in (("random labels, unimodal", False), ("random labels, multimodal", True)):
-            trials = [
-                replace(
-                    make_trial(
-                        *(settings, task, uri, parents[site].experiment_id, parents[site].run_id),
-                        tags | {"site": site, "variant": task.variant},
-                    ),
-                    places=each.where,
-                )
-                for site, each in plans.items()
-                for task in ((each.fusion,) if fusion else each.parents)
-            ]
-            sweep(label, trials, settings.sweep, settings.work / "ray")
+            name, identity = f"{each.fusion.variant}, {LABELS}", fingerprint([LABELS, each.fusion.key])
+            tags = {"stage": "attribute", "labels": LABELS, "site": site}
+            group = stack.enter_context(open_group(settings, site, name, identity, tags))
+            for task in (*each.parents, each.fusion):
+                trials.append(group.trial(task, where=each.where, variant=task.variant))
+        train_fits(settings, "random labels", trials)
 
 
 def load(settings: Settings, site: Site, fold: int) -> Relabelled:

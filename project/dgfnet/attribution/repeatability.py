@@ -24,10 +24,11 @@ from torch.nn.functional import avg_pool2d
 from dgfnet.attribution.networks import pictures
 from dgfnet.attribution.restored import Restored, effort, explained, spread
 from dgfnet.attribution.sanity import Maps, likenesses
-from dgfnet.cohort.stage import load_nodules
 from dgfnet.metrics.intervals import bootstrap_interval
-from dgfnet.settings import Settings, Site
+from dgfnet.results import load_nodules
+from dgfnet.settings import Settings
 from dgfnet.training.partition import select
+from dgfnet.vocabulary import Site
 
 FEWEST = 3  # nodules of a rank correlation
 GRID = 8  # blocks along a side: in the demo a quarter of a nodule across on US, half of one on CT

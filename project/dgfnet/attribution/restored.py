@@ -16,11 +16,12 @@ from dgfnet.dataset.pairs import Nodules
 from dgfnet.errors import InputError
 from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Settings, Site, Variant
+from dgfnet.settings import Settings
+from dgfnet.sweep.plan import classification, gather, places
 from dgfnet.training.partition import split
 from dgfnet.training.start import restore
 from dgfnet.training.task import finished
-from dgfnet.training.tasks import classification, gather, places
+from dgfnet.vocabulary import Site, Variant
 
 NODES, HALVINGS = 8, 7  # gradients per panel; up to 1024 per path
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dgfnet.attribution.contributions import correct
 from dgfnet.metrics.intervals import bootstrap_interval
-from dgfnet.settings import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality
 
 REGIONS = ("inside", "rim", "outside")
 RIM = 0.08  # width of the rim on either side of the outline, share of the picture's side (as the paper's f)

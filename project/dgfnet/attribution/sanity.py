@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dgfnet.attribution.gradients import Images, Score, log_odds
 from dgfnet.attribution.networks import scorer
 from dgfnet.network.tlr import Model
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 Maps = dict[Modality, Tensor]
 Explain = Callable[[Score, Images, Images, Tensor], Maps]

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from dgfnet.attribution.figures import panel, smoothed
 from dgfnet.attribution.restored import effort, explained, load
-from dgfnet.compare.results import load_table
 from dgfnet.errors import InputError
-from dgfnet.provenance import replacing, write_json
-from dgfnet.settings import Settings, Site, Variant
+from dgfnet.files import replacing, write_json
+from dgfnet.results import load_table
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site, Variant
 
 
 def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:

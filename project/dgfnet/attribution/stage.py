@@ -12,16 +12,16 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import provenance, tracking
+from dgfnet import files, provenance, tracking
 from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import Explained, Job, explain_fold
 from dgfnet.attribution.restored import MIXES, mixes_rows
 from dgfnet.attribution.saliency import Case, mass_differences, pick
-from dgfnet.cohort.parallel import cores
-from dgfnet.compare.results import check_same, load_table
-from dgfnet.network.variants import SPECS
-from dgfnet.settings import Settings, Site, fingerprint
+from dgfnet.parallel import cores
+from dgfnet.results import check_same, load_table
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.vocabulary import SPECS, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
 NAMES = (
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
             (folder / name).unlink(missing_ok=True)
         if reason := _why_not(settings, site):
             Console(stderr=True).print(f"attribute: {site} skipped: {reason}", soft_wrap=True)
-            provenance.write_json(folder / "skipped.json", {"reason": reason})
+            files.write_json(folder / "skipped.json", {"reason": reason})
             continue
         tables[site] = _tables(settings, site)
     jobs = [job for site, each in tables.items() for job in _jobs(settings, site, each)]
@@ -119,16 +119,16 @@ def _write(
     facts["repeatability"] = _repeatability(settings, found)
     own_checks = next(each.checks for each in found if each.checks is not None)
     sound = repeatability.judged(own_checks, facts["repeatability"])
-    provenance.write_csv(table, folder / "contributions.csv")
-    provenance.write_csv(others, folder / "stability.csv")
-    provenance.write_csv(masses, folder / "masses.csv")
+    files.write_csv(table, folder / "contributions.csv")
+    files.write_csv(others, folder / "stability.csv")
+    files.write_csv(masses, folder / "masses.csv")
     again = [each.elsewhere.table.assign(fold=each.table["fold"].iloc[0]) for each in found if each.elsewhere]
     if again:
-        provenance.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
+        files.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
     if len(located):
-        provenance.write_csv(located, folder / "localisation.csv")
-    provenance.write_json(folder / "summary.json", facts)
-    provenance.write_json(folder / "checks.json", sound)
+        files.write_csv(located, folder / "localisation.csv")
+    files.write_json(folder / "summary.json", facts)
+    files.write_json(folder / "checks.json", sound)
     _draw(site, table, [case for each in found for case in each.cases], sound, folder)
     _log(settings, site, folder)
 
@@ -139,15 +139,15 @@ def _draw(
     """The figures, with what failed on each, and which case is which nodule."""
     labels = dict(zip(table["nodule_id"], table["label"].astype(int), strict=True))
     ids = [case.nodule_id for case in shown]
-    provenance.write_csv(
+    files.write_csv(
         table[table["nodule_id"].isin(ids)].assign(
             case=lambda part: [ids.index(name) + 1 for name in part["nodule_id"]]
         ),
         folder / "cases.csv",
     )
-    provenance.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
-    provenance.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
-    provenance.write_figure(figures.checks(site, sound), folder / "checks.png")
+    files.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
+    files.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
+    files.write_figure(figures.checks(site, sound), folder / "checks.png")
 
 
 def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:

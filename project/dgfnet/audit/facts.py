@@ -13,7 +13,7 @@ from dgfnet.audit.fingerprint import Fingerprint, fingerprint
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule
 from dgfnet.errors import InputError
-from dgfnet.settings import MODALITIES
+from dgfnet.vocabulary import MODALITIES
 
 NUMBERS = ("area_px", "area_mm2", "extent_mm", "rows", "columns", "spacing_mm", "mean", "deviation")
 

@@ -12,20 +12,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet import provenance
+from dgfnet import files, provenance
 from dgfnet.audit.facts import Facts, look, table
 from dgfnet.audit.fingerprint import near_identical
 from dgfnet.audit.shortcuts import Baseline, baselines
 from dgfnet.cohort.folds import Folds
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.parallel import cores, each
 from dgfnet.cohort.readers import read_image
 from dgfnet.cohort.records import Cohort, Image
+from dgfnet.cohort.screened import load_screened, written_upon
 from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
-from dgfnet.cohort.stage import load_screened, written_upon
 from dgfnet.errors import InputError
-from dgfnet.settings import MODALITIES, Settings
+from dgfnet.parallel import cores, each
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import MODALITIES
 
 SHOWN = 10  # pairs told in the message; all are in the table
 COLUMNS = [
@@ -52,7 +53,7 @@ def run(settings: Settings) -> None:
     alike = _pairs(facts, folds, settings.audit.same_picture)
     pairs = [pair for pair in alike if _names(pair, cohort) not in different]
     found = _baselines(cohort, facts, folds, settings)
-    with provenance.replacing(folder / "same_picture.csv") as temporary:
+    with files.replacing(folder / "same_picture.csv") as temporary:
         pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS).to_csv(
             temporary, index=False
         )
@@ -60,7 +61,7 @@ def run(settings: Settings) -> None:
     sheet.unlink(missing_ok=True)
     if pairs:
         _write_sheet(sheet, pairs)
-    provenance.write_json(
+    files.write_json(
         folder / "audit.json",
         {
             "images": {name: sum(one.source.modality == name for one in facts) for name in MODALITIES},
@@ -189,7 +190,7 @@ def _write_sheet(path: Path, pairs: list[Pair]) -> None:
     """The first pairs side by side."""
     tiles = [_tile(one.source) for pair in pairs[:SHOWN] for one in (pair.a, pair.b)]
     picture = cv2.imencode(".png", stack(tiles, 2))[1].tobytes()
-    with provenance.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(picture)
 
 

@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.provenance import replacing
-from dgfnet.settings import SITES
+from dgfnet.files import replacing
+from dgfnet.vocabulary import SITES
 
 ATTEMPTS = 50  # StratifiedGroupKFold has degenerate shuffles; each attempt is audited
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
 from dgfnet.errors import InputError
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 NODULES = "nodules.csv"
 IMAGES = "images.csv"

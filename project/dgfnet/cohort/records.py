@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dgfnet.settings import Modality, Site
+from dgfnet.vocabulary import Modality, Site
 
 View = Literal["transverse", "longitudinal", "axial"]
 Source = Literal["main", "external"]

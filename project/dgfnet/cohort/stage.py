@@ -5,22 +5,23 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from dgfnet import provenance
+from dgfnet import files, provenance
 from dgfnet.cohort import folds
 from dgfnet.cohort.manifest import read_cohort, unknown_columns
-from dgfnet.cohort.parallel import cores
 from dgfnet.cohort.records import Cohort, Image, Nodule
+from dgfnet.cohort.screened import identity
 from dgfnet.cohort.screening import flowchart, review
 from dgfnet.cohort.screening.criteria import screen
 from dgfnet.cohort.screening.decisions import DECISIONS, read_decisions
 from dgfnet.cohort.screening.review import Suspicion
 from dgfnet.errors import InputError
-from dgfnet.settings import SITES, Settings
+from dgfnet.parallel import cores
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import SITES
 
 
 def run(settings: Settings) -> None:
@@ -42,7 +43,7 @@ def run(settings: Settings) -> None:
     review.write(folder, suspicions)
     flowchart.draw(folder / "enrolment.png", screened.flow)
     facts = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
-    provenance.write_json(folder / "enrolment.json", {**screened.flow, **facts})
+    files.write_json(folder / "enrolment.json", {**screened.flow, **facts})
     _tell(unknown_columns(settings.data), suspicions, settings)
     made = _folds(kept, screened.flow["main"], settings)
     _write_parquet(pd.DataFrame([_nodule_row(nodule) for nodule in kept.nodules]), folder / "nodules.parquet")
@@ -65,55 +66,6 @@ def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.F
         return folds.make(main, settings.cohort.folds, settings.base.seed, settings.cohort.minimum_per_class)
     except InputError as error:
         raise InputError(f"{error}; {screening}") from None
-
-
-def load_screened(settings: Settings) -> Cohort:
-    """The cohort as the stage `cohort` kept it.
-
-    Raises:
-        InputError: when the stage has not run, or the cohort folder has changed since.
-    """
-    path = settings.artifacts("cohort", "images.parquet")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run the stage cohort first")
-    cohort = read_cohort(settings.data)
-    table = pd.read_parquet(path)
-    kept = {tuple(row) for row in table[["nodule_id", "image", "slice"]].itertuples(index=False)}
-    nodules = []
-    for nodule in cohort.nodules:
-        images = tuple(image for image in nodule.images if _identity(cohort, image) in kept)
-        if images:
-            nodules.append(replace(nodule, images=images))
-    if sum(len(nodule.images) for nodule in nodules) != len(table):
-        raise InputError(f"{settings.data}: the cohort has changed since the stage cohort ran; run it again")
-    return Cohort(cohort.root, tuple(nodules))
-
-
-def written_upon(settings: Settings) -> list[str]:
-    """Paths of kept pictures with text near the nodule that nobody has decided to keep.
-
-    Raises:
-        InputError: when the stage has not run.
-    """
-    path = settings.artifacts("cohort", "suspicious.csv")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run the stage cohort first")
-    table = pd.read_csv(path, keep_default_na=False)
-    kept = set(pd.read_parquet(settings.artifacts("cohort", "images.parquet"))["image"])
-    rows = table[table["found"].str.contains("text") & (table["decision"] == "") & table["image"].isin(kept)]
-    return sorted(set(rows["image"]))
-
-
-def load_nodules(settings: Settings) -> pd.DataFrame:
-    """The screened nodules, one row each: ids, cohort, labels (NaN where unknown) and attributes.
-
-    Raises:
-        InputError: when the stage has not run.
-    """
-    path = settings.artifacts("cohort", "nodules.parquet")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run the stage cohort first")
-    return pd.read_parquet(path)
 
 
 def _check_modalities(cohort: Cohort, settings: Settings) -> None:
@@ -148,7 +100,7 @@ def _nodule_row(nodule: Nodule) -> dict[str, Any]:
 
 
 def _image_row(cohort: Cohort, image: Image) -> dict[str, Any]:
-    nodule_id, path, index = _identity(cohort, image)
+    nodule_id, path, index = identity(cohort, image)
     return {
         "nodule_id": nodule_id,
         "modality": image.modality,
@@ -158,16 +110,8 @@ def _image_row(cohort: Cohort, image: Image) -> dict[str, Any]:
     }
 
 
-def _identity(cohort: Cohort, image: Image) -> tuple[str, str, int]:
-    return (
-        image.nodule_id,
-        image.image.relative_to(cohort.root).as_posix(),
-        -1 if image.slice is None else image.slice,
-    )
-
-
 def _write_parquet(table: pd.DataFrame, path: Any) -> None:
     labels = [f"lnm_{site}" for site in SITES if f"lnm_{site}" in table]
     table = table.astype(dict.fromkeys(labels, "float32"))
-    with provenance.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         table.to_parquet(temporary, index=False)

@@ -11,7 +11,7 @@ import pandas as pd
 from dgfnet.compare.tables import or_nan
 from dgfnet.metrics.discrimination import auc
 from dgfnet.metrics.intervals import auc_difference, bootstrap_interval, corrected_resampled_t, holm
-from dgfnet.settings import Variant
+from dgfnet.vocabulary import Variant
 
 DIFFERENCES = ["a", "b", "estimate", "low", "high", "p", "p_holm"]
 PAIRS = [

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from dgfnet import provenance
+from dgfnet import files, provenance
 from dgfnet.compare import figures, pairs, usefulness
-from dgfnet.compare.results import check_same, load_results, load_table
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
-from dgfnet.settings import Settings, Site
+from dgfnet.results import check_same, load_chosen, load_results, load_table
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
 
 BANDS = 200  # resamples of a ROC curve's band, drawn and not read off
 
@@ -44,9 +44,9 @@ def run(settings: Settings) -> None:
             f"{settings.artifacts('crossval')}: no cross-validated variant; run the stage crossval first"
         )
     layout = pd.DataFrame(rows)
-    provenance.write_csv(layout, folder / "tables.csv")
-    _write_text(paper_markdown(layout), folder / "tables.md")
-    provenance.write_json(folder / "metrics.json", pooled)
+    files.write_csv(layout, folder / "tables.csv")
+    files.write_text(paper_markdown(layout), folder / "tables.md")
+    files.write_json(folder / "metrics.json", pooled)
     provenance.write(folder, settings, sections=("base", "compare"))
 
 
@@ -60,28 +60,25 @@ def _compare(
     """Everything about one site."""
     base, wanted = settings.base, settings.compare
     rows = variant_rows(results)
-    provenance.write_csv(rows, folder / "table.csv")
-    _write_text(variant_markdown(rows), folder / "table.md")
-    provenance.write_csv(
-        pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv"
-    )
+    files.write_csv(rows, folder / "table.csv")
+    files.write_text(variant_markdown(rows), folder / "table.md")
+    files.write_csv(pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv")
     every = pairs.all_pairs(tables, results, base.confidence, wanted.replicates, base.seed)
-    provenance.write_csv(every, folder / "pairs.csv")
+    files.write_csv(every, folder / "pairs.csv")
     sampling = str(next(iter(results.values()))["sampling"])
-    provenance.write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
+    files.write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
     curves = usefulness.decisions(tables)
-    provenance.write_csv(curves, folder / "decision.csv")
-    provenance.write_csv(_optimism(settings, site, results), folder / "optimism.csv")
+    files.write_csv(curves, folder / "decision.csv")
+    files.write_csv(_optimism(settings, site, results), folder / "optimism.csv")
     band = (wanted.reference, base.confidence, BANDS, base.seed)
-    provenance.write_figure(figures.roc(site, tables, *band), folder / "roc.png")
-    provenance.write_figure(figures.calibration(site, tables), folder / "calibration.png")
-    provenance.write_figure(figures.decision(site, curves), folder / "decision.png")
+    files.write_figure(figures.roc(site, tables, *band), folder / "roc.png")
+    files.write_figure(figures.calibration(site, tables), folder / "calibration.png")
+    files.write_figure(figures.decision(site, curves), folder / "decision.png")
 
 
 def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Per searched variant and fold: inner AUC of the chosen trial, outer AUC of its settings, the gap."""
-    path = settings.artifacts("tune", "chosen.yaml")
-    chosen = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    chosen = load_chosen(settings)
     rows = []
     for variant, record in (chosen.get(site) or {}).items():
         if not results.get(variant, {}).get("searched"):
@@ -92,8 +89,3 @@ def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]
             gap = or_nan(inner) - outer
             rows.append({"variant": variant, "fold": fold, "inner": inner, "outer": outer, "optimism": gap})
     return pd.DataFrame(rows, columns=["variant", "fold", "inner", "outer", "optimism"])
-
-
-def _write_text(text: str, path: Path) -> None:
-    with provenance.replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet.settings import Site
+from dgfnet.vocabulary import Site
 
 COLUMNS = ("accuracy", "auc", "sensitivity", "specificity", "precision", "f1")
 TLR = "US, transfer learning (Yu 2020)"

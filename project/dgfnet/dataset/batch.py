@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 
 @dataclass(frozen=True)

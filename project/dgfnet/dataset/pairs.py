@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from dgfnet.dataset.augment import Augmenter
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
-from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Augment, Modality
+from dgfnet.preprocess.archive import Archive, centre
+from dgfnet.settings import Augment
+from dgfnet.vocabulary import Modality
 
 Indices = NDArray[np.int64]
 Plan = TypeVar("Plan")
@@ -146,12 +147,6 @@ def evaluation_batches(
             largest = archive.planes(modality)[nodules.largest[modality][chunk]]
             crops[modality] = centre(largest, archive.size[modality])
         yield _collate(nodules, chunk, crops, rectangle)
-
-
-def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The paper's crop inside stored crops with margin, (..., S, S) to (..., size, size)."""
-    pad = (crops.shape[-1] - size) // 2
-    return crops[..., pad : pad + size, pad : pad + size]
 
 
 def _collate(

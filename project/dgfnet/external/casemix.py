@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dgfnet.cohort.records import Nodule
-from dgfnet.settings import MODALITIES, SITES
+from dgfnet.vocabulary import MODALITIES, SITES
 
 NUMBERS = ("age", "max_diameter_mm", "aspect_ratio")
 NAMES = ("sex", "margin", "location")

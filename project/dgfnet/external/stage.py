@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import provenance
-from dgfnet.cohort.parallel import cores
+from dgfnet import files, provenance
 from dgfnet.cohort.records import Cohort, Nodule
-from dgfnet.cohort.stage import load_screened
-from dgfnet.compare.results import load_results, load_table
-from dgfnet.dataset.pairs import centre
+from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
-from dgfnet.network.variants import SPECS
-from dgfnet.preprocess.stage import build
+from dgfnet.parallel import cores
+from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, attach, load_champion
-from dgfnet.settings import Modality, Settings, Site
+from dgfnet.results import is_current, load_registered, load_results, load_table
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import SPECS, Site
 
 
 def run(settings: Settings) -> None:
@@ -42,14 +39,14 @@ def run(settings: Settings) -> None:
     external = tuple(nodule for nodule in screened.nodules if nodule.cohort == "external")
     if not external:
         raise InputError("no nodule of cohort 'external' passed the screening; nothing to validate on")
-    provenance.write_csv(case_mix(screened.nodules), settings.artifacts("external", "case_mix.csv"))
+    files.write_csv(case_mix(screened.nodules), settings.artifacts("external", "case_mix.csv"))
     for site in settings.base.sites:
         labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
         reason = _why_not(settings, site, labelled)
         if reason:
             Console(stderr=True).print(f"external: {site} skipped: {reason}", soft_wrap=True)
             _clear(settings, site)
-            provenance.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
+            files.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
         _clear(settings, site)
         _validate(settings, site, Cohort(screened.root, labelled))
@@ -63,11 +60,10 @@ def _clear(settings: Settings, site: Site) -> None:
 
 
 def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str | None:
-    if not settings.artifacts("register", f"{site}.json").is_file():
+    registered = load_registered(settings, site)
+    if registered is None:
         return "no model of this site was registered"
-    if not json.loads(settings.artifacts("register", f"{site}.json").read_text(encoding="utf-8"))[
-        "has_champion"
-    ]:
+    if not registered["has_champion"]:
         return "no model of this site passed the gate, so it has no champion"
     needed = settings.external.minimum_per_class
     for value in (0, 1):
@@ -88,7 +84,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         }
     )
     folder = settings.artifacts("external", site)
-    provenance.write_csv(table, folder / "predictions.csv")
+    files.write_csv(table, folder / "predictions.csv")
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = _own_fold(settings, site, champion)
     alone = {}
@@ -107,7 +103,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         "recalibrated": recalibrated(table),
         "alone": alone,
     }
-    provenance.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / "metrics.json", metrics)
     outside: dict[str, Any] = metrics["external"]
     tags = {
         name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
@@ -125,8 +121,8 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
 def _own_fold(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
     """Held-out nodules of the champion, or None when it comes from another cross-validation than today's."""
     variant, fold = str(champion.facts["variant"]), int(champion.facts["fold"])
-    folds = load_results(settings, site).get(variant, {}).get("folds", [])
-    if fold >= len(folds) or folds[fold]["key"] != champion.facts["fit"]:
+    metrics = load_results(settings, site).get(variant)
+    if metrics is None or not is_current(metrics, fold, champion.facts["fit"]):
         return None
     table = load_table(settings, site, variant)
     return table[table["fold"] == fold]
@@ -141,11 +137,8 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
-        crops: dict[Modality, Any] = {}
-        for modality in SPECS[champion.facts["variant"]].modalities:
-            largest = archive.largest(modality)
-            rows = [largest[nodule.nodule_id] for nodule in cohort.nodules]
-            crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
+        ids = [nodule.nodule_id for nodule in cohort.nodules]
+        crops = {name: archive.crops(name, ids) for name in SPECS[champion.facts["variant"]].modalities}
         found = {"probability": champion.served.score(crops)["probability"]}
         for modality, model in champion.served.alone.items():
             found[f"{modality}_probability"] = model.score(crops)["probability"]

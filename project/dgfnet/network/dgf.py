@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dgfnet.settings import Branch, Dgf
+from dgfnet.settings import Dgf
+from dgfnet.vocabulary import Branch
 
 
 class DimensionLevel(nn.Module):

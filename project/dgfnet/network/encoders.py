@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from dgfnet.network.pretrained import Match, match
-from dgfnet.settings import EncoderName
+from dgfnet.vocabulary import EncoderName
 
 DEPTHS: dict[EncoderName, tuple[int, int, int, int]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 PLANES = (64, 128, 256, 512)

@@ -19,7 +19,8 @@ from torchvision.models import inception_v3
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.network.pretrained import Match, match
 from dgfnet.network.variants import DGFNet, Output
-from dgfnet.settings import Modality, Tlr, Training, Variant
+from dgfnet.settings import Tlr, Training
+from dgfnet.vocabulary import Modality, Variant
 
 FROZEN = (  # torchvision's names, in order
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1"),

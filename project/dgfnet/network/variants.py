@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,36 +12,8 @@ from dgfnet.network.decoders import Decoder
 from dgfnet.network.dgf import DiverseGranularityFusion, NoduleLevel
 from dgfnet.network.encoders import GREY_MEAN, GREY_STD, Encoder, channels, pooled
 from dgfnet.network.fusion import BasicFusion
-from dgfnet.settings import EncoderName, Modality, Network, Training, Variant
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a variant is made of, and what its training starts from (paper section 4).
-
-    Attributes:
-        modalities: the streams it has.
-        tasks: its streams carry decoders and are helped by segmentation; they start from the shared phase.
-        parents: the variants whose streams a fusion starts from, one per modality.
-    """
-
-    modalities: tuple[Modality, ...]
-    tasks: bool
-    parents: tuple[Variant, ...] = ()
-
-
-_FUSION = Spec(("us", "ct"), True, ("us_multitask", "ct_multitask"))
-SPECS: dict[Variant, Spec] = {  # the paper's tables 1, 2 and 3
-    "us_resnet": Spec(("us",), False),
-    "us_tlr": Spec(("us",), False),
-    "us_multitask": Spec(("us",), True),
-    "ct_resnet": Spec(("ct",), False),
-    "ct_multitask": Spec(("ct",), True),
-    "concat": _FUSION,
-    "sum": _FUSION,
-    "product": _FUSION,
-    "dgf": _FUSION,
-}
+from dgfnet.settings import Network, Training
+from dgfnet.vocabulary import SPECS, EncoderName, Modality, Variant
 
 
 class Output(NamedTuple):

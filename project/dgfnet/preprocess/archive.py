@@ -7,10 +7,8 @@ archive.json     size (S without its margins) and pad per modality, and the sha2
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
-from dgfnet.preprocess.crops import pad_of
-from dgfnet.preprocess.sample import Sample
-from dgfnet.provenance import replacing, write_json
-from dgfnet.settings import MODALITIES, Modality, Preprocess
+from dgfnet.vocabulary import MODALITIES, Modality
 
 HEAD = "archive.json"
 INDEX = "index.parquet"
@@ -75,6 +70,12 @@ class Archive:
         """All images of one modality, (N, 3, S, S) uint8."""
         return self.us if modality == "us" else self.ct
 
+    def crops(self, modality: Modality, nodules: Sequence[str]) -> NDArray[np.uint8]:
+        """The largest-area crops of nodules, in their order, (N, size, size) uint8."""
+        largest = self.largest(modality)
+        rows = [largest[name] for name in nodules]
+        return np.array(centre(self.planes(modality)[rows, 0], self.size[modality]))
+
     def pictured(self) -> list[Modality]:
         """Modalities that have images; a cohort may do without one."""
         return [name for name in MODALITIES if len(self.planes(name))]
@@ -99,70 +100,10 @@ class Archive:
         return dict(zip(chosen["nodule_id"].tolist(), chosen["row"].tolist(), strict=True))
 
 
-def write(
-    folder: Path, counts: Mapping[Modality, int], samples: Iterable[Sample], settings: Preprocess
-) -> Archive:
-    """Writes an archive; memory holds one sample at a time.
-
-    Everything goes to temporary files in the folder, which take their names only when all samples are in.
-    archive.json is removed before and written last: a folder with it is whole.
-
-    Args:
-        folder: made when absent; an archive in it is replaced.
-        counts: number of samples to come per modality; 0 of one that the cohort does without.
-        samples: rows are given in their order, counted per modality.
-        settings: sizes and margin.
-
-    Raises:
-        InputError: when there is no image at all. What `samples` raises passes through and leaves an old
-            archive as it was.
-    """
-    if not any(counts.values()):
-        raise InputError("no image in the screened cohort")
-    size = {name: settings.size(name) for name in MODALITIES}
-    pad = {name: pad_of(size[name], settings.margin) for name in MODALITIES}
-    with ExitStack() as stack:
-        names = [f"{name}.npy" for name in MODALITIES] + [INDEX]
-        temporary = {name: stack.enter_context(replacing(folder / name)) for name in names}
-        planes = {}
-        for name in MODALITIES:
-            side = size[name] + 2 * pad[name]
-            shape = (counts[name], 3, side, side)
-            path = temporary[f"{name}.npy"]
-            planes[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        _fill(planes, samples).to_parquet(temporary[INDEX], index=False)
-        for array in planes.values():
-            array.flush()
-        digest = _digest([temporary[name] for name in names])
-        (folder / HEAD).unlink(missing_ok=True)
-    write_json(folder / HEAD, {"size": size, "pad": pad, "sha256": digest})
-    return Archive.open(folder)
-
-
-def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample]) -> pd.DataFrame:
-    """Copies the samples into the arrays and returns the index, sorted by modality (us first) and row."""
-    facts: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
-    for sample in samples:
-        rows = facts[sample.modality]
-        planes[sample.modality][len(rows)] = sample.planes
-        spacing = sample.spacing_mm
-        area, unit = (sample.area_px, "px") if spacing is None else (sample.area_px * spacing**2, "mm2")
-        whose = (sample.modality, len(rows), sample.nodule_id, sample.patient_id, sample.view)
-        rows.append((*whose, float(area), unit, sample.area_px, sample.side_px))
-    for name, rows in facts.items():
-        if len(rows) != len(planes[name]):
-            raise ValueError(f"{len(rows)} {name} samples came, {len(planes[name])} were announced")
-    return pd.DataFrame([row for name in MODALITIES for row in facts[name]], columns=list(COLUMNS))
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    """The digest of the files' bytes one after another: `cat us.npy ct.npy index.parquet | sha256sum`."""
-    total = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                total.update(chunk)
-    return total.hexdigest()
+def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The paper's crop inside stored crops with margin, (..., S, S) to (..., size, size)."""
+    pad = (crops.shape[-1] - size) // 2
+    return crops[..., pad : pad + size, pad : pad + size]
 
 
 def _broken(path: Path, what: str) -> InputError:

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dgfnet.files import replacing
 from dgfnet.preprocess.archive import Archive
-from dgfnet.provenance import replacing
-from dgfnet.settings import Modality
+from dgfnet.vocabulary import Modality
 
 TILES, COLUMNS = 24, 6
 TILE = 240  # pixels at least; crops are enlarged by whole factors so that single pixels stay visible

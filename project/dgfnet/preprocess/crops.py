@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dgfnet.preprocess.boundaries import boundary_iterations, nodule_boundary, tissue_boundary
 from dgfnet.preprocess.roi import Square, crop, find_square, resize_image, resize_mask
-from dgfnet.settings import Modality, Preprocess
+from dgfnet.settings import Preprocess
+from dgfnet.vocabulary import Modality
 
 Plane = NDArray[np.uint8]
 Resize = Callable[[Plane, int], Plane]

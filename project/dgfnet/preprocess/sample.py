@@ -12,7 +12,8 @@ from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import stored_crop
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.settings import Modality, Preprocess
+from dgfnet.settings import Preprocess
+from dgfnet.vocabulary import Modality
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 from mlflow import MlflowClient
 
 from dgfnet import tracking
+from dgfnet.bundle.layout import FOLDER, FORMAT
+from dgfnet.bundle.model import Served
 from dgfnet.errors import InputError
-from dgfnet.registry.bundle import FOLDER, FORMAT, Bundle
-from dgfnet.registry.promote import CHAMPION, champion_of
+from dgfnet.registry.promotion import CHAMPION, champion_of
 from dgfnet.registry.seal import unsealed
-from dgfnet.serving.served import Served
-from dgfnet.settings import Preprocess, Settings, Site
+from dgfnet.settings import Preprocess, Settings
+from dgfnet.vocabulary import Site
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,11 @@ class Champion:
 
     Attributes:
         served: the model that answers, as `mlflow models serve` runs it.
-        bundle: its network in torch.
     """
 
     name: str
     version: str
     served: Served
-    bundle: Bundle
 
     @property
     def preprocess(self) -> Preprocess:
@@ -72,10 +72,20 @@ def load_version(client: MlflowClient, name: str, version: str) -> Champion:
     Raises:
         InputError: when its files are not those that were registered, or an earlier release registered it.
     """
+    with open_bundle(client, name, version) as folder:
+        return Champion(name, version, Served.open(folder))
+
+
+@contextmanager
+def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]:
+    """Gives the bundle folder of any version for a block, after a check of its checksums.
+
+    Raises:
+        InputError: when its files are not those that were registered, or an earlier release registered it.
+    """
     check_format(client, name, version)
     with unsealed(client, name, version) as folder:
-        place = folder / "artifacts" / FOLDER
-        return Champion(name, version, Served.open(place), Bundle.open(place))
+        yield folder / "artifacts" / FOLDER
 
 
 def check_format(client: MlflowClient, name: str, version: str) -> None:

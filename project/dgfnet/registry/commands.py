@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
-from dgfnet.registry import promote as gate
-from dgfnet.registry.facts import GateFacts
-from dgfnet.registry.paired import Comparison, compare
-from dgfnet.registry.promote import Judgement, champion_of
+from dgfnet.registry import promotion
+from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.gate import Judgement, judge
+from dgfnet.registry.promotion import champion_of
 from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
-from dgfnet.settings import Settings, Site
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
 
-GATE = "gate"  # tag of a version: the facts it is judged by
+if TYPE_CHECKING:
+    from dgfnet.registry.paired import Comparison
+
+GATE = "gate"  # tag of a version: the evidence it is judged by
 ORIGIN = {  # tags of a version
     "git_commit": "git commit",
     "data_md5": "data md5 (DVC)",
@@ -40,16 +44,17 @@ def criteria(settings: Settings, model: str, version: str) -> Judgement:
     if GATE not in candidate.tags:
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
     try:
-        facts = GateFacts.read(candidate.tags[GATE])
+        evidence = Evidence.read(candidate.tags[GATE])
     except TypeError:  # those of an older release, which measured less
         raise InputError(
-            f"{model} version {version} was registered with other facts for the gate; run the stage register"
+            f"{model} version {version} was registered with other evidence for the gate; "
+            "run the stage register"
         ) from None
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
-        gain = _beside(settings, candidate, champion)
-    found = gate.judge(facts, gain, settings.register_)
-    return Judgement(found, None if champion is None else str(champion.version))
+        gain = _compare(settings, candidate, champion)
+    verdicts = judge(evidence, gain, settings.register_)
+    return Judgement(verdicts, None if champion is None else str(champion.version))
 
 
 def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
@@ -64,7 +69,7 @@ def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
     if dry_run:
         end = "would become champion" if met else "would not become champion"
     else:
-        record = gate.promote(tracking.registry(settings), model, version, judged)
+        record = promotion.promote(tracking.registry(settings), model, version, judged)
         champion = champion_of(tracking.registry(settings), model)
         stays = champion is not None and str(champion.version) == version
         end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"
@@ -94,13 +99,13 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
 
 def rollback(settings: Settings, site: Site) -> str:
     """Gives the alias champion back to the version that had it before."""
-    record = gate.rollback(tracking.registry(settings), f"dgfnet-{site}")
+    record = promotion.rollback(tracking.registry(settings), f"dgfnet-{site}")
     return f"dgfnet-{site}: champion is version {record['to']} again, no longer {record['from']}"
 
 
 def history(settings: Settings, site: Site) -> str:
     """Every decision about a site's versions, a line each."""
-    found = gate.history(tracking.registry(settings), f"dgfnet-{site}")
+    found = promotion.history(tracking.registry(settings), f"dgfnet-{site}")
     return "\n".join(_line(one) for one in found) or f"dgfnet-{site}: no decision yet"
 
 
@@ -109,8 +114,10 @@ def _line(one: dict[str, Any]) -> str:
     return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
 
 
-def _beside(settings: Settings, candidate: Any, champion: Any) -> Comparison:
-    """A version beside the champion, by the out-of-fold tables of the store."""
+def _compare(settings: Settings, candidate: Any, champion: Any) -> Comparison:
+    """Compares a version with the champion by the out-of-fold tables of the store."""
+    from dgfnet.registry.paired import Comparison, compare  # pandas and scipy, needed only here
+
     try:
         tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
     except Distrusted as error:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import provenance
 from dgfnet.errors import InputError
-from dgfnet.registry.facts import missing_lineage, trained_on
-from dgfnet.settings import Settings, Site
+from dgfnet.registry.lineage import missing_lineage, trained_on
+from dgfnet.results import crossval_provenance, load_chosen
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
 
 ORIGIN = "origin"  # tag of a version: sha256 of the file
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")  # what a fit needs
@@ -49,13 +50,10 @@ class Origin:
 def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str, version: str) -> None:
     """Logs the origin of a version beside its run, and its sha256 as a tag."""
     record = provenance.describe(settings, SECTIONS) | trained_on(settings)
-    chosen = settings.artifacts("tune", "chosen.yaml")
-    searched = yaml.safe_load(chosen.read_text(encoding="utf-8")) if chosen.is_file() else {}
-    trained = settings.artifacts("crossval", "provenance.json")
-    if trained.is_file():  # the libraries that registered it may be others
-        told = json.loads(trained.read_text(encoding="utf-8"))
-        record |= {name: told[name] for name in ("versions", "machine")}
-    record["chosen"] = searched.get(site, {})
+    trained = crossval_provenance(settings)
+    if trained is not None:  # the libraries that registered it may be others
+        record |= {name: trained[name] for name in ("versions", "machine")}
+    record["chosen"] = load_chosen(settings).get(site, {})
     text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
     client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
     client.set_model_version_tag(model, version, ORIGIN, hashlib.sha256(text.encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""Is a version better than the champion, on the nodules that both were validated on."""
+"""Compares a version with the champion, on the nodules that both were validated on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Comparison:
     Attributes:
         difference: AUC of the version less the champion's on the nodules they share; None when they were not
             compared.
-        told: on how many nodules, and how many were left out; or why they were not compared.
+        account: on how many nodules, and how many were left out; or why they were not compared.
         trusted: False when they were not compared because a table may not be the one that was registered.
     """
 
     difference: Difference | None
-    told: str
+    account: str
     trusted: bool = True
 
 
@@ -46,13 +46,13 @@ def compare(new: pd.DataFrame, old: pd.DataFrame, minimum: int, confidence: floa
     same = both[both["label"] == both["label_old"]]
     positive = int((same["label"] == 1).sum())
     negative = len(same) - positive
-    told = (
+    account = (
         f"{len(same)} shared nodules, {positive} positive; left out: {len(new) - len(both)} of this version "
         f"alone, {len(old) - len(both)} of the champion alone, {len(both) - len(same)} labelled differently"
     )
     if min(positive, negative) < minimum:
-        return Comparison(None, f"not compared: fewer than {minimum} of each class ({told})")
-    found = auc_difference(
+        return Comparison(None, f"not compared: fewer than {minimum} of each class ({account})")
+    difference = auc_difference(
         same["label"], same["probability"], same["probability_old"], same["patient_id"], confidence
     )
-    return Comparison(found, told)
+    return Comparison(difference, account)

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
-from dgfnet.serving.served import sha256
+from dgfnet.files import sha256
 
 SEAL = "seal"  # tag of the version
 LATER = "registered_model_meta"  # written by MLflow when a model is fetched

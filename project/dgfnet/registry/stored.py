@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
-from dgfnet.settings import Settings, Site
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLE = "out_of_fold.csv"
 TABLE_SHA256 = "out_of_fold"  # tag of a version
@@ -84,6 +87,8 @@ def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
                 f"{told}: {TABLE} in the store is not the one it was registered with (it was changed, or "
                 f"logged with another key of the hashes)"
             )
+        import pandas as pd  # half a second that other commands of the registry do without
+
         return pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str})
 
 

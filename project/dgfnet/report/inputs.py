@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.errors import InputError
-from dgfnet.settings import VARIANTS, Settings
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import VARIANTS
 
 STAGES = (
     "cohort",

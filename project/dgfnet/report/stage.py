@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet import provenance
+from dgfnet import files, provenance
 from dgfnet.report.card import card, markdown
 from dgfnet.report.inputs import read
 from dgfnet.report.page import render
@@ -28,6 +28,6 @@ def run(settings: Settings) -> None:
             pages[name] = markdown(site.site, lines) + "\n"
         (folder / name).unlink(missing_ok=True)  # of an earlier run
     for name, page in pages.items():
-        with provenance.replacing(folder / name) as temporary:
+        with files.replacing(folder / name) as temporary:
             temporary.write_text(page, encoding="utf-8")
     provenance.write(folder, settings, sections=SECTIONS)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dgfnet.bundle.model import Served
 from dgfnet.serving.cases import Case
-from dgfnet.serving.served import Served
-from dgfnet.settings import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality
 
 WITHOUT: dict[tuple[Modality, ...], str] = {
     ("us",): "no CT: scored from ultrasound alone, by the model the fusion was built from",

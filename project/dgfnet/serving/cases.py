@@ -28,7 +28,8 @@ from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
 from dgfnet.preprocess.roi import crop, find_square, resize_image
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.settings import MODALITIES, Modality, Preprocess
+from dgfnet.settings import Preprocess
+from dgfnet.vocabulary import MODALITIES, Modality
 
 NAME = "nodule"  # of a case in a request: comes back with its answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from dgfnet.cohort.readers import read_pair
+from dgfnet.files import write_figure
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.provenance import write_figure
 from dgfnet.serving.cases import Case
 from dgfnet.settings import Preprocess
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dgfnet.errors import InputError
-from dgfnet.provenance import replacing
+from dgfnet.files import replacing
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import pandas as pd
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import Nodules, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
+from dgfnet.files import replacing, write_json
 from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.discrimination import scores
 from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
-from dgfnet.provenance import replacing, write_json
 from dgfnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, predict

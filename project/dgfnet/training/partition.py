@@ -12,8 +12,9 @@ from dgfnet.dataset.pairs import Nodules, patient_key
 from dgfnet.dataset.sampling import undersample
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Modality, Site, fingerprint
+from dgfnet.settings import fingerprint
 from dgfnet.training.task import Places, Task
+from dgfnet.vocabulary import Modality, Site
 
 
 def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodules]:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgfnet.dataset.pairs import Nodules, centre
+from dgfnet.dataset.pairs import Nodules
+from dgfnet.files import write_json
 from dgfnet.network.pretrained import Match
 from dgfnet.network.tlr import Head, Model, TransferNet
 from dgfnet.network.variants import DGFNet, load_weights
-from dgfnet.preprocess.archive import Archive
-from dgfnet.provenance import write_json
+from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.training.annealing import PLAIN, anneal, features
 from dgfnet.training.checkpoint import load_weights_file, read_checkpoint
 from dgfnet.training.hardware import Hardware

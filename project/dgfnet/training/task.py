@@ -15,11 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from dgfnet.settings import Backbone, EncoderName, Modality, Network, Site, Training, Variant, fingerprint
+from dgfnet.settings import Network, Training, fingerprint
+from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
 Phase = Literal["segmentation", "classification"]
-CODE = ("metrics", "dataset", "network", "training", "preprocess/archive.py")  # what a result depends on
-PLACING = ("tasks.py", "trial.py", "sweep.py", "search.py")  # of training: they decide what is run, and where
+CODE = ("vocabulary.py", "metrics", "dataset", "network", "training", "preprocess/archive.py")  # of a result
 
 
 @cache
@@ -29,7 +29,7 @@ def code_digest() -> str:
     total = sha256()
     for part in CODE:
         files = [package / part] if part.endswith(".py") else sorted((package / part).glob("**/*.py"))
-        for file in (file for file in files if not (part == "training" and file.name in PLACING)):
+        for file in files:
             total.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return total.hexdigest()
 
@@ -90,7 +90,7 @@ class Task:
         Left out is what changes no weight of this fit: a path, a look, another site's encoder, the sampling
         of labels where there are none, the fusion of a variant that does not fuse.
         """
-        facts = {
+        parts = {
             name: value
             for name, value in vars(self).items()
             if name not in ("network", "training", "pretrained", "validate_every")
@@ -99,7 +99,7 @@ class Task:
         unused |= {name for name, owner in (("dgf", "dgf"), ("tlr", "us_tlr")) if self.variant != owner}
         network = self.network.model_dump(mode="json", exclude=unused)
         blind = {"sampling"} if self.phase == "segmentation" else set()
-        return fingerprint(facts, network, self.training.model_dump(mode="json", exclude=blind))[:20]
+        return fingerprint(parts, network, self.training.model_dump(mode="json", exclude=blind))[:20]
 
     @property
     def name(self) -> str:

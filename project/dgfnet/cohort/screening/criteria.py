@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dgfnet.cohort.records import Cohort, Image, Nodule
-from dgfnet.settings import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality
 
 REASONS = {
     "missing_modality": "US or CT missing",

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dgfnet.cohort.screening.criteria import REASONS
-from dgfnet.provenance import replacing
+from dgfnet.files import replacing
 
 INK, PALE = "#1f2933", "#eef3f8"
 

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.cohort.parallel import each
 from dgfnet.cohort.readers import read_as_shown, read_mask
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.cohort.screening.decisions import Decisions, name_of
 from dgfnet.cohort.screening.overlays import Box, Drawing, find
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
-from dgfnet.provenance import replacing
+from dgfnet.files import replacing
+from dgfnet.parallel import each
 
 COLUMNS = ["nodule_id", "image", "slice", "found", "where", "noted", "decision"]
 SHOWN, ACROSS = 48, 6  # pictures of the sheet

@@ -1,0 +1,92 @@
+"""A bundle's network in torch: what the gate holds the served model against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from dgfnet.bundle.crops import Crops, checked_crops, in_parts
+from dgfnet.bundle.layout import FACTS, WEIGHTS
+from dgfnet.errors import InputError
+from dgfnet.network.variants import DGFNet, load_weights
+from dgfnet.settings import Network, Preprocess
+from dgfnet.training.checkpoint import load_weights_file
+from dgfnet.vocabulary import Modality
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's network in torch: what the gate holds the served one against.
+
+    Attributes:
+        model: the network with its reference bank, in evaluation mode.
+        preprocess: settings that make its crops.
+        threshold: frozen; a nodule is called positive at or above it.
+        facts: everything in bundle.json.
+    """
+
+    model: DGFNet
+    preprocess: Preprocess
+    threshold: float
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Reads a bundle folder.
+
+        Raises:
+            InputError: when a file is missing or damaged.
+        """
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            network = Network.model_validate(facts["network"])
+            preprocess = Preprocess.model_validate(facts["preprocess"])
+            model = DGFNet(facts["variant"], facts["encoder"], network)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder / FACTS}: missing or damaged ({error})") from None
+        load_weights(model, load_weights_file(folder / WEIGHTS))
+        return cls(model.eval(), preprocess, float(facts["threshold"]), facts)
+
+    def score(self, crops: Crops) -> pd.DataFrame:
+        """Probability and decision of N nodules that are not in the reference bank.
+
+        Args:
+            crops: per modality (N, S, S) uint8.
+
+        Raises:
+            InputError: naming the modality whose crops are missing or of another shape or type.
+        """
+        images = checked_crops(crops, self.model.modalities, self.preprocess)
+        probability = expit(log_odds_of(self.model, images) + float(self.facts["shift"]))
+        decision = (probability >= self.threshold).astype(int)
+        return pd.DataFrame({"probability": probability, "decision": decision})
+
+
+@torch.inference_mode()
+def log_odds_of(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
+    """Returns the network's log odds of N nodules, (N,), without the correction of the prevalence."""
+    parts = [model(part).logit for part in _batches(crops)]
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
+@torch.inference_mode()
+def embeddings_of(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.float32]]:
+    """Returns per modality the encoder's values of N nodules, (N, F)."""
+    parts = [model.features(part) for part in _batches(crops)]
+    return {
+        name: torch.cat(columns).numpy()
+        for name, columns in zip(crops, zip(*parts, strict=True), strict=True)
+    }
+
+
+def _batches(crops: Crops) -> list[dict[Modality, torch.Tensor]]:
+    return [{name: torch.from_numpy(images) for name, images in part.items()} for part in in_parts(crops)]

@@ -1,0 +1,74 @@
+"""Files that are whole or absent: written beside their place and moved there when they are complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # heavy, and what is written brings them along
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the place of `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # short, for names may have all 255 bytes; writers choose the format by the suffix
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:20]}.", suffix=path.suffix[-9:])
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically; NaN becomes null, as JSON knows no NaN."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table without its index, atomically."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure of matplotlib as PNG, atomically."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes a text in UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Returns the digest of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if hasattr(content, "item") and not isinstance(content, str):
+        content = content.item()
+    if isinstance(content, float) and content != content:
+        return None
+    return content

@@ -1,0 +1,263 @@
+"""`dgfnet ingest folder`: pictures and volumes whose paths say whose they are.
+
+A pattern is a path with fields: `{patient}/{nodule}/{modality}_{view}_{number}.png`. `*` stands for anything
+inside a name. Where a pattern lacks `{nodule}`, a patient has one nodule; `{modality}` can stand before the
+pattern instead (`us:...`, `ct:...`); without `{view}`, ultrasound is taken for transverse. A mask pattern may
+use the fields of its image pattern, and `{path}`, the image's path without its ending. Files that are neither
+pictures nor volumes are taken for DICOM, and not used when they name a person or a place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dgfnet.cohort.dicom import open_file
+from dgfnet.cohort.readers import PICTURES
+from dgfnet.errors import InputError
+from dgfnet.ingest.folder import (
+    Account,
+    NotUsed,
+    building,
+    files_of,
+    image_row,
+    progress,
+    write_account,
+)
+from dgfnet.ingest.labels import Labels, read_labels
+from dgfnet.ingest.lidc import largest_slices
+
+FIELDS = ("patient", "nodule", "modality", "view", "number")
+MODALITIES = {"us": "us", "ultrasound": "us", "ct": "ct"}
+# words for the plane that CT calls axial, and for the one along the neck
+VIEWS = dict.fromkeys(("t", "trans", "transverse", "axial"), "transverse")
+VIEWS |= dict.fromkeys(("l", "long", "longitudinal", "sagittal"), "longitudinal")
+PLANES = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
+VOLUMES = (".nii", ".nii.gz")
+LONGEST = 200  # bytes of a nodule id: it begins file names, which take 255
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which files are images, and where their masks are.
+
+    Attributes:
+        image: of a path relative to the source, with a named group per field.
+        mask: format of the mask's path.
+        modality: us or ct where the path does not say.
+    """
+
+    image: re.Pattern[str]
+    mask: str
+    modality: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image of the source with what its path says."""
+
+    image: Path
+    mask: Path
+    patient: str
+    nodule: str
+    modality: str
+    view: str
+
+
+def import_folder(
+    source: Path, out: Path, images: Sequence[str], masks: Sequence[str], labels: Path
+) -> Account:
+    """Writes a cohort folder of the files that match the patterns.
+
+    Args:
+        source: folder to look through, with all folders below it.
+        out: folder to make; it must not exist or be empty. It appears whole or not at all.
+        images: patterns of images, each with its mask pattern at the same place of `masks`.
+        masks: patterns of masks.
+        labels: table of labels (`labels.py`).
+
+    Returns:
+        What was used and what was not, also written into the folder: every file of the source is either in
+        the cohort or in not_used.csv.
+
+    Raises:
+        InputError: for a pattern that cannot be used, a faulty table, an `out` in use, or nothing to use.
+    """
+    if len(images) != len(masks) or not images:
+        raise InputError(
+            f"{len(images)} --image and {len(masks)} --mask: expected as many of each, at least one"
+        )
+    patterns = [compile_pattern(image, mask) for image, mask in zip(images, masks, strict=True)]
+    paths, links = files_of(source, "folder", labels)
+    table = read_labels(labels)
+    found, unmatched = _match(source, paths, patterns, table)
+    with building(out) as folder:
+        rows, faults = _write(folder, found)
+        shown = {path for one, _ in rows for path in (one.image, one.mask)}
+        lost = [
+            NotUsed("folder", "file", path.relative_to(source).as_posix(), fault)
+            for path, fault in faults.items()
+            if path not in shown  # a mask may serve several images
+        ]
+        used = list(dict.fromkeys((one.patient, one.nodule) for one, _ in rows))
+        not_used = links + unmatched + lost + table.unused(used)
+        kinds = Counter(one.modality for one, _ in rows)
+        counts = {"nodules": len(used), **{f"{name}_images": kinds[name] for name in ("us", "ct")}}
+        account = Account({"source": "folder", "patterns": list(images)}, counts, tuple(not_used))
+        write_account(folder, table.nodules(used), [row for _, row in rows], account)
+    return account
+
+
+def compile_pattern(image: str, mask: str) -> Pattern:
+    """Reads a pair of patterns.
+
+    Raises:
+        InputError: for unknown fields, no patient, no modality, or a mask field that its image does not have.
+    """
+    before, found, rest = image.partition(":")
+    modality = MODALITIES.get(before.lower()) if found else None
+    if found and modality is None:
+        raise InputError(f"--image {image}: {before!r} before the colon, expected us or ct")
+    text = rest if found else image
+    for option, pattern in (("--image", text), ("--mask", mask)):
+        if set("{}") & set(re.sub(r"\{[^{}]*\}", "", pattern)):
+            raise InputError(f"{option} {pattern}: a brace without its partner")
+    given = re.findall(r"\{([^}]*)\}", text)
+    if unknown := sorted(set(given) - set(FIELDS)):
+        raise InputError(f"--image {image}: unknown field {{{unknown[0]}}}, expected {', '.join(FIELDS)}")
+    if "patient" not in given:
+        raise InputError(f"--image {image}: expected a field {{patient}}")
+    if (modality is None) != ("modality" in given):
+        raise InputError(
+            f"--image {image}: expected us: or ct: before the pattern, or a field {{modality}} in it"
+        )
+    used = re.findall(r"\{([^}]*)\}", mask)
+    if unknown := sorted(set(used) - {*given, "path"}):
+        raise InputError(f"--mask {mask}: field {{{unknown[0]}}} is not in its --image {image}")
+    expression, seen = "", set()
+    for part in re.split(r"(\{[^}]*\}|\*)", text):
+        name = part[1:-1] if part.startswith("{") else ""
+        if name:
+            inside = r"\d+" if name == "number" else r"[^/]+?"
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{inside})"
+            seen.add(name)
+        else:
+            expression += "[^/]*" if part == "*" else re.escape(part)
+    return Pattern(re.compile(expression), mask, modality)
+
+
+def _match(
+    source: Path, paths: Sequence[Path], patterns: Sequence[Pattern], labels: Labels
+) -> tuple[list[Found], list[NotUsed]]:
+    """Images with a mask and a label, and every other file with the reason why it is not one."""
+    names = {path.relative_to(source).as_posix(): path for path in paths}
+    masks: set[str] = set()
+    own: set[str] = set()
+    matched: dict[str, tuple[Pattern, dict[str, str], str]] = {}
+    for name in names:
+        for pattern in patterns:
+            if match := pattern.image.fullmatch(name):
+                stem = PurePosixPath(name.removesuffix(".gz")).with_suffix("")  # folders may have dots, too
+                where = pattern.mask.format(**match.groupdict(), path=stem)
+                if where == name:
+                    own.add(name)
+                else:
+                    masks.add(where)
+                    matched.setdefault(name, (pattern, match.groupdict(), where))
+    found, lost = [], []
+    for name, path in names.items():
+        if name in masks:
+            continue  # told with its image
+        if name not in matched:
+            reason = "its --mask pattern leads to itself" if name in own else "matches no --image pattern"
+            lost.append(NotUsed("folder", "file", name, reason))
+            continue
+        pattern, fields, where = matched[name]
+        one = _found(path, pattern, fields, names.get(where))
+        if isinstance(one, str):
+            lost.append(NotUsed("folder", "file", name, one, "" if where in names else f"looked for {where}"))
+        elif labels.of(one.patient, one.nodule) is None:
+            detail = f"patient {one.patient!r}, nodule {one.nodule!r}"
+            lost.append(NotUsed("folder", "file", name, "the labels have no row of it", detail))
+        else:
+            found.append(one)
+    paired = {one.mask for one in found}
+    lost += [
+        NotUsed("folder", "file", name, "mask of an image that is not used")
+        for name, path in names.items()
+        if name in masks and path not in paired
+    ]
+    return found, lost
+
+
+def _found(path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None) -> Found | str:
+    """What a path says, or why it cannot be used."""
+    modality = pattern.modality or MODALITIES.get(fields["modality"].lower())
+    if modality is None:
+        return f"modality {fields['modality']!r} is not us or ct"
+    view = VIEWS.get(fields.get("view", "t").lower())
+    if modality == "ct" and view == "transverse":
+        view = "axial"
+    if view not in PLANES[modality]:
+        return f"view {fields['view']!r} is not {' or '.join(PLANES[modality])}"
+    if mask is None:
+        return "its mask is missing"
+    patient = fields["patient"]
+    nodule = f"{patient}-{fields['nodule']}" if "nodule" in fields else patient
+    if len(os.fsencode(nodule)) > LONGEST:
+        return f"patient and nodule together are longer than {LONGEST} bytes"
+    return Found(path, mask, patient, nodule, modality, view)
+
+
+def _write(
+    folder: Path, found: Sequence[Found]
+) -> tuple[list[tuple[Found, dict[str, Any]]], dict[Path, str]]:
+    """Copies files under names of the cohort's own; their rows of images.csv, and why others are not used."""
+    rows: list[tuple[Found, dict[str, Any]]] = []
+    lost: dict[Path, str] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in progress(found, "Cohort"):
+        slices: tuple[int, ...] | None = None
+        known: dict[str, Any] = {}
+        fault = _named(one.image) or _named(one.mask)
+        if not fault and one.image.name.lower().endswith(VOLUMES):
+            chosen = largest_slices(one.image, one.mask)
+            if isinstance(chosen, str):
+                fault = chosen
+            else:
+                slices, known = chosen[0], {"spacing_mm": f"{chosen[1]:.6g}"}
+        if fault:
+            lost |= {one.image: fault, one.mask: fault}
+            continue
+        counts[one.nodule, one.modality] += 1
+        stem = f"{one.modality}/{one.nodule}_{counts[one.nodule, one.modality]}"
+        image, mask = f"{stem}{_ending(one.image)}", f"{stem}_mask{_ending(one.mask)}"
+        shutil.copyfile(one.image, folder / image)
+        shutil.copyfile(one.mask, folder / mask)
+        for index in slices or ("",):
+            rows.append(
+                (one, image_row(one.nodule, one.modality, one.view, image, mask, slice=index, **known))
+            )
+    return rows, lost
+
+
+def _named(path: Path) -> str:
+    """Why a file that may be DICOM is not to be copied, or nothing."""
+    if path.suffix.lower() in PICTURES or path.name.lower().endswith(VOLUMES):
+        return ""
+    try:
+        open_file(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path.name}: ")
+    return ""
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()

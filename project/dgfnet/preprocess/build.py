@@ -1,0 +1,115 @@
+"""Builds an archive: samples of a cohort into arrays, one nodule at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dgfnet.cohort.records import Cohort, Nodule
+from dgfnet.errors import InputError
+from dgfnet.files import replacing, write_json
+from dgfnet.parallel import each
+from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
+from dgfnet.preprocess.crops import pad_of
+from dgfnet.preprocess.sample import Sample, load_nodule
+from dgfnet.settings import Preprocess
+from dgfnet.vocabulary import MODALITIES, Modality
+
+SHOWN = 20  # faults listed before "and N more"
+
+
+def build(cohort: Cohort, settings: Preprocess, folder: Path, processes: int) -> Archive:
+    """Writes the archive of a cohort; the result does not depend on the number of processes.
+
+    Raises:
+        InputError: with up to 20 images that cannot be used; the folder is then left as it was.
+    """
+    counts = {name: sum(len(nodule.of(name)) for nodule in cohort.nodules) for name in MODALITIES}
+    return write(folder, counts, _samples(cohort.nodules, settings, processes), settings)
+
+
+def write(
+    folder: Path, counts: Mapping[Modality, int], samples: Iterable[Sample], settings: Preprocess
+) -> Archive:
+    """Writes an archive; memory holds one sample at a time.
+
+    Everything goes to temporary files in the folder, which take their names only when all samples are in.
+    archive.json is removed before and written last: a folder with it is whole.
+
+    Args:
+        folder: made when absent; an archive in it is replaced.
+        counts: number of samples to come per modality; 0 of one that the cohort does without.
+        samples: rows are given in their order, counted per modality.
+        settings: sizes and margin.
+
+    Raises:
+        InputError: when there is no image at all. What `samples` raises passes through and leaves an old
+            archive as it was.
+    """
+    if not any(counts.values()):
+        raise InputError("no image in the screened cohort")
+    size = {name: settings.size(name) for name in MODALITIES}
+    pad = {name: pad_of(size[name], settings.margin) for name in MODALITIES}
+    with ExitStack() as stack:
+        names = [f"{name}.npy" for name in MODALITIES] + [INDEX]
+        temporary = {name: stack.enter_context(replacing(folder / name)) for name in names}
+        planes = {}
+        for name in MODALITIES:
+            side = size[name] + 2 * pad[name]
+            shape = (counts[name], 3, side, side)
+            path = temporary[f"{name}.npy"]
+            planes[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        _fill(planes, samples).to_parquet(temporary[INDEX], index=False)
+        for array in planes.values():
+            array.flush()
+        digest = _digest([temporary[name] for name in names])
+        (folder / HEAD).unlink(missing_ok=True)
+    write_json(folder / HEAD, {"size": size, "pad": pad, "sha256": digest})
+    return Archive.open(folder)
+
+
+def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample]) -> pd.DataFrame:
+    """Copies the samples into the arrays and returns the index, sorted by modality (us first) and row."""
+    facts: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
+    for sample in samples:
+        rows = facts[sample.modality]
+        planes[sample.modality][len(rows)] = sample.planes
+        spacing = sample.spacing_mm
+        area, unit = (sample.area_px, "px") if spacing is None else (sample.area_px * spacing**2, "mm2")
+        whose = (sample.modality, len(rows), sample.nodule_id, sample.patient_id, sample.view)
+        rows.append((*whose, float(area), unit, sample.area_px, sample.side_px))
+    for name, rows in facts.items():
+        if len(rows) != len(planes[name]):
+            raise ValueError(f"{len(rows)} {name} samples came, {len(planes[name])} were announced")
+    return pd.DataFrame([row for name in MODALITIES for row in facts[name]], columns=list(COLUMNS))
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """The digest of the files' bytes one after another: `cat us.npy ct.npy index.parquet | sha256sum`."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                total.update(chunk)
+    return total.hexdigest()
+
+
+def _samples(nodules: Sequence[Nodule], settings: Preprocess, processes: int) -> Iterator[Sample]:
+    """All samples in the order of the cohort; every file is looked at before the faults are raised."""
+    faults: list[str] = []
+    work = partial(load_nodule, settings=settings)
+    for samples, wrong in each(work, nodules, processes, "preprocess"):
+        faults += wrong
+        if not faults:
+            yield from samples
+    if faults:
+        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise InputError("\n".join([f"{len(faults)} image(s) cannot be used:", *faults[:SHOWN], *more]))

@@ -1,0 +1,122 @@
+"""Measures what the gate judges a version by, on the very bundle and on cross-validation, never elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dgfnet.bundle.model import Served
+from dgfnet.bundle.network import Bundle
+from dgfnet.metrics.calibration import calibration_slope_intercept
+from dgfnet.preprocess.archive import Archive
+from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.lineage import missing_lineage, trained_on
+from dgfnet.results import audit_findings
+from dgfnet.settings import Register, Settings
+from dgfnet.vocabulary import SPECS, Modality, Variant
+
+BATCH = 16  # nodules that are scored in a batch, alone, and in another order
+FEW = 6  # distinct numbers of a column that are still taken for categories
+
+
+def measure(
+    settings: Settings,
+    network: Bundle,
+    model: Served,
+    metrics: Mapping[str, Any],
+    table: pd.DataFrame,
+    nodules: pd.DataFrame,
+) -> Evidence:
+    """Measures one version.
+
+    Args:
+        settings: for the archive, the audit and the gate's groups.
+        network: of the bundle, as it will be registered.
+        model: the same bundle as serving runs it.
+        metrics: metrics.json of its variant.
+        table: out_of_fold.csv of its variant.
+        nodules: nodules.parquet, indexed by nodule_id.
+    """
+    held_out = table[table["fold"] == network.facts["fold"]]
+    crops = crops_of(settings, network.facts["variant"], list(held_out["nodule_id"]))
+    probability = network.score(crops)["probability"].to_numpy()
+    onnx = model.score(crops)["probability"].to_numpy()
+    low = metrics["auc_interval"]["low"]
+    group, accuracy = weakest_group(table, nodules, settings.register_)
+    findings = audit_findings(settings)
+    origin = trained_on(settings)
+    return Evidence(
+        audit_findings=None if findings is None else len(findings),
+        batch_variance=batch_variance(model, {name: images[:BATCH] for name, images in crops.items()}),
+        onnx_error=float(np.abs(onnx - probability).max()),
+        reproduction_error=float(np.abs(probability - held_out["probability"].to_numpy()).max()),
+        auc=float(metrics["auc_interval"]["estimate"]),
+        auc_low=float("nan" if low is None else low),
+        calibration_slope=calibration_slope_intercept(table["label"], table["probability"]).slope,
+        weakest_group=group,
+        weakest_accuracy=accuracy,
+        missing_lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
+    )
+
+
+def batch_variance(model: Served, crops: Mapping[Modality, NDArray[np.uint8]]) -> float:
+    """Returns the largest difference of a nodule's probability alone, in a batch, and in another order."""
+
+    def probability(rows: slice) -> NDArray[np.float64]:
+        return model.score({name: images[rows] for name, images in crops.items()})["probability"].to_numpy()
+
+    batch = probability(slice(None))
+    single = np.concatenate([probability(slice(row, row + 1)) for row in range(len(batch))])
+    reversed_order = probability(slice(None, None, -1))[::-1]
+    return float(max(np.abs(batch - reversed_order).max(), np.abs(batch - single).max()))
+
+
+def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, wanted: Register) -> tuple[str, float | None]:
+    """The group with the lowest share of right calls, and that share; small groups do not count.
+
+    Groups of a column are those of `grouped`.
+    """
+    right = (table["probability"] >= table["threshold"]) == (table["label"] == 1)
+    found: list[tuple[float, str]] = []
+    for column in (name for name in wanted.groups if name in nodules):
+        values = grouped(nodules[column].reindex(table["nodule_id"])).to_numpy()
+        shares = right.groupby(values).agg(["mean", "size"])
+        large = shares[shares["size"] >= wanted.smallest_group]
+        names = (f"{column} {name} (n = {size})" for name, size in large["size"].items())
+        found += zip(large["mean"].astype(float), names, strict=True)
+    absent = [name for name in wanted.groups if name not in nodules]
+    note = f"; nodules.csv has no {', '.join(absent)}" if absent else ""
+    if not found:
+        return f"no group of {', '.join(wanted.groups)} has {wanted.smallest_group} nodules{note}", None
+    share, name = min(found)
+    return f"{name}{note}", share
+
+
+def grouped(values: pd.Series) -> pd.Series:
+    """The group of every nodule; missing where the value is.
+
+    Numbers (also as text) with more than FEW different values are cut at their tertiles, a limit belonging to
+    the lower group, and named by the smallest and largest value found in it: `45 to 61`. Everything else is
+    its own group.
+    """
+    numbers = pd.to_numeric(values, errors="coerce")
+    known = numbers.dropna()
+    if len(known) < values.notna().sum() or known.nunique() <= FEW:
+        return values
+    place = np.searchsorted(known.quantile([1 / 3, 2 / 3]).to_numpy(), known.to_numpy(), side="left")
+    ends = known.groupby(place).agg(["min", "max"])
+    names = {
+        number: f"{low:g} to {high:g}" if low < high else f"{low:g}"
+        for number, low, high in ends.itertuples()
+    }
+    return pd.Series([names[number] for number in place], known.index).reindex(values.index)
+
+
+def crops_of(settings: Settings, variant: Variant, ids: list[str]) -> dict[Modality, NDArray[np.uint8]]:
+    """Returns the largest-area crops of nodules of the archive, (N, S, S) per modality of a variant."""
+    archive = Archive.open(settings.artifacts("preprocess"))
+    return {modality: archive.crops(modality, ids) for modality in SPECS[variant].modalities}

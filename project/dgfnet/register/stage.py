@@ -1,0 +1,233 @@
+"""The stage `register`: a variant's best fold becomes a version of dgfnet-<site>, and perhaps champion."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+
+from dgfnet import provenance, tracking
+from dgfnet.bundle.layout import FOLDER, FORMAT
+from dgfnet.bundle.model import Served
+from dgfnet.bundle.network import Bundle
+from dgfnet.bundle.write import members, write_bundle
+from dgfnet.errors import InputError
+from dgfnet.files import write_json
+from dgfnet.register.measure import crops_of, measure
+from dgfnet.registry.champion import open_bundle
+from dgfnet.registry.commands import GATE, criteria
+from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.lineage import trained_on
+from dgfnet.registry.origin import keep_origin
+from dgfnet.registry.promotion import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
+from dgfnet.registry.seal import SEAL, seal
+from dgfnet.registry.stored import keep_table
+from dgfnet.results import check_current, is_cross_validated, load_metrics, load_nodules, load_table
+from dgfnet.serving.pyfunc import described
+from dgfnet.settings import Settings
+from dgfnet.sweep.plan import Inputs, classification, gather, places
+from dgfnet.training.task import Task, finished
+from dgfnet.vocabulary import SPECS, Modality, Site
+
+SECTIONS = ("base", "preprocess", "network", "training", "register")
+
+
+def run(settings: Settings) -> None:
+    """Writes artifacts/register/<site>.json, version, promotion and lineage, for every site with results.
+
+    Raises:
+        InputError: when the variant to register was not cross-validated at any site.
+    """
+    inputs = gather(settings, variants=(settings.register_.variant,))
+    variant = settings.register_.variant
+    done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]
+    if not done:
+        raise InputError(
+            f"register.variant {variant} was not cross-validated at any site; run the stage crossval"
+        )
+    for site in done:
+        record = _register(settings, inputs, site, load_metrics(settings, site, variant))
+        write_json(settings.artifacts("register", f"{site}.json"), record)
+    provenance.write(settings.artifacts("register"), settings, sections=SECTIONS)
+
+
+def best_fold(metrics: dict[str, Any], criterion: str) -> int:
+    """The fold whose model did best on its held-out nodules (the paper's rule); the first of equals."""
+    values = [fold["scores"][criterion] for fold in metrics["folds"]]
+    if all(value is None for value in values):
+        raise InputError(f"no fold has {criterion} of its held-out nodules: every fold holds one class only")
+    return int(np.nanargmax([np.nan if value is None else value for value in values]))
+
+
+def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Registers the best fold's model, unless this very fit is registered already, and judges it."""
+    criterion, variant = settings.register_.criterion, settings.register_.variant
+    fold = best_fold(metrics, criterion)
+    others = [one for one in range(inputs.fold_count) if one != fold]
+    fits = [classification(settings, inputs, site, variant, one) for one in (fold, *others)]
+    tasks = [task for task, _ in fits]
+    task = tasks[0]
+    parents = zip(*(origins for _, origins in fits), strict=True)
+    alone = dict(zip(SPECS[variant].modalities, parents, strict=True)) if SPECS[variant].parents else {}
+    done = finished(places(settings), task.key) is not None
+    check_current(metrics, fold, task.key if done else "", f"{site} {variant} fold {fold}")
+    name = f"dgfnet-{site}"
+    client = tracking.registry(settings)
+    tags = _tags(settings, task, metrics, fold, criterion)
+    number = _find(client, name, task.key)
+    if number is None:
+        number = _log(settings, site, tasks, alone, name, metrics, tags)
+    else:  # lineage, audit and settings of the gate may have changed since
+        with open_bundle(client, name, number) as folder:
+            evidence = _measure(settings, site, folder)
+        _tag(client, name, number, tags, evidence)
+    keep_origin(client, settings, site, name, number)
+    keep_table(client, settings, site, variant, name, task.key)
+    known = client.get_model_version(name, number).tags
+    if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
+        promote(client, name, number, criteria(settings, name, number))
+    promotion = json.loads(client.get_model_version(name, number).tags[RECORD])
+    is_champion = _is_champion(client, name, number)
+    return {
+        "model": name,
+        "version": number,
+        "variant": variant,
+        "alias": CHAMPION if is_champion else CHALLENGER,
+        "promoted": is_champion,
+        "has_champion": champion_of(client, name) is not None,
+        "reason": "rolled back by hand; dgfnet promote can bring it back"
+        if ROLLED_BACK in known
+        else promotion["why"],
+        "promotion": promotion,
+        "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
+        "fold": fold,
+        "threshold": metrics["folds"][fold]["threshold"],
+        "source_run_id": metrics["mlflow_run_id"],
+        "git_commit": tags["git_commit"],
+        "data_md5": tags["data_md5"],
+    }
+
+
+def _tags(
+    settings: Settings, task: Task, metrics: dict[str, Any], fold: int, criterion: str
+) -> dict[str, str]:
+    """What the registry's comparison page shows of a version."""
+    interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
+    values = {
+        **FORMAT,
+        "site": task.site,
+        "variant": task.variant,
+        "fold": fold,
+        "fit": task.key,
+        "pooled_auc": _four(interval["estimate"]),
+        "pooled_auc_low": _four(interval["low"]),
+        "pooled_auc_high": _four(interval["high"]),
+        "selected_by": criterion,
+        **{f"fold_{key}": _four(value) for key, value in best.items()},
+        "threshold": f"{metrics['folds'][fold]['threshold']:.4f}",
+        **trained_on(settings),
+        "params_sha256": provenance.describe(settings, SECTIONS)["params_sha256"],
+    }
+    return {key: str(value) for key, value in values.items()}
+
+
+def _four(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _find(client: Any, name: str, fit: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}'")
+    whole = (
+        one
+        for one in found
+        if one.tags.get("fit") == fit
+        and {GATE, SEAL} <= one.tags.keys()
+        and FORMAT.items() <= one.tags.items()
+    )
+    return next((str(one.version) for one in whole), None)
+
+
+def _log(
+    settings: Settings,
+    site: Site,
+    tasks: Sequence[Task],
+    alone: Mapping[Modality, Sequence[Task]],
+    name: str,
+    metrics: dict[str, Any],
+    tags: dict[str, str],
+) -> str:
+    """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
+    task = tasks[0]
+    client = tracking.registry(settings)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / FOLDER
+        table = load_table(settings, site, task.variant)
+        crops = crops_of(settings, task.variant, list(table["nodule_id"]))
+        where = places(settings)
+        parents = {modality: members(fits, where) for modality, fits in alone.items()}
+        told = _describe(tags)
+        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess, told)
+        evidence = _measure(settings, site, folder)
+        with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
+            logged = mlflow.pyfunc.log_model(
+                name=f"dgfnet_{task.site}",
+                **described(folder, SPECS[task.variant].modalities),
+                registered_model_name=name,
+                tags=tags,
+            )
+            interval = metrics["auc_interval"]  # MLflow compares versions by the metrics of their runs
+            pooled = {"": interval["estimate"], "_low": interval["low"], "_high": interval["high"]}
+            mlflow.log_metrics({f"pooled_auc{end}": one for end, one in pooled.items() if one is not None})
+    version = str(logged.registered_model_version)
+    _tag(client, name, version, tags, evidence)
+    seal(client, name, version)
+    client.update_model_version(name, version, description=_describe(tags))
+    client.update_registered_model(
+        name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
+    )
+    return version
+
+
+def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
+    champion = champion_of(client, name)
+    return champion is not None and str(champion.version) == number
+
+
+def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
+    """Measures a bundle folder, registered or about to be."""
+    variant = settings.register_.variant
+    metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
+    nodules = load_nodules(settings).set_index("nodule_id")
+    return measure(settings, Bundle.open(folder), Served.open(folder), metrics, table, nodules)
+
+
+def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:
+    for key, value in {**tags, GATE: evidence.text()}.items():
+        client.set_model_version_tag(name, version, key, value)
+
+
+def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
+    """Id of the MLflow child run of a fit."""
+    experiment = client.get_run(parent_run).info.experiment_id
+    found = tracking.find_run(client, experiment, task.key, parent_run)
+    if found is None:
+        raise InputError(
+            f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
+        )
+    return str(found.info.run_id)
+
+
+def _describe(tags: dict[str, str]) -> str:
+    return (
+        f"{tags['variant']} for the {tags['site']} site, model of fold {tags['fold']} "
+        f"(selected by {tags['selected_by']}). Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} "
+        f"({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). Held-out fold: AUC {tags['fold_auc']}, "
+        f"accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
+        f"git {tags['git_commit'][:12]}, data {tags['data_md5'][:12]}, settings {tags['params_sha256'][:12]}."
+    )

@@ -1,0 +1,50 @@
+"""The evidence that the gate judges a version by: measured in register/measure.py, kept as a tag."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Measurements of one version.
+
+    Attributes:
+        audit_findings: number of findings of the audit that stop a model; None without an audit.
+        batch_variance: largest difference of a nodule's probability scored alone, in a batch, and in another
+            order; 0 is batch invariance.
+        onnx_error: largest difference between the probabilities of the ONNX graph and of the network.
+        reproduction_error: largest difference between the bundle's and cross-validation's probabilities of
+            nodules held out from it.
+        auc: of all folds, out of fold.
+        auc_low: lower limit of its interval.
+        calibration_slope: out of fold; 1 is perfect, below 1 too extreme.
+        weakest_group: the group of nodules with the lowest accuracy, as text.
+        weakest_accuracy: its accuracy; None when no group is large enough.
+        missing_lineage: the part of the lineage that is missing, empty when it is whole.
+    """
+
+    audit_findings: int | None
+    batch_variance: float
+    onnx_error: float
+    reproduction_error: float
+    auc: float
+    auc_low: float
+    calibration_slope: float
+    weakest_group: str
+    weakest_accuracy: float | None
+    missing_lineage: str
+
+    def text(self) -> str:
+        """Returns the evidence as the text of a tag."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Evidence:
+        """Reads the text of a tag.
+
+        Raises:
+            TypeError: when it has other fields: another release measured something else.
+        """
+        return cls(**json.loads(text))

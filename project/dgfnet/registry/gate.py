@@ -1,0 +1,117 @@
+"""The gate: a version becomes champion when every criterion holds; none sees the external cohort.
+
+A new criterion is an entry of `judge`; what it looks at is a field of `Evidence`, which register/measure.py
+measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dgfnet.registry.evidence import Evidence
+from dgfnet.settings import Register
+
+if TYPE_CHECKING:
+    from dgfnet.registry.paired import Comparison
+
+ONNX_ERROR = 1e-4  # between probabilities of the ONNX graph and of the network it was made from
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One condition of the gate.
+
+    Attributes:
+        name: what was looked at.
+        value: what was found, as text.
+        needed: what the settings ask for, as text.
+        met: whether it is met.
+    """
+
+    name: str
+    value: str
+    needed: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The criteria applied to one version.
+
+    Attributes:
+        criteria: each with its verdict.
+        champion: the version that was champion then, None without one.
+    """
+
+    criteria: tuple[Criterion, ...]
+    champion: str | None
+
+
+def judge(evidence: Evidence, gain: Comparison | None, wanted: Register) -> tuple[Criterion, ...]:
+    """Applies the criteria.
+
+    Args:
+        evidence: of the new version.
+        gain: the version beside the present champion; None when there is no champion. Where they cannot be
+            compared, the criterion is passed over; where the store's tables cannot be trusted, it is not met.
+        wanted: the settings.
+    """
+    low, high = wanted.calibration_slope
+    findings, accuracy = evidence.audit_findings, evidence.weakest_accuracy
+    lineage = evidence.missing_lineage
+    criteria = [
+        Criterion(
+            "leakage audit",
+            "not audited" if findings is None else f"{findings} finding(s)",
+            "0 findings",
+            findings == 0,
+        ),
+        _close("batch invariance", evidence.batch_variance, wanted.tolerance),
+        _close("ONNX error", evidence.onnx_error, ONNX_ERROR),
+        _close("reproduces cross-validation", evidence.reproduction_error, wanted.tolerance),
+        Criterion(
+            "lower limit of the out-of-fold AUC",
+            f"{evidence.auc_low:.3f}",
+            f"at least {wanted.minimum_auc_lower_bound:g}",
+            evidence.auc_low >= wanted.minimum_auc_lower_bound,
+        ),
+        Criterion(
+            "calibration slope",
+            f"{evidence.calibration_slope:.2f}",
+            f"{low:g} to {high:g}",
+            low <= evidence.calibration_slope <= high,
+        ),
+        Criterion(
+            "weakest group",
+            evidence.weakest_group if accuracy is None else f"{accuracy:.3f}, {evidence.weakest_group}",
+            f"accuracy at least {wanted.minimum_group_accuracy:g}",
+            accuracy is None or accuracy >= wanted.minimum_group_accuracy,
+        ),
+        Criterion(
+            "lineage",
+            lineage or "whole",
+            "commit and data known" if wanted.require_lineage else "not required",
+            not lineage or not wanted.require_lineage,
+        ),
+    ]
+    if gain is not None:
+        name, needed = "AUC less the champion's, shared nodules", f"at least {wanted.minimum_gain:+g}"
+        value, met, gap = gain.account, gain.trusted, gain.difference
+        if gap is not None:
+            value = f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {value}"
+            met = gap.estimate >= wanted.minimum_gain
+        criteria.append(Criterion(name, value, needed, met))
+    return tuple(criteria)
+
+
+def _close(name: str, difference: float, tolerance: float) -> Criterion:
+    """Returns the criterion that probabilities are at most so far apart."""
+    return Criterion(name, f"{difference:.1e}", f"at most {tolerance:g} apart", difference <= tolerance)
+
+
+def why(criteria: Sequence[Criterion]) -> str:
+    """One sentence: what was not met, or that everything was."""
+    failed = [f"{one.name}: {one.value}, needed {one.needed}" for one in criteria if not one.met]
+    return "; ".join(failed) if failed else f"all {len(criteria)} criteria are met"

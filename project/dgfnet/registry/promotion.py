@@ -1,0 +1,168 @@
+"""Promotion and rollback: the alias champion, given and taken, and who decided what when.
+
+Every decision, also a refusal and a rollback, leaves a record as a tag of the version it is about.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dgfnet.errors import InputError
+from dgfnet.registry.gate import Criterion, Judgement, why
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ROLLED_BACK = "rolled_back"  # tag of a version that lost the alias by hand: only a hand gives it back
+ABSENT = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+)  # what MLflow says of no model, and of no alias
+RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
+
+
+def champion_of(client: MlflowClient, model: str) -> Any | None:
+    """The model version behind the alias champion, or None.
+
+    Raises:
+        InputError: when the registry cannot be asked: that is not the same as having no champion.
+    """
+    try:
+        return client.get_model_version_by_alias(model, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
+
+
+def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:
+    """Sets the aliases as the criteria say, and records the decision.
+
+    Raises:
+        InputError: when another version has become champion since the judgement. (The registry cannot look
+            and set in one step: what happens between these lines goes unseen.)
+    """
+    found = champion_of(client, model)
+    before = None if found is None else str(found.version)
+    if before != judged.champion:
+        raise InputError(
+            f"{model}: the champion changed meanwhile: version {version} was judged against "
+            f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
+        )
+    promoted = all(one.met for one in judged.criteria)
+    if promoted:
+        client.set_registered_model_alias(model, CHAMPION, version)
+        _take_away(client, model, CHALLENGER, version)
+        _forget_rollback(client, model, version)
+    elif before != version:
+        client.set_registered_model_alias(model, CHALLENGER, version)
+    return _record(client, model, version, before, promoted, why(judged.criteria), judged.criteria)
+
+
+def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
+    """Gives the alias back to the champion before the present one, and records that.
+
+    Promotions not undone are a stack, and a rollback takes the last one off: after versions 1, 2 and 1 again
+    it leads to 2, then to 1, and then nowhere.
+
+    Raises:
+        InputError: when there is no champion, or none was before.
+    """
+    found = champion_of(client, model)
+    if found is None:
+        raise InputError(f"{model} has no champion; nothing to roll back")
+    now = str(found.version)
+    before = standing(history(client, model))
+    if before[-1:] == [now]:
+        before.pop()
+    if not before:
+        raise InputError(f"{model}: version {now} is the first champion; there is none to go back to")
+    former = before[-1]
+    try:
+        client.set_registered_model_alias(model, CHAMPION, former)
+    except MlflowException as error:
+        raise InputError(f"{model}: version {former} cannot be champion again ({error})") from None
+    client.set_registered_model_alias(model, CHALLENGER, now)
+    client.set_model_version_tag(model, now, ROLLED_BACK, "yes")
+    _forget_rollback(client, model, former)
+    return _record(client, model, former, now, True, "rolled back", ())
+
+
+def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Champions whose promotion was not undone, the present one last.
+
+    Args:
+        records: of `history`. A champion that no record made was made by hand, and counts from the record
+            that found it.
+    """
+    found: list[str] = []
+    for one in records:
+        if not one["promoted"] or one["from"] == one["to"]:  # a refusal, or a champion judged again
+            continue
+        if one["from"] is not None and found[-1:] != [one["from"]]:
+            found.append(one["from"])
+        if one["criteria"]:
+            found.append(one["to"])
+            continue
+        found.pop()  # a rollback
+        if found[-1:] != [one["to"]]:
+            found.append(one["to"])
+    return found
+
+
+def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
+    """Every decision about every version, oldest first."""
+    found = [
+        json.loads(value)
+        for version in client.search_model_versions(f"name = '{model}'")
+        for key, value in version.tags.items()
+        if key.startswith(f"{RECORD}.")
+    ]
+    return sorted(found, key=lambda one: str(one["when"]))
+
+
+def _record(
+    client: MlflowClient,
+    model: str,
+    version: str,
+    former: str | None,
+    promoted: bool,
+    reason: str,
+    criteria: Sequence[Criterion],
+) -> dict[str, Any]:
+    """Writes who, when, from, to, why, and every criterion, on the version and beside its model's run."""
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # a tag's name takes no plus sign
+    record = {
+        "who": getpass.getuser(),
+        "when": when,
+        "from": former,
+        "to": version,
+        "promoted": promoted,
+        "why": reason,
+        "criteria": [asdict(one) for one in criteria],
+    }
+    text = json.dumps(record)
+    client.set_model_version_tag(model, version, f"{RECORD}.{when}", text)
+    client.set_model_version_tag(model, version, RECORD, text)
+    run = client.get_model_version(model, version).run_id
+    if run:
+        client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")
+    return record
+
+
+def _forget_rollback(client: MlflowClient, model: str, version: str) -> None:
+    """A champion is not one that was rolled back."""
+    if ROLLED_BACK in client.get_model_version(model, version).tags:
+        client.delete_model_version_tag(model, version, ROLLED_BACK)
+
+
+def _take_away(client: MlflowClient, model: str, alias: str, version: str) -> None:
+    """Removes an alias from a version that has it."""
+    if alias in client.get_model_version(model, version).aliases:
+        client.delete_registered_model_alias(model, alias)

@@ -1,0 +1,220 @@
+"""Which fits a setting asks for, and what each starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dgfnet.cohort.folds import Folds
+from dgfnet.errors import InputError
+from dgfnet.files import sha256
+from dgfnet.preprocess.archive import Archive
+from dgfnet.results import load_chosen, load_nodules
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.sweep.pretrained import resolve
+from dgfnet.training.task import Phase, Places, Task
+from dgfnet.vocabulary import SITES, SPECS, Backbone, EncoderName, Modality, Site, Variant
+
+UNIMODAL: dict[Modality, Variant] = {"us": "us_multitask", "ct": "ct_multitask"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all tasks of a run share.
+
+    Attributes:
+        archive: digest of the images.
+        folds: digest of folds and labels per site; under None without labels.
+        fold_count: number of folds.
+        pretrained: per backbone path and sha256 of a checkpoint, or None.
+        labelled: sites that have labels.
+        chosen: per site, variant and fold the settings a search has found.
+    """
+
+    archive: str
+    folds: Mapping[Site | None, str]
+    fold_count: int
+    pretrained: Mapping[Backbone, tuple[str, str] | None]
+    labelled: tuple[Site, ...]
+    chosen: Mapping[tuple[str, str, int], Mapping[str, Any]]
+
+
+def places(settings: Settings) -> Places:
+    """Where a worker finds what it needs."""
+    return Places(
+        archive=settings.artifacts("preprocess"),
+        nodules=settings.artifacts("cohort", "nodules.parquet"),
+        folds=settings.artifacts("cohort", "folds.csv"),
+        work=settings.work,
+    )
+
+
+def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool = True) -> Inputs:
+    """Reads digests of the finished stages, and fetches pretrained encoders once, in the driver.
+
+    Args:
+        settings: of the run.
+        variants: that will be trained; they decide which checkpoints are needed.
+        searched: use what the stage tune has chosen.
+
+    Raises:
+        InputError: when a stage has not run, the pretrained weights cannot be had, or a search was made on
+            other folds.
+    """
+    nodules = load_nodules(settings)
+    folds = Folds.read(places(settings).folds)
+    main = nodules[nodules["cohort"] == "main"].sort_values("nodule_id")
+    ids = [
+        [str(row.nodule_id), str(row.patient_id), folds.fold[str(row.nodule_id)]] for row in main.itertuples()
+    ]
+    digests: dict[Site | None, str] = {None: fingerprint(ids)}
+    for site in SITES:
+        labels = [None if pd.isna(value) else int(value) for value in main[f"lnm_{site}"]]
+        digests[site] = fingerprint(ids, labels)
+    backbones: set[Backbone] = set(encoders(settings))
+    if "us_tlr" in variants:
+        backbones.add("inception_v3")
+    return Inputs(
+        archive=Archive.open(places(settings).archive).digest(),
+        folds=digests,
+        fold_count=folds.count,
+        pretrained={name: _checkpoint(settings, name) for name in sorted(backbones)},
+        labelled=tuple(site for site in SITES if main[f"lnm_{site}"].nunique() == 2),
+        chosen=_chosen(settings, digests) if searched else {},
+    )
+
+
+def encoders(settings: Settings) -> set[EncoderName]:
+    """Encoders the chosen sites use."""
+    return {settings.network.encoder_of(site) for site in settings.base.sites}
+
+
+def _checkpoint(settings: Settings, backbone: Backbone) -> tuple[str, str] | None:
+    path = resolve(settings, backbone)
+    if path is None:
+        return None
+    return path, sha256(Path(path))
+
+
+def _chosen(
+    settings: Settings, folds: Mapping[Site | None, str]
+) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    """What the stage tune wrote to chosen.yaml, or nothing when it has not run.
+
+    Raises:
+        InputError: when it was made on other folds or labels than there are now.
+    """
+    found: dict[tuple[str, str, int], Mapping[str, Any]] = {}
+    chosen = load_chosen(settings)
+    for site in (name for name in SITES if name in chosen):
+        for variant, record in chosen[site].items():
+            if record["folds"] != folds[site]:
+                raise InputError(
+                    f"tune: {site} {variant} was searched on other folds; run the stage tune again"
+                )
+            found |= {(site, variant, fold): values for fold, values in enumerate(record["chosen"])}
+    return found
+
+
+def segmentation(
+    settings: Settings, inputs: Inputs, modality: Modality, encoder: EncoderName, fold: int
+) -> Task:
+    """The shared segmentation-only phase of one modality, encoder and fold."""
+    epochs = settings.pretrain.epochs
+    return _task(settings, inputs, "segmentation", UNIMODAL[modality], encoder, None, fold, epochs, {})
+
+
+def classification(
+    settings: Settings, inputs: Inputs, site: Site, variant: Variant, fold: int
+) -> tuple[Task, list[Task]]:
+    """A variant's fit, with the settings a search chose for it, and the fits it starts from."""
+    own = settings.changed(inputs.chosen.get((site, variant, fold), {}))
+    origin = {
+        modality: segmentation(settings, inputs, modality, settings.network.encoder_of(site), fold)
+        if parent is None
+        else classification(settings, inputs, site, parent, fold)[0]
+        for modality, parent in _origins(variant)
+    }
+    return _classify(own, inputs, site, variant, fold, origin, None), list(origin.values())
+
+
+def inner_classification(
+    settings: Settings, inputs: Inputs, site: Site, variant: Variant, fold: int, values: Mapping[str, Any]
+) -> tuple[Task, list[Task]]:
+    """A trial of a search inside the training part of a fold, and the fits it starts from.
+
+    The parents of a fusion are trained on the inner part too, with the settings as they are: those of the
+    whole training part would have seen the labels that score the trial.
+    """
+    origin = {
+        modality: segmentation(settings, inputs, modality, settings.network.encoder_of(site), fold)
+        if parent is None
+        else inner_classification(settings, inputs, site, parent, fold, {})[0]
+        for modality, parent in _origins(variant)
+    }
+    inner = settings.tune.inner_folds
+    task = _classify(settings.changed(values), inputs, site, variant, fold, origin, inner)
+    return task, list(origin.values())
+
+
+def _origins(variant: Variant) -> list[tuple[Modality, Variant | None]]:
+    """Per modality the variant a fit starts from, None for the segmentation phase; empty for none."""
+    spec = SPECS[variant]
+    if spec.parents:
+        return list(zip(spec.modalities, spec.parents, strict=True))
+    return [(modality, None) for modality in spec.modalities] if spec.tasks else []
+
+
+def _classify(
+    settings: Settings,
+    inputs: Inputs,
+    site: Site,
+    variant: Variant,
+    fold: int,
+    origin: Mapping[Modality, Task],
+    inner_folds: int | None,
+) -> Task:
+    fusion = bool(SPECS[variant].parents)
+    epochs = settings.crossval.multimodal_epochs if fusion else settings.crossval.unimodal_epochs
+    parents = {modality: task.key for modality, task in origin.items()}
+    encoder: Backbone = "inception_v3" if variant == "us_tlr" else settings.network.encoder_of(site)
+    return _task(
+        settings, inputs, "classification", variant, encoder, site, fold, epochs, parents, inner_folds
+    )
+
+
+def _task(
+    settings: Settings,
+    inputs: Inputs,
+    phase: Phase,
+    variant: Variant,
+    encoder: Backbone,
+    site: Site | None,
+    fold: int,
+    epochs: int,
+    parents: Mapping[Modality, str],
+    inner_folds: int | None = None,
+) -> Task:
+    checkpoint = None if parents else inputs.pretrained[encoder]
+    return Task(
+        phase=phase,
+        variant=variant,
+        encoder=encoder,
+        site=site,
+        fold=fold,
+        epochs=epochs,
+        seed=int(fingerprint(settings.base.seed, phase, variant, site, fold)[:7], 16),
+        parents=parents,
+        network=settings.network,
+        training=settings.training,
+        pretrained=checkpoint and checkpoint[0],
+        pretrained_sha256=checkpoint and checkpoint[1],
+        archive=inputs.archive,
+        folds=inputs.folds[site],
+        inner_folds=inner_folds,
+        validate_every=settings.crossval.validate_every,
+    )

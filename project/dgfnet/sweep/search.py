@@ -1,0 +1,204 @@
+"""A search for settings: Optuna suggests, Ray places, ASHA stops what does not keep up.
+
+What was tried stands in a ledger, a JSON file the driver writes after every result. A search that was killed
+is simply run again: what is done is told to Optuna, what was interrupted goes on from its own checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dgfnet.errors import InputError
+from dgfnet.files import write_json
+from dgfnet.settings import Range, Sweep, Tune
+from dgfnet.sweep.cluster import cluster, progress, resources, run_config
+from dgfnet.sweep.trial import Trial, run_trial
+
+Values = Mapping[str, Any]
+
+
+@dataclass
+class Point:
+    """One trial of a search.
+
+    Attributes:
+        values: `section.key` to value.
+        score: AUC on the nodules that judge, at its last look; None before the first.
+        epoch: of that look.
+        done: trained to its end or stopped by ASHA; False for one that was interrupted.
+    """
+
+    values: dict[str, Any]
+    score: float | None = None
+    epoch: int = 0
+    done: bool = False
+
+
+def best(points: list[Point]) -> Point:
+    """The best of those that were trained longest: a score from before the end does not compare."""
+    longest = max(point.epoch for point in points)
+    return max((p for p in points if p.epoch == longest), key=lambda p: -1.0 if p.score is None else p.score)
+
+
+def read_ledger(path: Path) -> list[Point]:
+    """What was tried so far."""
+    if not path.is_file():
+        return []
+    return [Point(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search.
+
+    Attributes:
+        label: for the progress bar.
+        make: a point's values to its trial; pickled, and called in the worker.
+        first: the point tried first: the settings as they are.
+        settings: number of trials, and when ASHA stops one.
+        space: the settings in which a trial may differ.
+        sweep: resources of a trial.
+        epochs: of a trial that is not stopped.
+        ledger: file of the points tried.
+        storage: folder of Ray's own files.
+        seed: of Optuna. With several trials at a time their order, and so the suggestions, may differ.
+    """
+
+    label: str
+    make: Callable[[Values], Trial]
+    first: Values
+    settings: Tune
+    space: Mapping[str, Range]
+    sweep: Sweep
+    epochs: int
+    ledger: Path
+    storage: Path
+    seed: int
+
+
+def search(wanted: Search) -> list[Point]:
+    """Tries `settings.trials` points and returns them all.
+
+    Raises:
+        InputError: when every trial crashed.
+    """
+    settings, space = wanted.settings, wanted.space
+    points = read_ledger(wanted.ledger)
+    done = [point for point in points if point.done]
+    if len(done) >= settings.trials:
+        return done
+    with cluster():
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+        from ray.tune.search.optuna import OptunaSearch
+
+        interrupted = [point.values for point in points if not point.done]
+        begin = interrupted or ([dict(wanted.first)] if not points and _within(wanted.first, space) else [])
+        searcher = OptunaSearch(
+            _distributions(space), "score", "max", points_to_evaluate=begin, seed=wanted.seed
+        )
+        for point in done:
+            searcher.add_evaluated_point(point.values, point.score or 0.0)
+        scheduler = ASHAScheduler(
+            time_attr="epoch",
+            metric="score",
+            mode="max",
+            max_t=wanted.epochs + 1,  # who gets to the end ends on its own
+            grace_period=min(settings.grace_epochs, wanted.epochs),
+            reduction_factor=settings.reduction,
+        )
+        count = settings.trials - len(done)
+        results = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trainable, make=wanted.make), resources(wanted.sweep)),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
+            ),
+            run_config=run_config(
+                wanted.label,
+                wanted.sweep,
+                wanted.storage,
+                [progress(wanted.label, count * wanted.epochs), _keeper(wanted.ledger, points)],
+            ),
+        ).fit()
+    finished = [point for point in read_ledger(wanted.ledger) if point.done]
+    if not finished:
+        raise InputError(f"{wanted.label}: no trial came to an end; the first error: {results.errors[0]}")
+    return finished
+
+
+def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
+    from ray import tune
+
+    seen = False
+
+    def report(values: dict[str, Any]) -> None:
+        nonlocal seen
+        score = values.get("val_auc")
+        if score is not None:
+            seen = True
+            tune.report({"epoch": values["epoch"], "score": score})
+
+    trial = make(config)
+    run_trial(trial, report)
+    if not seen:  # diverged before the first look
+        tune.report({"epoch": trial.task.epochs, "score": 0.0})
+
+
+def _distributions(space: Mapping[str, Range]) -> dict[str, Any]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found: dict[str, Any] = {}
+    for name, limits in space.items():
+        if limits.choices is not None:
+            found[name] = optuna.distributions.CategoricalDistribution(limits.choices)
+        elif limits.low is not None and limits.high is not None:
+            found[name] = optuna.distributions.FloatDistribution(limits.low, limits.high, log=limits.log)
+    return found
+
+
+def _within(values: Values, space: Mapping[str, Range]) -> bool:
+    """The point lies in the space."""
+    for name, limits in space.items():
+        value = values[name]
+        if limits.choices is not None:
+            if value not in limits.choices:
+                return False
+        elif limits.low is None or limits.high is None or not limits.low <= value <= limits.high:
+            return False
+    return True
+
+
+def _keeper(path: Path, points: list[Point]) -> Any:
+    """A Tune callback that writes the ledger."""
+    from ray.tune import Callback
+
+    known = {json.dumps(point.values, sort_keys=True): point for point in points}
+
+    def point_of(trial: Any) -> Point:
+        values = {name: value for name, value in trial.config.items() if name != "make"}
+        return known.setdefault(json.dumps(values, sort_keys=True), Point(values))
+
+    def write() -> None:
+        write_json(path, [asdict(point) for point in known.values()])
+
+    class Keeper(Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            point_of(trial)
+            write()
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+            if "score" in result:
+                point = point_of(trial)
+                point.score, point.epoch = float(result["score"]), int(result["epoch"])
+                write()
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            point_of(trial).done = True
+            write()
+
+    return Keeper()

@@ -1,0 +1,110 @@
+"""One fit as a worker runs it: threads, MLflow child run, failure noted where the driver finds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dgfnet.files import write_json
+from dgfnet.training.task import Places, Task, finished
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A task with what a worker needs to run and track it.
+
+    Attributes:
+        uri: MLflow tracking URI.
+        experiment_id: of the experiment, which exists.
+        parent: id of the parent run.
+        tags: of the child run.
+        threads: CPU threads; on a GPU they prepare batches.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    task: Task
+    places: Places
+    uri: str
+    experiment_id: str
+    parent: str
+    tags: Mapping[str, str]
+    threads: int
+    checkpoint_every: int
+
+    @property
+    def name(self) -> str:
+        """Of the child run."""
+        return f"fold{self.task.fold}"
+
+    def is_done(self) -> bool:
+        """The fit's result is on disk."""
+        return finished(self.places, self.task.key) is not None
+
+    def failure(self) -> str | None:
+        """Why the fit failed the last time, if it did."""
+        path = self.places.fit(self.task.key) / "failure.json"
+        return str(json.loads(path.read_text())["error"]) if path.is_file() and not self.is_done() else None
+
+
+def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
+    """Fits the trial's task and logs it as a child run; a diverged fit leaves failure.json and a FAILED run.
+
+    It is not raised, since training again would diverge again.
+    """
+    import torch
+
+    from dgfnet.training.loop import TrainingDiverged
+
+    torch.set_num_threads(trial.threads)
+    failure = trial.places.fit(trial.task.key) / "failure.json"
+    failure.unlink(missing_ok=True)
+    try:
+        track(trial, report)
+    except TrainingDiverged as error:
+        write_json(failure, {"error": str(error)})
+        report({"epoch": trial.task.epochs})
+
+
+def ensure_tracked(trial: Trial) -> None:
+    """Logs a fit that is done already to a store that does not know it, or knows it as interrupted."""
+    from dgfnet import tracking
+
+    run = tracking.find_run(tracking.client(trial.uri), trial.experiment_id, trial.task.key, trial.parent)
+    if run is None or run.info.status != "FINISHED":
+        track(trial, lambda _: None)
+
+
+def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
+    """Runs the fit inside its child run, or logs the record of one that is done already."""
+    from dgfnet import tracking
+    from dgfnet.training.fit import fit
+
+    task = trial.task
+    run = tracking.open_run(trial.uri, trial.experiment_id, trial.name, task.key, trial.tags, trial.parent)
+    with tracking.running(run):
+
+        def on_epoch(epoch: int, record: Mapping[str, float]) -> None:
+            run.epoch(epoch, record)
+            report({"epoch": epoch, **record})
+
+        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.threads)
+        for epoch, values in enumerate(record["history"], start=1):
+            run.epoch(epoch, values)
+        final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}
+        run.metrics({**final, **{k: v for k, v in record.get("scores", {}).items() if v is not None}})
+        run.params(
+            {
+                "fold": task.fold,
+                "epochs": task.epochs,
+                "encoder": task.encoder,
+                "variant": task.variant,
+                "learning_rate": task.training.learning_rate,
+                "weight_decay": task.training.weight_decay,
+                "dropout": task.network.dropout,
+                **{f"head.{name}": value for name, value in record.get("head", {}).items()},
+                **{f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()},
+            }
+        )
+    report({"epoch": task.epochs, "val_auc": record.get("scores", {}).get("auc")})

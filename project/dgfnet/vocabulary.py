@@ -1,0 +1,51 @@
+"""The words of the domain: sites, modalities, encoders, and the variants with what each is made of.
+
+Nothing here is a setting: adding a variant starts in this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Site = Literal["central", "lateral"]
+Modality = Literal["us", "ct"]
+EncoderName = Literal["resnet18", "resnet34"]
+Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained weights are for
+Variant = Literal[  # the paper's tables 1, 2 and 3
+    "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
+]
+Branch = Literal["dimension", "modality", "nodule"]
+
+SITES: tuple[Site, ...] = ("central", "lateral")
+MODALITIES: tuple[Modality, ...] = ("us", "ct")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The make-up of a variant, and what its training starts from (paper section 4).
+
+    Attributes:
+        modalities: the streams it has.
+        tasks: its streams carry decoders and are helped by segmentation; they start from the shared phase.
+        parents: the variants whose streams a fusion starts from, one per modality.
+    """
+
+    modalities: tuple[Modality, ...]
+    tasks: bool
+    parents: tuple[Variant, ...] = ()
+
+
+_FUSION = Spec(("us", "ct"), True, ("us_multitask", "ct_multitask"))
+SPECS: dict[Variant, Spec] = {
+    "us_resnet": Spec(("us",), False),
+    "us_tlr": Spec(("us",), False),
+    "us_multitask": Spec(("us",), True),
+    "ct_resnet": Spec(("ct",), False),
+    "ct_multitask": Spec(("ct",), True),
+    "concat": _FUSION,
+    "sum": _FUSION,
+    "product": _FUSION,
+    "dgf": _FUSION,
+}
