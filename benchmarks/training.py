@@ -64,7 +64,7 @@ from dgfnet.preprocess.build import write
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample
 from dgfnet.settings import Settings, load
-from dgfnet.sweep.plan import Facts, classification, segmentation
+from dgfnet.sweep.plan import Inputs, classification, segmentation
 from dgfnet.sweep.trial import Trial, run_trial
 from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
@@ -343,7 +343,7 @@ def measure_matrix(settings: Settings) -> dict[str, Any]:
     }
 
 
-def matrix(settings: Settings, facts: Facts, shared: bool) -> Iterator[Task]:
+def matrix(settings: Settings, facts: Inputs, shared: bool) -> Iterator[Task]:
     """All fits, parents first; a fit asked for twice costs nothing the second time."""
     for fold in range(facts.fold_count):
         for number, site in enumerate(SITES):
@@ -529,7 +529,7 @@ def pair_flops(settings: Settings, site: Any, variant: str) -> float:
     return counter.get_total_flops() / 2
 
 
-def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tuple[Places, Facts]:
+def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tuple[Places, Inputs]:
     """Drawn nodules (ellipses on noise), three US and six CT images each, with labels and folds."""
     rng = np.random.default_rng(0)
     names = [f"N{number}" for number in range(nodules)]
@@ -558,7 +558,7 @@ def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tu
     parts.to_csv(folder / "folds.csv", index=False)
     places = Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "work")
     nothing = {"resnet18": None, "resnet34": None, "inception_v3": None}
-    return places, Facts("a", {None: "n", "central": "c", "lateral": "l"}, folds, nothing, SITES, {})  # type: ignore[arg-type]
+    return places, Inputs("a", {None: "n", "central": "c", "lateral": "l"}, folds, nothing, SITES, {})  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

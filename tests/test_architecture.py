@@ -10,19 +10,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
 # one row a group; the order inside a row counts too
 CORRIDOR = [
-    *("errors", "params", "settings", "provenance", "tracking"),
+    *("errors", "vocabulary", "params", "settings", "files", "provenance", "results", "parallel", "tracking"),
     "cohort",
+    *("ingest", "phantom", "s3"),
     "preprocess",
     "dataset",
     "metrics",
     "audit",
     "network",
     "training",
+    "sweep",
     *("pretrain", "tune", "crossval"),
     "compare",
+    "bundle",
     "serving",
     "registry",
-    *("predict", "external"),
+    "register",
+    *("reproduce", "predict", "serve", "external"),
     "attribution",
     "applicability",
     "report",
@@ -69,9 +73,8 @@ def room(name):
 
 
 def allowed_tracker(name):
-    return room(name) in ("tracking", "registry") or name in (
-        "dgfnet.sweep.cluster",
-        "dgfnet.sweep.search",
+    return room(name) in ("tracking", "sweep", "registry", "register", "serve") or name.startswith(
+        "dgfnet.serving."
     )
 
 

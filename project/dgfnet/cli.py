@@ -28,7 +28,7 @@ STAGES = {  # name: (module with `run(settings)`, help)
     "tune": ("dgfnet.tune", "search settings inside the training part of every fold"),
     "crossval": ("dgfnet.crossval", "cross-validate the variants at every site"),
     "compare": ("dgfnet.compare.stage", "compare the variants"),
-    "register": ("dgfnet.register", "register and promote the best model of each site"),
+    "register": ("dgfnet.register.stage", "register and promote the best model of each site"),
     "external": ("dgfnet.external.stage", "validate the champions on the external cohort"),
     "attribute": ("dgfnet.attribution.stage", "explain predictions: US beside CT, and where networks look"),
     "applicability": ("dgfnet.applicability.stage", "for whom the models work, and who needs CT"),

@@ -24,7 +24,7 @@ NOTHING = "left out: 0 of this version alone, 0 of the champion alone, 0 labelle
 def test_the_same_nodules_in_another_order():
     found = compare(BETTER.iloc[::-1], OLD, 2, 0.95)
     assert found.difference.estimate == pytest.approx(1 - 3 / 4)
-    assert found.told == f"4 shared nodules, 2 positive; {NOTHING}"
+    assert found.account == f"4 shared nodules, 2 positive; {NOTHING}"
 
 
 def test_a_patient_more_and_a_label_changed_do_not_switch_the_comparison_off():
@@ -33,7 +33,7 @@ def test_a_patient_more_and_a_label_changed_do_not_switch_the_comparison_off():
     old = pd.concat([OLD, table("gh", [1, 0], [0.7, 0.9])]).sample(frac=1.0, random_state=0)
     found = compare(new, old, 2, 0.95)
     assert found.difference == compare(BETTER, OLD, 2, 0.95).difference
-    assert found.told == (
+    assert found.account == (
         "4 shared nodules, 2 positive; left out: 2 of this version alone, 1 of the champion alone, "
         "1 labelled differently"
     )
@@ -46,14 +46,16 @@ def test_both_classes_need_the_minimum(swapped):
     found = compare(three, OLD, 2, 0.95)
     assert found.difference is None
     assert found.trusted
-    assert found.told.startswith(f"not compared: fewer than 2 of each class (3 shared nodules, {2 - swapped}")
+    assert found.account.startswith(
+        f"not compared: fewer than 2 of each class (3 shared nodules, {2 - swapped}"
+    )
     assert compare(three, OLD, 1, 0.95).difference is not None
 
 
 def test_without_a_shared_nodule_the_key_of_the_hashes_is_named():
     found = compare(OLD.assign(nodule_id=list("efgh")), OLD, 1, 0.95)
     assert found.difference is None
-    assert "id.key was lost" in found.told
+    assert "id.key was lost" in found.account
 
 
 def test_the_difference_is_that_of_the_shared_rows_clustered_by_patient():

@@ -7,8 +7,6 @@ import shutil
 
 import pandas as pd
 import pytest
-from dgfnet.registry.facts import Evidence, grouped, missing_lineage, weakest_group
-from dgfnet.registry.promote import Judgement, champion_of, history, judge, rollback, why
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -17,9 +15,15 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.register import best_fold
-from dgfnet.registry import promote as gate
+from dgfnet.register.measure import grouped, weakest_group
+from dgfnet.register.stage import best_fold
+from dgfnet.registry import promotion
+from dgfnet.registry.aliases import champion_of
+from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.gate import Judgement, judge, why
+from dgfnet.registry.lineage import missing_lineage
 from dgfnet.registry.paired import Comparison
+from dgfnet.registry.promotion import history, rollback
 from dgfnet.settings import Register
 
 WANTED = Register(
@@ -50,18 +54,18 @@ def test_a_version_that_meets_everything_passes():
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"blocks": 1}, "leakage audit"),
-        ({"blocks": None}, "leakage audit"),
-        ({"alone": 1.1e-6}, "same probability alone and in company"),
-        ({"served": 1.1e-4}, "served model as the network"),
-        ({"checkpoint": 1.1e-6}, "bundle as in cross-validation"),
+        ({"audit_findings": 1}, "leakage audit"),
+        ({"audit_findings": None}, "leakage audit"),
+        ({"batch_variance": 1.1e-6}, "batch invariance"),
+        ({"onnx_error": 1.1e-4}, "ONNX error"),
+        ({"reproduction_error": 1.1e-6}, "reproduces cross-validation"),
         ({"auc_low": 0.5999}, "lower limit of the out-of-fold AUC"),
         ({"auc_low": math.nan}, "lower limit of the out-of-fold AUC"),
-        ({"slope": 0.49}, "calibration slope"),
-        ({"slope": 2.01}, "calibration slope"),
-        ({"slope": math.nan}, "calibration slope"),
-        ({"weakest_share": 0.49}, "weakest group"),
-        ({"lineage": "its cohort is not under DVC"}, "lineage"),
+        ({"calibration_slope": 0.49}, "calibration slope"),
+        ({"calibration_slope": 2.01}, "calibration slope"),
+        ({"calibration_slope": math.nan}, "calibration slope"),
+        ({"weakest_accuracy": 0.49}, "weakest group"),
+        ({"missing_lineage": "its cohort is not under DVC"}, "lineage"),
     ],
 )
 def test_each_criterion_alone_stops_a_version(change, name):
@@ -72,11 +76,11 @@ def test_each_criterion_alone_stops_a_version(change, name):
     "change",
     [
         {"auc_low": 0.6},
-        {"alone": 1e-6, "checkpoint": 1e-6},
-        {"slope": 0.5},
-        {"slope": 2.0},
-        {"weakest_share": 0.5},
-        {"weakest_share": None},
+        {"batch_variance": 1e-6, "reproduction_error": 1e-6},
+        {"calibration_slope": 0.5},
+        {"calibration_slope": 2.0},
+        {"weakest_accuracy": 0.5},
+        {"weakest_accuracy": None},
     ],
 )
 def test_limits_belong_to_what_passes(change):
@@ -85,7 +89,7 @@ def test_limits_belong_to_what_passes(change):
 
 def test_lineage_can_be_waived_and_is_still_told():
     waived = WANTED.model_copy(update={"require_lineage": False})
-    facts = dataclasses.replace(GOOD, lineage="it was trained outside git")
+    facts = dataclasses.replace(GOOD, missing_lineage="it was trained outside git")
     (told,) = [one for one in judge(facts, None, waived) if one.name == "lineage"]
     assert (told.met, told.value) == (True, "it was trained outside git")
 
@@ -192,7 +196,7 @@ def promote(client, model, version, found):
     """Judged against today's champion."""
     champion = champion_of(client, model)
     against = None if champion is None else str(champion.version)
-    return gate.promote(client, model, version, Judgement(found, against))
+    return promotion.promote(client, model, version, Judgement(found, against))
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
@@ -318,7 +322,7 @@ def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registr
             registry.delete_registered_model_alias("m", "champion")
         told = f"judged against {against or 'none'}, and now it is {now or 'none'}"
         with pytest.raises(InputError, match=f"m: the champion changed meanwhile: version 3 was {told}"):
-            gate.promote(registry, "m", "3", Judgement(found, against))
+            promotion.promote(registry, "m", "3", Judgement(found, against))
         assert aliases(registry) == {"1": ["champion"] if now else [], "2": [], "3": []}
     assert history(registry, "m") == []
 

@@ -21,7 +21,7 @@ from dgfnet.reproduce import refit
 from dgfnet.reproduce.checkout import check_commit, check_empty, check_out
 from dgfnet.reproduce.reproduction import Reproduction, _check_ids, _key, beside, overrides
 from dgfnet.settings import load
-from dgfnet.sweep.plan import Facts, classification, segmentation
+from dgfnet.sweep.plan import Inputs, classification, segmentation
 from dgfnet.vocabulary import SITES
 
 KEY = b"secret"
@@ -188,7 +188,7 @@ def test_settings_come_back_whole_through_a_settings_file_of_other_values(settin
 
 
 def test_a_fold_is_trained_with_what_it_starts_from_and_nothing_else(tiny):
-    facts = Facts("a", {None: "n", "central": "c", "lateral": "l"}, 4, {"resnet18": None}, SITES, {})
+    facts = Inputs("a", {None: "n", "central": "c", "lateral": "l"}, 4, {"resnet18": None}, SITES, {})
     tasks = refit.line(tiny, facts, "central", "dgf", 2)
     expected = [
         segmentation(tiny, facts, "us", "resnet18", 2),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dgfnet.registry.facts import Evidence
 
 from dgfnet import files, tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
+from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
 
 MODEL = "dgfnet-central"
@@ -97,7 +97,7 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
 def test_a_version_of_an_older_release_is_one_message(settings):
     version, client = register(settings, ROWS), tracking.registry(settings)
     for facts, said in (
-        (json.dumps({"blocks": 0}), "with other facts for the gate"),
+        (json.dumps({"blocks": 0}), "with other evidence for the gate"),
         (None, "without the gate"),
     ):
         client.delete_model_version_tag(MODEL, version.version, "gate")

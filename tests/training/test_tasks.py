@@ -9,8 +9,8 @@ import yaml
 
 from dgfnet.errors import InputError
 from dgfnet.settings import load
-from dgfnet.sweep.plan import Facts, classification, inner_classification, read_chosen, segmentation
-from dgfnet.sweep.pretrained import PUBLISHED, resolve
+from dgfnet.sweep.plan import Inputs, _chosen, classification, inner_classification, segmentation
+from dgfnet.sweep.pretrained import resolve
 from dgfnet.vocabulary import SITES, SPECS, VARIANTS
 
 DIGESTS = {None: "n", "central": "c", "lateral": "l"}
@@ -20,7 +20,7 @@ DIGESTS = {None: "n", "central": "c", "lateral": "l"}
 def facts():
     def make(chosen=None, **pretrained):
         backbones = {"resnet18": None, "resnet34": None, "inception_v3": None}
-        return Facts("a", DIGESTS, 4, {**backbones, **pretrained}, SITES, chosen or {})
+        return Inputs("a", DIGESTS, 4, {**backbones, **pretrained}, SITES, chosen or {})
 
     return make
 
@@ -103,14 +103,14 @@ def elsewhere(params, tmp_path):
 
 
 def test_chosen_settings_are_read_per_fold(elsewhere):
-    assert read_chosen(elsewhere, DIGESTS) == {}
+    assert _chosen(elsewhere, DIGESTS) == {}
     record = {
         "folds": "c",
         "inner_score": [0.7, 0.8],
         "chosen": [{"training.batch": 8}, {"training.batch": 9}],
     }
     chosen_file(elsewhere, {"central": {"dgf": record}})
-    assert read_chosen(elsewhere, DIGESTS) == {
+    assert _chosen(elsewhere, DIGESTS) == {
         ("central", "dgf", 0): {"training.batch": 8},
         ("central", "dgf", 1): {"training.batch": 9},
     }
@@ -119,7 +119,7 @@ def test_chosen_settings_are_read_per_fold(elsewhere):
 def test_a_search_on_other_folds_is_refused(elsewhere):
     chosen_file(elsewhere, {"central": {"dgf": {"folds": "old", "inner_score": [], "chosen": []}}})
     with pytest.raises(InputError, match="central dgf was searched on other folds; run the stage tune again"):
-        read_chosen(elsewhere, DIGESTS)
+        _chosen(elsewhere, DIGESTS)
 
 
 def with_pretrained(settings, choice):
@@ -147,7 +147,12 @@ def test_published_weights_come_from_torchs_cache_and_are_kept_by_the_driver(
     cache = tmp_path / "torch"
     monkeypatch.setenv("TORCH_HOME", str(cache))
     weights = getattr(torchvision.models, name)(weights=None).state_dict()
-    file = cache / "hub" / "checkpoints" / PUBLISHED[name].url.rsplit("/", 1)[1]
+    file = (
+        cache
+        / "hub"
+        / "checkpoints"
+        / torchvision.models.get_model_weights(name).IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    )
     file.parent.mkdir(parents=True)
     torch.save(weights, file)
     settings = with_pretrained(elsewhere, "imagenet")

@@ -117,7 +117,7 @@ def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
     if facts["fit"] not in {fold["key"] for fold in folds}:
         return f"version {facts['version']}, which was validated, is of another cross-validation"
     text = {"nodule_id": str, "patient_id": str}
-    table = pd.read_csv(path.with_name("predictions.csv"), dtype=text).assign(fold=0)
+    table = pd.read_csv(settings.artifacts("external", site, "predictions.csv"), dtype=text).assign(fold=0)
     return {
         "us": table.assign(probability=table["us_probability"], threshold=us["threshold"]),
         "both": table.assign(threshold=facts["threshold"]),

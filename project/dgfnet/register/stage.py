@@ -20,12 +20,13 @@ from dgfnet.bundle.write import members, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.register.measure import crops_of, measure
+from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.lineage import trained_on
 from dgfnet.registry.origin import keep_origin
-from dgfnet.registry.promotion import CHALLENGER, CHAMPION, RECORD, ROLLED_BACK, champion_of, promote
+from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
 from dgfnet.results import check_current, is_cross_validated, load_metrics, load_nodules, load_table

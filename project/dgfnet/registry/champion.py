@@ -14,7 +14,7 @@ from dgfnet import tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import Served
 from dgfnet.errors import InputError
-from dgfnet.registry.promotion import CHAMPION, champion_of
+from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.seal import unsealed
 from dgfnet.settings import Preprocess, Settings
 from dgfnet.vocabulary import Site

@@ -9,9 +9,9 @@ from mlflow.exceptions import MlflowException
 from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry import promotion
+from dgfnet.registry.aliases import champion_of
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.gate import Judgement, judge
-from dgfnet.registry.promotion import champion_of
 from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site

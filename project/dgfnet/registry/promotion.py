@@ -16,29 +16,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
+from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.gate import Criterion, Judgement, why
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK = "rolled_back"  # tag of a version that lost the alias by hand: only a hand gives it back
-ABSENT = (
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-)  # what MLflow says of no model, and of no alias
 RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
-
-
-def champion_of(client: MlflowClient, model: str) -> Any | None:
-    """The model version behind the alias champion, or None.
-
-    Raises:
-        InputError: when the registry cannot be asked: that is not the same as having no champion.
-    """
-    try:
-        return client.get_model_version_by_alias(model, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ABSENT:
-            return None
-        raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
 
 
 def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:

@@ -19,7 +19,10 @@ from dgfnet.settings import Network, Training, fingerprint
 from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
 Phase = Literal["segmentation", "classification"]
-CODE = ("vocabulary.py", "metrics", "dataset", "network", "training", "preprocess/archive.py")  # of a result
+CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
+    *("vocabulary.py", "preprocess/archive.py", "dataset", "network", "training"),
+    *("metrics/calibration.py", "metrics/discrimination.py", "metrics/segmentation.py"),
+)
 
 
 @cache

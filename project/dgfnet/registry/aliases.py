@@ -1,0 +1,27 @@
+"""The aliases of a model's versions: which one is champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dgfnet.errors import InputError
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes of no model, and of no alias
+
+
+def champion_of(client: MlflowClient, model: str) -> Any | None:
+    """The model version behind the alias champion, or None.
+
+    Raises:
+        InputError: when the registry cannot be asked: that is not the same as having no champion.
+    """
+    try:
+        return client.get_model_version_by_alias(model, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
