@@ -13,7 +13,7 @@ from dgfnet import parallel
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
 from dgfnet.preprocess import stage
-from dgfnet.preprocess.contact import chosen_rows
+from dgfnet.preprocess.contact import chosen_rows, write_sheet
 from dgfnet.preprocess.sample import load_sample
 
 MASK = box((120, 160), 40, 70, 50, 100)  # 1500 pixels
@@ -128,9 +128,10 @@ def test_twenty_faults_are_shown(cohort, settings, tmp_path):
 
 
 def test_contact_sheets_show_nodule_and_boundary(cohort, settings, tmp_path):
-    folder = stage.build(cohort, settings, tmp_path / "out", processes=1).folder
-    for name in ("contact_us.png", "contact_ct.png"):
-        sheet = cv2.imread(str(folder / name)).astype(int)
+    archive = stage.build(cohort, settings, tmp_path / "out", processes=1)
+    for name in ("us", "ct"):
+        write_sheet(tmp_path / f"{name}.png", archive, name)
+        sheet = cv2.imread(str(tmp_path / f"{name}.png")).astype(int)
         _, green, red = np.moveaxis(sheet, 2, 0)
         assert sheet.shape == (240, 6 * 240, 3)  # one line of six tiles of 3 x 80 pixels
         for tile in range(3):
