@@ -138,10 +138,11 @@ def test_only_tracking_registry_and_sweep_know_mlflow_and_ray(name):
 
 
 def test_packages_are_empty_at_the_door():
-    doors = list(PACKAGE.rglob("__init__.py"))
+    """But for the front door, which lists the public names and imports none of them."""
+    doors = [door for door in PACKAGE.rglob("__init__.py") if door.parent != PACKAGE]
     assert doors
     assert [str(door) for door in doors if door.read_text()] == []
-    folders = {path.parent for path in MODULES.values()}
+    folders = {path.parent for path in MODULES.values()} - {PACKAGE}
     assert folders == {door.parent for door in doors}
 
 

@@ -200,7 +200,8 @@ def promote(client, model, version, found):
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
-    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed = judge(GOOD, None, WANTED)
+    refused = judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
     promote(registry, "m", "1", passed)
     assert aliases(registry) == {"1": ["champion"], "2": [], "3": []}
     promote(registry, "m", "2", refused)
@@ -259,7 +260,8 @@ def test_promotions_and_rollbacks_are_a_stack(shared, acts):
     shared.create_registered_model(model)
     for _ in range(3):
         shared.create_model_version(model, "file:///nowhere")
-    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed = judge(GOOD, None, WANTED)
+    refused = judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
     stack = []
     for act in acts:
         if act.startswith("refuse"):
@@ -329,7 +331,7 @@ def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registr
 
 def test_judging_the_champion_again_does_not_take_its_alias(registry):
     promote(registry, "m", "1", judge(GOOD, None, WANTED))
-    promote(registry, "m", "1", judge(dataclasses.replace(GOOD, blocks=2), None, WANTED))
+    promote(registry, "m", "1", judge(dataclasses.replace(GOOD, audit_findings=2), None, WANTED))
     assert aliases(registry)["1"] == ["champion"]
     with pytest.raises(InputError, match="first champion"):
         rollback(registry, "m")
