@@ -40,16 +40,18 @@ def ingest() -> None:
 source_argument = click.argument("source", type=PATH)
 out_option = click.option("--out", type=PATH, required=True, help="folder to make")
 labels_option = click.option("--labels", type=PATH, required=True, help="table: patient_id, lnm_central ...")
-seed_option = click.option("--seed", type=int, default=1)
-external_option = click.option("--external-share", type=float, default=0.2)
+seed_option = click.option("--seed", type=int, default=1, help="of every draw")
+external_option = click.option(
+    "--external-share", type=float, default=0.2, help="share held out as external cohort"
+)
 
 
 @ingest.command("folder")
 @source_argument
 @out_option
 @labels_option
-@click.option("--image", "images", multiple=True, metavar="PATTERN")
-@click.option("--mask", "masks", multiple=True, metavar="PATTERN")
+@click.option("--image", "images", multiple=True, metavar="PATTERN", help="of images; several allowed")
+@click.option("--mask", "masks", multiple=True, metavar="PATTERN", help="of their masks, in the same order")
 def ingest_folder(
     source: Path, out: Path, labels: Path, images: tuple[str, ...], masks: tuple[str, ...]
 ) -> None:

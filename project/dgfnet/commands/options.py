@@ -33,7 +33,7 @@ class _Path(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the path."""
         if isinstance(param, click.Option) and str(value).startswith("-"):
-            self.fail(f"expected a path, found {value} (a path may begin with ./-)", param, ctx)
+            self.fail(f"expected a path, found {value}; a path of that name is ./{value}", param, ctx)
         return super().convert(value, param, ctx)
 
 

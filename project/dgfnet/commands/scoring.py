@@ -67,7 +67,7 @@ def score(
 @with_settings(site=SITES)
 @site_argument
 @click.option("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
-@click.option("--port", type=int, default=5001)
+@click.option("--port", type=int, default=5001, help="where it listens")
 def serve_champion(settings: Settings, host: str, port: int) -> None:
     """Answer requests with a champion."""
     from dgfnet.registry.serve import serve
