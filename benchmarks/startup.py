@@ -61,8 +61,8 @@ try:
     from dgfnet.sweep import plan
     from dgfnet.sweep.trial import Trial
 except ModuleNotFoundError:
-    from dgfnet.training import tasks as plan
-    from dgfnet.training.trial import Trial
+    from dgfnet.sweep import plan as plan
+    from dgfnet.sweep.trial import Trial
 from pathlib import Path
 settings = load(Path("params.yaml"), ["base.seed=77"])
 task = plan.classification(settings, plan.gather(settings), "central", "us_resnet", 0)[0]
@@ -80,7 +80,7 @@ trial = pickle.loads(open("trial.pkl", "rb").read())
 try:
     from dgfnet.sweep.trial import run_trial
 except ModuleNotFoundError:
-    from dgfnet.training.trial import run_trial
+    from dgfnet.sweep.trial import run_trial
 run_trial(trial, lambda values: None)
 """
 

@@ -30,7 +30,7 @@ CORRIDOR = [
     "attribution",
     "applicability",
     "report",
-    *("summary", "cli"),
+    *("summary", "commands", "cli"),
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path

@@ -32,7 +32,7 @@ try:
     from dgfnet.sweep.plan import classification, gather, places
     from dgfnet.vocabulary import SPECS
 except ModuleNotFoundError:  # the package of a commit before these modules
-    tasks: Any = import_module("dgfnet.training.tasks")
+    tasks: Any = import_module("dgfnet.sweep.plan")
     classification, gather, places = tasks.classification, tasks.gather, tasks.places
     SPECS = import_module("dgfnet.network.variants").SPECS
 

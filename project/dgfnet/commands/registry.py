@@ -1,0 +1,75 @@
+"""Commands about registered versions: promote, rollback, history, lineage, reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgfnet.commands.options import PATH, SITES, site_argument, version_argument, with_settings
+
+if TYPE_CHECKING:
+    from dgfnet.settings import Settings
+
+
+@click.command()
+@with_settings(site=SITES)
+@site_argument
+@version_argument
+@click.option("--dry-run", is_flag=True, help="judge and change nothing")
+def promote(settings: Settings, version: str, dry_run: bool) -> None:
+    """Judge a version, make it champion if it passes."""
+    from dgfnet.registry import commands
+
+    print(commands.promote(settings, settings.base.sites[0], version, dry_run))
+
+
+@click.command()
+@with_settings(site=SITES)
+@site_argument
+def rollback(settings: Settings) -> None:
+    """Give the alias champion back to the version before."""
+    from dgfnet.registry import commands
+
+    print(commands.rollback(settings, settings.base.sites[0]))
+
+
+@click.command()
+@with_settings(site=SITES)
+@site_argument
+def history(settings: Settings) -> None:
+    """Print every decision about a site's versions."""
+    from dgfnet.registry import commands
+
+    print(commands.history(settings, settings.base.sites[0]))
+
+
+@click.command()
+@with_settings(site=SITES)
+@site_argument
+@version_argument
+def lineage(settings: Settings, version: str) -> None:
+    """Print commit, data, settings and runs a version comes from."""
+    from dgfnet.registry import commands
+
+    print(commands.lineage(settings, settings.base.sites[0], version))
+
+
+@click.command("reproduce")
+@with_settings(site=SITES, tolerance="register.tolerance={}")
+@site_argument
+@version_argument
+@click.option("--into", type=PATH, metavar="FOLDER", help="fresh folder to make")
+@click.option("--tolerance", type=float, help="instead of register.tolerance")
+def reproduce_version(settings: Settings, version: str, into: Path | None) -> None:
+    """Train the fold of a version again, and compare.
+
+    It is trained from the version's commit and data. Status 1 says that the probabilities disagree.
+    """
+    from dgfnet.reproduce.reproduction import reproduce
+
+    made = reproduce(settings, settings.base.sites[0], version, into)
+    print(made.text())
+    if not made.agrees:
+        raise SystemExit(1)

@@ -1,0 +1,76 @@
+"""Commands that score nodules with a champion: predict, serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgfnet.commands.options import PATH, SITES, site_argument, with_settings
+from dgfnet.errors import InputError
+
+if TYPE_CHECKING:
+    from dgfnet.settings import Settings
+    from dgfnet.vocabulary import Modality
+
+Images = tuple[tuple[Path, Path], ...]  # each with its mask
+ONE_CASE = "of one case, instead of a folder; may be repeated"
+
+
+@click.command("predict")
+@with_settings(site=SITES)
+@site_argument
+@click.argument("folder", type=PATH, required=False)
+@click.option("--us", type=(PATH, PATH), multiple=True, metavar="IMAGE MASK", help=ONE_CASE)
+@click.option("--ct", type=(PATH, PATH), multiple=True, metavar="IMAGE MASK", help=ONE_CASE)
+@click.option("--out", type=PATH, help="CSV file to write")
+@click.option("--overlays", type=PATH, help="folder for a picture of each nodule")
+@click.option("--nodule", help="one nodule's id; all without it")
+def score(
+    settings: Settings,
+    folder: Path | None,
+    us: Images,
+    ct: Images,
+    out: Path | None,
+    overlays: Path | None,
+    nodule: str | None,
+) -> None:
+    """Score a cohort folder, or one case, with a champion.
+
+    FOLDER is a cohort folder; its labels may be empty.
+    """
+    from dgfnet.predict import predict, predict_case
+
+    site = settings.base.sites[0]
+    images: dict[Modality, Sequence[tuple[Path, Path]]] = {"us": us, "ct": ct}
+    files = {modality: pairs for modality, pairs in images.items() if pairs}
+    if bool(files) == (folder is not None):
+        raise InputError("expected a cohort folder, or one case: --us IMAGE MASK, --ct IMAGE MASK")
+    if folder is None:
+        if nodule:
+            raise InputError("--nodule names a nodule of a cohort folder; one case by its files has none")
+        case = predict_case(settings, site, files, out, overlays).iloc[0]
+        for name, value in case.items():
+            print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
+        return
+    if out is None:
+        raise InputError("a cohort folder needs --out, the CSV file to write")
+    table = predict(settings, site, folder, out, nodule, overlays)
+    scored = table["probability"].notna()
+    print(f"{out}: {scored.sum()} nodules, {int(table['decision'].sum())} called positive")
+    for name, statement in table.loc[~scored, ["nodule_id", "statement"]].itertuples(index=False):
+        print(f"  nodule {name}: {statement}")
+
+
+@click.command("serve")
+@with_settings(site=SITES)
+@site_argument
+@click.option("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
+@click.option("--port", type=int, default=5001, help="where it listens")
+def serve_champion(settings: Settings, host: str, port: int) -> None:
+    """Answer requests with a champion."""
+    from dgfnet.serve import serve
+
+    serve(settings, settings.base.sites[0], host, port)
