@@ -24,7 +24,7 @@ from dgfnet.cohort.screened import load_screened, written_upon
 from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -47,7 +47,7 @@ def run(settings: Settings) -> None:
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
     processes = cores()
-    facts = [one for found in each(look, cohort.nodules, processes, "audit") for one in found]
+    facts = [one for found in map_in_order(look, cohort.nodules, processes, "audit") for one in found]
     different = read_decisions(read_cohort(settings.data)).different
     written = written_upon(settings)
     alike = _pairs(facts, folds, settings.audit.same_picture)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.screening.overlays import words
 from dgfnet.errors import InputError
 from dgfnet.ingest.folder import NotUsed, files_of
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 LABELS = {"2": 0, "3": 0, "4a": 0, "4b": 1, "4c": 1, "5": 1}  # TIRADS
 SEAM = (
@@ -109,7 +109,7 @@ def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
     cases: list[Case] = []
     dropped: list[NotUsed] = []
     owner: dict[str, str] = {}  # picture -> case
-    for case, lost in each(_read_case, paths, cores(), "DDTI cases", few=400):
+    for case, lost in map_in_order(_read_case, paths, cores(), "DDTI cases", few=400):
         dropped += lost
         if case is None:
             continue

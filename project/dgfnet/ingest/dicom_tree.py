@@ -42,7 +42,7 @@ from dgfnet.ingest.folder import (
 )
 from dgfnet.ingest.labels import read_labels
 from dgfnet.ingest.lidc import SLICES
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 LONGITUDINAL = re.compile(r"long|sag", re.IGNORECASE)
 TRANSVERSE = re.compile(r"trans|axial", re.IGNORECASE)
@@ -143,7 +143,9 @@ def _sort(paths: Sequence[Path]) -> tuple[dict[str, Picture], dict[Path, str], d
     pictures: dict[str, Picture] = {}
     segmentations: dict[Path, str] = {}
     lost: dict[Path, str] = {}
-    for path, kind in zip(paths, each(_classify, paths, cores(), "DICOM headers", few=2000), strict=True):
+    for path, kind in zip(
+        paths, map_in_order(_classify, paths, cores(), "DICOM headers", few=2000), strict=True
+    ):
         if isinstance(kind, str):
             lost[path] = kind
         elif isinstance(kind, tuple):

@@ -25,7 +25,7 @@ import numpy as np
 from dgfnet.cohort.dicom import scale_fault
 from dgfnet.errors import InputError
 from dgfnet.ingest.folder import NotUsed, files_of
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 TABLE = "metadata.csv"
 PARTS = ("image", "nodule_mask")
@@ -106,7 +106,7 @@ def open_lesions(rows: Sequence[Row]) -> tuple[list[Lesion], list[NotUsed]]:
     """Opens image and mask of each row; what cannot be shown is returned with its reason."""
     lesions: list[Lesion] = []
     dropped: list[NotUsed] = []
-    opened_rows = each(_open, rows, cores(), "LIDC nodules", few=1000)
+    opened_rows = map_in_order(_open, rows, cores(), "LIDC nodules", few=1000)
     for row, opened in zip(rows, opened_rows, strict=True):
         if isinstance(opened, str):
             dropped.append(NotUsed("lidc", "nodule", row.name, opened))

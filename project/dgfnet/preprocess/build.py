@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, write_json
-from dgfnet.parallel import each
+from dgfnet.parallel import map_in_order
 from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample, load_nodule
@@ -106,7 +106,7 @@ def _samples(nodules: Sequence[Nodule], settings: Preprocess, processes: int) ->
     """All samples in the order of the cohort; every file is looked at before the faults are raised."""
     faults: list[str] = []
     work = partial(load_nodule, settings=settings)
-    for samples, wrong in each(work, nodules, processes, "preprocess"):
+    for samples, wrong in map_in_order(work, nodules, processes, "preprocess"):
         faults += wrong
         if not faults:
             yield from samples

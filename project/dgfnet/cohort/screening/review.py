@@ -21,7 +21,7 @@ from dgfnet.cohort.screening.overlays import Box, Drawing, find
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
-from dgfnet.parallel import each
+from dgfnet.parallel import map_in_order
 
 COLUMNS = ["nodule_id", "image", "slice", "found", "where", "noted", "decision"]
 SHOWN, ACROSS = 48, 6  # pictures of the sheet
@@ -55,7 +55,9 @@ def review(cohort: Cohort, decisions: Decisions, reach: int, processes: int) -> 
         processes: how many look at once.
     """
     found = [
-        one for some in each(partial(_look, reach), cohort.nodules, processes, "screening") for one in some
+        one
+        for some in map_in_order(partial(_look, reach), cohort.nodules, processes, "screening")
+        for one in some
     ]
     words = {True: "keep", False: "set_aside", None: ""}
     suspicions = []
