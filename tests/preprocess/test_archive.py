@@ -115,7 +115,7 @@ def test_an_interrupted_replacement_is_no_archive(archive, small, monkeypatch):
     def killed(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dgfnet.preprocess.archive.write_json", killed)
+    monkeypatch.setattr("dgfnet.preprocess.build.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         write(archive.folder, COUNTS, samples(), small)
     with pytest.raises(InputError, match="no complete archive"):

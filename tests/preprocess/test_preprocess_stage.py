@@ -12,7 +12,7 @@ from masks import box, grey
 from dgfnet import parallel
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
-from dgfnet.preprocess.build import build
+from dgfnet.preprocess import stage
 from dgfnet.preprocess.contact import chosen_rows, write_sheet
 from dgfnet.preprocess.sample import load_sample
 
@@ -61,7 +61,7 @@ def contents(folder):
 
 
 def test_archive_holds_the_papers_crops(cohort, settings, tmp_path):
-    archive = build(cohort, settings, tmp_path / "out", processes=1)
+    archive = stage.build(cohort, settings, tmp_path / "out", processes=1)
     assert archive.us.shape == (6, 3, 80, 80)
     assert archive.ct.shape == (3, 3, 80, 80)
     expected = literal.us(grey((120, 160), 11), MASK, 64)
@@ -71,7 +71,7 @@ def test_archive_holds_the_papers_crops(cohort, settings, tmp_path):
 
 
 def test_index_says_whose_and_how_large(cohort, settings, tmp_path):
-    index = build(cohort, settings, tmp_path / "out", processes=1).index
+    index = stage.build(cohort, settings, tmp_path / "out", processes=1).index
     assert index["nodule_id"].tolist() == ["N0", "N0", "N1", "N1", "N2", "N2", "N0", "N1", "N2"]
     assert index["patient_id"].tolist() == ["P0", "P0", "P1", "P1", "P2", "P2", "P0", "P1", "P2"]
     assert index["view"].tolist() == ["transverse"] * 6 + ["axial"] * 3
@@ -91,8 +91,8 @@ def test_spacing_of_manifest_wins_over_the_files(tmp_path, settings):
 def test_processes_do_not_change_the_result(cohort, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "FEW", 0)
     monkeypatch.setattr(parallel, "IN_FLIGHT", 1)  # two rounds for three nodules
-    serial = build(cohort, settings, tmp_path / "serial", processes=1)
-    spread = build(cohort, settings, tmp_path / "parallel", processes=2)
+    serial = stage.build(cohort, settings, tmp_path / "serial", processes=1)
+    spread = stage.build(cohort, settings, tmp_path / "parallel", processes=2)
     assert contents(spread.folder) == contents(serial.folder)
 
 
@@ -103,7 +103,7 @@ def test_every_fault_is_told_at_once(cohort, settings, tmp_path):
     files[7].image.write_bytes(b"no picture")
     files[8].image.unlink()
     with pytest.raises(InputError) as caught:
-        build(cohort, settings, tmp_path / "out", processes=1)
+        stage.build(cohort, settings, tmp_path / "out", processes=1)
     first, *lines = str(caught.value).split("\n")
     assert first == "4 image(s) cannot be used:"
     assert lines[0].startswith("nodule N0, us ")
@@ -120,7 +120,7 @@ def test_twenty_faults_are_shown(cohort, settings, tmp_path):
     bad = us_image(cohort.root, "N9", 9, mask=np.zeros_like(MASK))
     many = Nodule("N9", "P9", "main", {"central": 0, "lateral": 0}, 1, {}, (bad,) * 23)
     with pytest.raises(InputError) as caught:
-        build(Cohort(cohort.root, (*cohort.nodules, many)), settings, tmp_path / "out", processes=1)
+        stage.build(Cohort(cohort.root, (*cohort.nodules, many)), settings, tmp_path / "out", processes=1)
     lines = str(caught.value).split("\n")
     assert len(lines) == 22
     assert lines[0] == "23 image(s) cannot be used:"
@@ -128,10 +128,10 @@ def test_twenty_faults_are_shown(cohort, settings, tmp_path):
 
 
 def test_contact_sheets_show_nodule_and_boundary(cohort, settings, tmp_path):
-    archive = build(cohort, settings, tmp_path / "out", processes=1)
-    for modality in ("us", "ct"):
-        write_sheet(tmp_path / f"{modality}.png", archive, modality)
-        sheet = cv2.imread(str(tmp_path / f"{modality}.png")).astype(int)
+    archive = stage.build(cohort, settings, tmp_path / "out", processes=1)
+    for name in ("us", "ct"):
+        write_sheet(tmp_path / f"{name}.png", archive, name)
+        sheet = cv2.imread(str(tmp_path / f"{name}.png")).astype(int)
         _, green, red = np.moveaxis(sheet, 2, 0)
         assert sheet.shape == (240, 6 * 240, 3)  # one line of six tiles of 3 x 80 pixels
         for tile in range(3):

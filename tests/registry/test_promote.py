@@ -167,7 +167,7 @@ def test_lineage_that_cannot_be_followed_is_named(commit, data, said):
 
 
 def test_facts_survive_a_tag():
-    odd = dataclasses.replace(GOOD, slope=math.inf, weakest_share=None, blocks=None)
+    odd = dataclasses.replace(GOOD, calibration_slope=math.inf, weakest_accuracy=None, audit_findings=None)
     assert Evidence.read(odd.text()) == odd
 
 
