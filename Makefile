@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-slow test-realdata lint ui lock
+.PHONY: demo test test-slow test-realdata lint docs ui lock
 
 demo: .stamp/installed data/phantom.json
 	dvc repro
@@ -31,6 +31,10 @@ lint: .stamp/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+# the lists of docs/reference/settings.md, from the texts in settings.py
+docs: .stamp/installed
+	python docs/settings_page.py
 
 ui: .stamp/installed
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000
