@@ -93,7 +93,7 @@ def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """The digest of the files' bytes one after another: `cat us.npy ct.npy index.parquet | sha256sum`."""
+    """Returns the digest of the files' bytes in turn: `cat us.npy ct.npy index.parquet | sha256sum`."""
     total = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -103,7 +103,7 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def _samples(nodules: Sequence[Nodule], settings: Preprocess, processes: int) -> Iterator[Sample]:
-    """All samples in the order of the cohort; every file is looked at before the faults are raised."""
+    """Yields samples in the order of the cohort; every file is looked at before the faults are raised."""
     faults: list[str] = []
     work = partial(load_nodule, settings=settings)
     for samples, wrong in map_in_order(work, nodules, processes, "preprocess"):
