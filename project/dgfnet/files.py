@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # heavy, and what is written brings them along
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` only when the block ends well."""
+    """Yields a path in the same folder; its file takes the place of `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # short, for names may have all 255 bytes; writers choose the format by the suffix
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:20]}.", suffix=path.suffix[-9:])

@@ -1,4 +1,4 @@
-"""params.yaml before it is validated: YAML, profile and `--set` merged; and what is wrong with it, in words.
+"""params.yaml before it is validated: YAML, profile and `--set` merged; and its faults in words.
 
 A profile is a partial copy of the file under `profiles.<name>`, merged over it when `base.profile` names it.
 `--set section.key=value` is merged last.
@@ -33,7 +33,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The sections as plain values.
+    """Reads the sections as plain values.
 
     Args:
         path: params.yaml.
@@ -100,7 +100,7 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def explain(name: str, error: ValidationError) -> str:
-    """What pydantic found, a line each."""
+    """Returns the faults that pydantic reports, a line each."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])

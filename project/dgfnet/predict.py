@@ -14,7 +14,7 @@ from dgfnet import files
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import Case, loose_image, read_case
@@ -52,7 +52,7 @@ def predict(
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
     work = partial(_read, settings=champion.preprocess, modalities=champion.served.usable)
-    cases = list(each(work, chosen, cores(), "predict"))
+    cases = list(map_in_order(work, chosen, cores(), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [one.nodule_id for one in chosen])
     table.insert(1, "patient_id", [one.patient_id for one in chosen])

@@ -1,4 +1,4 @@
-"""Who made an artifact: git commit, data hash, settings and versions, in provenance.json beside it."""
+"""Provenance of an artifact: git commit, data hash, settings and versions, in provenance.json beside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(folder: Path, settings: Settings, sections: Sequence[str]) -> None:
 
 
 def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:
-    """What provenance.json holds, as a dictionary."""
+    """Returns the content of provenance.json."""
     used = settings.model_dump(mode="json", include=set(sections), by_alias=True)
     return {
         "git_commit": git_commit(settings.root),
@@ -48,7 +48,7 @@ def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:
 
 
 def git_commit(root: Path) -> str:
-    """Commit of the project folder, with `-dirty` when tracked files differ; `unknown` outside git."""
+    """Returns the project folder's commit, with `-dirty` when tracked files differ; `unknown` outside git."""
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
@@ -58,7 +58,7 @@ def git_commit(root: Path) -> str:
 
 
 def data_md5(settings: Settings) -> str:
-    """DVC's hash of the cohort, read from data.dvc; `untracked` when the cohort is not under DVC."""
+    """Returns DVC's hash of the cohort from data.dvc; `untracked` when the cohort is not under DVC."""
     pointer = settings.data.with_name(settings.data.name + ".dvc")
     if not pointer.is_file():
         return "untracked"

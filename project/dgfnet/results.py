@@ -1,4 +1,4 @@
-"""Where artifacts lie, how they are read, and the messages when one is missing or out of date.
+"""Paths of artifacts, their readers, and the messages when one is missing or out of date.
 
 A stage writes into its own folder, `artifacts/<stage>`; whatever another stage reads of it is read here.
 """
@@ -131,7 +131,7 @@ def check_current(metrics: Mapping[str, Any], fold: int, key: str, name: str) ->
 
 
 def crossval_provenance(settings: Settings) -> dict[str, Any] | None:
-    """Reads who made the cross-validation, or None when it has not run."""
+    """Reads the provenance of the cross-validation, or returns None when it has not run."""
     return read_json(settings.artifacts("crossval", "provenance.json"))
 
 

@@ -60,7 +60,7 @@ REFUSED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureD
 
 @dataclass(frozen=True)
 class Moved:
-    """What a push or pull did.
+    """The result of a push or pull.
 
     Attributes:
         files: of the folder.
@@ -104,7 +104,7 @@ class Place:
         return cls(bucket, prefix.strip("/"))
 
     def key(self, path: str) -> str:
-        """Key of a file."""
+        """Returns the key of a file."""
         return f"{self.prefix}/{path}" if self.prefix else path
 
     def __str__(self) -> str:
@@ -156,7 +156,7 @@ def pull(address: str, folder: Path) -> Moved:
 
 
 def _files(folder: Path) -> list[str]:
-    """Paths of all files below a folder, sorted, with forward slashes."""
+    """Lists the paths of all files below a folder, sorted, with forward slashes."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     root, found = folder.resolve(), []
@@ -196,7 +196,7 @@ def _sweep(building: Path, expected: set[Path]) -> None:
 
 
 def _upload(client: Any, place: Place, folder: Path, path: str, stop: Event) -> tuple[str, str, bool]:
-    """Path and sha256 of a file, and whether it had to be sent."""
+    """Uploads a file unless it is there; returns its path, its sha256 and True if it was sent."""
     file, key = folder / path, place.key(path)
     before = file.stat()
     digest = _digest(file, hashlib.sha256())
@@ -223,7 +223,7 @@ def _upload(client: Any, place: Place, folder: Path, path: str, stop: Event) -> 
 
 
 def _listed(client: Any, place: Place) -> list[Entry]:
-    """What a prefix holds: as SHA256SUMS says, or without it, as the bucket lists it."""
+    """Lists the files of a prefix: as SHA256SUMS says, or without it, as the bucket lists them."""
     try:
         text = client.get_object(Bucket=place.bucket, Key=place.key(SUMS))["Body"].read()
         entries = _parsed(place, text)
@@ -241,7 +241,7 @@ def _listed(client: Any, place: Place) -> list[Entry]:
 
 
 def _parsed(place: Place, text: bytes) -> list[Entry]:
-    """Lines of SHA256SUMS; not `splitlines`, which also ends lines at signs that a file name may hold."""
+    """Parses SHA256SUMS; not by `splitlines`, which also ends lines at signs that a file name may hold."""
     try:
         lines = [line for line in text.decode().split("\n") if line]
     except UnicodeDecodeError:
@@ -264,7 +264,7 @@ def _objects(client: Any, place: Place) -> Iterator[Entry]:
 
 
 def _download(client: Any, place: Place, folder: Path, entry: Entry, stop: Event) -> bool:
-    """Whether a file had to be fetched; it takes its name when its bytes are right."""
+    """Downloads a file unless it is there; it takes its name when its bytes are right. True if fetched."""
     path = folder / entry.path
     if path.is_file() and _right(path, entry):
         return False
@@ -307,7 +307,7 @@ def _go_on(stop: Event, _bytes: int = 0) -> None:
 
 
 def _all(work: Callable[[Item, Event], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
-    """Results as they come; the first failure, or Ctrl-C, stops the others and is raised."""
+    """Yields results as they come; the first failure, or Ctrl-C, stops the others and is raised."""
     stop, console = Event(), Console(stderr=True)
     hidden = not console.is_terminal  # else a log gets an empty line
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -330,7 +330,7 @@ def _client() -> Any:
 
 @contextmanager
 def _told(place: Place) -> Iterator[None]:
-    """Failures of server, network and disk become one message."""
+    """Turns failures of server, network and disk into one message."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError):
@@ -355,7 +355,7 @@ def _told(place: Place) -> Iterator[None]:
 
 
 def _answer(error: Exception) -> str:
-    """What a server's refusal means."""
+    """Explains a server's refusal."""
     cause = error if isinstance(error, ClientError) else error.__context__
     response: Mapping[str, Any] = cause.response if isinstance(cause, ClientError) else {}
     code = str(response.get("Error", {}).get("Code", ""))

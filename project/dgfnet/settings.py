@@ -1,6 +1,8 @@
 """params.yaml becomes frozen, validated settings.
 
 params.yaml is the only source of defaults: no field below has one, but for the alternatives of a `Range`.
+The text under a field is the only description of a setting: `make docs` copies it to
+docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -29,149 +31,209 @@ class Section(BaseModel):
 
 
 class Base(Section):
-    """What every stage shares. Paths are relative to params.yaml; `Settings` makes them absolute."""
+    """Shared by every stage. Paths are relative to params.yaml; `Settings` makes them absolute."""
 
     profile: str
+    """`demo` is the file as it is; `paper` merges `profiles.paper` over it."""
     seed: Count
+    """Seed of folds and of every fit."""
     data: str
+    """Cohort folder: `nodules.csv`, `images.csv` and the files that they name."""
     truth: str
+    """Folder of the phantom's truth: `dgfnet summary` prints its AUC, `dgfnet attribute` holds maps against
+    it. Nothing is trained on it, and real cohorts have none."""
     artifacts: str
+    """Folder of results."""
     work: str
+    """Folder of resumable work, a cache: deleting it costs time, nothing else."""
     confidence: Share
+    """Level of every interval."""
     sites: tuple[Site, ...] = Field(strict=False, min_length=1)
+    """Sites of metastasis that models are made for."""
 
 
 class Phantom(Section):
-    """The generated cohort: enrolled patients, before exclusions; whose factors decide the labels."""
+    """The generated cohort, `dgfnet phantom`."""
 
     patients: Annotated[int, Field(ge=30)]
+    """Patients of the main cohort, before exclusions."""
     external_patients: Annotated[int, Field(ge=10)]
+    """Patients of the external cohort, before exclusions."""
     seed: Count
+    """Seed of the generator, apart from `base.seed`."""
     signal: Annotated[float, Field(ge=0)]
+    """Scales the log odds of the labels; 0 gives labels that no picture can tell."""
     informative: tuple[Modality, ...] = Field(strict=False, min_length=1)
+    """Modalities whose factors decide the labels; the pictures of another vary as ever and say nothing of
+    them."""
 
 
 class Cohort(Section):
-    """Screening and folds.
-
-    Every nodule needs images of `modalities`. A US picture in which something seems to be drawn is kept or
-    set aside as `undecided` says until a person decides.
-    """
+    """Screening and folds."""
 
     modalities: tuple[Modality, ...] = Field(strict=False, min_length=1)
+    """Modalities that every nodule needs; one without is excluded."""
     undecided: Literal["keep", "set_aside"]
+    """What becomes of US pictures that look drawn upon, until `decisions.csv` decides."""
     folds: Annotated[int, Field(ge=2)]
+    """Number of folds, made over patients and stratified on the labels of both sites."""
     minimum_per_class: Positive
+    """Nodules of each class that every fold must have, per labelled site."""
 
 
 class Audit(Section):
-    """Two pictures whose fine structure correlates above `same_picture` are one picture."""
+    """Leaks between patients."""
 
     same_picture: Annotated[float, Field(gt=0.5, lt=1)]
+    """Correlation of fine structure above which pictures of two patients are one picture, and the audit
+    fails."""
 
 
 class Preprocess(Section):
-    """Regions of interest and targets; sizes in pixels, dilations in 3x3 iterations (paper section 2)."""
+    """Regions of interest and targets (paper section 2)."""
 
     us_size: Positive
+    """Side of the network's US input, pixels; a multiple of 32."""
     ct_size: Positive
+    """Side of the network's CT input, pixels; a multiple of 32."""
     us_dilations: Count
+    """3x3 dilations of a US mask before its bounding box is taken: a margin in image pixels."""
     ct_dilations: Count
+    """3x3 dilations of a CT mask before its bounding box is taken: a margin in image pixels."""
     boundary_fraction: Share
+    """The paper's f: the US boundary target is f times the side of the region wide."""
     bilateral_diameter: Positive
+    """Diameter of the bilateral filter before the CT edges are detected, pixels."""
     bilateral_sigma: Positive
+    """Standard deviation of that filter, in grey levels and in pixels."""
     canny_low: int
+    """Lower threshold of the Canny edges that are the CT boundary target."""
     canny_high: int
+    """Upper threshold of the Canny edges that are the CT boundary target."""
     window_level: float
+    """Centre of the window that turns CT into 8 bit, HU; a column of `images.csv` wins."""
     window_width: Annotated[float, Field(gt=0)]
+    """Width of the window that turns CT into 8 bit, HU; a column of `images.csv` wins."""
     margin: Annotated[float, Field(ge=0, le=1)]
+    """Real tissue stored around each crop for rotation, as a share of its side."""
 
     @model_validator(mode="after")
     def sizes_fit_the_encoder(self) -> Preprocess:
-        """ResNets halve the image five times."""
+        """Refuses a side that a ResNet cannot halve five times."""
         for name in ("us_size", "ct_size"):
             if getattr(self, name) % 32:
                 raise ValueError(f"{name} must be a multiple of 32, found {getattr(self, name)}")
         return self
 
     def size(self, modality: Modality) -> int:
-        """Side of the network's input, pixels."""
+        """Returns the side of the network's input, pixels."""
         return self.us_size if modality == "us" else self.ct_size
 
     def dilations(self, modality: Modality) -> int:
-        """Iterations of the 3x3 dilation that widens the mask before its bounding box is taken."""
+        """Returns the iterations of the 3x3 dilation that widens the mask before its bounding box."""
         return self.us_dilations if modality == "us" else self.ct_dilations
 
 
 class Encoders(Section):
-    """Which ResNet each site uses."""
+    """The ResNet of each site."""
 
     central: EncoderName
+    """Encoder of the models for the central site."""
     lateral: EncoderName
+    """Encoder of the models for the lateral site."""
 
 
 class Dgf(Section):
-    """Diverse granularity fusion: its branches, their combination, what the nodule level attends over."""
+    """Diverse granularity fusion."""
 
     branches: tuple[Branch, ...] = Field(strict=False, min_length=1)
+    """Levels that are fused."""
     combiner: Literal["product", "sum", "concat"]
+    """Combination of the branches; `product` is the paper's."""
     scale_dimension_attention: bool
+    """Divide by the root of the number of dimensions in equation 5."""
     nodule_level: Literal["bank", "batch"]
+    """Evaluation attends over the reference `bank`, or over the `batch` (the paper)."""
 
 
 class Tlr(Section):
     """The baseline `us_tlr`: Inception V3 on the rectangle around the nodule (network/tlr.py)."""
 
     size: Annotated[int, Field(ge=75)]
+    """Side of Inception V3's input, pixels."""
     box: Annotated[float, Field(ge=1, le=2)]
+    """Side of the rectangle as a multiple of the nodule's bounding box."""
     finetune: Annotated[float, Field(ge=0, le=1)]
+    """Learning rate of Mixed_7 as a share of the head's."""
     annealing: Positive
+    """Heads tried by simulated annealing in the training part of each fold."""
 
 
 class Network(Section):
-    """Architecture; width multiplies every channel count of the paper's networks."""
+    """Architecture."""
 
     encoder: Encoders
     width: Annotated[float, Field(gt=0, le=2)]
+    """Factor on every channel count; 1 is the paper's network."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    """Dropout of decoders and classifier."""
     pretrained: str
+    """`off`, `imagenet` (torchvision's published weights) or the path of a checkpoint, in which `{encoder}`
+    stands for `resnet18`, `resnet34` or `inception_v3`; needs width 1. See docs/how-to/pretrained.md."""
     dgf: Dgf
     tlr: Tlr
 
     def encoder_of(self, site: Site) -> EncoderName:
-        """Encoder of one site."""
+        """Returns the encoder of a site."""
         return self.encoder.central if site == "central" else self.encoder.lateral
 
 
 class Augment(Section):
-    """Each transform is applied with this probability (paper section 2)."""
+    """Random changes of a training picture (paper section 2)."""
 
     probability: Annotated[float, Field(ge=0, le=1)]
+    """Probability with which each transform is applied."""
     rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    """Largest rotation to either side, degrees."""
     smallest_crop: Annotated[float, Field(gt=0, le=1)]
+    """Side of the smallest random crop, as a share of the input's."""
     brightness: Annotated[float, Field(ge=0, le=1)]
+    """Largest change of brightness, as a share of full scale."""
     contrast: Annotated[float, Field(ge=0, le=1)]
+    """Largest change of contrast, as a share."""
     elastic_alpha: Annotated[float, Field(ge=0)]
+    """Strength of the elastic deformation, pixels."""
     elastic_sigma: Annotated[float, Field(gt=0)]
+    """Smoothness of the elastic deformation: standard deviation of its Gaussian, pixels."""
 
 
 class Training(Section):
-    """Optimisation shared by every fit (paper section 4)."""
+    """Optimisation shared by every fit (paper section 4): Adam with a cosine schedule per epoch."""
 
     batch: Annotated[int, Field(ge=2)]
+    """Nodules per step."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """Learning rate at the start of a phase."""
     weight_decay: Annotated[float, Field(ge=0)]
+    """Weight decay."""
     segmentation_weight: Annotated[float, Field(ge=0)]
+    """Weight of the masks' losses beside the label's."""
     sampling: Literal["train_only", "paper", "none"]
+    """`train_only` undersamples inside training folds, anew each epoch, and corrects the probabilities;
+    `paper` undersamples the cohort first."""
     augment: Augment
     precision: Literal["auto", "float32"]
+    """`auto` is mixed precision on GPUs."""
     compile: Literal["auto", "on", "off"]
+    """`torch.compile`: `auto` compiles on a GPU, for fits of 5,000 steps and more. A compiled fit draws other
+    random numbers for dropout."""
 
 
 class Pretrain(Section):
     """The segmentation-only phase."""
 
     epochs: Positive
+    """Epochs of the phase."""
 
 
 class Range(Section):
@@ -183,8 +245,8 @@ class Range(Section):
     choices: tuple[Any, ...] | None = Field(default=None, strict=False, min_length=1)
 
     @model_validator(mode="after")
-    def one_or_the_other(self) -> Range:
-        """Either limits or choices, and limits in order."""
+    def limits_or_choices(self) -> Range:
+        """Refuses limits beside choices, neither of them, and limits out of order."""
         limits = self.low is not None and self.high is not None
         if limits == (self.choices is not None) or (self.low is None) != (self.high is None):
             raise ValueError("give either low and high, or choices")
@@ -197,18 +259,25 @@ class Range(Section):
 
 
 class Tune(Section):
-    """The nested search: it sees only the training part of a fold. No trials, no search."""
+    """The nested search, `dgfnet tune`: it sees only the training part of a fold."""
 
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
+    """Variants that settings are searched for; not `us_tlr`, which anneals its own."""
     trials: Count
+    """Trials per site, variant and fold; 0 switches the search off."""
     inner_folds: Annotated[int, Field(ge=2)]
+    """The training part of a fold is cut into so many; one of them scores the trials."""
     grace_epochs: Positive
+    """Epochs before ASHA may stop a trial."""
     reduction: Annotated[int, Field(ge=2)]
+    """One trial in so many goes on at each of ASHA's rungs."""
     space: dict[str, Range] = Field(min_length=1)
+    """Key of `training` or `network` to `{low, high}`, `{low, high, log: true}` or `{choices: [...]}`;
+    `network.dgf.*` is searched for `dgf` only."""
 
     @model_validator(mode="after")
     def only_what_fits_may_differ(self) -> Tune:
-        """Fusions start from their parents' streams: shape and data are no choice of a search."""
+        """Refuses keys of shape and data: fusions start from their parents' streams, which fix both."""
         fixed = ("network.width", "network.encoder", "network.pretrained", "training.sampling")
         for name in self.space:
             if not name.startswith(("network.", "training.")) or name.startswith(fixed):
@@ -221,7 +290,7 @@ class Tune(Section):
         return self
 
     def space_of(self, variant: Variant) -> dict[str, Range]:
-        """What a variant can be searched for: the fusion's settings belong to `dgf` alone."""
+        """Returns the ranges to search for a variant; those of the fusion are for `dgf` only."""
         return {
             name: limits
             for name, limits in self.space.items()
@@ -233,100 +302,141 @@ class Crossval(Section):
     """The matrix of variants and folds."""
 
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
+    """Variants that are cross-validated; unimodal parents are added as needed."""
     unimodal_epochs: Positive
+    """Epochs of a unimodal variant with classification."""
     multimodal_epochs: Positive
+    """Epochs of a fusion, which starts from its trained parents."""
     validate_every: Positive
+    """Epochs between looks at the held-out fold; they select nothing."""
 
 
 class Sweep(Section):
-    """Resources of one Ray trial; they change how long a run takes, not what it computes."""
+    """Resources of Ray trials; they change how long a run takes, not what it computes."""
 
     cpus_per_trial: Annotated[float, Field(gt=0)]
+    """CPU cores of a trial, fractions allowed."""
     gpus_per_trial: Annotated[float, Field(ge=0)]
+    """GPUs of a trial, fractions allowed."""
     checkpoint_every: Positive
+    """Epochs between checkpoints."""
     retries: Count
+    """Restarts of a crashed trial."""
 
 
 class Compare(Section):
-    """Which variant the others are compared with, and resamples of the bootstrap."""
+    """Differences between variants."""
 
     reference: Variant
+    """The variant that every other is compared with."""
     replicates: Annotated[int, Field(ge=100)]
+    """Resamples of whole patients in the bootstrap of AUC differences."""
 
 
 class Register(Section):
-    """Which model becomes the product; only internal validation is ever looked at."""
+    """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
     variant: Variant
+    """The variant that becomes the registered model; not `us_tlr`."""
     criterion: Literal["accuracy", "auc"]
+    """Score of the held-out fold that chooses the fold's model; `accuracy` is the paper's."""
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
+    """Gate: least lower limit of the pooled out-of-fold AUC."""
     minimum_gain: Annotated[float, Field(ge=-1, le=1)]
+    """Gate: least gain in AUC over the champion's, on the nodules that both were validated on."""
     minimum_per_class: Positive
+    """Gate: nodules of each class, with one label in both tables, that version and champion must share to be
+    compared."""
     calibration_slope: tuple[float, float] = Field(strict=False)
+    """Gate: lowest and highest calibration slope out of fold."""
     groups: tuple[str, ...] = Field(strict=False)
+    """Gate: columns of `nodules.csv` to group by, numbers with more than six values by tertiles; absent ones
+    are passed over."""
     smallest_group: Positive
+    """Gate: nodules that a group needs to count."""
     minimum_group_accuracy: Annotated[float, Field(ge=0, le=1)]
+    """Gate: least share of right calls in the weakest group."""
     tolerance: Annotated[float, Field(gt=0)]
+    """Gate: largest difference between a nodule's probability by itself, in a batch, and in cross-validation.
+    `dgfnet reproduce`: largest difference between then and now."""
     require_lineage: bool
+    """Gate: a clean commit, and the cohort under DVC."""
 
     @model_validator(mode="after")
     def baseline_is_no_product(self) -> Register:
-        """A registered model scores regions of interest; `us_tlr` cuts a rectangle of its own."""
+        """Refuses `us_tlr`, which cuts a rectangle of its own: the product scores regions of interest."""
         if self.variant == "us_tlr":
             raise ValueError("variant us_tlr is a baseline for comparison and cannot be registered")
         return self
 
 
 class External(Section):
-    """External validation; a site with fewer nodules of a class than this is skipped."""
+    """External validation."""
 
     minimum_per_class: Positive
+    """A site with fewer external nodules of a class is skipped."""
 
 
 class Attribute(Section):
-    """Explaining a fusion and the unimodal variants it starts from.
-
-    `baselines[0]` is reported; the others say how stable that is. `tolerance` bounds the completeness error,
-    log odds; `rows` bounds memory: pictures of a modality that go through a network at once. `random_labels`
-    trains a network on labels without meaning, whose maps must differ. `repeat`
-    nodules of the external cohort are explained by the network of every fold; 0 leaves that out.
-    """
+    """Explanations of a fusion and of the unimodal variants that it starts from."""
 
     variant: Literal["concat", "sum", "product", "dgf"]
+    """The fusion that is explained."""
     baselines: tuple[Literal["blurred", "mean", "grey", "black"], ...] = Field(strict=False, min_length=1)
+    """Pictures where the line starts on which an undecided baseline is searched; the first is reported, the
+    others say how stable that is."""
     tolerance: Annotated[float, Field(gt=0)]
+    """Completeness error that no nodule may exceed, log odds."""
     rows: Annotated[int, Field(ge=8)]
+    """Pictures of a modality that go through a network at once: bounds memory."""
     subset: Positive
+    """Nodules per fold explained from the other baselines and in the unimodal networks too."""
     cases: Positive
+    """Nodules in the figure of saliency maps."""
     checks: Annotated[int, Field(ge=2)]
+    """Nodules of the first fold for the sanity checks."""
     random_labels: bool
+    """Train fusion and parents of the first fold once more, on labels exchanged between patients: maps must
+    not stay alike, and on external nodules those of the folds must be more alike than with it. Three fits per
+    site."""
     repeat: Count
+    """Nodules of the external cohort that the network of every fold explains, to see how alike the networks
+    are; 0 leaves it out."""
     replicates: Annotated[int, Field(ge=100)]
+    """Resamples of whole patients in the bootstrap of shares and differences."""
 
     @model_validator(mode="after")
     def baselines_differ(self) -> Attribute:
-        """A baseline twice would count as agreement with itself."""
+        """Refuses a baseline that stands twice: it would count as agreement with itself."""
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines must differ, found {', '.join(self.baselines)}")
         return self
 
 
 class Applicability(Section):
-    """Which variants stand for US, CT and both, groups of nodules, and the rule for who gets CT."""
+    """Groups of nodules, and the rule for who gets CT."""
 
     us: Variant
+    """The variant that stands for US."""
     ct: Variant
+    """The variant that stands for CT."""
     both: Variant
+    """The variant that stands for US and CT together."""
     columns: tuple[str, ...] = Field(strict=False)
+    """Columns of `nodules.csv` to group by, beside diameter, aspect ratio, margin and location."""
     smallest: Positive
+    """Groups with fewer nodules of a class are shown, marked and not tested."""
     ct_share: Share
+    """Share of the nodules that may get CT."""
     permutations: Annotated[int, Field(ge=100)]
+    """Permutations of the test of the rule."""
 
 
 class Report(Section):
     """The page."""
 
     title: str
+    """Title of the page."""
 
 
 class Settings(Section):
@@ -353,11 +463,11 @@ class Settings(Section):
     report: Report
 
     def artifacts(self, *parts: str) -> Path:
-        """Absolute path below the artifacts folder."""
+        """Returns an absolute path below the artifacts folder."""
         return self.root / self.base.artifacts / Path(*parts)
 
     def changed(self, values: Mapping[str, Any]) -> Settings:
-        """A copy with some settings changed, `section.key` to value, validated like the file.
+        """Returns a copy with some settings changed, `section.key` to value, validated like the file.
 
         Raises:
             InputError: for an unknown key or a value out of range.
@@ -372,12 +482,12 @@ class Settings(Section):
 
     @property
     def data(self) -> Path:
-        """Absolute path of the cohort folder."""
+        """Returns the absolute path of the cohort folder."""
         return self.root / self.base.data
 
     @property
     def work(self) -> Path:
-        """Absolute path of the folder of resumable work."""
+        """Returns the absolute path of the folder of resumable work."""
         return self.root / self.base.work
 
 
@@ -400,7 +510,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def fingerprint(*parts: Any) -> str:
-    """sha256 of settings, numbers and strings in a canonical JSON form: equal for equal content."""
+    """Returns the sha256 of settings, numbers and strings in a canonical JSON form."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The words of the domain: sites, modalities, encoders, and the variants with what each is made of.
+"""The words of the domain: sites, modalities, encoders, and the variants with their parts.
 
 Nothing here is a setting: adding a variant starts in this module.
 """

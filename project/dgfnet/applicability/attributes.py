@@ -12,7 +12,7 @@ import pandas as pd
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 DIAMETER, ASPECT = "max_diameter_mm", "aspect_ratio"
 EDGES = {DIAMETER: (12.0, 20.0, 36.0, 60.0), ASPECT: (1.0,)}  # the paper's groups (Figure 5)
@@ -30,7 +30,7 @@ def measured(nodules: Sequence[Nodule]) -> pd.DataFrame:
     Returns:
         One row per nodule, indexed by nodule_id.
     """
-    rows = list(each(_measure, nodules, cores(), "applicability"))
+    rows = list(map_in_order(_measure, nodules, cores(), "applicability"))
     table = pd.DataFrame(rows, columns=[DIAMETER, ASPECT], index=[nodule.nodule_id for nodule in nodules])
     return table.rename_axis("nodule_id")
 

@@ -1,4 +1,4 @@
-"""What the audit looks at: one row of facts per image, and their summary per nodule."""
+"""Measurements of the audit: a record per image, and their summary per nodule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = ("area_px", "area_mm2", "extent_mm", "rows", "columns", "spacing_mm", 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Facts of one image.
+    """Measurements of an image.
 
     Attributes:
         print_: its fingerprint.
@@ -44,7 +44,7 @@ class Facts:
 
 
 def look(nodule: Nodule) -> list[Facts]:
-    """Facts of a nodule's images; one that cannot be read is left to `preprocess`, which names all."""
+    """Measures a nodule's images; those that cannot be read are left to `preprocess`, which names all."""
     found = []
     for image in nodule.images:
         try:
@@ -55,7 +55,7 @@ def look(nodule: Nodule) -> list[Facts]:
 
 
 def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
-    """One row per nodule: patient_id, labels, and the mean of every number over its images, us_ and ct_."""
+    """Returns a row per nodule: patient_id, labels, the mean of every number over its images, us_ and ct_."""
     rows = pd.DataFrame(
         [
             {"nodule_id": one.source.nodule_id, "modality": one.source.modality}
@@ -101,7 +101,7 @@ def _facts(nodule: Nodule, image: Image) -> Facts:
 
 
 def _far(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels further from the nodule's bounding box than half its sides: the disease must not show there."""
+    """Returns the pixels beyond half a side of the nodule's bounding box: the disease must not show there."""
     far = np.ones(mask.shape, dtype=bool)
     x, y, width, height = cv2.boundingRect(mask)
     rows = slice(max(0, y - height // 2), y + height + height // 2)

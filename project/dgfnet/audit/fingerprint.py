@@ -1,4 +1,4 @@
-"""The same picture twice: found by correlating fine structure, whatever brightness, size or compression.
+"""The same picture twice: detected by correlating fine structure, whatever brightness, size or compression.
 
 A perceptual hash whose bits are not rounded: speckle and noise of a picture, reduced to 96 x 96, without its
 smooth anatomy and with its strong edges clipped, because anatomy and edges look alike in every patient.
@@ -21,7 +21,7 @@ Fingerprint = NDArray[np.float16]
 
 
 def fingerprint(pixels: NDArray[Any]) -> Fingerprint:
-    """Unit vector (SIDE * SIDE,) of a picture (height, width); zero for a picture without structure."""
+    """Returns the unit vector (SIDE * SIDE,) of a picture (height, width); zero for one without structure."""
     small = cv2.resize(pixels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     fine = small - cv2.GaussianBlur(small, (0, 0), 1)
     scale = 1.4826 * float(np.median(np.abs(fine))) or float(fine.std())  # a drawing is mostly flat
@@ -35,11 +35,11 @@ def fingerprint(pixels: NDArray[Any]) -> Fingerprint:
 def near_identical(
     prints: NDArray[np.float16], persons: Sequence[str], threshold: float
 ) -> list[tuple[int, int, float]]:
-    """Pairs of pictures of different persons that correlate above the threshold.
+    """Returns the pairs of pictures of different persons that correlate above the threshold.
 
     Args:
         prints: (n, SIDE * SIDE) of `fingerprint`.
-        persons: (n,) whose picture it is; pairs inside one person are no finding.
+        persons: (n,) owners of the pictures; pairs of one person are not returned.
         threshold: 0..1.
 
     Returns:

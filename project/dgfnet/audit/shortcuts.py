@@ -1,4 +1,4 @@
-"""How well the label can be told without looking: from the nodule's size, or from how it was acquired."""
+"""Shortcuts: models that predict the label without pictures, from the nodule's size or the acquisition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Baseline:
 
 
 def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float) -> list[Baseline]:
-    """A linear model and boosted trees per kind of columns, over the cohort's own folds.
+    """Cross-validates a linear model and boosted trees per kind of columns, over the cohort's own folds.
 
     Args:
         table: one row per nodule: patient_id, lnm_<site> (NaN where unknown) and the columns of COLUMNS with

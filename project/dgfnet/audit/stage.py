@@ -1,4 +1,4 @@
-"""The stage `audit`: leaks stop the pipeline, shortcuts are told."""
+"""The stage `audit`: leaks stop the pipeline, shortcuts are reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dgfnet.cohort.screened import load_screened, written_upon
 from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -47,7 +47,7 @@ def run(settings: Settings) -> None:
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
     processes = cores()
-    facts = [one for found in each(look, cohort.nodules, processes, "audit") for one in found]
+    facts = [one for found in map_in_order(look, cohort.nodules, processes, "audit") for one in found]
     different = read_decisions(read_cohort(settings.data)).different
     written = written_upon(settings)
     alike = _pairs(facts, folds, settings.audit.same_picture)
@@ -146,7 +146,7 @@ def _baselines(cohort: Cohort, facts: list[Facts], folds: Folds, settings: Setti
 
 
 def _tell(found: list[Baseline]) -> None:
-    """One line per baseline; a warning where acquisition alone tells the label."""
+    """Prints a line per baseline; a warning where the acquisition predicts the label."""
     for one in found:
         warning = one.kind == "acquisition" and one.auc.low > 0.5
         print(
@@ -158,7 +158,7 @@ def _tell(found: list[Baseline]) -> None:
 
 
 def _blocks(pairs: list[Pair], written: list[str]) -> list[str]:
-    """What keeps `pretrain` from training, a phrase each."""
+    """Returns the reasons that keep `pretrain` from training, a phrase each."""
     found = [f"{len(pairs)} pair(s) of pictures are the same in two patients"] if pairs else []
     return found + ([f"{len(written)} picture(s) are written upon and undecided"] if written else [])
 
@@ -187,7 +187,7 @@ def _message(pairs: list[Pair], sheet: Path) -> str:
 
 
 def _write_sheet(path: Path, pairs: list[Pair]) -> None:
-    """The first pairs side by side."""
+    """Writes the first pairs side by side."""
     tiles = [_tile(one.source) for pair in pairs[:SHOWN] for one in (pair.a, pair.b)]
     picture = cv2.imencode(".png", stack(tiles, 2))[1].tobytes()
     with files.replacing(path) as temporary:
@@ -195,7 +195,7 @@ def _write_sheet(path: Path, pairs: list[Pair]) -> None:
 
 
 def _tile(image: Image) -> NDArray[np.uint8]:
-    """A picture stretched to its own range, with the nodule's name below."""
+    """Stretches a picture to its own range, with the nodule's name below."""
     values = read_image(image).values.astype(np.float32)
     low, high = np.percentile(values, (1, 99))
     grey = np.clip((values - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)

@@ -53,7 +53,7 @@ UNREADABLE = (
 
 
 def open_file(path: Path) -> Dataset:
-    """The data set of a DICOM file.
+    """Reads the data set of a DICOM file.
 
     Raises:
         InputError: when the file is not DICOM, or names a person or a place.
@@ -70,7 +70,7 @@ def open_file(path: Path) -> Dataset:
 
 
 def identity(data: Dataset) -> list[str]:
-    """Keywords of the attributes that name a person or a place; empty for a de-identified file.
+    """Returns the keywords of the attributes that name a person or a place; none for a de-identified file.
 
     Every person's name counts (VR PN), wherever it stands, and the identifiers of IDENTITY.
     PatientID counts unless the file says that identity was removed (PatientIdentityRemoved is YES): a
@@ -86,7 +86,7 @@ def identity(data: Dataset) -> list[str]:
 
 
 def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.uint8], float | None]:
-    """Grey pixels (height, width), 0-255 as displayed, and the side of a pixel in mm where it is calibrated.
+    """Returns grey pixels (height, width), 0-255 as displayed, and the side of a pixel, mm, or None.
 
     Raises:
         InputError: for pixels that are not 8 bit, a missing frame, or a scale that differs by direction.
@@ -99,7 +99,7 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
 
 
 def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.uint8]:
-    """8-bit pixels as they are displayed: (height, width) grey or (height, width, 3) red first.
+    """Returns 8-bit pixels as displayed: (height, width) grey or (height, width, 3) red first.
 
     Raises:
         InputError: for pixels that are not 8 bit or a missing frame.
@@ -117,7 +117,7 @@ def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.ui
 
 
 def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.float32], float | None]:
-    """One CT slice in HU, (height, width), and the side of a pixel in mm.
+    """Returns a CT slice in HU, (height, width), and the side of a pixel in mm, or None.
 
     Raises:
         InputError: for colour, a missing frame, or no slope and intercept to make HU of the stored values.
@@ -136,7 +136,7 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
 
 
 def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None) -> NDArray[np.uint8]:
-    """The union of all segments on one source image, (height, width), 0 or 1; all 0 where none was drawn.
+    """Returns the union of all segments on a source image, (height, width), 0 or 1.
 
     Raises:
         InputError: when the file is no DICOM-SEG or its frames do not say which image they lie on.
@@ -168,7 +168,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
 
 
 def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
-    """Decoded pixels of one frame, (height, width) or (height, width, 3) in RGB."""
+    """Decodes the pixels of a frame, (height, width) or (height, width, 3) in RGB."""
     with _one_message(path, "its pixels cannot be decoded"):
         if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")
@@ -185,7 +185,7 @@ def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
 
 
 def _of_frame(data: Dataset, frame: int | None, name: str) -> Any:
-    """A value of an image, or of one frame of an enhanced image (functional groups, PS3.3 C.7.6.16)."""
+    """Returns a value of an image, or of a frame of an enhanced image (PS3.3 C.7.6.16), or None."""
     if name in data:
         return data.get(name)
     groups = [*data.get("PerFrameFunctionalGroupsSequence", [])[frame or 0 : (frame or 0) + 1]]
@@ -208,7 +208,7 @@ def _spacing(path: Path, data: Dataset, frame: int | None = None) -> float | Non
 
 
 def _calibration(path: Path, data: Dataset) -> float | None:
-    """Scale of the calibrated 2-D regions of an ultrasound image; None when there is none or they differ."""
+    """Returns the scale of an ultrasound image's calibrated 2-D regions, or None if they differ or lack."""
     sides = [
         _side(path, 10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)))
         for item in data.get("SequenceOfUltrasoundRegions", [])
@@ -228,7 +228,7 @@ def _side(path: Path, rows: float, columns: float) -> float:
 
 
 def scale_fault(rows: float, columns: float) -> str | None:
-    """What is wrong with pixels of this height and width, mm; None for squares of a usual size."""
+    """Returns the fault of pixels of this height and width, mm, or None for squares of a usual size."""
     finest, coarsest = SPACING_MM
     if not (finest <= rows <= coarsest and finest <= columns <= coarsest):
         return f"pixels of {rows:g} x {columns:g} mm; expected a side of {finest:g} to {coarsest:g} mm"
@@ -238,13 +238,13 @@ def scale_fault(rows: float, columns: float) -> str | None:
 
 
 def too_large(path: Path) -> str:
-    """The message for a file that claims more pixels than any picture has."""
+    """Returns the message for a file that claims more pixels than any picture has."""
     return f"{path.name}: more than {LARGEST // 1_000_000} million pixels; expected one picture or slice"
 
 
 @contextmanager
 def _one_message(path: Path, what: str) -> Iterator[None]:
-    """Whatever a broken file makes a library raise becomes an InputError."""
+    """Turns whatever a broken file makes a library raise into an InputError."""
     try:
         yield
     except InputError:
@@ -254,5 +254,5 @@ def _one_message(path: Path, what: str) -> Iterator[None]:
 
 
 def short(error: BaseException) -> str:
-    """The first line of a library's message."""
+    """Returns the first line of a library's message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -82,7 +82,7 @@ class Folds:
 
 
 def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: int) -> Folds:
-    """Folds grouped by patient and stratified on both sites' labels.
+    """Makes folds grouped by patient and stratified on both sites' labels.
 
     Args:
         nodules: of the main cohort.

@@ -47,7 +47,7 @@ class NoduleRow(BaseModel):
     @field_validator("lnm_central", "lnm_lateral", "n_malignant_nodules", mode="before")
     @classmethod
     def digits(cls, value: Any) -> Any:
-        """Numbers as people write them."""
+        """Refuses numbers that people do not write."""
         return _without_underscores(value)
 
 
@@ -69,18 +69,18 @@ class ImageRow(BaseModel):
     @field_validator("spacing_mm", "slice", "window_level", "window_width", mode="before")
     @classmethod
     def digits(cls, value: Any) -> Any:
-        """Numbers as people write them."""
+        """Refuses numbers that people do not write."""
         return _without_underscores(value)
 
     @field_validator("measurement_lines", mode="before")
     @classmethod
     def empty_is_no(cls, value: Any) -> Any:
-        """An empty cell means that no lines were noted."""
+        """Takes an empty cell for no lines."""
         return 0 if value is None else _without_underscores(value)
 
 
 def _without_underscores(value: Any) -> Any:
-    """The cell, unless pydantic would read it as Python does, where 1_0 is ten."""
+    """Returns the cell; refuses what pydantic would read as Python does, where 1_0 is ten."""
     if isinstance(value, str) and "_" in value:
         raise ValueError("no number")
     return value
@@ -137,7 +137,7 @@ def read_cohort(folder: Path) -> Cohort:
 
 
 def unknown_columns(folder: Path) -> dict[str, list[str]]:
-    """Columns that nobody expects: per table, a phrase for each that says what becomes of it.
+    """Returns the columns that nobody expects: per table, a phrase each that says what becomes of it.
 
     Raises:
         InputError: when a table cannot be read.
@@ -155,13 +155,13 @@ def unknown_columns(folder: Path) -> dict[str, list[str]]:
 
 
 def _phrase(column: str, fate: str, absent: list[str]) -> str:
-    """A column nobody expects, and the one it may have been meant for."""
+    """Names a column that nobody expects, and the one that it may have been meant for."""
     alike = difflib.get_close_matches(column.lower()[:LONGEST], absent, n=1, cutoff=0.75)
     return f"{_name(column)} ({fate}; did you mean {alike[0]}?)" if alike else f"{_name(column)} ({fate})"
 
 
 def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their numbers; utf-8 with or without BOM; comma, semicolon or tab.
+    """Reads the rows of a CSV file with their numbers: UTF-8, with or without BOM; comma, semicolon or tab.
 
     Raises:
         InputError: with up to 20 faults, each with row and column.
@@ -196,7 +196,7 @@ def read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
 
 
 def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list[str]]:
-    """The records below the header, and the columns, which hold all that the model needs, each once."""
+    """Returns the records below the header, and the columns, checked against what the model needs."""
     text = _text(path)
     required = [name for name, field in model.model_fields.items() if field.is_required()]
     delimiter = max(",;\t", key=lambda one: _fit(_header(text, one), required))
@@ -251,7 +251,7 @@ def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def _header(text: str, delimiter: str) -> list[str]:
-    """First record of a table when cells end with the delimiter; empty when that cannot be."""
+    """Returns the first record of a table when cells end with the delimiter; nothing when that cannot be."""
     try:
         return [name.strip() for name in next(_reader(text, delimiter), [])]
     except csv.Error:
@@ -259,17 +259,17 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 
 def _fit(header: list[str], required: list[str]) -> tuple[int, int]:
-    """How well a header fits, larger is better: required columns found, cells at all."""
+    """Scores a header, larger is better: number of required columns in it, number of cells."""
     return len(set(required).intersection(header)), len(header)
 
 
 def _cell(text: str, longest: int = LONGEST) -> str:
-    """A cell as messages repeat it: in quotes, and not a whole novel."""
+    """Returns a cell as messages repeat it: in quotes and of limited length."""
     return repr(text if len(text) <= longest else f"{text[:longest]}...")
 
 
 def _name(column: str) -> str:
-    """A column's name as messages repeat it: on one line, and not a whole novel."""
+    """Returns a column's name as messages repeat it: on a single line and of limited length."""
     name = " ".join(column.split())
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
 
@@ -302,7 +302,7 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
 
 
 def _strangers(nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]) -> list[str]:
-    """Images whose nodule nobody knows."""
+    """Returns the faults of images whose nodule is not in the other table."""
     known = {row.nodule_id for _, row in nodules}
     return [
         f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
@@ -315,7 +315,7 @@ def _strangers(nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[
 def _shown_twice(
     nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]
 ) -> list[str]:
-    """Images of a nodule that stand twice, and files that are to show two patients."""
+    """Returns the faults of images that stand twice, and of files that are to show two patients."""
     patient_of = {row.nodule_id: row.patient_id for _, row in nodules}
     rows: dict[tuple[str, Path, int | None], int] = {}
     shown: dict[Path, tuple[int, str | None]] = {}
@@ -338,7 +338,7 @@ def _shown_twice(
 
 
 def _path_fault(folder: Path, text: str) -> str | None:
-    """Why a path of the manifest cannot be used; links that lead out of the folder count as outside."""
+    """Returns the reason why a path cannot be used, or None; links out of the folder count as outside."""
     if "\\" in text:
         return f"found {_cell(text, PATH)}, expected forward slashes"
     if Path(text).is_absolute() or ".." in Path(text).parts:

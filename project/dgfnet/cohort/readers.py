@@ -48,7 +48,7 @@ class Pixels:
 
 
 def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
-    """An image of the manifest and the mask of its nodule, (height, width), 0 or 1, checked together.
+    """Reads an image of the manifest and the mask of its nodule, (height, width), 0 or 1.
 
     Raises:
         InputError: naming the file, when one of them cannot be used, they differ in size, or HU are no HU.
@@ -64,7 +64,7 @@ def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
 
 
 def read_image(image: Image) -> Pixels:
-    """Pixels of an image of the manifest.
+    """Reads the pixels of an image of the manifest.
 
     Raises:
         InputError: naming the file, when it cannot be read, is not what its modality needs, or names a
@@ -87,7 +87,7 @@ def read_image(image: Image) -> Pixels:
 
 
 def read_as_shown(image: Image) -> NDArray[np.uint8]:
-    """A US image as it is shown: (height, width) grey, or (height, width, 3) where the file has colour.
+    """Reads a US image as displayed: (height, width) grey, or (height, width, 3) where it has colour.
 
     Raises:
         InputError: naming the file, when it cannot be read or names a person.
@@ -99,7 +99,7 @@ def read_as_shown(image: Image) -> NDArray[np.uint8]:
 
 
 def read_mask(image: Image) -> NDArray[np.uint8]:
-    """Mask of the nodule, (height, width), 0 or 1.
+    """Reads the mask of the nodule, (height, width), 0 or 1.
 
     A picture may hold 0 and 1 or 0 and 255; grey in between comes from JPEG and scaling, above 127 is nodule.
 
@@ -170,7 +170,7 @@ def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
 
 
 def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
-    """Grey pixels (height, width) of a picture."""
+    """Reads the grey pixels, (height, width), of a picture."""
     pixels = _decode_picture(path, page)
     if pixels.ndim == 3:
         colour = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
@@ -179,7 +179,7 @@ def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
 
 
 def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
-    """Pixels of a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
+    """Decodes a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
     try:
         raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
     except OSError as error:
@@ -220,7 +220,7 @@ def _check_claim(path: Path, raw: bytes, page: int | None) -> int:
     """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then.
 
     Returns:
-        How many pages it has; 0 for the kinds of TIFF that OpenCV knows and Pillow does not.
+        The number of pages; 0 for the kinds of TIFF that OpenCV knows and Pillow does not.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
@@ -248,7 +248,7 @@ def _check_claim(path: Path, raw: bytes, page: int | None) -> int:
 
 
 def _claimed_by_tiff(raw: bytes) -> int:
-    """Pixels of the largest page as the tags say; 0 when there are no such tags."""
+    """Returns the number of pixels of the largest page by the tags; 0 when there are no such tags."""
     file, most, offsets = io.BytesIO(raw), 0, set[int]()
     try:
         directory = ImageFileDirectory_v2(file.read(16 if 43 in raw[2:4] else 8))  # 43: BigTIFF
@@ -304,7 +304,7 @@ def _check_volume(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> No
 
 
 def _read_nifti(path: Path, index: int | None) -> tuple[NDArray[np.float32], float]:
-    """An axial slice as displayed: rows run to posterior, columns from the patient's right to left."""
+    """Reads an axial slice as displayed: rows run to posterior, columns from the patient's right to left."""
     values, spacing = _load_nifti(path)
     if index is None and values.shape[2] > 1:
         raise InputError(f"{path.name}: {values.shape[2]} slices; name one in the column slice of images.csv")

@@ -1,4 +1,4 @@
-"""WHO: patients, nodules and their images, as read from a cohort folder."""
+"""Patients, nodules and their images, as read from a cohort folder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Nodule:
     images: tuple[Image, ...]
 
     def of(self, modality: Modality) -> tuple[Image, ...]:
-        """The images of one modality."""
+        """Returns the images of a modality."""
         return tuple(image for image in self.images if image.modality == modality)
 
 

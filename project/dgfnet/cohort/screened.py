@@ -14,7 +14,7 @@ from dgfnet.settings import Settings
 
 
 def load_screened(settings: Settings) -> Cohort:
-    """The cohort as the stage `cohort` kept it.
+    """Reads the cohort as the stage `cohort` kept it.
 
     Raises:
         InputError: when the stage has not run, or the cohort folder has changed since.
@@ -33,7 +33,7 @@ def load_screened(settings: Settings) -> Cohort:
 
 
 def written_upon(settings: Settings) -> list[str]:
-    """Paths of kept pictures with text near the nodule that nobody has decided to keep.
+    """Returns the paths of kept pictures with text near the nodule that nobody has decided to keep.
 
     Raises:
         InputError: when the stage has not run.

@@ -13,7 +13,7 @@ BELOW, BESIDE = 24, 8  # white around it
 
 
 def caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """A picture (height, width[, 3]) reduced to TILE, with a line of text below it."""
+    """Reduces a picture (height, width[, 3]) to TILE, with a line of text below it."""
     scale = TILE / max(picture.shape[:2])
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     tile = np.full((TILE + BELOW, TILE + BESIDE, *picture.shape[2:]), 255, dtype=np.uint8)
@@ -24,7 +24,7 @@ def caption(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 
 def stack(tiles: Sequence[NDArray[np.uint8]], across: int) -> NDArray[np.uint8]:
-    """Tiles of one size in rows of `across`, the last row filled with white."""
+    """Lays tiles of one size in rows of `across`, the last row filled with white."""
     blank = np.full_like(tiles[0], 255)
     full = [*tiles, *[blank] * (-len(tiles) % across)]
     return np.vstack([np.hstack(full[start : start + across]) for start in range(0, len(full), across)])

@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
 
 
 def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.Folds:
-    """Folds of the main cohort; when there are none, the screening may be why."""
+    """Makes the folds of the main cohort; an error names the screening, which may be its reason."""
     main = [nodule for nodule in kept.nodules if nodule.cohort == "main"]
     where = settings.artifacts("cohort", "enrolment.json")
     screening = f"the screening kept {len(main)} of {flow['enrolled']['nodules']} main nodules ({where})"
@@ -69,7 +69,7 @@ def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.F
 
 
 def _check_modalities(cohort: Cohort, settings: Settings) -> None:
-    """Images of a modality nobody asked for would reach some nodules and not others."""
+    """Refuses images of a modality that settings do not name: they would reach some nodules only."""
     wanted = settings.cohort.modalities
     other = Counter(i.modality for n in cohort.nodules for i in n.images if i.modality not in wanted)
     if other:
@@ -80,7 +80,7 @@ def _check_modalities(cohort: Cohort, settings: Settings) -> None:
 
 
 def _tell(unknown: dict[str, list[str]], suspicions: list[Suspicion], settings: Settings) -> None:
-    """What a person should look at."""
+    """Prints unknown columns, and drawings that wait for a decision."""
     for table, columns in unknown.items():
         print(f"{table}: unknown column(s) {', '.join(columns)}", file=sys.stderr)
     waiting = review.undecided(suspicions)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.screening.overlays import words
 from dgfnet.errors import InputError
 from dgfnet.ingest.folder import NotUsed, files_of
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 LABELS = {"2": 0, "3": 0, "4a": 0, "4b": 1, "4c": 1, "5": 1}  # TIRADS
 SEAM = (
@@ -93,7 +93,7 @@ class Case:
 
 
 def files(folder: Path) -> list[Path]:
-    """The XML files of the cases, in the order of their numbers.
+    """Returns the XML files of the cases, in the order of their numbers.
 
     Raises:
         InputError: when the folder is not a DDTI folder.
@@ -105,11 +105,11 @@ def files(folder: Path) -> list[Path]:
 
 
 def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
-    """The usable cases and everything that is not used, in the order of the XML files."""
+    """Reads the usable cases and everything that is not used, in the order of the XML files."""
     cases: list[Case] = []
     dropped: list[NotUsed] = []
     owner: dict[str, str] = {}  # picture -> case
-    for case, lost in each(_read_case, paths, cores(), "DDTI cases", few=400):
+    for case, lost in map_in_order(_read_case, paths, cores(), "DDTI cases", few=400):
         dropped += lost
         if case is None:
             continue
@@ -124,7 +124,7 @@ def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
 
 
 def strays(folder: Path, paths: Iterable[Path], cases: Iterable[Case]) -> list[NotUsed]:
-    """Files that belong to no case, and pictures that no mark of a used case names."""
+    """Returns files that belong to no case, and pictures that no mark of a used case names."""
     xml = set(paths)
     known, marked = {path.stem for path in xml}, {case.name: case.marked for case in cases}
     files, lost = files_of(folder, "ddti")
@@ -140,7 +140,7 @@ def strays(folder: Path, paths: Iterable[Path], cases: Iterable[Case]) -> list[N
 
 
 def parse_outlines(text: str) -> list[Outline]:
-    """Outlines of an `<svg>` element, whole or cut, without arrows and repetitions."""
+    """Parses the outlines of an `<svg>` element, whole or cut, without arrows and repetitions."""
     decoder = json.JSONDecoder()
     found: list[Outline] = []
     rest = text.strip().removeprefix("[").lstrip()
@@ -165,7 +165,7 @@ def parse_outlines(text: str) -> list[Outline]:
 
 
 def find_seam(grey: Grey) -> int | None:
-    """First column of the right view of a split screen, None for a single view.
+    """Returns the first column of the right view of a split screen, or None for a single view.
 
     Two views meet in a step that runs down the picture: the mean step between neighbouring columns there
     stands out of the median of the middle third, where the seam is looked for.
@@ -180,7 +180,7 @@ def find_seam(grey: Grey) -> int | None:
 
 
 def cut_views(name: str, grey: Grey, outlines: Sequence[Outline]) -> tuple[list[View], list[str]]:
-    """The views of a picture in which exactly one whole outline lies, and the reasons against the others."""
+    """Cuts the views in which exactly one whole outline lies; returns reasons against the others."""
     seam = find_seam(grey)
     edges = [0, grey.shape[1]] if seam is None else [0, seam, grey.shape[1]]
     views: list[View] = []
@@ -198,7 +198,7 @@ def cut_views(name: str, grey: Grey, outlines: Sequence[Outline]) -> tuple[list[
 
 
 def _outline(region: dict[str, Any]) -> Outline:
-    """The outline of a decoded region; without points and not whole when they are no finite numbers."""
+    """Returns the outline of a decoded region; without points when they are no finite numbers."""
     try:
         points = tuple((float(point["x"]), float(point["y"])) for point in region["points"])
     except (ValueError, KeyError, TypeError):
@@ -207,7 +207,7 @@ def _outline(region: dict[str, Any]) -> Outline:
 
 
 def _view(name: str, grey: Grey, outlines: Sequence[Outline], left: int, right: int) -> View | str:
-    """The view between two columns, or the reason why it cannot be used."""
+    """Cuts the view between two columns, or returns the reason why it cannot be used."""
     if len(outlines) > 1:
         return "several outlines in one view: which of them the case describes cannot be told"
     outline = outlines[0]
@@ -231,7 +231,7 @@ def _view(name: str, grey: Grey, outlines: Sequence[Outline], left: int, right: 
 
 
 def _field(grey: Grey, mask: Grey) -> tuple[slice, slice]:
-    """Rows and columns of the ultrasound field: from the outline up to the first black line on each side.
+    """Returns rows and columns of the ultrasound field: from the outline up to the first black lines.
 
     Columns are judged over at least half the picture's height around the outline where there is as much, rows
     over the columns found, so that a shadow or a cyst is not taken for the edge of the field.
@@ -253,13 +253,13 @@ def _grow(bright: NDArray[np.bool_], low: int, high: int) -> slice:
 
 
 def _middle(outline: Outline, width: int) -> float:
-    """Mean column of an outline, inside the picture; 0 for one without points."""
+    """Returns the mean column of an outline, inside the picture; 0 when it has no points."""
     xs = [x for x, _ in outline.points]
     return min(max(sum(xs) / len(xs), 0.0), width - 1.0) if xs else 0.0
 
 
 def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
-    """The case of an XML file, None when nothing of it can be used."""
+    """Reads the case of an XML file; None when nothing of it can be used."""
     name = path.stem
     try:
         root = ElementTree.parse(path).getroot()
@@ -289,7 +289,7 @@ def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
 
 
 def _read_mark(path: Path, mark: ElementTree.Element, shown: set[str]) -> tuple[str, list[View], list[str]]:
-    """Content hash, views and reasons of one picture; `shown` holds the hashes of the used pictures."""
+    """Reads hash, views and reasons of a picture; `shown` holds the hashes of the used pictures."""
     raw = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, dtype=np.uint8)
     pixels = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if raw.size else None
     if pixels is None:

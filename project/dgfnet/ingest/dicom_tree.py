@@ -42,7 +42,7 @@ from dgfnet.ingest.folder import (
 )
 from dgfnet.ingest.labels import read_labels
 from dgfnet.ingest.lidc import SLICES
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 LONGITUDINAL = re.compile(r"long|sag", re.IGNORECASE)
 TRANSVERSE = re.compile(r"trans|axial", re.IGNORECASE)
@@ -69,7 +69,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What a DICOM-SEG draws of one label on one image or frame.
+    """The mask that a DICOM-SEG draws of a label on an image or frame.
 
     Attributes:
         source: the DICOM-SEG.
@@ -139,11 +139,13 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
 
 
 def _sort(paths: Sequence[Path]) -> tuple[dict[str, Picture], dict[Path, str], dict[Path, str]]:
-    """Pictures by SOPInstanceUID, segmentations with their patient, and why other files are neither."""
+    """Sorts files: pictures by SOPInstanceUID, segmentations with their patient, others with a reason."""
     pictures: dict[str, Picture] = {}
     segmentations: dict[Path, str] = {}
     lost: dict[Path, str] = {}
-    for path, kind in zip(paths, each(_classify, paths, cores(), "DICOM headers", few=2000), strict=True):
+    for path, kind in zip(
+        paths, map_in_order(_classify, paths, cores(), "DICOM headers", few=2000), strict=True
+    ):
         if isinstance(kind, str):
             lost[path] = kind
         elif isinstance(kind, tuple):
@@ -154,7 +156,7 @@ def _sort(paths: Sequence[Path]) -> tuple[dict[str, Picture], dict[Path, str], d
 
 
 def _classify(path: Path) -> Picture | tuple[str] | str:
-    """A picture, the patient of a segmentation, or why the file is neither."""
+    """Returns a picture, the patient of a segmentation, or the reason why the file is neither."""
     try:
         return _of_header(path, pydicom.dcmread(path, stop_before_pixels=True))
     except InvalidDicomError:
@@ -192,7 +194,7 @@ def _view(data: Dataset, modality: str) -> str:
 
 
 def _masks(path: Path, patient: str, pictures: dict[str, Picture]) -> list[Drawn] | str:
-    """What a segmentation draws on the pictures of its patient, or why it cannot be used."""
+    """Reads the masks of a segmentation on its patient's pictures, or returns why it cannot be used."""
     try:
         segments = highdicom.seg.segread(path)
         uids = [str(uid) for _, _, uid in segments.get_source_image_uids()]
@@ -215,7 +217,7 @@ def _masks(path: Path, patient: str, pictures: dict[str, Picture]) -> list[Drawn
 
 
 def _plane(segments: Any, numbers: list[int], picture: Picture, frame: int | None) -> NDArray[np.uint8]:
-    """The union of segments on an image or frame, (height, width), 0 or 1."""
+    """Returns the union of segments on an image or frame, (height, width), 0 or 1."""
     choice = {
         "segment_numbers": numbers,
         "ignore_spatial_locations": True,
@@ -229,7 +231,7 @@ def _plane(segments: Any, numbers: list[int], picture: Picture, frame: int | Non
 
 
 def _first_of(source: Path, drawn: Sequence[Drawn]) -> tuple[list[Drawn], list[NotUsed]]:
-    """What is drawn, once per label and image, and what a further file draws there again."""
+    """Splits masks into the first of a label and image, and what a further file draws there again."""
     first: dict[tuple[str, int | None, str], Drawn] = {}
     repeated = []
     for one in drawn:
@@ -241,7 +243,7 @@ def _first_of(source: Path, drawn: Sequence[Drawn]) -> tuple[list[Drawn], list[N
 
 
 def _by_nodule(drawn: Sequence[Drawn]) -> dict[tuple[str, str], list[Drawn]]:
-    """What is drawn of every nodule, by patient and nodule id."""
+    """Groups masks by patient and nodule id."""
     names = defaultdict(set)
     for one in drawn:
         names[one.picture.patient].add(one.label)

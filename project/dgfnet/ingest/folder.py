@@ -1,4 +1,4 @@
-"""What every importer ends with: a cohort folder with an account of what did not reach it."""
+"""The end of every importer: a cohort folder with an account of what did not reach it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class NotUsed:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of a source.
+    """An account of a source: the part that became a cohort, and the rest with reasons.
 
     Attributes:
         facts: what import.json says of where the cohort comes from.
@@ -74,14 +74,14 @@ class Account:
     not_used: tuple[NotUsed, ...]
 
     def reasons(self) -> dict[str, int]:
-        """How many entries were not used for each reason, the most frequent first."""
+        """Counts the entries that were not used by reason, the most frequent first."""
         counts = Counter(f"{item.source} {item.kind}: {item.reason}" for item in self.not_used)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 @contextmanager
 def building(out: Path) -> Iterator[Path]:
-    """A folder beside `out`, with us/ and ct/, that becomes `out` when the block ends well.
+    """Yields a folder beside `out`, with us/ and ct/, that becomes `out` when the block ends well.
 
     Raises:
         InputError: when `out` is in use.
@@ -100,7 +100,7 @@ def building(out: Path) -> Iterator[Path]:
 
 
 def files_of(source: Path, name: str, *known: Path) -> tuple[list[Path], list[NotUsed]]:
-    """All files below a folder, sorted, and the links in it that lead to no file.
+    """Lists all files below a folder, sorted, and the links in it that lead to no file.
 
     Args:
         source: the folder.
@@ -132,7 +132,7 @@ def files_of(source: Path, name: str, *known: Path) -> tuple[list[Path], list[No
 
 @contextmanager
 def unpacked(source: Path, *expected: str) -> Iterator[Path]:
-    """The folder that holds `expected`: the source, one below it, or inside the archive that it is.
+    """Yields the folder that holds `expected`: the source, one below it, or inside the archive that it is.
 
     Raises:
         InputError: when there is none, or more than one, or the archive cannot be unpacked.
@@ -185,13 +185,13 @@ def write_account(
 def image_row(
     nodule_id: str, modality: str, view: str, image: str, mask: str, **known: Any
 ) -> dict[str, Any]:
-    """A row of images.csv; what is not known stays empty."""
+    """Returns a row of images.csv; cells that are not given stay empty."""
     start = {"nodule_id": nodule_id, "modality": modality, "view": view, "image": image, "mask": mask}
     return {**start, **known}
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """A CSV file in UTF-8; cells that a row lacks are empty."""
+    """Writes a CSV file in UTF-8; cells that a row lacks are empty."""
     # names of files need not be text: what is none is escaped
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
@@ -200,10 +200,10 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A picture (height, width) or (height, width, 3) as a PNG file."""
+    """Encodes a picture (height, width) or (height, width, 3) as a PNG file."""
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """The items, with a bar on stderr."""
+    """Yields the items, with a bar on stderr."""
     return track(items, what, console=Console(stderr=True), transient=True)

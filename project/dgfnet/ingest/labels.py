@@ -1,4 +1,4 @@
-"""The table of labels that a hospital has: who has which lymph-node status, joined to imported images."""
+"""The table of labels that a hospital has: lymph-node status by patient or nodule."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Labels:
     rows: Mapping[tuple[str, str | None], LabelRow]
 
     def of(self, patient: str, nodule: str) -> LabelRow | None:
-        """The row of a nodule, or of its patient."""
+        """Returns the row of a nodule, or of its patient, or None."""
         return self.rows.get((patient, nodule)) or self.rows.get((patient, None))
 
     def nodules(self, found: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        """Rows of nodules.csv for (patient, nodule) pairs, which all have labels."""
+        """Returns the rows of nodules.csv for (patient, nodule) pairs, which all have labels."""
         rows = []
         for patient, nodule in found:
             row = self.rows.get((patient, nodule)) or self.rows[patient, None]
@@ -46,7 +46,7 @@ class Labels:
         return rows
 
     def unused(self, found: Sequence[tuple[str, str]]) -> list[NotUsed]:
-        """Rows that no image belongs to."""
+        """Returns the rows that no image belongs to."""
         asked = {pair if pair in self.rows else (pair[0], None) for pair in found}
         patients = {patient for patient, _ in found}
         return [

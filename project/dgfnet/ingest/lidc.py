@@ -25,7 +25,7 @@ import numpy as np
 from dgfnet.cohort.dicom import scale_fault
 from dgfnet.errors import InputError
 from dgfnet.ingest.folder import NotUsed, files_of
-from dgfnet.parallel import cores, each
+from dgfnet.parallel import cores, map_in_order
 
 TABLE = "metadata.csv"
 PARTS = ("image", "nodule_mask")
@@ -74,7 +74,7 @@ class Lesion:
 
 
 def read_rows(folder: Path) -> tuple[list[Row], list[NotUsed]]:
-    """Rows of metadata.csv that can be used as far as names tell, and what cannot; volumes are not opened.
+    """Reads the rows of metadata.csv that can be used as far as names tell, and the rest with reasons.
 
     Raises:
         InputError: when the folder is not a LIDC VOI folder or its table lacks a column.
@@ -106,7 +106,7 @@ def open_lesions(rows: Sequence[Row]) -> tuple[list[Lesion], list[NotUsed]]:
     """Opens image and mask of each row; what cannot be shown is returned with its reason."""
     lesions: list[Lesion] = []
     dropped: list[NotUsed] = []
-    opened_rows = each(_open, rows, cores(), "LIDC nodules", few=1000)
+    opened_rows = map_in_order(_open, rows, cores(), "LIDC nodules", few=1000)
     for row, opened in zip(rows, opened_rows, strict=True):
         if isinstance(opened, str):
             dropped.append(NotUsed("lidc", "nodule", row.name, opened))
@@ -126,7 +126,7 @@ def _reason(row: Row) -> str | None:
 
 
 def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
-    """Files that no row names."""
+    """Returns the files that no row names."""
     named = {f"{part}/{name}.nii.gz" for part in PARTS for name in names}
     files, lost = files_of(folder, "lidc", folder / TABLE)
     for where in (path.relative_to(folder).as_posix() for path in files):
@@ -137,13 +137,13 @@ def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
 
 
 def _open(row: Row) -> Lesion | str:
-    """The lesion of a row, or the reason why it cannot be used."""
+    """Opens the nodule of a row, or returns the reason why it cannot be used."""
     found = largest_slices(row.image, row.mask)
     return found if isinstance(found, str) else Lesion(row, *found)
 
 
 def largest_slices(image_path: Path, mask_path: Path) -> tuple[tuple[int, ...], float] | str:
-    """The axial slices with the largest masks, lowest first, and the pixel's side in mm, or why not."""
+    """Returns the axial slices with the largest masks, lowest first, and the pixel's side, mm; or why not."""
     try:
         image: Any = nib.as_closest_canonical(nib.load(image_path))  # type: ignore[no-untyped-call]
         mask: Any = nib.as_closest_canonical(nib.load(mask_path))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Who is paired with whom when two public sets stand in for one cohort, and which pairs are held out.
+"""Pairs of two public sets that stand in for one cohort, and the pairs that are held out.
 
 Nothing here knows about files. A person may appear once: a subject (a DDTI case) gets one candidate (a LIDC
 nodule) of its class, and of each patient of the candidates at most one nodule is used. So a pair shares no

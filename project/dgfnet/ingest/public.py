@@ -135,7 +135,7 @@ def _generator(seed: int, external_share: float) -> np.random.Generator:
 
 @contextmanager
 def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
-    """The usable cases, and what is not; files can be read inside the block."""
+    """Yields the usable cases, and what is not; files can be read inside the block."""
     with unpacked(source, "images", "xml") as folder:
         paths = ultrasound.files(folder)
         cases, lost = ultrasound.read_cases(paths)
@@ -174,7 +174,7 @@ def _finish(
 
 
 def _pair(cases: list[Case], lesions: list[Lesion], rng: np.random.Generator) -> list[tuple[Case, Lesion]]:
-    """The pairs in the order of the cases."""
+    """Draws the pairs, in the order of the cases."""
     by_name = {lesion.row.name: lesion for lesion in lesions}
     candidates = [Candidate(name, lesion.row.patient, lesion.row.label) for name, lesion in by_name.items()]
     drawn = pair({case.name: case.label for case in cases}, candidates, rng)

@@ -45,7 +45,7 @@ LONGEST = 200  # bytes of a nodule id: it begins file names, which take 255
 
 @dataclass(frozen=True)
 class Pattern:
-    """Which files are images, and where their masks are.
+    """A pattern of image paths, and the place of their masks.
 
     Attributes:
         image: of a path relative to the source, with a named group per field.
@@ -155,7 +155,7 @@ def compile_pattern(image: str, mask: str) -> Pattern:
 def _match(
     source: Path, paths: Sequence[Path], patterns: Sequence[Pattern], labels: Labels
 ) -> tuple[list[Found], list[NotUsed]]:
-    """Images with a mask and a label, and every other file with the reason why it is not one."""
+    """Returns images with a mask and a label, and every other file with the reason why it is not used."""
     names = {path.relative_to(source).as_posix(): path for path in paths}
     masks: set[str] = set()
     own: set[str] = set()
@@ -197,7 +197,7 @@ def _match(
 
 
 def _found(path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None) -> Found | str:
-    """What a path says, or why it cannot be used."""
+    """Returns the image that a path describes, or the reason why it cannot be used."""
     modality = pattern.modality or MODALITIES.get(fields["modality"].lower())
     if modality is None:
         return f"modality {fields['modality']!r} is not us or ct"
@@ -248,7 +248,7 @@ def _write(
 
 
 def _named(path: Path) -> str:
-    """Why a file that may be DICOM is not to be copied, or nothing."""
+    """Returns the reason why a file that may be DICOM is not to be copied, or nothing."""
     if path.suffix.lower() in PICTURES or path.name.lower().endswith(VOLUMES):
         return ""
     try:

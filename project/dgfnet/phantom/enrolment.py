@@ -1,4 +1,4 @@
-"""Who is in the phantom: factors, labels, and the flaws that screening must find; nothing is drawn yet."""
+"""Patients of the phantom: factors, labels, and the flaws that screening must find; no pictures yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMS: dict[Source, int] = {"main": 1, "external": 2}
 
 @dataclass(frozen=True)
 class Patient:
-    """What is decided about a patient before anything is drawn.
+    """A patient before anything is drawn.
 
     Attributes:
         flaw: the exclusion criterion this patient is made to meet, if any: missing_modality,
@@ -35,7 +35,7 @@ class Patient:
 
 
 def enrol_main(count: int, seed: int, signal: float, informative: latents.Informative) -> list[Patient]:
-    """The main cohort, `count` patients."""
+    """Enrols the main cohort, `count` patients."""
     rng = np.random.default_rng([seed, 0, STREAMS["main"]])
     each = max(1, round(EXCLUDED_SHARE * count))
     reasons = ["missing_modality", "measurement_lines", "several_malignant"]
@@ -54,7 +54,7 @@ def enrol_main(count: int, seed: int, signal: float, informative: latents.Inform
 
 
 def enrol_external(count: int, seed: int, signal: float, informative: latents.Informative) -> list[Patient]:
-    """Draws until the wanted numbers with and without central metastasis are full (a case-control sample)."""
+    """Enrols until the numbers with and without central metastasis are full (a case-control sample)."""
     rng = np.random.default_rng([seed, 0, STREAMS["external"]])
     room = {1: round(EXTERNAL_PREVALENCE * count)}
     room[0] = count - room[1]

@@ -150,7 +150,7 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
 def _lesions(
     truth: latents.Latents, place: int, size: float, rng: np.random.Generator
 ) -> tuple[ultrasound.Lesion, tomography.Lesion]:
-    """The look of a nodule: each factor moves one visible property, everything else is chance."""
+    """Draws the look of a nodule: each factor moves one visible property, everything else is chance."""
     z = truth.factors
     aspect = float(np.exp(0.02 + 0.20 * z["tallness"]))  # height over width
     width, height = size / aspect**0.5, size * aspect**0.5
@@ -247,7 +247,7 @@ def _draw_ct(
 
 
 def _measure(masks: list[NDArray[np.uint8]], cohort: Source) -> dict[str, float]:
-    """Largest diameter over all views, and height over width in the first transverse view, from the masks."""
+    """Measures the largest diameter over all views, and height over width in the first transverse view."""
     spacing = (ultrasound.MAIN if cohort == "main" else ultrasound.EXTERNAL).spacing_mm
     boxes = [cv2.boundingRect(mask) for mask in masks]
     return {

@@ -1,9 +1,9 @@
-"""The truth of the phantom: latent factors, labels drawn from them, and the best AUC anybody could reach.
+"""The truth of the phantom: latent factors, labels drawn from them, and the Bayes-optimal AUC.
 
 Each patient has four US factors and three CT factors, independent standard normals clipped at +-2.5. Their
 weighted means `us` and `ct` have unit variance, and the label of a site is drawn with the probability
 sigmoid(intercept + signal * (w_us * us + w_ct * ct)). The pictures show every factor, so that the
-Bayes-optimal score of US alone is `us`, of CT alone `ct`, and of both the sum above. The weight of a modality
+Bayes-optimal unimodal scores are `us` and `ct`, and that of both is the sum above. The weight of a modality
 that is not informative is 0: its pictures vary as ever, and say nothing.
 """
 
@@ -47,21 +47,21 @@ class Latents:
 
 
 def draw(rng: np.random.Generator) -> Latents:
-    """Latent factors of one patient."""
+    """Draws the latent factors of a patient."""
     names = [*US_FACTORS, *CT_FACTORS]
     values = np.clip(rng.standard_normal(len(names)), -CLIP, CLIP)
     return Latents({name: round(float(value), 6) for name, value in zip(names, values, strict=True)})
 
 
 def probability(latents: Latents, site: Site, signal: float, informative: Informative) -> float:
-    """True probability of metastasis at a site."""
+    """Returns the true probability of metastasis at a site."""
     us, ct = _weights(site, informative)
     intercept = _intercepts(signal, informative)[site]
     return float(_sigmoid(np.asarray(intercept + signal * (us * latents.us + ct * latents.ct))))
 
 
 def bayes_auc(signal: float, informative: Informative) -> dict[Site, dict[str, float]]:
-    """Best reachable AUC per site for US alone, CT alone and both, from a simulated population."""
+    """Returns the Bayes-optimal AUC per site for US, for CT and for both, from a simulated population."""
     us, ct = _population()
     result: dict[Site, dict[str, float]] = {}
     for site in SITES:
@@ -99,7 +99,7 @@ _cache: dict[tuple[float, Informative], dict[Site, float]] = {}
 
 
 def _intercepts(signal: float, informative: Informative) -> dict[Site, float]:
-    """Intercepts that give each site its prevalence, by bisection."""
+    """Returns the intercepts that give each site its prevalence, by bisection."""
     if (signal, informative) not in _cache:
         us, ct = _population()
         found: dict[Site, float] = {}
@@ -118,7 +118,7 @@ def _intercepts(signal: float, informative: Informative) -> dict[Site, float]:
 
 
 def _expected_auc(score: Floats, p: Floats) -> float:
-    """AUC of a score when the label of each member is drawn with probability p; ties count half."""
+    """Returns the AUC of a score when labels are drawn with probability p; ties count half."""
     order = np.argsort(score, kind="stable")
     _, group = np.unique(score[order], return_inverse=True)
     positive = np.bincount(group, weights=p[order])

@@ -1,4 +1,4 @@
-"""Where a picture of the phantom shows what decides the label: one plane of bits per picture.
+"""Regions of the phantom's pictures that show what decides the label: a plane of bits per picture.
 
 They lie in the folder of the truth, `signal/<modality>/`, a PNG per picture or slice, in its pixels.
 """
@@ -26,7 +26,7 @@ REGIONS: dict[Modality, dict[str, tuple[int, str]]] = {
 
 
 def path_of(truth: Path, image: str, index: int | None) -> Path:
-    """The plane of a picture.
+    """Returns the path of a picture's plane.
 
     Args:
         truth: folder of the truth.

@@ -29,7 +29,7 @@ EXTERNAL = Scanner(144, 0.85, 0.5, 15.0)
 
 @dataclass(frozen=True)
 class Lesion:
-    """What the nodule looks like on CT.
+    """The look of a nodule on CT.
 
     Attributes:
         width_mm: transverse diameter.
@@ -55,7 +55,7 @@ class Lesion:
 def draw(
     lesion: Lesion, offsets: tuple[float, ...], scanner: Scanner, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Axial slices, nodule masks and where the signal is (bits of `signal.REGIONS`), (slices, rows, columns).
+    """Draws axial slices, nodule masks and signal (bits of `signal.REGIONS`), (slices, rows, columns).
 
     Seen from below: the patient's left is on the right.
 
@@ -127,7 +127,7 @@ def _centre(lesion: Lesion, anatomy: _Anatomy) -> Floats:
 
 
 def _neck(x: Floats, y: Floats, anatomy: _Anatomy, rng: np.random.Generator) -> Floats:
-    """Air, skin and fat, muscles, spine, vessels, trachea and thyroid, without the nodule."""
+    """Draws air, skin and fat, muscles, spine, vessels, trachea and thyroid, without the nodule, HU."""
     hu = np.full(x.shape, -1000.0)
 
     def fill(cx: float, cy: float, rx: float, ry: float, value: float) -> None:
@@ -158,7 +158,7 @@ def _neck(x: Floats, y: Floats, anatomy: _Anatomy, rng: np.random.Generator) -> 
 
 
 def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:
-    """Normalised radius of the nodule and of its growth beyond the capsule (spiculated, one-sided)."""
+    """Returns the normalised radius of the nodule and of its growth beyond the capsule (spiculated)."""
     angle = np.arctan2(v, u)
     contour = np.ones_like(u)
     for order, phase in enumerate(lesion.waves, start=3):
@@ -169,7 +169,7 @@ def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:
 
 
 def _nodes(lesion: Lesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Offset from the nodule's centre and diameter of each suspicious node, mm; all lie beside the nodule."""
+    """Returns offset from the nodule's centre and diameter of each suspicious node, mm; all lie beside it."""
     nodes = []
     sign = lesion.place or (1 if rng.random() < 0.5 else -1)
     for index, diameter in enumerate(lesion.nodes_mm):

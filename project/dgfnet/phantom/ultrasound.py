@@ -44,7 +44,7 @@ EXTERNAL = Scanner(240, 288, 0.17, 4.0, 54.0, 0.16, 0.30, -36.0)
 
 @dataclass(frozen=True)
 class Lesion:
-    """What the nodule looks like, in mm, dB and shares of its radius.
+    """The look of a nodule on ultrasound, in mm, dB and shares of its radius.
 
     Attributes:
         width_mm: width in the transverse view.
@@ -70,7 +70,7 @@ class Lesion:
 def draw(
     lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.random.Generator
 ) -> tuple[Bytes, Bytes, Bytes]:
-    """One picture, the mask of the nodule and where the signal is, (height, width) each.
+    """Draws a picture, the mask of the nodule and the signal, (height, width) each.
 
     The mask is 0 or 255; the signal has the bits of `signal.REGIONS`.
     """
@@ -103,7 +103,7 @@ def draw(
 def _tissue(
     x: Floats, y: Floats, width: float, view: str, place: int, rng: np.random.Generator
 ) -> tuple[Floats, float]:
-    """Echogenicity of everything but the nodule, dB, and the depth at which the thyroid begins, mm."""
+    """Returns the echogenicity of everything but the nodule, dB, and the depth of the thyroid's edge, mm."""
     wave = 0.6 * np.sin(2 * np.pi * (x / width * rng.uniform(0.5, 1.5) + rng.random()))
     fat, muscle = rng.uniform(1.5, 2.5), rng.uniform(4.0, 6.0)
     db = np.full(x.shape, -14.0)
@@ -130,7 +130,7 @@ def _tissue(
 def _nodule(
     dx: Floats, dy: Floats, radius_x: float, radius_y: float, lesion: Lesion, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Normalised radius (1 on the contour) and the coordinates in units of the radii."""
+    """Returns the normalised radius (1 on the contour) and the coordinates in units of the radii."""
     u, v = dx / radius_x, dy / radius_y
     angle = np.arctan2(v, u)
     contour = np.ones_like(u)
@@ -146,7 +146,7 @@ def _nodule(
 def _calcifications(
     u: Floats, v: Floats, radius: float, places: Floats, rng: np.random.Generator
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Amplitude of the spots, and where one of them shows."""
+    """Returns the amplitude of the spots, and the pixels on which any of them shows."""
     bright, shown = np.zeros_like(u), np.zeros(u.shape, dtype=bool)
     for px, py in places:
         jitter = rng.normal(0, 0.05, 2)
@@ -157,7 +157,7 @@ def _calcifications(
 
 
 def _speckle(shape: tuple[int, ...], scanner: Scanner, rng: np.random.Generator) -> Floats:
-    """Magnitude of fully developed speckle with mean square 1."""
+    """Returns the magnitude of fully developed speckle with mean square 1."""
     sigma = (scanner.axial_mm / scanner.spacing_mm, scanner.lateral_mm / scanner.spacing_mm)
     parts = [ndimage.gaussian_filter(rng.standard_normal(shape), sigma) for _ in range(2)]
     magnitude = np.sqrt(parts[0] ** 2 + parts[1] ** 2)
@@ -166,7 +166,7 @@ def _speckle(shape: tuple[int, ...], scanner: Scanner, rng: np.random.Generator)
 
 
 def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
-    """Smooth noise of unit standard deviation, drawn on a coarse grid and enlarged."""
+    """Returns smooth noise of unit standard deviation, drawn on a coarse grid and enlarged."""
     step = max(1, int(sigma / 2))
     small = ndimage.gaussian_filter(rng.standard_normal([side // step + 2 for side in shape]), sigma / step)
     large = ndimage.zoom(small / small.std(), step, order=1)[: shape[0], : shape[1]]
@@ -174,7 +174,7 @@ def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> 
 
 
 def _display(amplitude: Floats, y: Floats, scanner: Scanner, rng: np.random.Generator) -> Bytes:
-    """Attenuation left over by the depth gain, electronic noise, and log compression to 8 bit."""
+    """Applies attenuation left over by the depth gain, electronic noise, and log compression to 8 bit."""
     tilt = rng.normal(0, 0.06)  # dB per mm
     noise = 10 ** (scanner.noise_db / 20) * np.abs(rng.standard_normal(amplitude.shape))
     db = 20 * np.log10(amplitude + noise * (1 + y / y[-1, 0]) + 1e-6) + scanner.gain_db + rng.normal(0, 1.0)
@@ -184,7 +184,7 @@ def _display(amplitude: Floats, y: Floats, scanner: Scanner, rng: np.random.Gene
 
 
 def _calipers(picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:
-    """Measurement lines as sonographers draw them: two crosses joined by a dotted line, along both axes."""
+    """Draws measurement lines as sonographers do: two crosses joined by a dotted line, along both axes."""
     marked = picture.copy()
     rows, columns = np.nonzero(mask)
     ends = [

@@ -67,29 +67,29 @@ class Archive:
         return cls(folder, planes["us"], planes["ct"], index, head["size"], head["pad"], head["sha256"])
 
     def planes(self, modality: Modality) -> NDArray[np.uint8]:
-        """All images of one modality, (N, 3, S, S) uint8."""
+        """Returns all images of a modality, (N, 3, S, S) uint8."""
         return self.us if modality == "us" else self.ct
 
     def crops(self, modality: Modality, nodules: Sequence[str]) -> NDArray[np.uint8]:
-        """The largest-area crops of nodules, in their order, (N, size, size) uint8."""
+        """Returns the largest-area crops of nodules, in their order, (N, size, size) uint8."""
         largest = self.largest(modality)
         rows = [largest[name] for name in nodules]
         return np.array(centre(self.planes(modality)[rows, 0], self.size[modality]))
 
     def pictured(self) -> list[Modality]:
-        """Modalities that have images; a cohort may do without one."""
+        """Returns the modalities that have images; a cohort may do without one."""
         return [name for name in MODALITIES if len(self.planes(name))]
 
     def rows(self, modality: Modality) -> pd.DataFrame:
-        """The index of one modality in the order of its array."""
+        """Returns the index of a modality in the order of its array."""
         return self.index[self.index["modality"] == modality].sort_values("row")
 
     def digest(self) -> str:
-        """sha256 (hex) of arrays and index, as computed when the archive was written."""
+        """Returns the sha256 (hex) of arrays and index, as computed when the archive was written."""
         return self.sha256
 
     def largest(self, modality: Modality) -> dict[str, int]:
-        """Row of the image with the largest nodule area, per nodule; the first of equals (paper section 1).
+        """Returns per nodule the row of its image with the largest area, the first of equals (section 1).
 
         Areas in mm2 and in pixels do not compare: a nodule with images of both kinds is compared in pixels.
         """
@@ -101,7 +101,7 @@ class Archive:
 
 
 def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The paper's crop inside stored crops with margin, (..., S, S) to (..., size, size)."""
+    """Returns the paper's crop inside stored crops with margin, (..., S, S) to (..., size, size)."""
     pad = (crops.shape[-1] - size) // 2
     return crops[..., pad : pad + size, pad : pad + size]
 

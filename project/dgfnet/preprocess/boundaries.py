@@ -10,7 +10,7 @@ from dgfnet.settings import Preprocess
 
 
 def boundary_iterations(side: int, fraction: float) -> int:
-    """How many 3x3 dilations, and erosions, make the US boundary: half of d = fraction x side, at least one.
+    """Returns the 3x3 dilations, and erosions, that make the US boundary: half of d = fraction x side.
 
     Args:
         side: side of the square region of interest before resizing, pixels.
@@ -24,7 +24,7 @@ def boundary_iterations(side: int, fraction: float) -> int:
 
 
 def nodule_boundary(mask: NDArray[np.uint8], iterations: int) -> NDArray[np.uint8]:
-    """The US boundary: the mask dilated minus the mask eroded, each by `iterations` of a 3x3 kernel.
+    """Returns the US boundary: the mask dilated minus the mask eroded, by `iterations` of a 3x3 kernel.
 
     The result is that of OpenCV on the whole image, where pixels beyond the image neither dilate nor erode: a
     nodule cut by the image's edge has no boundary along the cut. n steps by 3x3 are one by (2n+1)x(2n+1), and
@@ -49,7 +49,7 @@ def nodule_boundary(mask: NDArray[np.uint8], iterations: int) -> NDArray[np.uint
 
 
 def tissue_boundary(image: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.uint8]:
-    """The CT boundary of the surrounding tissue: a bilateral filter, then Canny.
+    """Returns the CT boundary of the surrounding tissue: a bilateral filter, then Canny.
 
     The paper does not say at which size it is run. Choice: on the region of interest at the network's input
     size, where an edge one pixel wide stays one pixel wide. The lower threshold -100 of the paper acts as 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, write_json
-from dgfnet.parallel import each
+from dgfnet.parallel import map_in_order
 from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample, load_nodule
@@ -93,7 +93,7 @@ def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """The digest of the files' bytes one after another: `cat us.npy ct.npy index.parquet | sha256sum`."""
+    """Returns the digest of the files' bytes in turn: `cat us.npy ct.npy index.parquet | sha256sum`."""
     total = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -103,10 +103,10 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def _samples(nodules: Sequence[Nodule], settings: Preprocess, processes: int) -> Iterator[Sample]:
-    """All samples in the order of the cohort; every file is looked at before the faults are raised."""
+    """Yields samples in the order of the cohort; every file is looked at before the faults are raised."""
     faults: list[str] = []
     work = partial(load_nodule, settings=settings)
-    for samples, wrong in each(work, nodules, processes, "preprocess"):
+    for samples, wrong in map_in_order(work, nodules, processes, "preprocess"):
         faults += wrong
         if not faults:
             yield from samples

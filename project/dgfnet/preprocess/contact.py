@@ -32,12 +32,12 @@ def write_sheet(path: Path, archive: Archive, modality: Modality) -> None:
 
 
 def chosen_rows(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of `count` rows, evenly spread from the first to the last."""
+    """Returns at most `most` of `count` rows, evenly spread from the first to the last."""
     return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, wanted)).round())]
 
 
 def draw_tile(planes: NDArray[np.uint8], pad: int, caption: str) -> NDArray[np.uint8]:
-    """A stored crop (3, S, S) as BGR, (k*S, k*S, 3) with the smallest whole k that reaches TILE pixels."""
+    """Draws a stored crop (3, S, S) as BGR, (k*S, k*S, 3) with the smallest whole k that reaches TILE."""
     side = planes.shape[1]
     factor = -(-TILE // side)
     grey, nodule, boundary = (

@@ -27,12 +27,12 @@ Resize = Callable[[Plane, int], Plane]
 
 
 def pad_of(size: int, margin: float) -> int:
-    """Width of the stored ring, pixels, for crops of `size` pixels; the stored side is size + 2 * pad."""
+    """Returns the width of the stored ring, pixels, for crops of `size`; stored are size + 2 * pad."""
     return round(margin * size)
 
 
 def stored_crop(image: Plane, mask: Plane, modality: Modality, settings: Preprocess) -> tuple[Plane, Square]:
-    """Image, nodule mask and boundary of one image, as the archive holds them.
+    """Cuts image, nodule mask and boundary of an image, as the archive holds them.
 
     Args:
         image: (height, width), 8-bit grey.
@@ -62,7 +62,7 @@ def stored_crop(image: Plane, mask: Plane, modality: Modality, settings: Preproc
 
 
 def _two_squares(plane: Plane, square: Square, size: int, pad: int, resize: Resize) -> tuple[Plane, Plane]:
-    """The paper's crop (size, size), and the larger one (size + 2 * pad, twice) around it."""
+    """Cuts the paper's crop (size, size), and the larger one (size + 2 * pad, twice) around it."""
     ring = round(square.side * pad / size)
     centre = resize(crop(plane, square), size)
     return centre, resize(crop(plane, square.widened(ring)), size + 2 * pad)

@@ -32,12 +32,12 @@ class Square:
     side: int
 
     def widened(self, ring: int) -> Square:
-        """The square with `ring` more pixels on each of its four sides."""
+        """Returns the square with `ring` more pixels on each of its four sides."""
         return Square(self.top - ring, self.left - ring, self.side + 2 * ring)
 
 
 def find_square(mask: NDArray[np.uint8], dilations: int) -> Square:
-    """The paper's square around the nodule.
+    """Returns the paper's square around the nodule.
 
     A square has no exact centre in common with a rectangle whose sides differ by an odd number of pixels.
     Convention: the spare pixel goes below, or to the right.
@@ -61,7 +61,7 @@ def find_square(mask: NDArray[np.uint8], dilations: int) -> Square:
 
 
 def crop(image: NDArray[np.uint8], square: Square) -> NDArray[np.uint8]:
-    """The pixels of the square, (side, side), with zeros where it reaches beyond the image."""
+    """Cuts the pixels of the square, (side, side), with zeros where it reaches beyond the image."""
     rows, columns = image.shape
     top, left = max(0, square.top), max(0, square.left)
     bottom, right = min(rows, square.top + square.side), min(columns, square.left + square.side)
@@ -73,7 +73,7 @@ def crop(image: NDArray[np.uint8], square: Square) -> NDArray[np.uint8]:
 
 
 def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A square image at size x size.
+    """Resizes a square image to size x size.
 
     The paper names no interpolation. Choice: the mean of the covered area when shrinking, which does not
     alias, and bilinear when enlarging.
@@ -83,7 +83,7 @@ def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A square mask of 0 and 1 at size x size, again 0 and 1.
+    """Resizes a square mask of 0 and 1 to size x size, again 0 and 1.
 
     Choice (the paper names none): when shrinking, a pixel is set when at least half of its area was, so that
     thin structures neither break nor drift as under nearest neighbour; a speck of less than half a target

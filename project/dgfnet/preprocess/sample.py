@@ -18,7 +18,7 @@ from dgfnet.vocabulary import Modality
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What the archive holds of one image.
+    """An image as the archive holds it.
 
     Attributes:
         planes: (3, S, S) uint8: image 0-255, nodule mask 0/1, boundary 0/1.
@@ -58,7 +58,7 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
 
 
 def load_nodule(nodule: Nodule, settings: Preprocess) -> tuple[list[Sample], list[str]]:
-    """Samples of all images of a nodule, in their order, and a line for each image that cannot be used."""
+    """Reads the images of a nodule, in their order, and a line for each image that cannot be used."""
     samples, faults = [], []
     for image in nodule.images:
         try:

@@ -13,7 +13,7 @@ from dgfnet.settings import Preprocess
 
 
 def to_grey(pixels: Pixels, image: Image, settings: Preprocess) -> NDArray[np.uint8]:
-    """Pixels of an image as 8-bit grey, (height, width).
+    """Returns the pixels of an image as 8-bit grey, (height, width).
 
     Hounsfield units pass through the image's own window where the manifest gives one (level and width each on
     their own), else through the settings'. Grey pictures were windowed when they were exported and pass as
@@ -27,7 +27,7 @@ def to_grey(pixels: Pixels, image: Image, settings: Preprocess) -> NDArray[np.ui
 
 
 def apply_window(values: NDArray[Any], level: float, width: float) -> NDArray[np.uint8]:
-    """A linear, saturating window: level - width/2 becomes 0 and level + width/2 becomes 255.
+    """Applies a linear, saturating window: level - width/2 becomes 0 and level + width/2 becomes 255.
 
     This is DICOM's LINEAR_EXACT function (PS3.3 C.11.2.1.3). Values between are rounded to the nearest grey
     level, exact halves to the even one: the centre of the window, 127.5, becomes 128.

@@ -20,7 +20,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Screened:
-    """What screening kept, and why the rest is out.
+    """The result of screening.
 
     Attributes:
         kept: the cohort that is analysed.
@@ -57,7 +57,7 @@ def screen(cohort: Cohort, modalities: Sequence[Modality] = MODALITIES) -> Scree
 
 
 def _set_aside(image: Image) -> bool:
-    """The paper's criterion is about US; a CT slice never goes, or a nodule could be kept without CT."""
+    """Says that a US picture shows lines; a CT slice never goes, or a nodule could be kept without CT."""
     return image.modality == "us" and image.measurement_lines
 
 
@@ -75,7 +75,7 @@ def _reason(nodule: Nodule, modalities: Sequence[Modality]) -> str | None:
 
 
 def _flow(before: Cohort, after: Cohort, excluded: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Patients out are those with no nodule left, counted under the reason of their first nodule."""
+    """Counts patients, nodules and images; a patient without nodules left has the first's reason."""
     flow: dict[str, dict[str, Any]] = {}
     for name in ("main", "external"):
         enrolled = [nodule for nodule in before.nodules if nodule.cohort == name]

@@ -1,4 +1,4 @@
-"""What a person decided about pictures, in `decisions.csv` beside the manifest.
+"""Decisions of a person about pictures: `decisions.csv` beside the manifest.
 
 `image, slice, other, decision`: `keep` or `set_aside` a picture in which something seems to be drawn (`slice`
 names a frame or page, empty means all), or `image` and `other` are `different` although the audit takes them
@@ -42,7 +42,7 @@ class Decisions:
     different: frozenset[frozenset[str]]
 
     def kept(self, path: str, index: int | None) -> bool | None:
-        """Whether a picture was kept (True) or set aside (False); None when nobody has decided."""
+        """Returns True for a picture to keep, False for one to set aside, None when nobody has decided."""
         return self.about.get((path, index), self.about.get((path, None)))
 
 
@@ -83,5 +83,5 @@ def read_decisions(cohort: Cohort) -> Decisions:
 
 
 def name_of(cohort: Cohort, image: Image) -> str:
-    """Path of an image as images.csv writes it."""
+    """Returns the path of an image as images.csv writes it."""
     return image.image.relative_to(cohort.root).as_posix()

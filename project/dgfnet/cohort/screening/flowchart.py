@@ -32,7 +32,7 @@ def draw(path: Path, flow: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
-    """What left a cohort, one line per reason, with all its counts."""
+    """Returns a line per reason to leave a cohort, with its counts."""
     out = [f"{words}\n    {_counts(record['excluded'][reason])}" for reason, words in REASONS.items()]
     return [*out, f"single pictures with lines or text, set aside\n    {record['images_set_aside']} images"]
 

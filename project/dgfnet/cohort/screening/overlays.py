@@ -44,7 +44,7 @@ class Drawing:
 
 
 def find(picture: Grey) -> tuple[Drawing, ...]:
-    """Drawings of an 8-bit picture, (height, width) grey or (height, width, 3) in colour; or none."""
+    """Finds the drawings in an 8-bit picture, (height, width) grey or (height, width, 3) in colour."""
     grey = picture if picture.ndim == 2 else _extremes(picture)[1]
     found = [Drawing("text", box) for box in words(grey)]
     found += [Drawing("cross", box) for box in crosses(grey)]
@@ -55,7 +55,7 @@ def find(picture: Grey) -> tuple[Drawing, ...]:
 
 
 def crosses(grey: Grey) -> list[Box]:
-    """Crosses, upright, oblique or with an open middle, of 7 to 26 pixels."""
+    """Finds crosses of 7 to 26 pixels, upright, oblique or with an open middle."""
     half = (
         cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         if min(grey.shape) > 400
@@ -68,7 +68,7 @@ def crosses(grey: Grey) -> list[Box]:
 
 
 def dotted_lines(grey: Grey) -> list[Box]:
-    """Rows of dots in any direction, from the first dot to the last."""
+    """Finds rows of dots in any direction, from the first dot to the last."""
     lines = [np.eye(4, dtype=np.uint8), np.eye(4, dtype=np.uint8)[::-1]]
     lines += [np.ones((1, 4), dtype=np.uint8), np.ones((4, 1), dtype=np.uint8)]
     through = np.max([cv2.morphologyEx(grey, cv2.MORPH_OPEN, line) for line in lines], axis=0)
@@ -86,7 +86,7 @@ def dotted_lines(grey: Grey) -> list[Box]:
 
 
 def coloured(picture: Grey) -> list[Box]:
-    """The rectangle around everything in colour, if there is enough to be seen."""
+    """Returns the rectangle around everything in colour, or nothing below COLOURED pixels of it."""
     low, high = _extremes(picture)
     strong = high - low >= SATURATED
     if np.count_nonzero(strong) < COLOURED:
@@ -95,7 +95,7 @@ def coloured(picture: Grey) -> list[Box]:
 
 
 def words(grey: Grey) -> list[Box]:
-    """Rows of letter-like strokes on one base line."""
+    """Finds rows of letter-like strokes on a base line."""
     hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((7, 7), dtype=np.uint8))
     strokes = [hat > contrast for contrast in STROKES] + [(grey >= WHITE) & (hat > FAINT)]
     found = []
@@ -109,7 +109,7 @@ def words(grey: Grey) -> list[Box]:
 
 
 def _letters(strokes: NDArray[np.bool_]) -> list[Box]:
-    """Connected strokes with the proportions of letters, from left to right."""
+    """Returns connected strokes with the proportions of letters, from left to right."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(strokes.astype(np.uint8), connectivity=8)
     return sorted(
         (int(x), int(y), int(w), int(h))
@@ -141,7 +141,7 @@ def _crosses(grey: NDArray[Any]) -> list[Box]:
 
 
 def _spread(picture: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Norm of every window (side, side) less its mean; at least 1, so that black is like nothing."""
+    """Returns the norm of every window (side, side) less its mean, at least 1: black is like nothing."""
     window, first = (side, side), (0, 0)
     total = cv2.boxFilter(picture, cv2.CV_32F, window, anchor=first, normalize=False)
     square = cv2.sqrBoxFilter(picture, cv2.CV_32F, window, anchor=first, normalize=False)
@@ -151,14 +151,14 @@ def _spread(picture: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _extremes(picture: Grey) -> tuple[Grey, Grey]:
-    """Smallest and largest channel of every pixel."""
+    """Returns the smallest and the largest channel of every pixel."""
     a, b, c = cv2.split(picture)
     low, high = cv2.min(cv2.min(a, b), c), cv2.max(cv2.max(a, b), c)
     return np.asarray(low, dtype=np.uint8), np.asarray(high, dtype=np.uint8)
 
 
 def _drawn() -> list[tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]]:
-    """Crosses as they are drawn, one pixel thick with two pixels around, and their arms from the middle."""
+    """Makes crosses as they are drawn, a pixel thick with two around, with their arms from the middle."""
     found = []
     for reach in ARMS:
         for oblique, inner in ((False, 1), (True, 1), (False, 2)):  # 2: the middle is open
@@ -179,7 +179,7 @@ CROSSES = _drawn()
 def _follow(
     dots: NDArray[np.float64], start: NDArray[np.float64], step: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
-    """Dots that follow one another at a step, each within a pixel and a half of where it should be."""
+    """Returns dots that follow at a step, each within a pixel and a half of where it should be."""
     row = [start]
     while True:
         away = np.hypot(*(dots - (row[-1] + step)).T)
@@ -190,7 +190,7 @@ def _follow(
 
 
 def _word(first: Box, others: Sequence[Box]) -> list[Box]:
-    """The letters that follow a first one on its base line, about as high, less than its height apart."""
+    """Returns the letters after a first on its base line, about as high, less than its height apart."""
     word = [first]
     _, y, _, height = first
     slack = max(1.0, 0.15 * height)
@@ -215,7 +215,7 @@ def _around(points: NDArray[Any]) -> Box:
 
 
 def _apart(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes without those that overlap an earlier one."""
+    """Returns the boxes without those that overlap an earlier box."""
     kept: list[Box] = []
     for x, y, w, h in boxes:
         if all(x >= a + c or a >= x + w or y >= b + d or b >= y + h for a, b, c, d in kept):

@@ -21,7 +21,7 @@ from dgfnet.cohort.screening.overlays import Box, Drawing, find
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
-from dgfnet.parallel import each
+from dgfnet.parallel import map_in_order
 
 COLUMNS = ["nodule_id", "image", "slice", "found", "where", "noted", "decision"]
 SHOWN, ACROSS = 48, 6  # pictures of the sheet
@@ -30,7 +30,7 @@ MARK = (40, 40, 255)  # red: a box around what was found
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A US picture in which something is drawn: what was found and what was decided.
+    """A US picture in which something seems to be drawn, with the decision about it.
 
     Attributes:
         noted: the manifest says that lines are drawn.
@@ -55,7 +55,9 @@ def review(cohort: Cohort, decisions: Decisions, reach: int, processes: int) -> 
         processes: how many look at once.
     """
     found = [
-        one for some in each(partial(_look, reach), cohort.nodules, processes, "screening") for one in some
+        one
+        for some in map_in_order(partial(_look, reach), cohort.nodules, processes, "screening")
+        for one in some
     ]
     words = {True: "keep", False: "set_aside", None: ""}
     suspicions = []
@@ -68,7 +70,7 @@ def review(cohort: Cohort, decisions: Decisions, reach: int, processes: int) -> 
 
 
 def apply(cohort: Cohort, suspicions: Sequence[Suspicion], undecided: str) -> Cohort:
-    """The cohort with `measurement_lines` as decided; else as the manifest or `undecided` says.
+    """Returns the cohort with `measurement_lines` as decided; else as the manifest or `undecided` says.
 
     Args:
         cohort: as read.
@@ -92,7 +94,7 @@ def apply(cohort: Cohort, suspicions: Sequence[Suspicion], undecided: str) -> Co
 
 
 def counts(suspicions: Sequence[Suspicion]) -> dict[str, Any]:
-    """How many pictures were found to hold what, and how many wait for a decision."""
+    """Counts the pictures by the kinds of drawings in them, and those that wait for a decision."""
     kinds = Counter(kind for one in suspicions for kind in sorted({drawing.kind for drawing in one.drawings}))
     return {
         "found": dict(sorted(kinds.items())),
@@ -105,7 +107,7 @@ def counts(suspicions: Sequence[Suspicion]) -> dict[str, Any]:
 
 
 def undecided(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
-    """Those that a person should look at."""
+    """Returns the suspicions that wait for a decision."""
     return [one for one in suspicions if one.drawings and not one.noted and not one.decision]
 
 
@@ -151,7 +153,7 @@ def _look(reach: int, nodule: Nodule) -> list[tuple[Image, tuple[Drawing, ...]]]
 
 
 def _square(mask: NDArray[np.uint8], reach: int) -> Box:
-    """The square around a nodule and `reach` pixels more on each side (paper section 2)."""
+    """Returns the square around a nodule and `reach` pixels more on each side (paper section 2)."""
     x, y, w, h = cv2.boundingRect(mask)
     side = max(w, h) + 2 * reach
     return x + (w - side) // 2, y + (h - side) // 2, side, side

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server, free_ports
 
 from dgfnet import s3 as store
 from dgfnet.cli import main
 from dgfnet.errors import InputError
+from s3_server import S3Server, free_ports
 
 BIN = Path(sys.executable).parent
 CONTENT = {

@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import CT_SOP, dicom, segmentation
 
 from dgfnet.cli import main
 from dgfnet.cohort.manifest import read_cohort
@@ -22,6 +21,7 @@ from dgfnet.cohort.readers import read_pair
 from dgfnet.errors import InputError
 from dgfnet.ingest.public import import_ddti
 from dgfnet.ingest.tree import compile_pattern
+from dicom_files import CT_SOP, dicom, segmentation
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 251).astype(np.uint8)
 MASK = np.zeros((48, 64), dtype=np.uint8)
