@@ -48,7 +48,7 @@ from rich.table import Table
 
 from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.export import Scoring
-from dgfnet.bundle.model import Runner, Served
+from dgfnet.bundle.model import Runner, ScoringModel
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
@@ -178,14 +178,14 @@ def answered(model: Any, body: bytes) -> dict[str, Any]:
     return json.loads(response.response)["predictions"][0]  # type: ignore[no-any-return]
 
 
-class Eager(Served):
+class Eager(ScoringModel):
     """The same answers from torch networks, one after another: each takes all cores."""
 
     def _beside(self, stacked: Crops, crops: Crops) -> Any:
         return *self.run(stacked), [run(crops)[0] + shift for run, shift in self.folds]
 
 
-def eager(served: Served, networks: list[DGFNet]) -> Served:
+def eager(served: ScoringModel, networks: list[DGFNet]) -> ScoringModel:
     """The same answers from the torch networks."""
     runners = [in_torch(network) for network in networks]
     folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], served.folds, strict=True))
@@ -215,7 +215,7 @@ def measure_start(folder: Path) -> dict[str, Any]:
         found["server_first_answer_s"] = time.perf_counter() - begin
         found["server_memory_mb"] = memory(process)
     for name, code in (
-        ("ours", "from dgfnet.bundle.model import Served; Served.open(Path(sys.argv[1]))"),
+        ("ours", "from dgfnet.bundle.model import ScoringModel; ScoringModel.open(Path(sys.argv[1]))"),
         ("torch", "from dgfnet.bundle.write import Bundle; Bundle.open(Path(sys.argv[1]))"),
     ):
         (bundle,) = (folder / "artifacts").iterdir()

@@ -193,12 +193,12 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
 
 def network_of(project, site):
     """The champion's network in torch, from its checked bundle."""
-    from dgfnet.bundle.network import Bundle
+    from dgfnet.bundle.network import BundledNetwork
     from dgfnet.registry.champion import champion_version, open_bundle
     from dgfnet.settings import load
 
     with open_bundle(*champion_version(load(project / "params.yaml"), site)) as folder:
-        return Bundle.open(folder)
+        return BundledNetwork.open(folder)
 
 
 @pytest.mark.parametrize("site", ["central", "lateral"])

@@ -19,7 +19,7 @@ import uvicorn
 from made import case, disc, picture, png, tiff
 from mlflow.pyfunc import scoring_server
 
-from dgfnet.bundle.model import Served
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serving import server as serve
 from dgfnet.serving.answers import COLUMNS
@@ -98,7 +98,7 @@ def test_cases_are_answered(request, server, bundle):
     from dgfnet.serving.answers import answer
     from dgfnet.serving.cases import decode_case
 
-    served = Served.open(bundle)
+    served = ScoringModel.open(bundle)
     sent = [CASE, WITHOUT_CT, case(7)]
     direct = answer(served, [decode_case(one, served.preprocess, served.usable) for one in sent])
     added = ("nodule", "model", "version")

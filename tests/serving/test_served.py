@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made import SIDE, change, network
 
 from dgfnet.bundle import export as exporting
-from dgfnet.bundle.model import Served, shapley
+from dgfnet.bundle.model import ScoringModel, shapley
 from dgfnet.bundle.ranges import distances, unit
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
@@ -27,7 +27,7 @@ CROPS = {name: NOISE.integers(0, 256, (7, SIDE, SIDE), dtype=np.uint8) for name 
 
 @pytest.fixture(scope="module")
 def served(bundle):
-    return Served.open(bundle)
+    return ScoringModel.open(bundle)
 
 
 def log_odds(seed, crops, variant="dgf"):
@@ -84,7 +84,7 @@ def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(bundle, folder)
     change(folder, calibration=None)
-    found = frame(Served.open(folder), CROPS)
+    found = frame(ScoringModel.open(folder), CROPS)
     assert found[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
     assert found["probability"].notna().all()
 
@@ -99,7 +99,7 @@ def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served,
     np.testing.assert_allclose(found["us_contribution"], expected, atol=1e-5)
     total = found["us_contribution"] + found["ct_contribution"] + found["reference_log_odds"]
     np.testing.assert_allclose(total, both - 0.5, atol=1e-5)
-    alone = frame(Served.open(bundle / "us"), CROPS)
+    alone = frame(ScoringModel.open(bundle / "us"), CROPS)
     assert alone["ct_contribution"].isna().all()
     odds = np.log(alone["probability"] / (1 - alone["probability"]))
     np.testing.assert_allclose(alone["reference_log_odds"] + alone["us_contribution"], odds, atol=1e-5)
@@ -165,7 +165,7 @@ def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
         images = {name: torch.from_numpy(found) for name, found in crops.items()}
         values = dict(zip(("us", "ct"), network("dgf", 0).features(images), strict=True))
     held = np.arange(30) % 3 == 0
-    facts = Served.open(bundle).facts
+    facts = ScoringModel.open(bundle).facts
     for name, found in values.items():
         seen = found[~torch.from_numpy(held)] / found[~torch.from_numpy(held)].norm(dim=1, keepdim=True)
         mine = found[torch.from_numpy(held)] / found[torch.from_numpy(held)].norm(dim=1, keepdim=True)
@@ -186,7 +186,7 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
     table = pd.DataFrame(answer(served, cases))
     assert table["variant"].tolist() == ["us_multitask", "dgf", "", "ct_multitask", "dgf", ""]
     assert table["probability"][4] == pytest.approx(served.score(CROPS)["probability"][4], abs=1e-6)
-    alone = Served.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
+    alone = ScoringModel.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
     assert table["probability"][3] == pytest.approx(alone, abs=1e-6)
     assert table["statement"][0].startswith("no CT: scored from ultrasound alone")
     assert table["statement"][3].startswith("no ultrasound: scored from CT alone")
@@ -196,7 +196,7 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
         == "not scored: found images of neither us nor ct, and there is no model for that"
     )
     assert table.loc[[2, 5], list(NUMBERS)].isna().all(axis=None)
-    lonely = Served.open(bundle / "us")
+    lonely = ScoringModel.open(bundle / "us")
     assert answer(lonely, [Case({"ct": ct[0]})])[0]["statement"].startswith("not scored: found images of ct")
     (both,) = answer(lonely, [Case({"us": us[0], "ct": ct[0]})])
     assert both["statement"] == ""
@@ -210,8 +210,8 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
         f"import sys; sys.modules.update(dict.fromkeys({banned}))\n"
         "from pathlib import Path; import numpy as np\n"
         "from dgfnet.serving import answers, cases\n"
-        "from dgfnet.bundle.model import Served\n"
-        f"model = Served.open(Path({str(bundle)!r}))\n"
+        "from dgfnet.bundle.model import ScoringModel\n"
+        f"model = ScoringModel.open(Path({str(bundle)!r}))\n"
         f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
         "print(answers.answer(model, [cases.Case(crops)])[0]['probability'])"
     )
@@ -236,14 +236,14 @@ def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
         if cut is not None:
             (folder / name).write_bytes(content[:cut])
         with pytest.raises(InputError, match="incomplete or damaged"):
-            Served.open(folder)
+            ScoringModel.open(folder)
     folder = tmp_path / "other"
     shutil.copytree(bundle, folder)
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(bytes(content))
     with pytest.raises(InputError, match=r"not the file that was written|No such file"):
-        Served.open(folder)
+        ScoringModel.open(folder)
 
 
 def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(bundle, tmp_path):
@@ -252,7 +252,7 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
         shutil.copytree(bundle, folder)
         change(folder)
         with pytest.raises(InputError, match=words):
-            Served.open(folder)
+            ScoringModel.open(folder)
         shutil.rmtree(folder)
 
     sums = "SHA256SUMS"

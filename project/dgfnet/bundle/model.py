@@ -36,7 +36,7 @@ Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class ScoringModel:
     """A network, those of the other folds, and what they were trained on.
 
     Attributes:
@@ -61,7 +61,7 @@ class Served:
     reference: Mapping[Modality, NDArray[np.uint8]]
     base: float
     seen: Mapping[Modality, NDArray[np.float32]]
-    alone: Mapping[Modality, Served]
+    alone: Mapping[Modality, ScoringModel]
 
     @property
     def usable(self) -> tuple[Modality, ...]:
@@ -69,7 +69,7 @@ class Served:
         return tuple(name for name in MODALITIES if name in self.modalities or name in self.alone)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1) -> Served:
+    def open(cls, folder: Path, threads: int = 1) -> ScoringModel:
         """Reads a bundle folder.
 
         Args:
@@ -96,7 +96,7 @@ class Served:
             base = float(run({name: reference[name][None] for name in modalities})[0][0]) + facts["shift"]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
-        alone: dict[Modality, Served] = {n: cls.open(folder / n, threads) for n in facts["alone"]}
+        alone: dict[Modality, ScoringModel] = {n: cls.open(folder / n, threads) for n in facts["alone"]}
         return cls(modalities, preprocess, threshold, facts, run, folds, reference, base, seen, alone)
 
     def score(self, crops: Crops) -> pd.DataFrame:

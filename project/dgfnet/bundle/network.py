@@ -24,7 +24,7 @@ from dgfnet.vocabulary import Modality
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundledNetwork:
     """A bundle's network in torch: what the gate holds the served one against.
 
     Attributes:
@@ -40,7 +40,7 @@ class Bundle:
     facts: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
+    def open(cls, folder: Path) -> BundledNetwork:
         """Reads a bundle folder.
 
         Raises:

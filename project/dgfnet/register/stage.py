@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 
 from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
-from dgfnet.bundle.model import Served
-from dgfnet.bundle.network import Bundle
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.network import BundledNetwork
 from dgfnet.bundle.write import members, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
@@ -205,7 +205,7 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    return measure(settings, Bundle.open(folder), Served.open(folder), metrics, table, nodules)
+    return measure(settings, BundledNetwork.open(folder), ScoringModel.open(folder), metrics, table, nodules)
 
 
 def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dgfnet.bundle.model import Served
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.cases import Case
 from dgfnet.vocabulary import MODALITIES, Modality
 
@@ -23,11 +23,11 @@ UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
 COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
 
 
-def answer(served: Served, cases: Sequence[Case]) -> list[dict[str, Any]]:
+def answer(served: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
     """What a model says of cases, in their order.
 
     Returns:
-        Per case what `Served.answer` says, None for what is not defined, and `statement`: what is missing of
+        Per case what `ScoringModel.answer` says, None for what is not defined, and `statement`: what is missing of
         a case and what that means; a case that cannot be scored has no numbers, and the statement says why.
         Plain numbers, texts and lists: a table for people and JSON are made of them, and a data frame on the
         way would take longer than the networks.
@@ -57,7 +57,7 @@ def _defined(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _model_for(shown: tuple[Modality, ...], served: Served) -> Served | None:
+def _model_for(shown: tuple[Modality, ...], served: ScoringModel) -> ScoringModel | None:
     if not shown:
         return None
     return served if set(served.modalities) <= set(shown) else served.alone.get(shown[0])
