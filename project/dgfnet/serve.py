@@ -26,15 +26,13 @@ def serve(settings: Settings, site: Site, host: str, port: int) -> None:
     app = scoring_app(champion.served, champion.name, champion.version, timeout_s)
     with listen(host, port) as listening:
         port = listening.getsockname()[1]
-        print(
-            f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True
-        )
+        print(f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
 def _timeout() -> float:
     """Reads MLflow's limit of the work on one request, seconds."""
     try:
-        return float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())
+        return float(MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise InputError(f"{error}; expected whole seconds") from None

@@ -41,8 +41,8 @@ def measure(
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
     """
-    held_out = table[table["fold"] == network.facts["fold"]]
-    crops = crops_of(settings, network.facts["variant"], list(held_out["nodule_id"]))
+    held_out = table[table["fold"] == network.metadata["fold"]]
+    crops = crops_of(settings, network.metadata["variant"], list(held_out["nodule_id"]))
     probability = network.score(crops)["probability"].to_numpy()
     onnx = model.score(crops)["probability"].to_numpy()
     low = metrics["auc_interval"]["low"]

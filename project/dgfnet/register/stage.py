@@ -30,7 +30,7 @@ from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
 from dgfnet.results import check_current, is_cross_validated, load_metrics, load_nodules, load_table
-from dgfnet.serving.pyfunc import described
+from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
@@ -178,7 +178,7 @@ def _log(
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
-                **described(folder, SPECS[task.variant].modalities),
+                **model_arguments(folder, SPECS[task.variant].modalities),
                 registered_model_name=name,
                 tags=tags,
             )

@@ -40,7 +40,7 @@ class Champion:
     @property
     def facts(self) -> Mapping[str, Any]:
         """bundle.json."""
-        return self.served.facts
+        return self.served.metadata
 
 
 def load_champion(settings: Settings, site: Site) -> Champion:

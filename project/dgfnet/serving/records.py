@@ -40,8 +40,7 @@ def answer_records(model: ScoringModel, records: Any, origin: Mapping[str, str])
         if values["probability"] is None:
             raise InputError(f"case {place}: {values['statement']}")
     return [
-        {NAME: record[NAME]} | values | dict(origin)
-        for record, values in zip(records, answers, strict=True)
+        {NAME: record[NAME]} | values | dict(origin) for record, values in zip(records, answers, strict=True)
     ]
 
 

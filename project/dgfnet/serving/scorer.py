@@ -1,4 +1,4 @@
-"""The registered model: pictures with masks in, answers out. MLflow stores this file ("models from code").
+"""The registered model for MLflow, which stores this file ("models from code") and runs it.
 
 No object of ours is pickled: weights are ONNX graphs and safetensors, everything else is JSON. Neither torch
 nor Ray nor DVC is needed to load it.
@@ -19,7 +19,7 @@ META = "registered_model_meta"  # MLflow writes it beside a model that it fetche
 
 
 class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
-    """Answers for nodules from US and CT images with nodule masks; docs/how-to/serve.md."""
+    """Scores nodules from US and CT images with nodule masks; docs/how-to/serve.md."""
 
     _skip_type_hint_validation = True  # images are text or matrices: MLflow's type hints cannot say so
 

@@ -67,7 +67,7 @@ def scoring_app(model: ScoringModel, name: str, version: str, timeout_s: float) 
                 return refusal
             body = await request.body()
             async with working:
-                work = asyncio.to_thread(_answer, body, model, {"model": name, "version": version})
+                work = asyncio.to_thread(answer_body, body, model, {"model": name, "version": version})
                 return Response(await asyncio.wait_for(work, timeout_s), media_type=JSON)
         except InputError as error:
             return _error(400, str(error))
@@ -114,7 +114,7 @@ def _refusal(headers: Headers) -> Response | None:
     return None
 
 
-def _answer(body: bytes, model: ScoringModel, origin: dict[str, str]) -> str:
+def answer_body(body: bytes, model: ScoringModel, origin: dict[str, str]) -> str:
     """Scores the cases of a request's body and returns the answer's body.
 
     Raises:
