@@ -12,7 +12,6 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import requests
@@ -23,19 +22,10 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import decode_case
-from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.serving.server import MOST_PENDING, listen, scoring_app
 
 CASE = case()
 WITHOUT_CT = {name: CASE[name] for name in ("nodule", "us", "us_mask")}
-
-
-@pytest.fixture(scope="module")
-def model(bundle, tmp_path_factory):
-    """The bundle as an MLflow model, as the stage `register` logs it."""
-    path = tmp_path_factory.mktemp("model") / "m"
-    mlflow.pyfunc.save_model(path, **model_arguments(bundle, ("us", "ct")))
-    return path
 
 
 def wait_for(address):
