@@ -1,4 +1,4 @@
-"""A served model: latency beside the same answers in eager PyTorch, start, memory, eight clients at once.
+"""The scoring server: latency against eager PyTorch and MLflow's server, start, memory, eight clients.
 
     python benchmarks/serving.py                      # about 4 minutes
     python benchmarks/serving.py --seconds 10         # a shorter load test
@@ -7,9 +7,11 @@
 Networks have the sizes of params.yaml and random weights: what they learnt does not matter here. A request
 is one case: a US picture of 560 x 360 and a CT picture of 512 x 512 with masks, PNG in base64. An answer is
 everything `dgfnet predict` says: probability, range over the folds, contributions, warnings. Decoding,
-region of interest and checks are the same on both sides; what differs is ONNX Runtime (one thread per
-network, networks beside each other) and torch in eager mode (its own threads). Both answer in turns in one
-process, without HTTP. The load test goes through `mlflow models serve`. Writes
+region of interest and checks are the same on all sides. `ours` is what `dgfnet serve` does with a request's
+bytes: ONNX Runtime, one thread per network, networks beside each other. `eager` is the same with torch in
+eager mode (its own threads), `mlflow` the same as `ours` through MLflow's scoring server. All answer in turns
+in one process, without HTTP. Start and load are of servers in processes of their own: `ours` is the app of
+`dgfnet serve` without the registry, `mlflow` is `mlflow models serve`. Writes
 artifacts/benchmarks/serving.json.
 """
 
@@ -28,7 +30,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,12 +49,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dgfnet.bundle.crops import Crops
-from dgfnet.bundle.export import Scoring
-from dgfnet.bundle.model import Runner, Served
+from dgfnet.bundle.export import ScoringPath
+from dgfnet.bundle.model import Runner, ScoringModel
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
-from dgfnet.serving.pyfunc import described
+from dgfnet.serving.pyfunc import model_arguments
+from dgfnet.serving.server import answer_body
 from dgfnet.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,13 +78,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         bundle, model = Path(place) / "bundle", Path(place) / "model"
         networks = write(bundle, settings)
-        mlflow.pyfunc.save_model(model, **described(bundle, ("us", "ct")))
+        mlflow.pyfunc.save_model(model, **model_arguments(bundle, ("us", "ct")))
         if "latency" in options.only:
-            found["latency"] = measure_latency(model, networks, options.requests)
+            found["latency"] = measure_latency(bundle, model, networks, options.requests)
         if "start" in options.only:
-            found["start"] = measure_start(model)
+            found["start"] = measure_start(bundle, model)
         if "load" in options.only:
-            found["load"] = measure_load(model, options.seconds)
+            found["load"] = measure_load(bundle, model, options.seconds)
     for title, values in found.items():
         table = Table("what", "value", title=title)
         for name, value in values.items():
@@ -144,58 +147,57 @@ def request(seed: int = 0) -> bytes:
     return json.dumps({"dataframe_records": [fields]}).encode()
 
 
-def measure_latency(folder: Path, networks: list[DGFNet], count: int) -> dict[str, Any]:
-    """Both sides in turns, one request at a time."""
-    body = request()
-    sides = {"ours": mlflow.pyfunc.load_model(str(folder)), "eager": mlflow.pyfunc.load_model(str(folder))}
-    python_model = sides["eager"].unwrap_python_model()
-    python_model.served = eager(python_model.served, networks)
+def measure_latency(bundle: Path, folder: Path, networks: list[DGFNet], count: int) -> dict[str, Any]:
+    """Times the sides in turns, one request at a time."""
+    body, model = request(), ScoringModel.open(bundle)
+    pyfunc = mlflow.pyfunc.load_model(str(folder))
+    in_eager = eager(model, networks)
+    schema, origin = pyfunc.metadata.get_input_schema(), {"model": "", "version": ""}
+    sides: dict[str, Callable[[], str]] = {
+        "ours": lambda: answer_body(body, model, origin),
+        "eager": lambda: answer_body(body, in_eager, origin),
+        "mlflow": lambda: scoring_server.invocations(body, "application/json", pyfunc, schema).response,
+    }
+    if sides["ours"]() != sides["mlflow"]():
+        raise SystemExit("dgfnet serve and mlflow models serve answer differently")
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(5):
-        for model in sides.values():
-            answered(model, body)
+        for side in sides.values():
+            side()
     for _ in range(count):
-        for name, model in sides.items():
-            begin = time.perf_counter()
-            answered(model, body)
-            seconds[name].append(time.perf_counter() - begin)
+        for name, side in sides.items():
+            seconds[name].append(timed(side))
     values = {
-        f"{name}_{q}_ms": 1000 * quantile(found, q) for name, found in seconds.items() for q in ("p50", "p99")
+        f"{name}_{q}_ms": 1000 * quantile(times, q) for name, times in seconds.items() for q in ("p50", "p99")
     }
     return {
         **values,
         "ours_requests_per_s": 1 / statistics.mean(seconds["ours"]),
         "p50_eager_over_ours": values["eager_p50_ms"] / values["ours_p50_ms"],
         "p99_eager_over_ours": values["eager_p99_ms"] / values["ours_p99_ms"],
+        "p50_mlflow_over_ours": values["mlflow_p50_ms"] / values["ours_p50_ms"],
         "request_bytes": len(body),
     }
 
 
-def answered(model: Any, body: bytes) -> dict[str, Any]:
-    """What the server does with a request's bytes."""
-    schema = model.metadata.get_input_schema()
-    response = scoring_server.invocations(body, "application/json", model, schema)
-    return json.loads(response.response)["predictions"][0]  # type: ignore[no-any-return]
-
-
-class Eager(Served):
+class Eager(ScoringModel):
     """The same answers from torch networks, one after another: each takes all cores."""
 
-    def _beside(self, stacked: Crops, crops: Crops) -> Any:
+    def _run_networks(self, stacked: Crops, crops: Crops) -> Any:
         return *self.run(stacked), [run(crops)[0] + shift for run, shift in self.folds]
 
 
-def eager(served: Served, networks: list[DGFNet]) -> Served:
-    """The same answers from the torch networks."""
+def eager(model: ScoringModel, networks: list[DGFNet]) -> ScoringModel:
+    """Returns a copy of a model that runs the torch networks."""
     runners = [in_torch(network) for network in networks]
-    folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], served.folds, strict=True))
-    fields = {field.name: getattr(served, field.name) for field in dataclasses.fields(served)}
+    folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], model.folds, strict=True))
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     return Eager(**fields | {"run": runners[0], "folds": folds})
 
 
 def in_torch(model: DGFNet) -> Runner:
     """A network in eager mode."""
-    scoring = Scoring(model).eval()
+    scoring = ScoringPath(model).eval()
 
     @torch.inference_mode()
     def run(crops: Crops) -> Any:
@@ -206,19 +208,21 @@ def in_torch(model: DGFNet) -> Runner:
     return run
 
 
-def measure_start(folder: Path) -> dict[str, Any]:
-    """From nothing to the first answer: a server, and a Python process."""
+def measure_start(bundle: Path, folder: Path) -> dict[str, Any]:
+    """Times the way from nothing to the first answer: of servers, and of Python processes."""
     body, found = request(), {}
-    begin = time.perf_counter()
-    with server(folder) as (address, process):
-        requests.post(address, data=body, headers=JSON, timeout=60).raise_for_status()
-        found["server_first_answer_s"] = time.perf_counter() - begin
-        found["server_memory_mb"] = memory(process)
+    for name, command in commands(bundle, folder).items():
+        begin = time.perf_counter()
+        with server(command) as (address, process):
+            requests.post(address, data=body, headers=JSON, timeout=60).raise_for_status()
+            found[f"{name}_first_answer_s"] = time.perf_counter() - begin
+            found[f"{name}_first_answer_cpu_s"] = cpu_seconds(process)
+            found[f"{name}_memory_mb"] = memory(process)
+    found["cpu_mlflow_over_ours"] = found["mlflow_first_answer_cpu_s"] / found["ours_first_answer_cpu_s"]
     for name, code in (
-        ("ours", "from dgfnet.bundle.model import Served; Served.open(Path(sys.argv[1]))"),
-        ("torch", "from dgfnet.bundle.write import Bundle; Bundle.open(Path(sys.argv[1]))"),
+        ("ours", "from dgfnet.bundle.model import ScoringModel; ScoringModel.open(Path(sys.argv[1]))"),
+        ("torch", "from dgfnet.bundle.network import BundledNetwork; BundledNetwork.open(Path(sys.argv[1]))"),
     ):
-        (bundle,) = (folder / "artifacts").iterdir()
         command = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}", str(bundle)]
         times = [timed(lambda command=command: subprocess.run(command, check=True)) for _ in range(3)]  # type: ignore[misc]
         found[f"import_and_open_{name}_s"] = statistics.median(times)
@@ -226,12 +230,18 @@ def measure_start(folder: Path) -> dict[str, Any]:
     return found
 
 
-def measure_load(folder: Path, seconds: float) -> dict[str, Any]:
-    """Eight clients, each with the next request as soon as it has an answer."""
+def measure_load(bundle: Path, folder: Path, seconds: float) -> dict[str, Any]:
+    """Times eight clients, each with the next request as soon as it has an answer, for both servers."""
+    loads = {name: load_of(command, seconds) for name, command in commands(bundle, folder).items()}
+    return {f"{name}_{key}": value for name, values in loads.items() for key, value in values.items()}
+
+
+def load_of(command: Sequence[str], seconds: float) -> dict[str, Any]:
+    """Times eight clients of one server."""
     bodies = [request(seed) for seed in range(CLIENTS)]
     times: list[list[float]] = [[] for _ in bodies]
     wrong: list[str] = []
-    with server(folder) as (address, process):
+    with server(command) as (address, process):
         expected = [requests.post(address, data=body, headers=JSON, timeout=60).text for body in bodies]
         end = time.monotonic() + seconds
 
@@ -270,17 +280,33 @@ def measure_load(folder: Path, seconds: float) -> dict[str, Any]:
     }
 
 
+def commands(bundle: Path, folder: Path) -> dict[str, list[str]]:
+    """Returns the commands that serve a bundle and its MLflow model, without the port."""
+    code = (
+        "import sys; from pathlib import Path; import uvicorn; from dgfnet.bundle.model import ScoringModel; "
+        "from dgfnet.serving.server import listen, scoring_app; "
+        "app = scoring_app(ScoringModel.open(Path(sys.argv[1])), '', '', 60); "
+        "listening = listen('127.0.0.1', int(sys.argv[-1])); "
+        "uvicorn.Server(uvicorn.Config(app, log_level='warning')).run(sockets=[listening])"
+    )
+    return {
+        "ours": [sys.executable, "-c", code, str(bundle)],
+        "mlflow": ["mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "-p"],
+    }
+
+
 @contextmanager
-def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """`mlflow models serve` on a free port: address and process."""
+def server(command: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
+    """Runs a server on a free port: address and process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "-p", str(port)]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(
+        [*command, str(port)], env=environment, start_new_session=True, stdout=quiet, stderr=quiet
+    )
     try:
         while True:
             try:
@@ -298,6 +324,12 @@ def memory(process: psutil.Process) -> float:
     """Resident memory of a process and its children, MB."""
     family = [process, *process.children(recursive=True)]
     return sum(one.memory_info().rss for one in family) / 1e6
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time of a process and its children, those that ended included, s."""
+    family = [process, *process.children(recursive=True)]
+    return sum(sum(member.cpu_times()[:4]) for member in family)
 
 
 def timed(work: Callable[[], Any]) -> float:

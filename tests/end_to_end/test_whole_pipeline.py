@@ -193,12 +193,12 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
 
 def network_of(project, site):
     """The champion's network in torch, from its checked bundle."""
-    from dgfnet.bundle.network import Bundle
+    from dgfnet.bundle.network import BundledNetwork
     from dgfnet.registry.champion import champion_version, open_bundle
     from dgfnet.settings import load
 
     with open_bundle(*champion_version(load(project / "params.yaml"), site)) as folder:
-        return Bundle.open(folder)
+        return BundledNetwork.open(folder)
 
 
 @pytest.mark.parametrize("site", ["central", "lateral"])
@@ -210,10 +210,10 @@ def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation
 
     champion = load_champion(load(finished / "params.yaml"), site)
     archive = Archive.open(finished / "artifacts/preprocess")
-    models = [network_of(finished, site), champion.served, *champion.served.alone.values()]
-    assert [model.facts["variant"] for model in models] == ["dgf", "dgf", "us_multitask", "ct_multitask"]
+    models = [network_of(finished, site), champion.served, *champion.served.unimodal.values()]
+    assert [model.metadata["variant"] for model in models] == ["dgf", "dgf", "us_multitask", "ct_multitask"]
     for model in models:
-        variant = model.facts["variant"]
+        variant = model.metadata["variant"]
         table = pd.read_csv(
             finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv", dtype={"nodule_id": str}
         )

@@ -39,11 +39,15 @@ def network(variant: str, seed: int) -> DGFNet:
 
 
 def make(variant: str) -> list[Member]:
-    """The networks of three folds."""
+    """Makes the networks of three folds."""
     models = [network(variant, seed) for seed in (0, 1, 2)]
-    facts = {"variant": variant, "encoder": "resnet18", "network": SETTINGS.network.model_dump(mode="json")}
+    metadata = {
+        "variant": variant,
+        "encoder": "resnet18",
+        "network": SETTINGS.network.model_dump(mode="json"),
+    }
     return [
-        Member(model, fold, -0.5 + fold / 10, facts | {"fit": str(fold), "threshold": 0.4})
+        Member(model, fold, -0.5 + fold / 10, metadata | {"fit": str(fold), "threshold": 0.4})
         for fold, model in enumerate(models)
     ]
 
@@ -53,17 +57,17 @@ def write(folder: Path) -> None:
     noise = np.random.default_rng(3)
     crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
-    alone = {name: make(f"{name}_multitask") for name in ("us", "ct")}
-    write_bundle(folder, make("dgf"), alone, table, crops, SETTINGS.preprocess, "never trained")
+    unimodal = {name: make(f"{name}_multitask") for name in ("us", "ct")}
+    write_bundle(folder, make("dgf"), unimodal, table, crops, SETTINGS.preprocess, "never trained")
     for path in folder.rglob("bundle.json"):
         change(path.parent, calibration={"slope": 0.8, "intercept": 0.1})
 
 
-def change(folder: Path, **facts: object) -> None:
+def change(folder: Path, **metadata: object) -> None:
     """Changes bundle.json and its checksum."""
     path, sums = folder / "bundle.json", folder / "SHA256SUMS"
     before = sha256(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    path.write_text(json.dumps(json.loads(path.read_text()) | metadata))
     sums.write_text(sums.read_text().replace(before, sha256(path)))
 
 

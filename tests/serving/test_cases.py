@@ -36,9 +36,9 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
     image = written(tmp_path, 1, 13, modality)
     planes = load_sample(image, "p", PREPROCESS).planes
     pad = pad_of(SIDE, PREPROCESS.margin)
-    found = read_case([image], PREPROCESS, MODALITIES).crops[modality]
-    assert found.shape == (SIDE, SIDE)
-    np.testing.assert_array_equal(found, planes[0, pad : pad + SIDE, pad : pad + SIDE])
+    crop = read_case([image], PREPROCESS, MODALITIES).crops[modality]
+    assert crop.shape == (SIDE, SIDE)
+    np.testing.assert_array_equal(crop, planes[0, pad : pad + SIDE, pad : pad + SIDE])
 
 
 def test_the_largest_nodule_is_scored_in_mm2_where_every_image_tells(tmp_path):
@@ -57,7 +57,7 @@ def test_base64_matrix_and_file_are_the_same_case(tmp_path):
         cv2.imwrite(str(path), pixels)
     expected = read_case([loose_image("us", *paths)], PREPROCESS, MODALITIES).crops["us"]
     as_files = [base64.b64encode(path.read_bytes()).decode() for path in paths]
-    as_rows = [json.loads(json.dumps(one.tolist())) for one in (picture(1), disc(13))]
+    as_rows = [json.loads(json.dumps(pixels.tolist())) for pixels in (picture(1), disc(13))]
     for us, mask in (
         as_files,
         [[as_files[0]], [as_files[1]]],
@@ -68,16 +68,16 @@ def test_base64_matrix_and_file_are_the_same_case(tmp_path):
         (picture(1), disc(13) > 0),
     ):
         for ct in ({}, {"ct": None, "ct_mask": float("nan")}):
-            found = decode_case({"us": us, "us_mask": mask, **ct}, PREPROCESS, MODALITIES)
-            assert list(found.crops) == ["us"]
-            np.testing.assert_array_equal(found.crops["us"], expected)
+            crops = decode_case({"us": us, "us_mask": mask, **ct}, PREPROCESS, MODALITIES).crops
+            assert list(crops) == ["us"]
+            np.testing.assert_array_equal(crops["us"], expected)
 
 
 def test_of_several_images_the_one_with_the_largest_nodule_counts():
     several = {"us": [picture(1), png(picture(2))], "us_mask": [disc(8), png(disc(15))]}
-    found = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
-    alone = decode_case({"us": picture(2), "us_mask": disc(15)}, PREPROCESS, MODALITIES).crops["us"]
-    np.testing.assert_array_equal(found, alone)
+    of_several = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
+    single = decode_case({"us": picture(2), "us_mask": disc(15)}, PREPROCESS, MODALITIES).crops["us"]
+    np.testing.assert_array_equal(of_several, single)
 
 
 def test_base64_with_line_breaks_is_base64():
@@ -85,8 +85,8 @@ def test_base64_with_line_breaks_is_base64():
     broken = {
         name: "\n".join(text[at : at + 76] for at in range(0, len(text), 76)) for name, text in record.items()
     }
-    expected, found = (decode_case(one, PREPROCESS, MODALITIES).crops["us"] for one in (record, broken))
-    np.testing.assert_array_equal(found, expected)
+    expected, crop = (decode_case(form, PREPROCESS, MODALITIES).crops["us"] for form in (record, broken))
+    np.testing.assert_array_equal(crop, expected)
 
 
 def test_what_a_model_cannot_use_is_not_looked_at(tmp_path):
@@ -171,7 +171,7 @@ anything = st.recursive(
 @given(anything, anything)
 def test_whatever_comes_is_a_case_or_an_input_error(us, mask):
     try:
-        found = decode_case({"us": us, "us_mask": mask}, PREPROCESS, MODALITIES).crops["us"].shape
+        shape = decode_case({"us": us, "us_mask": mask}, PREPROCESS, MODALITIES).crops["us"].shape
     except InputError:
-        found = None
-    assert found in (None, (SIDE, SIDE))
+        shape = None
+    assert shape in (None, (SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""What every model of a bundle takes: crops of nodules, one picture per modality."""
+"""Crops of nodules, the input of every model of a bundle: one image per modality."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Crops = Mapping[Modality, NDArray[np.uint8]]  # (N, S, S) grey values
 def checked_crops(
     crops: Mapping[Modality, NDArray[Any]], needed: tuple[Modality, ...], settings: Preprocess
 ) -> dict[Modality, NDArray[np.uint8]]:
-    """The crops a model needs, (N, S, S) uint8 each.
+    """Returns the crops a model needs, (N, S, S) uint8 each.
 
     Raises:
         InputError: naming the modality whose crops are missing, or of another number, shape or type.
     """
-    found = {}
+    checked = {}
     for name in needed:
         if name not in crops:
             raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
         side, given = settings.size(name), crops[name]
         if given.ndim != 3 or given.shape[1:] != (side, side) or given.dtype != np.uint8 or not len(given):
             raise InputError(f"{name}: expected (N, {side}, {side}) uint8, found {given.shape} {given.dtype}")
-        found[name] = np.ascontiguousarray(given)
-    counts = sorted({len(images) for images in found.values()})
+        checked[name] = np.ascontiguousarray(given)
+    counts = sorted({len(images) for images in checked.values()})
     if len(counts) != 1:
         raise InputError(f"every modality needs one crop per nodule, found {counts}")
-    return found
+    return checked
 
 
 def in_parts(images: Crops) -> list[dict[Modality, NDArray[np.uint8]]]:
-    """Crops in batches of BATCH nodules."""
+    """Returns crops in batches of BATCH nodules."""
     count = len(next(iter(images.values())))
-    return [{name: found[at : at + BATCH] for name, found in images.items()} for at in range(0, count, BATCH)]
+    return [{name: crops[at : at + BATCH] for name, crops in images.items()} for at in range(0, count, BATCH)]

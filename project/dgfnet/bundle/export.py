@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph: what serving runs, without torch."""
+"""Exports a trained network as an ONNX graph, which serving runs without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dgfnet.bundle.model import graph
+from dgfnet.bundle.model import open_graph
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
 from dgfnet.network.variants import DGFNet
@@ -19,28 +19,28 @@ PROBES = 5
 OPSET = 17
 
 
-class Scoring(nn.Module):
-    """The path from crops to log odds, and the values of each modality on the way; no decoders."""
+class ScoringPath(nn.Module):
+    """The part of a network that scores: crops to embeddings to log odds, without the decoders."""
 
     def __init__(self, model: DGFNet) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *crops: Tensor) -> tuple[Tensor, ...]:
-        """Crops of each modality, (B, S, S), become log odds (B,) and values (B, F) of each."""
-        values = self.model.features(dict(zip(self.model.modalities, crops, strict=True)))
+        """Returns log odds (B,) and the embeddings (B, F) of each modality, from crops (B, S, S) of each."""
+        embeddings = self.model.features(dict(zip(self.model.modalities, crops, strict=True)))
         fusion = self.model.fusion
-        fused = values[0] if fusion is None else fusion(values[0], values[1], None)
-        return self.model.classifier(fused)[:, 0], *values
+        fused = embeddings[0] if fusion is None else fusion(embeddings[0], embeddings[1], None)
+        return self.model.classifier(fused)[:, 0], *embeddings
 
 
 def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
-    """Writes the graph: inputs `us`, `ct` (B, S, S) uint8 with B free; outputs log odds (B,), values (B, F).
+    """Writes a graph: inputs `us`, `ct` (B, S, S) uint8 of any B, outputs log odds (B,), embeddings (B, F).
 
     Args:
         model: in evaluation mode.
-        sides: of the crops, one per modality of the model.
-        path: the file.
+        sides: of the crops, pixels, one per modality of the model.
+        path: of the file.
 
     Raises:
         InputError: when the graph's log odds of random crops differ from the network's by more than 1e-4.
@@ -49,7 +49,7 @@ def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
     noise = np.random.default_rng(0)
     probes = [noise.integers(0, 256, (PROBES, side, side), dtype=np.uint8) for side in sides]
     crops = tuple(torch.from_numpy(probe) for probe in probes)
-    scoring = Scoring(model).eval()
+    scoring = ScoringPath(model).eval()
     outputs = ["log_odds", *(f"{name}_values" for name in names)]
     with replacing(path) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,8 +65,9 @@ def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
             dynamo=False,
         )
         expected = scoring(*crops)[0].double().numpy()
-        found = graph(temporary, model.modalities, 1)(dict(zip(model.modalities, probes, strict=True)))[0]
-        gap = float(np.abs(found - expected).max())
+        run = open_graph(temporary, model.modalities, 1)
+        onnx = run(dict(zip(model.modalities, probes, strict=True)))[0]
+        gap = float(np.abs(onnx - expected).max())
         if not gap <= TOLERANCE:
             raise InputError(
                 f"{path.name}: log odds {gap:.1e} from the network's, expected at most {TOLERANCE:g}"

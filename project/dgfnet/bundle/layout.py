@@ -1,14 +1,28 @@
-"""The files of a bundle: a folder with everything needed to score, for torch and, without it, for serving.
+"""The files of a bundle, the format of a registered model: a folder with everything that scoring needs.
 
-bundle.json            settings of network and preprocessing, threshold, calibration, ranges
-weights.safetensors    the network with its reference bank
-model.onnx             the same network as a graph
-folds/K.onnx           the networks of the other folds: how far answers depend on who was trained on
-reference.safetensors  mean crop and values of the training nodules
+bundle.json            the metadata below
+weights.safetensors    the network with its reference bank, for torch
+model.onnx             the same network as a graph, for serving
+folds/K.onnx           the networks of the other folds, for the range of an answer over them
+reference.safetensors  `<modality>_mean`: mean crop of the training nodules, (S, S) uint8;
+                       `<modality>_seen`: their embeddings, (N, F) float32, rows of unit length
 us/, ct/               of a fusion: bundles of the unimodal models it was built from
-MODEL_CARD.md          what the model is for, in words
+MODEL_CARD.md          purpose, training and limits of the model, in words
 SHA256SUMS             of the files above, each folder its own: a damaged copy is not loaded (registry/seal.py
                        guards against tampering)
+
+Keys of bundle.json:
+
+site, variant, encoder, fold, fit    of the network; `fit` is the key of its training task
+modalities, network, preprocess      its inputs, and the settings of both
+threshold                            frozen; a probability at or above it is called positive
+sampling, training_prevalence, shift prevalence correction: added to the network's log odds
+calibration                          slope and intercept of the calibrated log odds, null where undefined
+folds                                `fold`, `fit`, `shift` of every network below folds/
+alone                                modalities of the unimodal bundles
+far                                  per modality the out-of-distribution limit: 99 % of the held-out nodules'
+                                     embeddings are at most this far from those of the training nodules
+ranges                               per modality and crop feature the limits of the training crops
 """
 
 from __future__ import annotations
@@ -18,19 +32,19 @@ from pathlib import Path
 from dgfnet.files import sha256
 from dgfnet.vocabulary import MODALITIES
 
-FACTS, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
+METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
 FORMAT = {"bundle_format": "3"}  # tag of a version whose bundle has these files
 
 
 def fold_graph(folder: Path, fold: int) -> Path:
-    """The network of another fold; the path comes from a number, not from the file."""
+    """Returns the path of another fold's network; it is made of a number, not of text from bundle.json."""
     return folder / "folds" / f"{int(fold)}.onnx"
 
 
 def check_sums(folder: Path) -> None:
-    """Holds the files of a bundle against its list: those, no others, and as they were written.
+    """Checks that a bundle holds the files of its list, no others, and as they were written.
 
     Raises:
         ValueError: naming a file that differs, is missing or was added.
@@ -45,6 +59,6 @@ def check_sums(folder: Path) -> None:
 
 
 def own_files(folder: Path) -> list[str]:
-    """Files of a bundle without its list and the bundles in it, sorted."""
+    """Lists the files of a bundle, sorted, without SHA256SUMS and the bundles in it."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(name.as_posix() for name in names if name.parts[0] not in (SUMS, *MODALITIES))

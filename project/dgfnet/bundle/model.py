@@ -1,6 +1,6 @@
-"""A model that answers: ONNX graphs of a bundle, without torch, and what goes with a probability.
+"""Scores nodules with the ONNX graphs of a bundle, without torch: probability, contributions, warnings.
 
-Rows do not mix: a nodule's answer does not depend on which others are scored with it.
+Batch invariance: a nodule's answer does not depend on which others are scored with it.
 """
 
 from __future__ import annotations
@@ -21,86 +21,97 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dgfnet.bundle.crops import Crops, checked_crops, in_parts
-from dgfnet.bundle.layout import FACTS, GRAPH, REFERENCE, check_sums, fold_graph
+from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
-# graphs of one answer: each has one thread, and onnxruntime lets other threads run; cores() of the cohort
-# room would ask for rich, which the environment of a served model does not have
-BESIDE = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
+# graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
+# parallel.cores() would import rich, which the environment of a registered model does not have
+GRAPHS = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
 
-# crops (B, S, S) to log odds (B,) and per modality values (B, F)
+# crops (B, S, S) to log odds (B,) and per modality embeddings (B, F)
 Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
-    """A network, those of the other folds, and what they were trained on.
+class ScoringModel:
+    """A network, the networks of the other folds, and what an answer compares new nodules with.
 
     Attributes:
-        modalities: what it needs.
+        modalities: inputs of the network.
         preprocess: settings that make its crops.
         threshold: frozen; a nodule is called positive at or above it.
-        facts: everything in bundle.json.
+        metadata: everything in bundle.json.
         run: the network.
         folds: the networks of the other folds, each with the shift of its own log odds.
         reference: per modality (S, S) the mean crop of its training nodules.
-        base: log odds of the reference crops.
-        seen: per modality (N, F) values of the training nodules, of unit length.
-        alone: for a fusion, the models of one modality that it was built from.
+        reference_log_odds: of the reference crops, shifted.
+        training_embeddings: per modality (N, F) embeddings of the training nodules, of unit length.
+        unimodal: for a fusion, the models of one modality that it was built from.
     """
 
     modalities: tuple[Modality, ...]
     preprocess: Preprocess
     threshold: float
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     run: Runner
     folds: tuple[tuple[Runner, float], ...]
     reference: Mapping[Modality, NDArray[np.uint8]]
-    base: float
-    seen: Mapping[Modality, NDArray[np.float32]]
-    alone: Mapping[Modality, Served]
+    reference_log_odds: float
+    training_embeddings: Mapping[Modality, NDArray[np.float32]]
+    unimodal: Mapping[Modality, ScoringModel]
 
     @property
     def usable(self) -> tuple[Modality, ...]:
-        """What it, or one of the models alone, can use."""
-        return tuple(name for name in MODALITIES if name in self.modalities or name in self.alone)
+        """The modalities that the network, or one of the unimodal models, takes."""
+        return tuple(name for name in MODALITIES if name in self.modalities or name in self.unimodal)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1) -> Served:
+    def open(cls, folder: Path, threads: int = 1) -> ScoringModel:
         """Reads a bundle folder.
 
         Args:
             folder: as bundle/write.py writes it.
-            threads: of one network; requests run beside each other anyway.
+            threads: of each network; requests run beside each other anyway.
 
         Raises:
             InputError: when a file is missing, damaged or not the one that was written.
         """
         try:
             check_sums(folder)
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            modalities = tuple(facts["modalities"])
-            preprocess = Preprocess.model_validate(facts["preprocess"])
-            run = graph(folder / GRAPH, modalities, threads)
+            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+            modalities = tuple(metadata["modalities"])
+            preprocess = Preprocess.model_validate(metadata["preprocess"])
+            run = open_graph(folder / GRAPH, modalities, threads)
             folds = tuple(
-                (graph(fold_graph(folder, other["fold"]), modalities, threads), float(other["shift"]))
-                for other in facts["folds"]
+                (open_graph(fold_graph(folder, other["fold"]), modalities, threads), float(other["shift"]))
+                for other in metadata["folds"]
             )
             tensors = load_file(folder / REFERENCE)
             reference = {name: tensors[f"{name}_mean"] for name in modalities}
-            seen = {name: tensors[f"{name}_seen"] for name in modalities}
-            threshold = float(facts["threshold"])
-            base = float(run({name: reference[name][None] for name in modalities})[0][0]) + facts["shift"]
+            embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
+            threshold = float(metadata["threshold"])
+            log_odds = run({name: reference[name][None] for name in modalities})[0]
+            reference_log_odds = float(log_odds[0]) + metadata["shift"]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
-        alone: dict[Modality, Served] = {n: cls.open(folder / n, threads) for n in facts["alone"]}
-        return cls(modalities, preprocess, threshold, facts, run, folds, reference, base, seen, alone)
+        return cls(
+            modalities,
+            preprocess,
+            threshold,
+            metadata,
+            run,
+            folds,
+            reference,
+            reference_log_odds,
+            training_embeddings=embeddings,
+            unimodal={name: cls.open(folder / name, threads) for name in metadata["alone"]},
+        )
 
     def score(self, crops: Crops) -> pd.DataFrame:
-        """Probability and decision of N nodules.
+        """Returns `probability` and `decision` of N nodules, a row each.
 
         Args:
             crops: per modality (N, S, S) uint8.
@@ -110,10 +121,10 @@ class Served:
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
         logits = np.concatenate([self.run(part)[0] for part in in_parts(images)])
-        return pd.DataFrame(self._called(logits + float(self.facts["shift"])))
+        return pd.DataFrame(self._decide(logits + float(self.metadata["shift"])))
 
     def answer(self, crops: Crops) -> dict[str, NDArray[Any]]:
-        """Everything that is said of N nodules, in columns.
+        """Returns everything that an answer says of N nodules, in columns.
 
         Args:
             crops: per modality (N, S, S) uint8.
@@ -126,78 +137,84 @@ class Served:
             log odds of the probability; `variant`; `warnings`, a list of texts.
 
         Raises:
-            InputError: as `score`.
+            InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = checked_crops(crops, self.modalities, self.preprocess)
-        parts = [self._answered(part) for part in in_parts(images)]
+        parts = [self._answer_batch(part) for part in in_parts(images)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _answered(self, crops: Crops) -> dict[str, NDArray[Any]]:
-        """One batch, as columns."""
+    def _answer_batch(self, crops: Crops) -> dict[str, NDArray[Any]]:
+        """Answers for one batch, as columns."""
         count = len(crops[self.modalities[0]])
         means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
         without = [{**crops, name: means[name]} for name in self.modalities]
         coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
-        stacked = {name: np.concatenate([one[name] for one in coalitions]) for name in self.modalities}
-        logits, values, others = self._beside(stacked, crops)
-        whole, *rest = np.split(logits + float(self.facts["shift"]), len(coalitions))
-        spread = np.stack([self._calibrated(one) for one in (whole, *others)])
-        shares = dict(zip(self.modalities, shapley(whole, self.base, *rest), strict=True))
+        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.modalities}
+        logits, embeddings, other_folds = self._run_networks(stacked, crops)
+        whole, *rest = np.split(logits + float(self.metadata["shift"]), len(coalitions))
+        calibrated = np.stack([self._calibrate(log_odds) for log_odds in (whole, *other_folds)])
+        contributions = shapley(whole, self.reference_log_odds, *rest)
+        shares = dict(zip(self.modalities, contributions, strict=True))
         warnings = np.empty(count, dtype=object)
-        warnings[:] = self._warnings(crops, {name: found[:count] for name, found in values.items()})
+        warnings[:] = self._warnings(crops, {name: rows[:count] for name, rows in embeddings.items()})
         return {
-            **self._called(whole),
+            **self._decide(whole),
             "threshold": np.full(count, self.threshold),
-            "calibrated": spread[0],
-            "calibrated_low": spread.min(axis=0),
-            "calibrated_high": spread.max(axis=0),
+            "calibrated": calibrated[0],
+            "calibrated_low": calibrated.min(axis=0),
+            "calibrated_high": calibrated.max(axis=0),
             **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
-            "reference_log_odds": np.full(count, self.base),
-            "variant": np.full(count, self.facts["variant"], dtype=object),
+            "reference_log_odds": np.full(count, self.reference_log_odds),
+            "variant": np.full(count, self.metadata["variant"], dtype=object),
             "warnings": warnings,
         }
 
-    def _beside(
+    def _run_networks(
         self, stacked: Crops, crops: Crops
     ) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]], list[NDArray[np.float64]]]:
-        """What the network says of one stack, and beside it the networks of the other folds of another."""
-        pending = [BESIDE.submit(run, crops) for run, _ in self.folds]
-        logits, values = self.run(stacked)
-        others = zip(pending, self.folds, strict=True)
-        return logits, values, [found.result()[0] + shift for found, (_, shift) in others]
+        """Runs the network on stacked coalitions, and beside it those of the other folds on the crops.
 
-    def _called(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        Returns:
+            Log odds and embeddings of the network; shifted log odds of each other fold.
+        """
+        pending = [GRAPHS.submit(run, crops) for run, _ in self.folds]
+        logits, embeddings = self.run(stacked)
+        shifts = [shift for _, shift in self.folds]
+        other_folds = [run.result()[0] + shift for run, shift in zip(pending, shifts, strict=True)]
+        return logits, embeddings, other_folds
+
+    def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)
         return {"probability": probability, "decision": (probability >= self.threshold).astype(int)}
 
-    def _calibrated(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        line = self.facts["calibration"]
+    def _calibrate(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        line = self.metadata["calibration"]
         if line is None:
             return np.full(len(log_odds), np.nan)
         return _expit(float(line["intercept"]) + float(line["slope"]) * log_odds)
 
-    def _warnings(self, crops: Crops, values: Mapping[Modality, NDArray[np.float32]]) -> list[list[str]]:
-        found: list[list[str]] = [[] for _ in crops[self.modalities[0]]]
+    def _warnings(self, crops: Crops, embeddings: Mapping[Modality, NDArray[np.float32]]) -> list[list[str]]:
+        warnings: list[list[str]] = [[] for _ in crops[self.modalities[0]]]
         for name in self.modalities:
-            told = outside(crops[name], self.facts["ranges"][name])
-            limit = float(self.facts["far"][name])
-            for place, distance in enumerate(distances(values[name], self.seen[name])):
-                found[place] += [f"{name} {text}" for text in told[place]]
-                if distance > limit:
-                    found[place].append(
+            sentences = outside(crops[name], self.metadata["ranges"][name])
+            embedding_limit = float(self.metadata["far"][name])
+            for place, distance in enumerate(distances(embeddings[name], self.training_embeddings[name])):
+                warnings[place] += [f"{name} {sentence}" for sentence in sentences[place]]
+                if distance > embedding_limit:
+                    warnings[place].append(
                         f"{name} embedding {distance:.3g} from its nearest training nodules, nodules of the "
-                        f"training cohort nearly always within {limit:.3g}"
+                        f"training cohort nearly always within {embedding_limit:.3g}"
                     )
-        return found
+        return warnings
 
 
-def graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
-    """An ONNX graph as a function; on a GPU where onnxruntime was built for one."""
+def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
+    """Opens an ONNX graph as a function; on a GPU where onnxruntime was built for one."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    known = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    available = onnxruntime.get_available_providers()
+    providers = [n for n in ("CUDAExecutionProvider", "CPUExecutionProvider") if n in available]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     return partial(_run, session, modalities)
 
@@ -205,18 +222,18 @@ def graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
 def _run(
     session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
 ) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
-    logits, *values = session.run(None, {name: crops[name] for name in modalities})
-    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, values, strict=True))
+    logits, *embeddings = session.run(None, {name: crops[name] for name in modalities})
+    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, embeddings, strict=True))
 
 
 def shapley(
     whole: NDArray[np.float64], base: float, *without: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
-    """Each player's exact Shapley value in a game of one or two; they add up to whole - base.
+    """Returns each player's exact Shapley value (N,) in a game of one or two; they add up to whole - base.
 
     Args:
         whole: (N,) with every player.
-        base: with none.
+        base: with no player.
         without: for two players, (N,) each: the game without the first, and without the second.
     """
     if not without:

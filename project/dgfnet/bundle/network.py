@@ -1,4 +1,4 @@
-"""A bundle's network in torch: what the gate holds the served model against."""
+"""The network of a bundle in torch, the reference of the gate for the ONNX graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dgfnet.bundle.crops import Crops, checked_crops, in_parts
-from dgfnet.bundle.layout import FACTS, WEIGHTS
+from dgfnet.bundle.layout import METADATA, WEIGHTS
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.settings import Network, Preprocess
@@ -24,37 +24,37 @@ from dgfnet.vocabulary import Modality
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A bundle's network in torch: what the gate holds the served one against.
+class BundledNetwork:
+    """The network of a bundle in torch, with which the gate compares the scoring model.
 
     Attributes:
         model: the network with its reference bank, in evaluation mode.
         preprocess: settings that make its crops.
         threshold: frozen; a nodule is called positive at or above it.
-        facts: everything in bundle.json.
+        metadata: everything in bundle.json.
     """
 
     model: DGFNet
     preprocess: Preprocess
     threshold: float
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
+    def open(cls, folder: Path) -> BundledNetwork:
         """Reads a bundle folder.
 
         Raises:
             InputError: when a file is missing or damaged.
         """
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            network = Network.model_validate(facts["network"])
-            preprocess = Preprocess.model_validate(facts["preprocess"])
-            model = DGFNet(facts["variant"], facts["encoder"], network)
+            metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+            network = Network.model_validate(metadata["network"])
+            preprocess = Preprocess.model_validate(metadata["preprocess"])
+            model = DGFNet(metadata["variant"], metadata["encoder"], network)
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder / FACTS}: missing or damaged ({error})") from None
+            raise InputError(f"{folder / METADATA}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        return cls(model.eval(), preprocess, float(facts["threshold"]), facts)
+        return cls(model.eval(), preprocess, float(metadata["threshold"]), metadata)
 
     def score(self, crops: Crops) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
@@ -66,7 +66,7 @@ class Bundle:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = checked_crops(crops, self.model.modalities, self.preprocess)
-        probability = expit(log_odds_of(self.model, images) + float(self.facts["shift"]))
+        probability = expit(log_odds_of(self.model, images) + float(self.metadata["shift"]))
         decision = (probability >= self.threshold).astype(int)
         return pd.DataFrame({"probability": probability, "decision": decision})
 
@@ -80,7 +80,7 @@ def log_odds_of(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def embeddings_of(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.float32]]:
-    """Returns per modality the encoder's values of N nodules, (N, F)."""
+    """Returns per modality the encoder's embeddings of N nodules, (N, F)."""
     parts = [model.features(part) for part in _batches(crops)]
     return {
         name: torch.cat(columns).numpy()

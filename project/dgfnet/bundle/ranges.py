@@ -1,4 +1,4 @@
-"""What crops a model has seen in training, in three numbers each, and which new ones lie outside."""
+"""Out-of-distribution checks of new nodules: limits of the training crops, distances of embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-Ranges = Mapping[str, tuple[float, float]]
+Limits = Mapping[str, tuple[float, float]]  # lowest and highest value by feature of a crop
 
 TAILS = (0.005, 0.995)  # of the training crops; about one in a hundred lies outside
 BLACK = 2  # grey values that are background
@@ -15,7 +15,7 @@ NEIGHBOUR = 5  # distances are to the fifth nearest training nodule (Sun 2022, I
 
 
 def features(crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Brightness and contrast (grey values) and the share of black pixels of (N, S, S) crops, (N,) each."""
+    """Returns brightness and contrast (grey values) and share of black (0..1), (N,), of crops (N, S, S)."""
     flat = crops.reshape(len(crops), -1)
     return {
         "brightness": flat.mean(axis=1),
@@ -24,33 +24,36 @@ def features(crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def seen(crops: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
-    """Limits between which nearly all of the training crops lie."""
+def training_limits(crops: NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
+    """Returns the limits between which 99 % of the training crops (N, S, S) lie, by feature."""
     limits = {name: np.quantile(values, TAILS) for name, values in features(crops).items()}
     return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
-def outside(crops: NDArray[np.uint8], ranges: Ranges) -> list[list[str]]:
-    """Per crop what lies outside the training's range, in words."""
-    found: list[list[str]] = [[] for _ in crops]
+def outside(crops: NDArray[np.uint8], limits: Limits) -> list[list[str]]:
+    """Returns per crop the features outside the limits of training, in words."""
+    sentences: list[list[str]] = [[] for _ in crops]
     for name, values in features(crops).items():
-        low, high = ranges[name]
+        low, high = limits[name]
         for place in np.flatnonzero((values < low) | (values > high)):
-            found[place].append(f"{name} {values[place]:.3g}, training {low:.3g} to {high:.3g}")
-    return found
+            sentences[place].append(f"{name} {values[place]:.3g}, training {low:.3g} to {high:.3g}")
+    return sentences
 
 
-def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows at length one."""
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
+def unit_length(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns embeddings (N, F) scaled to rows of length one."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(lengths, 1e-12), np.float32)
 
 
-def distances(values: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far nodules lie from those of training: to the fifth nearest, between directions, 0..2.
+def distances(embeddings: NDArray[np.float32], training: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns distances (B,) from the fifth nearest training nodule, 0..2, of embeddings at unit length.
 
     Args:
-        values: (B, F) of new nodules.
-        seen: (N, F) of the training nodules, of unit length.
+        embeddings: (B, F) of new nodules, of any length.
+        training: (N, F) of the training nodules, of unit length.
     """
-    squared = np.clip(2 - 2 * unit(values).astype(np.float64) @ seen.T.astype(np.float64), 0, 4)
-    return np.sqrt(np.sort(squared, axis=1)[:, min(NEIGHBOUR, len(seen)) - 1])
+    squared = np.clip(
+        2 - 2 * unit_length(embeddings).astype(np.float64) @ training.T.astype(np.float64), 0, 4
+    )
+    return np.sqrt(np.sort(squared, axis=1)[:, min(NEIGHBOUR, len(training)) - 1])

@@ -88,9 +88,9 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
     internal = _own_fold(settings, site, champion)
     alone = {}
-    for modality, model in champion.served.alone.items():
+    for modality, model in champion.served.unimodal.items():
         own = table.assign(probability=table[f"{modality}_probability"])
-        told = {"variant": model.facts["variant"], "threshold": model.threshold}
+        told = {"variant": model.metadata["variant"], "threshold": model.threshold}
         alone[modality] = told | measure(own, model.threshold, confidence)
     metrics: dict[str, Any] = {
         "model": champion.name,
@@ -140,6 +140,6 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         crops = {name: archive.crops(name, ids) for name in SPECS[champion.facts["variant"]].modalities}
         found = {"probability": champion.served.score(crops)["probability"]}
-        for modality, model in champion.served.alone.items():
+        for modality, model in champion.served.unimodal.items():
             found[f"{modality}_probability"] = model.score(crops)["probability"]
         return found

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.bundle.model import Served
-from dgfnet.bundle.network import Bundle
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.network import BundledNetwork
 from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.evidence import Evidence
@@ -25,8 +25,8 @@ FEW = 6  # distinct numbers of a column that are still taken for categories
 
 def measure(
     settings: Settings,
-    network: Bundle,
-    model: Served,
+    network: BundledNetwork,
+    model: ScoringModel,
     metrics: Mapping[str, Any],
     table: pd.DataFrame,
     nodules: pd.DataFrame,
@@ -41,8 +41,8 @@ def measure(
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
     """
-    held_out = table[table["fold"] == network.facts["fold"]]
-    crops = crops_of(settings, network.facts["variant"], list(held_out["nodule_id"]))
+    held_out = table[table["fold"] == network.metadata["fold"]]
+    crops = crops_of(settings, network.metadata["variant"], list(held_out["nodule_id"]))
     probability = network.score(crops)["probability"].to_numpy()
     onnx = model.score(crops)["probability"].to_numpy()
     low = metrics["auc_interval"]["low"]
@@ -63,7 +63,7 @@ def measure(
     )
 
 
-def batch_variance(model: Served, crops: Mapping[Modality, NDArray[np.uint8]]) -> float:
+def batch_variance(model: ScoringModel, crops: Mapping[Modality, NDArray[np.uint8]]) -> float:
     """Returns the largest difference of a nodule's probability alone, in a batch, and in another order."""
 
     def probability(rows: slice) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 
 from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
-from dgfnet.bundle.model import Served
-from dgfnet.bundle.network import Bundle
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.network import BundledNetwork
 from dgfnet.bundle.write import members, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
@@ -30,7 +30,7 @@ from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
 from dgfnet.results import check_current, is_cross_validated, load_metrics, load_nodules, load_table
-from dgfnet.serving.pyfunc import described
+from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
@@ -178,7 +178,7 @@ def _log(
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
-                **described(folder, SPECS[task.variant].modalities),
+                **model_arguments(folder, SPECS[task.variant].modalities),
                 registered_model_name=name,
                 tags=tags,
             )
@@ -205,7 +205,7 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    return measure(settings, Bundle.open(folder), Served.open(folder), metrics, table, nodules)
+    return measure(settings, BundledNetwork.open(folder), ScoringModel.open(folder), metrics, table, nodules)
 
 
 def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from dgfnet import tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
-from dgfnet.bundle.model import Served
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.seal import unsealed
@@ -30,7 +30,7 @@ class Champion:
 
     name: str
     version: str
-    served: Served
+    served: ScoringModel
 
     @property
     def preprocess(self) -> Preprocess:
@@ -40,7 +40,7 @@ class Champion:
     @property
     def facts(self) -> Mapping[str, Any]:
         """bundle.json."""
-        return self.served.facts
+        return self.served.metadata
 
 
 def load_champion(settings: Settings, site: Site) -> Champion:
@@ -73,7 +73,7 @@ def load_version(client: MlflowClient, name: str, version: str) -> Champion:
         InputError: when its files are not those that were registered, or an earlier release registered it.
     """
     with open_bundle(client, name, version) as folder:
-        return Champion(name, version, Served.open(folder))
+        return Champion(name, version, ScoringModel.open(folder))
 
 
 @contextmanager

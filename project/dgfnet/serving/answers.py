@@ -1,4 +1,4 @@
-"""Cases in, answers out: each case goes to the model for what it shows."""
+"""Answers for cases: each is scored by the model for the modalities that it has images of."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dgfnet.bundle.model import Served
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.cases import Case
 from dgfnet.vocabulary import MODALITIES, Modality
 
-WITHOUT: dict[tuple[Modality, ...], str] = {
+UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the modalities of its case
     ("us",): "no CT: scored from ultrasound alone, by the model the fusion was built from",
     ("ct",): "no ultrasound: scored from CT alone, by the model the fusion was built from",
 }
@@ -23,46 +23,50 @@ UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
 COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
 
 
-def answer(served: Served, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """What a model says of cases, in their order.
+def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Scores cases, in their order.
+
+    Args:
+        model: of the registry; a fusion brings its unimodal models.
+        cases: read from files or from a request.
 
     Returns:
-        Per case what `Served.answer` says, None for what is not defined, and `statement`: what is missing of
-        a case and what that means; a case that cannot be scored has no numbers, and the statement says why.
-        Plain numbers, texts and lists: a table for people and JSON are made of them, and a data frame on the
-        way would take longer than the networks.
+        Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined, and
+        `statement`: the missing modality and what that means. A case that cannot be scored has no numbers,
+        and its statement says why. Plain numbers, texts and lists, of which tables and JSON are made: a data
+        frame on the way would take longer than the networks.
     """
     groups: dict[tuple[Modality, ...], list[int]] = {}
     for place, case in enumerate(cases):
-        shown = tuple(name for name in MODALITIES if name in case.crops)
-        groups.setdefault(() if case.fault else shown, []).append(place)
+        modalities = tuple(name for name in MODALITIES if name in case.crops)
+        groups.setdefault(() if case.fault else modalities, []).append(place)
     rows: list[dict[str, Any]] = [{} for _ in cases]
-    for shown, places in groups.items():
-        model = _model_for(shown, served)
-        if model is None:
+    for modalities, places in groups.items():
+        chosen = _model_for(modalities, model)
+        if chosen is None:
             for place in places:
-                rows[place] = UNSCORED | {"statement": _why(cases[place], shown), "warnings": []}
+                rows[place] = UNSCORED | {"statement": _reason(cases[place], modalities), "warnings": []}
             continue
-        crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in shown}
-        missing = "" if model is served else WITHOUT[shown]
-        columns = model.answer(crops) | {"statement": np.full(len(places), missing, dtype=object)}
-        values = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-        for place, found in zip(places, values, strict=True):
-            rows[place] = dict(zip(COLUMNS, map(_defined, found), strict=True))
+        crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in modalities}
+        statement = "" if chosen is model else UNIMODAL[modalities]
+        columns = chosen.answer(crops) | {"statement": np.full(len(places), statement, dtype=object)}
+        lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
+        for place, values in zip(places, lines, strict=True):
+            rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))
     return rows
 
 
 def _defined(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Returns None for NaN, which JSON does not know."""
     return None if isinstance(value, float) and value != value else value
 
 
-def _model_for(shown: tuple[Modality, ...], served: Served) -> Served | None:
-    if not shown:
+def _model_for(modalities: tuple[Modality, ...], model: ScoringModel) -> ScoringModel | None:
+    if not modalities:
         return None
-    return served if set(served.modalities) <= set(shown) else served.alone.get(shown[0])
+    return model if set(model.modalities) <= set(modalities) else model.unimodal.get(modalities[0])
 
 
-def _why(case: Case, shown: tuple[Modality, ...]) -> str:
-    found = " and ".join(shown) or "neither us nor ct"
-    return f"not scored: {case.fault or f'found images of {found}, and there is no model for that'}"
+def _reason(case: Case, modalities: tuple[Modality, ...]) -> str:
+    names = " and ".join(modalities) or "neither us nor ct"
+    return f"not scored: {case.fault or f'found images of {names}, and there is no model for that'}"

@@ -1,4 +1,4 @@
-"""Raw pictures with masks become crops: from files of a cohort, and from what a request carries.
+"""Reads cases, images with nodule masks, into crops: from files of a cohort, and from a request.
 
 Both ways end in the readers of the cohort room, so a request is held to the rules of a cohort folder: a
 picture that names a person is refused, a huge one is not unpacked, a mask must be one.
@@ -31,14 +31,14 @@ from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
-NAME = "nodule"  # of a case in a request: comes back with its answer
+NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
 FOLDERS = "dgfnet-case-"  # temporary ones begin so
 HOUR = 3600.0
 LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
-LARGEST_PICTURE = 16_000_000  # pixels of one; a US picture or CT slice has one million at most
+LARGEST_PICTURE = 16_000_000  # pixels of a picture; a US picture or CT slice has one million at most
 MOST_IMAGES = 64  # of one modality in a case
-STARTS = (  # what a file begins with, and the ending the readers know it by
+SIGNATURES = (  # first bytes of a file, and the ending by which the readers know its format
     *((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp")),
     *((b"II*\0", ".tif"), (b"MM\0*", ".tif")),
 )
@@ -50,10 +50,10 @@ class Case:
     """A nodule, ready to be scored.
 
     Attributes:
-        crops: per modality that has images the region of interest of the one with the largest nodule,
+        crops: per modality that has images the region of interest of the image with the largest nodule,
             (S, S) grey 0..255.
-        chosen: these images.
-        fault: why the case cannot be scored; empty when it can.
+        chosen: these images; empty for a case of a request.
+        fault: the reason why the case cannot be scored; empty when it can.
     """
 
     crops: Mapping[Modality, Grey]
@@ -62,7 +62,7 @@ class Case:
 
 
 def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
-    """Crops of a nodule from its files.
+    """Reads a nodule's crops from its files.
 
     The largest nodule decides, in mm2 when every image of the modality tells the side of its pixels, else in
     pixels; the first of equals (paper section 1, and what the archive does).
@@ -70,7 +70,7 @@ def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequenc
     Args:
         images: of the nodule.
         settings: of the model's preprocessing.
-        modalities: what the model can use; files of others are not opened.
+        modalities: that the model can use; files of others are not opened.
 
     Raises:
         InputError: naming the file, when an image or mask cannot be used.
@@ -78,14 +78,14 @@ def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequenc
     crops: dict[Modality, Grey] = {}
     chosen: dict[Modality, Image] = {}
     for modality in modalities:
-        shown = [image for image in images if image.modality == modality]
-        if shown:
-            chosen[modality], crops[modality] = _largest(shown, modality, settings)
+        own = [image for image in images if image.modality == modality]
+        if own:
+            chosen[modality], crops[modality] = _largest(own, modality, settings)
     return Case(crops, chosen)
 
 
 def _largest(images: Sequence[Image], modality: Modality, settings: Preprocess) -> tuple[Image, Grey]:
-    """The image with the largest nodule and its crop; memory holds one image at a time."""
+    """Returns the image with the largest nodule and its crop; memory holds one image at a time."""
     best: dict[str, tuple[float, Image, Grey]] = {}
     physical = True
     for image in images:
@@ -97,29 +97,29 @@ def _largest(images: Sequence[Image], modality: Modality, settings: Preprocess) 
         larger = [unit for unit, value in areas.items() if unit not in best or value > best[unit][0]]
         if larger:
             square = find_square(mask, settings.dilations(modality))
-            found = resize_image(crop(to_grey(pixels, image, settings), square), settings.size(modality))
-            best |= {unit: (areas[unit], image, found) for unit in larger}
-    _, image, found = best["mm2" if physical else "px"]
-    return image, found
+            grey = resize_image(crop(to_grey(pixels, image, settings), square), settings.size(modality))
+            best |= {unit: (areas[unit], image, grey) for unit in larger}
+    _, image, grey = best["mm2" if physical else "px"]
+    return image, grey
 
 
 def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
-    """Crops of a nodule from what a request carries.
+    """Reads a nodule's crops from a record of a request.
 
     Args:
         record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
             a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
         settings: of the model's preprocessing.
-        modalities: what the model can use; fields of others are not looked at.
+        modalities: that the model can use; fields of others are not looked at.
 
     Raises:
         InputError: naming field and place, in one sentence.
     """
-    given = {name: _several(record.get(name), name) for name in FIELDS}
+    fields = {name: _several(record.get(name), name) for name in FIELDS}
     images = []
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
         for modality in modalities:
-            pictures, masks = given[modality], given[f"{modality}_mask"]
+            pictures, masks = fields[modality], fields[f"{modality}_mask"]
             if len(pictures) != len(masks):
                 raise InputError(
                     f"{len(pictures)} image(s) in {modality} but {len(masks)} in {modality}_mask; expected a "
@@ -134,27 +134,27 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
                 ]
                 images.append(loose_image(modality, *paths))
         if not images:
-            wanted = " or ".join(f"{name} with {name}_mask" for name in modalities)
-            raise InputError(f"no image in the case that this model can use; expected {wanted}")
+            expected = " or ".join(f"{name} with {name}_mask" for name in modalities)
+            raise InputError(f"no image in the case that this model can use; expected {expected}")
         return Case(read_case(images, settings, modalities).crops)
 
 
 def clear_folders() -> None:
-    """Removes pictures of requests that killed processes have left, more than an hour ago."""
+    """Removes pictures of requests that killed servers of this user left more than an hour ago."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
-        facts = folder.lstat()
-        if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > HOUR:
+        status = folder.lstat()
+        if status.st_uid == os.getuid() and time.time() - status.st_mtime > HOUR:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def loose_image(modality: Modality, image: Path, mask: Path) -> Image:
-    """An image of no manifest: nothing is known but its files."""
+    """Makes an image that is in no manifest: spacing, slice and window are unknown."""
     view: View = "transverse" if modality == "us" else "axial"
     return Image("case", modality, view, image, mask, None, None, None, None, False)
 
 
 def _several(value: Any, name: str) -> list[Any]:
-    """The images of a field; a single one stands for a list of one."""
+    """Returns the images of a field as a list; a single image becomes a list of one."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return []
     if isinstance(value, str | bytes):
@@ -164,17 +164,19 @@ def _several(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list | tuple | np.ndarray):
         raise InputError(f"{name}: found {type(value).__name__}; expected base64 text, a matrix, or a list")
     items = list(value)
-    rows = items and all(isinstance(one, list | tuple | np.ndarray) and not _nested(one) for one in items)
-    return [items] if rows else items
+    is_matrix = items and all(
+        isinstance(row, list | tuple | np.ndarray) and not _is_nested(row) for row in items
+    )
+    return [items] if is_matrix else items
 
 
-def _nested(value: Any) -> bool:
-    """Whether a list holds rows or texts; one that does not is itself a row of a matrix."""
-    return any(isinstance(one, list | tuple | np.ndarray | str | bytes) for one in value)
+def _is_nested(value: Any) -> bool:
+    """Returns True for a list of rows or texts, False for a row of a matrix."""
+    return any(isinstance(item, list | tuple | np.ndarray | str | bytes) for item in value)
 
 
 def _stored(folder: Path, name: str, value: Any) -> Path:
-    """The file of one image, named as the field so that messages of the readers point there."""
+    """Writes an image to a file named as its field, so that messages of the readers point there."""
     if isinstance(value, str | bytes):
         raw = _decoded(value, name)
         path = folder / f"{name}{_ending(raw, name)}"
@@ -199,7 +201,7 @@ def _decoded(value: str | bytes, name: str) -> bytes:
 
 
 def _check_size(raw: bytes, name: str) -> None:
-    """Refuses by its header what is no single picture of a usual size; DICOM is left to its reader."""
+    """Raises InputError for several pages or too many pixels, by the header; DICOM is left to its reader."""
     try:
         with PIL.Image.open(io.BytesIO(raw)) as header:
             size, pages = header.width * header.height, int(getattr(header, "n_frames", 1))
@@ -216,7 +218,7 @@ def _check_size(raw: bytes, name: str) -> None:
 def _ending(raw: bytes, name: str) -> str:
     if raw[128:132] == b"DICM":
         return ".dcm"
-    for start, ending in STARTS:
+    for start, ending in SIGNATURES:
         if raw.startswith(start):
             return ending
     raise InputError(f"{name}: {len(raw)} bytes of no kind we read; expected PNG, JPEG, TIFF, BMP or DICOM")
@@ -224,12 +226,12 @@ def _ending(raw: bytes, name: str) -> str:
 
 def _matrix(value: Any, name: str) -> Grey:
     try:
-        found = np.asarray(value)
-        numbers = found.astype(np.float64)
+        array = np.asarray(value)
+        numbers = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError):
         raise InputError(f"{name}: is no matrix of numbers with rows of one length") from None
-    if found.ndim != 2 or not found.size:
-        raise InputError(f"{name}: found shape {found.shape}; expected a matrix (height, width)")
+    if array.ndim != 2 or not array.size:
+        raise InputError(f"{name}: found shape {array.shape}; expected a matrix (height, width)")
     if not np.isfinite(numbers).all():
         raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(numbers))} values are no finite numbers")
     if numbers.min() < 0 or numbers.max() > 255 or (numbers != np.rint(numbers)).any():

@@ -1,4 +1,4 @@
-"""One picture of an answer: the images it rests on, outline of the nodule, region that was scored."""
+"""Draws an answer: the images that were scored, outline of the nodule, region of interest."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OUTLINE, REGION = "#ffb000", "#40b0ff"
 
 
 def draw(case: Case, row: Mapping[str, Any], settings: Preprocess, path: Path) -> None:
-    """Writes the picture.
+    """Writes a picture of a case and its answer.
 
     Args:
         case: read from files.
-        row: its answer.
+        row: its answer, with `nodule_id`.
         settings: of the model's preprocessing.
-        path: PNG file.
+        path: of the PNG file.
     """
     figure = Figure(figsize=(5 * len(case.chosen), 5.6), layout="constrained")
     axes = figure.subplots(1, len(case.chosen), squeeze=False)[0]
@@ -47,9 +47,9 @@ def draw(case: Case, row: Mapping[str, Any], settings: Preprocess, path: Path) -
         axis.set_ylim(max(mask.shape[0] - 0.5, corner[1] + square.side), min(-0.5, corner[1]))
         axis.set_title(_title(modality, row))
         axis.axis("off")
-    called = "positive" if row["decision"] == 1 else "negative"
+    decision = "positive" if row["decision"] == 1 else "negative"
     figure.suptitle(
-        f"{row['nodule_id']}: probability {row['probability']:.3f}, called {called} (threshold "
+        f"{row['nodule_id']}: probability {row['probability']:.3f}, called {decision} (threshold "
         f"{row['threshold']:.3f})\norange: nodule, blue: region that was scored. Research use only",
         fontsize=10,
     )
@@ -62,6 +62,6 @@ def _title(modality: str, row: Mapping[str, Any]) -> str:
 
 
 def _outlines(mask: NDArray[np.uint8]) -> list[NDArray[Any]]:
-    """Closed lines around the nodule, points (x, y)."""
-    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return [np.concatenate([line[:, 0], line[:1, 0]]) for line in found]
+    """Returns closed lines around the nodule, (N, 2) points (x, y) each."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [np.concatenate([line[:, 0], line[:1, 0]]) for line in contours]

@@ -1,4 +1,4 @@
-"""What MLflow is told of a bundle when it makes a model of it: code, requirements, signature, example."""
+"""Describes a bundle as an MLflow model: code, requirements, signature, input example."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NEEDED = (  # to answer: no torch, no Ray, no DVC
 TEXT = (NAME, "variant", "statement", "model", "version")
 
 
-def described(bundle: Path, modalities: Sequence[Modality]) -> dict[str, Any]:
-    """Arguments of `mlflow.pyfunc.log_model` and `save_model`.
+def model_arguments(bundle: Path, modalities: Sequence[Modality]) -> dict[str, Any]:
+    """Returns the arguments of `mlflow.pyfunc.log_model` and `save_model` for a bundle.
 
     Args:
-        bundle: the folder that bundle/write.py writes.
-        modalities: what the model needs.
+        bundle: folder that bundle/write.py wrote.
+        modalities: inputs of its network.
     """
     package = Path(__file__).parent.parent
     return {
@@ -46,22 +46,22 @@ def described(bundle: Path, modalities: Sequence[Modality]) -> dict[str, Any]:
 
 
 def _signature() -> ModelSignature:
-    """Names, and types of the answer; an image is base64 text or a matrix, which the scorer looks at."""
-    kinds: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
+    """Returns names of the inputs, of any type (base64 text or matrix), names and types of the outputs."""
+    types: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
     anything: Any = AnyType()  # type: ignore[no-untyped-call]
     outputs: list[Any] = [
-        ColSpec(kinds.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
+        ColSpec(types.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
     inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS)]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 def _example(modalities: Sequence[Modality]) -> pd.DataFrame:
-    """One case of noise: an example travels with the model, a patient must not."""
+    """Makes a case of noise: the example travels with the model, a patient must not."""
     grey = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
     mask = cv2.circle(np.zeros((96, 96), np.uint8), (48, 48), 12, 255, -1)
     image, outline = (
-        base64.b64encode(cv2.imencode(".png", one)[1].tobytes()).decode() for one in (grey, mask)
+        base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode() for pixels in (grey, mask)
     )
     case = {name: image for name in modalities} | {f"{name}_mask": outline for name in modalities}
     return pd.DataFrame([{NAME: "example"} | case])

@@ -1,4 +1,4 @@
-"""Answers of a served model, held against the torch networks it was made from."""
+"""Answers of a scoring model, held against the torch networks it was made from."""
 
 import dataclasses
 import shutil
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from made import SIDE, change, network
 
 from dgfnet.bundle import export as exporting
-from dgfnet.bundle.model import Served, shapley
-from dgfnet.bundle.ranges import distances, unit
+from dgfnet.bundle.model import ScoringModel, open_graph, shapley
+from dgfnet.bundle.ranges import distances, unit_length
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
 from dgfnet.serving.answers import NUMBERS, answer
@@ -26,15 +26,15 @@ CROPS = {name: NOISE.integers(0, 256, (7, SIDE, SIDE), dtype=np.uint8) for name 
 
 
 @pytest.fixture(scope="module")
-def served(bundle):
-    return Served.open(bundle)
+def scoring(bundle):
+    return ScoringModel.open(bundle)
 
 
 def log_odds(seed, crops, variant="dgf"):
     """What the torch network says, with the shift that made.py gives every model 0."""
     with torch.no_grad():
         logits = network(variant, seed)(
-            {name: torch.from_numpy(found) for name, found in crops.items()}
+            {name: torch.from_numpy(images) for name, images in crops.items()}
         ).logit
     return logits.double().numpy()
 
@@ -47,62 +47,62 @@ def expit(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_probabilities_are_those_of_torch_shifted(served):
-    found = served.score(CROPS)
-    np.testing.assert_allclose(found["probability"], expit(log_odds(0, CROPS) - 0.5), atol=1e-5)
-    assert (found["decision"] == (found["probability"] >= 0.4)).all()
+def test_probabilities_are_those_of_torch_shifted(scoring):
+    table = scoring.score(CROPS)
+    np.testing.assert_allclose(table["probability"], expit(log_odds(0, CROPS) - 0.5), atol=1e-5)
+    assert (table["decision"] == (table["probability"] >= 0.4)).all()
 
 
-def test_an_answer_is_the_same_alone_in_company_and_in_another_order(served):
-    together = frame(served, CROPS)
-    back = frame(served, {name: found[::-1] for name, found in CROPS.items()}).iloc[::-1]
+def test_answers_are_batch_invariant(scoring):
+    batch = frame(scoring, CROPS)
+    back = frame(scoring, {name: images[::-1] for name, images in CROPS.items()}).iloc[::-1]
     numbers = [name for name in NUMBERS if name != "decision"]
-    np.testing.assert_allclose(back[numbers], together[numbers], atol=1e-6)
+    np.testing.assert_allclose(back[numbers], batch[numbers], atol=1e-6)
     for place in range(7):
-        alone = frame(served, {name: found[place : place + 1] for name, found in CROPS.items()})
-        np.testing.assert_allclose(alone[numbers].iloc[0], together[numbers].iloc[place], atol=1e-6)
+        single = frame(scoring, {name: images[place : place + 1] for name, images in CROPS.items()})
+        np.testing.assert_allclose(single[numbers].iloc[0], batch[numbers].iloc[place], atol=1e-6)
 
 
-def test_more_nodules_than_a_batch(served):
-    many = {name: np.tile(found, (11, 1, 1)) for name, found in CROPS.items()}
-    few = frame(served, CROPS)["probability"].to_numpy()
-    found = frame(served, many)
-    assert found.index.tolist() == list(range(77))
-    np.testing.assert_allclose(found["probability"], np.tile(few, 11), atol=1e-6)
+def test_more_nodules_than_a_batch(scoring):
+    many = {name: np.tile(images, (11, 1, 1)) for name, images in CROPS.items()}
+    few = frame(scoring, CROPS)["probability"].to_numpy()
+    table = frame(scoring, many)
+    assert table.index.tolist() == list(range(77))
+    np.testing.assert_allclose(table["probability"], np.tile(few, 11), atol=1e-6)
 
 
-def test_calibration_and_range_over_folds_by_hand(served):
-    found = frame(served, CROPS)
+def test_calibration_and_range_over_folds_by_hand(scoring):
+    table = frame(scoring, CROPS)
     odds = [log_odds(seed, CROPS) + shift for seed, shift in ((0, -0.5), (1, -0.4), (2, -0.3))]
     calibrated = expit(0.1 + 0.8 * np.stack(odds))
-    np.testing.assert_allclose(found["calibrated"], calibrated[0], atol=1e-5)
-    np.testing.assert_allclose(found["calibrated_low"], calibrated.min(axis=0), atol=1e-5)
-    np.testing.assert_allclose(found["calibrated_high"], calibrated.max(axis=0), atol=1e-5)
+    np.testing.assert_allclose(table["calibrated"], calibrated[0], atol=1e-5)
+    np.testing.assert_allclose(table["calibrated_low"], calibrated.min(axis=0), atol=1e-5)
+    np.testing.assert_allclose(table["calibrated_high"], calibrated.max(axis=0), atol=1e-5)
 
 
 def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(bundle, folder)
     change(folder, calibration=None)
-    found = frame(Served.open(folder), CROPS)
-    assert found[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
-    assert found["probability"].notna().all()
+    table = frame(ScoringModel.open(folder), CROPS)
+    assert table[["calibrated", "calibrated_low", "calibrated_high"]].isna().all(axis=None)
+    assert table["probability"].notna().all()
 
 
-def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served, bundle):
-    found = frame(served, CROPS)
-    means = {name: np.repeat(served.reference[name][None], 7, axis=0) for name in CROPS}
+def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(scoring, bundle):
+    table = frame(scoring, CROPS)
+    means = {name: np.repeat(scoring.reference[name][None], 7, axis=0) for name in CROPS}
     both, none = log_odds(0, CROPS), log_odds(0, means)
     us_only = log_odds(0, {"us": CROPS["us"], "ct": means["ct"]})
     ct_only = log_odds(0, {"us": means["us"], "ct": CROPS["ct"]})
     expected = (us_only - none + both - ct_only) / 2
-    np.testing.assert_allclose(found["us_contribution"], expected, atol=1e-5)
-    total = found["us_contribution"] + found["ct_contribution"] + found["reference_log_odds"]
+    np.testing.assert_allclose(table["us_contribution"], expected, atol=1e-5)
+    total = table["us_contribution"] + table["ct_contribution"] + table["reference_log_odds"]
     np.testing.assert_allclose(total, both - 0.5, atol=1e-5)
-    alone = frame(Served.open(bundle / "us"), CROPS)
-    assert alone["ct_contribution"].isna().all()
-    odds = np.log(alone["probability"] / (1 - alone["probability"]))
-    np.testing.assert_allclose(alone["reference_log_odds"] + alone["us_contribution"], odds, atol=1e-5)
+    unimodal = frame(ScoringModel.open(bundle / "us"), CROPS)
+    assert unimodal["ct_contribution"].isna().all()
+    odds = np.log(unimodal["probability"] / (1 - unimodal["probability"]))
+    np.testing.assert_allclose(unimodal["reference_log_odds"] + unimodal["us_contribution"], odds, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -115,44 +115,44 @@ def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(served,
     ],
 )
 def test_shapley_of_games_solved_by_hand(whole, base, without, values):
-    found = shapley(np.array([float(whole)]), base, *(np.array([float(one)]) for one in without))
-    assert [float(one[0]) for one in found] == values
+    shares = shapley(np.array([float(whole)]), base, *(np.array([float(value)]) for value in without))
+    assert [float(share[0]) for share in shares] == values
 
 
 def test_shapley_values_do_not_depend_on_who_is_called_first():
     rng = np.random.default_rng(0)
-    whole, one, other = rng.normal(size=(3, 20))
-    first, second = shapley(whole, 0.3, one, other)
-    np.testing.assert_allclose(shapley(whole, 0.3, other, one), [second, first])
+    whole, us, ct = rng.normal(size=(3, 20))
+    first, second = shapley(whole, 0.3, us, ct)
+    np.testing.assert_allclose(shapley(whole, 0.3, ct, us), [second, first])
 
 
 def test_distances_by_hand():
-    seen = unit(np.array([[1, 0], [0, 1], [-1, 0]], np.float32))
-    assert distances(np.array([[5, 0]], np.float32), seen[:1]) == pytest.approx(0)
-    assert distances(np.array([[0, 3]], np.float32), seen[:1]) == pytest.approx(2**0.5)
-    assert distances(np.array([[9, 0]], np.float32), seen) == pytest.approx(2)  # the farthest of three
-    many = np.repeat(seen[:1], 5, axis=0)
-    assert distances(np.array([[1, 0]], np.float32), np.concatenate([many, seen])) == pytest.approx(0)
+    training = unit_length(np.array([[1, 0], [0, 1], [-1, 0]], np.float32))
+    assert distances(np.array([[5, 0]], np.float32), training[:1]) == pytest.approx(0)
+    assert distances(np.array([[0, 3]], np.float32), training[:1]) == pytest.approx(2**0.5)
+    assert distances(np.array([[9, 0]], np.float32), training) == pytest.approx(2)  # the farthest of three
+    many = np.repeat(training[:1], 5, axis=0)
+    assert distances(np.array([[1, 0]], np.float32), np.concatenate([many, training])) == pytest.approx(0)
 
 
 @given(st.integers(1, 8), st.integers(1, 30))
 def test_distances_do_not_depend_on_length(features, count):
     rng = np.random.default_rng(features * 100 + count)
     values = rng.normal(size=(4, features)).astype(np.float32)
-    seen = unit(rng.normal(size=(count, features)).astype(np.float32))
-    np.testing.assert_allclose(distances(values * 7, seen), distances(values, seen), atol=1e-5)
+    training = unit_length(rng.normal(size=(count, features)).astype(np.float32))
+    np.testing.assert_allclose(distances(values * 7, training), distances(values, training), atol=1e-5)
 
 
-def test_what_training_has_not_seen_is_named(served):
+def test_crops_and_embeddings_beyond_the_limits_of_training_are_named(scoring):
     strange = {name: np.full((1, SIDE, SIDE), 255, np.uint8) for name in CROPS}
-    (told,) = frame(served, strange)["warnings"]
-    assert any(text.startswith("us brightness 255, training") for text in told)
-    assert any(text.startswith("ct contrast 0, training") for text in told)
-    distance = float(distances(served.run(strange)[1]["us"], served.seen["us"])[0])
+    (texts,) = frame(scoring, strange)["warnings"]
+    assert any(text.startswith("us brightness 255, training") for text in texts)
+    assert any(text.startswith("ct contrast 0, training") for text in texts)
+    distance = float(distances(scoring.run(strange)[1]["us"], scoring.training_embeddings["us"])[0])
     for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
-        facts = {**served.facts, "far": {"us": limit, "ct": 2.0}}
-        (told,) = frame(dataclasses.replace(served, facts=facts), strange)["warnings"]
-        assert [text.split(" from")[0] for text in told if "embedding" in text] == (
+        metadata = {**scoring.metadata, "far": {"us": limit, "ct": 2.0}}
+        (texts,) = frame(dataclasses.replace(scoring, metadata=metadata), strange)["warnings"]
+        assert [text.split(" from")[0] for text in texts if "embedding" in text] == (
             [f"us embedding {distance:.3g}"] if named else []
         )
 
@@ -162,18 +162,17 @@ def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
     noise = np.random.default_rng(3)
     crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
     with torch.no_grad():
-        images = {name: torch.from_numpy(found) for name, found in crops.items()}
+        images = {name: torch.from_numpy(images) for name, images in crops.items()}
         values = dict(zip(("us", "ct"), network("dgf", 0).features(images), strict=True))
-    held = np.arange(30) % 3 == 0
-    facts = Served.open(bundle).facts
-    for name, found in values.items():
-        seen = found[~torch.from_numpy(held)] / found[~torch.from_numpy(held)].norm(dim=1, keepdim=True)
-        mine = found[torch.from_numpy(held)] / found[torch.from_numpy(held)].norm(dim=1, keepdim=True)
-        fifth = torch.cdist(mine, seen).sort(dim=1).values[:, 4]
-        assert facts["far"][name] == pytest.approx(float(torch.quantile(fifth, 0.99)), abs=1e-3)
+    held_out = torch.from_numpy(np.arange(30) % 3 == 0)
+    metadata = ScoringModel.open(bundle).metadata
+    for name, rows in values.items():
+        directions = rows / rows.norm(dim=1, keepdim=True)
+        fifth = torch.cdist(directions[held_out], directions[~held_out]).sort(dim=1).values[:, 4]
+        assert metadata["far"][name] == pytest.approx(float(torch.quantile(fifth, 0.99)), abs=1e-3)
 
 
-def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
+def test_a_case_goes_to_the_model_for_its_modalities(scoring, bundle):
     us, ct = CROPS["us"], CROPS["ct"]
     cases = [
         Case({"us": us[0]}),
@@ -183,11 +182,11 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
         Case({"us": us[4], "ct": ct[4]}),
         Case({}),
     ]
-    table = pd.DataFrame(answer(served, cases))
+    table = pd.DataFrame(answer(scoring, cases))
     assert table["variant"].tolist() == ["us_multitask", "dgf", "", "ct_multitask", "dgf", ""]
-    assert table["probability"][4] == pytest.approx(served.score(CROPS)["probability"][4], abs=1e-6)
-    alone = Served.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
-    assert table["probability"][3] == pytest.approx(alone, abs=1e-6)
+    assert table["probability"][4] == pytest.approx(scoring.score(CROPS)["probability"][4], abs=1e-6)
+    unimodal = ScoringModel.open(bundle / "ct").score({"ct": ct[3:4]})["probability"][0]
+    assert table["probability"][3] == pytest.approx(unimodal, abs=1e-6)
     assert table["statement"][0].startswith("no CT: scored from ultrasound alone")
     assert table["statement"][3].startswith("no ultrasound: scored from CT alone")
     assert table["statement"][2] == "not scored: a.png: broken"
@@ -196,9 +195,11 @@ def test_each_case_goes_to_the_model_for_what_it_shows(served, bundle):
         == "not scored: found images of neither us nor ct, and there is no model for that"
     )
     assert table.loc[[2, 5], list(NUMBERS)].isna().all(axis=None)
-    lonely = Served.open(bundle / "us")
-    assert answer(lonely, [Case({"ct": ct[0]})])[0]["statement"].startswith("not scored: found images of ct")
-    (both,) = answer(lonely, [Case({"us": us[0], "ct": ct[0]})])
+    us_model = ScoringModel.open(bundle / "us")
+    assert answer(us_model, [Case({"ct": ct[0]})])[0]["statement"].startswith(
+        "not scored: found images of ct"
+    )
+    (both,) = answer(us_model, [Case({"us": us[0], "ct": ct[0]})])
     assert both["statement"] == ""
     assert both["probability"] == pytest.approx(table["probability"][0], abs=1e-6)
 
@@ -209,9 +210,9 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({banned}))\n"
         "from pathlib import Path; import numpy as np\n"
-        "from dgfnet.serving import answers, cases\n"
-        "from dgfnet.bundle.model import Served\n"
-        f"model = Served.open(Path({str(bundle)!r}))\n"
+        "from dgfnet.serving import answers, cases, records\n"
+        "from dgfnet.bundle.model import ScoringModel\n"
+        f"model = ScoringModel.open(Path({str(bundle)!r}))\n"
         f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
         "print(answers.answer(model, [cases.Case(crops)])[0]['probability'])"
     )
@@ -236,14 +237,14 @@ def test_an_incomplete_or_damaged_bundle_is_one_message(bundle, tmp_path, name):
         if cut is not None:
             (folder / name).write_bytes(content[:cut])
         with pytest.raises(InputError, match="incomplete or damaged"):
-            Served.open(folder)
+            ScoringModel.open(folder)
     folder = tmp_path / "other"
     shutil.copytree(bundle, folder)
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(bytes(content))
     with pytest.raises(InputError, match=r"not the file that was written|No such file"):
-        Served.open(folder)
+        ScoringModel.open(folder)
 
 
 def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(bundle, tmp_path):
@@ -252,7 +253,7 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
         shutil.copytree(bundle, folder)
         change(folder)
         with pytest.raises(InputError, match=words):
-            Served.open(folder)
+            ScoringModel.open(folder)
         shutil.rmtree(folder)
 
     sums = "SHA256SUMS"
@@ -266,16 +267,14 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
 
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
-    from dgfnet.bundle.model import graph
-
     model = network(variant, 5)
     exporting.export(model, (SIDE,) * len(model.modalities), tmp_path / "model.onnx")
-    run = graph(tmp_path / "model.onnx", model.modalities, 1)
+    run = open_graph(tmp_path / "model.onnx", model.modalities, 1)
     for count in (1, 2, 7):
         crops = {name: CROPS[name][:count] for name in model.modalities}
-        found, values = run(crops)
-        np.testing.assert_allclose(found, log_odds(5, crops, variant), atol=1e-4)
-        assert {name: one.shape for name, one in values.items()} == dict.fromkeys(crops, (count, 64))
+        logits, embeddings = run(crops)
+        np.testing.assert_allclose(logits, log_odds(5, crops, variant), atol=1e-4)
+        assert {name: rows.shape for name, rows in embeddings.items()} == dict.fromkeys(crops, (count, 64))
 
 
 def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):

@@ -1,0 +1,71 @@
+"""Records of a request become records of an answer: the same for `dgfnet serve` and `mlflow models serve`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.errors import InputError
+from dgfnet.serving.answers import answer
+from dgfnet.serving.cases import FIELDS, NAME, decode_case
+
+MOST_CASES = 64  # in one request
+
+
+def answer_records(model: ScoringModel, records: Any, origin: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Scores the cases of a request.
+
+    Args:
+        model: scores them.
+        records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
+            and `us`, `us_mask`, `ct`, `ct_mask` (see `serving.cases.decode_case`). Other fields are ignored.
+        origin: `model` and `version` in the registry, the last two fields of every answer.
+
+    Returns:
+        Per case, in order: `nodule`, the fields of `serving.answers.answer`, `model`, `version`.
+
+    Raises:
+        InputError: naming case, field and place, when one case cannot be scored; nothing is answered in part.
+    """
+    check_records(records)
+    cases = []
+    for place, record in enumerate(records):
+        try:
+            cases.append(decode_case(record, model.preprocess, model.usable))
+        except InputError as error:
+            raise InputError(f"case {place}: {error}") from None
+    answers = answer(model, cases)
+    for place, values in enumerate(answers):
+        if values["probability"] is None:
+            raise InputError(f"case {place}: {values['statement']}")
+    return [
+        {NAME: record[NAME]} | values | dict(origin) for record, values in zip(records, answers, strict=True)
+    ]
+
+
+def check_records(records: Any) -> None:
+    """Checks that a request holds cases with names; their images are checked when they are decoded.
+
+    Raises:
+        InputError: when it holds something else, none, or too many.
+    """
+    fields = ", ".join((NAME, *FIELDS))
+    if not isinstance(records, list):
+        raise InputError(f"found {type(records).__name__}; expected a list of cases with {fields}")
+    if len(records) > MOST_CASES:
+        raise InputError(f"{len(records)} cases; expected at most {MOST_CASES} in a request")
+    for place, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise InputError(
+                f"case {place}: found {type(record).__name__}; expected a dictionary with {fields}"
+            )
+    if not any(name in FIELDS for record in records for name in record):
+        raise InputError(f"none of the fields {', '.join(FIELDS)} in the request; expected one case or more")
+    for place, record in enumerate(records):
+        # plain MLflow turns some forms of a request into columns, whose rows have no name of their own
+        if not isinstance(record.get(NAME), str) or not record[NAME]:
+            raise InputError(
+                f"case {place}: found {type(record.get(NAME)).__name__} in {NAME}; expected a text, one per "
+                "case; send the cases as dataframe_records"
+            )

@@ -1,0 +1,64 @@
+"""`dgfnet serve` on a registry: a champion whose stored code no release can run any more is served."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import requests
+from made import case
+
+from dgfnet import tracking
+from dgfnet.bundle.layout import FORMAT
+from dgfnet.errors import InputError
+from dgfnet.registry.seal import seal
+from dgfnet.serve import serve
+from dgfnet.settings import load
+
+NAME = "dgfnet-central"
+
+
+@pytest.fixture(scope="module")
+def project(model, params, tmp_path_factory):
+    """A folder with settings, store and a champion whose code imports what has moved."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "params.yaml").write_text(params.read_text())
+    settings = load(folder / "params.yaml")
+    client = tracking.registry(settings)
+    experiment = tracking.prepare(tracking.store(settings), NAME)
+    run = client.create_run(experiment).info.run_id
+    model = shutil.copytree(model, folder / "model")
+    (model / "scorer.py").write_text("from dgfnet.a_room_that_moved import Scorer\n")
+    for path in (model / "code").rglob("*.py"):
+        path.write_text("raise ImportError('code of the version was run')\n")
+    with pytest.raises((ImportError, mlflow.MlflowException)):
+        mlflow.pyfunc.load_model(str(model))  # as `mlflow models serve` would
+    client.log_artifacts(run, str(model), "model")
+    client.create_registered_model(NAME)
+    source = f"{client.get_run(run).info.artifact_uri}/model"
+    client.create_model_version(NAME, source, run, tags=FORMAT)
+    seal(client, NAME, "1")
+    client.set_registered_model_alias(NAME, "champion", "1")
+    return folder
+
+
+def test_a_version_is_served_without_its_code(project):
+    command = [Path(sys.executable).with_name("dgfnet"), "serve", "central", "--port", "0"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("dgfnet-central version 1 answers at http://127.0.0.1:")
+            response = requests.post(line.split()[-1], json={"inputs": [case()]}, timeout=60)
+        finally:
+            process.terminate()
+    (row,) = response.json()["predictions"]
+    assert (row["nodule"], row["variant"], row["model"], row["version"]) == ("n0", "dgf", NAME, "1")
+    assert 0 < row["probability"] < 1
+
+
+def test_a_time_limit_that_is_no_number_is_one_message(params, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "soon")
+    with pytest.raises(InputError, match=r"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.*expected whole seconds"):
+        serve(load(params), "central", "127.0.0.1", 0)
