@@ -123,7 +123,7 @@ def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
     """The same random stream with and without it."""
 
     def drawn(extension):
-        lesion = tomography.Lesion(16, 16, 16, 100.0, extension, np.zeros(6), (), 1)
+        lesion = tomography.CtLesion(16, 16, 16, 100.0, extension, np.zeros(6), (), 1)
         values, masks, planes = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
         return values[0].astype(int), masks[0] > 0, planes[0]
 
@@ -137,7 +137,7 @@ def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
 
 
 def us_lesion(dots, waves=0.0):
-    return ultrasound.Lesion(14, 10, 14, -8.5, waves, np.zeros(6), np.array(dots).reshape(-1, 2), 1)
+    return ultrasound.UsLesion(14, 10, 14, -8.5, waves, np.zeros(6), np.array(dots).reshape(-1, 2), 1)
 
 
 def test_microcalcifications_are_bright_where_the_truth_says():
@@ -347,7 +347,7 @@ def test_the_middle_slice_shows_the_most_of_the_nodule(cohort):
 
 def test_an_enhancing_nodule_is_denser():
     def mean_hu(enhancement):
-        lesion = tomography.Lesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
+        lesion = tomography.CtLesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
         values, masks, _ = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
         inner = cv2.erode(masks[0], np.ones((3, 3), np.uint8), iterations=3) > 0
         return values[0][inner].mean()
