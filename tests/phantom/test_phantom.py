@@ -54,7 +54,7 @@ def cohort(phantom):
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory):
-    """What a very small phantom consists of, made by two processes."""
+    """Returns the files of a very small phantom, made by two processes."""
     return made_by(tmp_path_factory.mktemp("few"), 2)
 
 
@@ -109,14 +109,14 @@ def test_the_truth_of_every_picture_has_its_nodule_where_the_mask_has_it(phantom
 
 def test_nodes_stand_out_where_the_truth_says(phantom, cohort):
     """A rim of 135 HU around 70 HU, blurred into fat at the edge."""
-    found = [
+    values = [
         read_image(image).values[plane & 4 > 0].mean()
         for image, _, plane in planes_of(cohort, phantom[1])
         if image.modality == "ct" and (plane & 4).any()
     ]
-    assert len(found) > 30
-    assert 70 < np.median(found) < 135
-    assert min(found) > 0  # small ones in fat of -95 HU
+    assert len(values) > 30
+    assert 70 < np.median(values) < 135
+    assert min(values) > 0  # small ones in fat of -95 HU
 
 
 def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
@@ -422,8 +422,8 @@ def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_coho
     pictures = [name for name in few if re.match(r"data/(us|ct)/P", name)]
     assert len(pictures) > 50
     assert all(few[name] == other[name] for name in pictures)
-    one, two = (pd.read_csv(io.BytesIO(each["truth/latents.csv"])) for each in (few, other))
-    assert (one["p_central"] != two["p_central"]).all()
+    usual, ct_only = (pd.read_csv(io.BytesIO(phantom["truth/latents.csv"])) for phantom in (few, other))
+    assert (usual["p_central"] != ct_only["p_central"]).all()
 
 
 def test_without_signal_nobody_beats_chance():
