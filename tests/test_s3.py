@@ -128,10 +128,10 @@ class Proxy:
                         self.todo.pop()()
                     time.sleep(0.1)  # half a MB a second: the rest of the large file would take 20 s
                 sink.sendall(data)
-        for one in (source, sink):
+        for end in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
 
 def press_ctrl_c():
@@ -141,7 +141,7 @@ def press_ctrl_c():
 def keys(s3, prefix):
     """Keys below a prefix, without it, with the time of their last change."""
     listed = s3.client().list_objects_v2(Bucket="hospital", Prefix=f"{prefix}/").get("Contents", [])
-    return {one["Key"].removeprefix(f"{prefix}/"): one["LastModified"] for one in listed}
+    return {item["Key"].removeprefix(f"{prefix}/"): item["LastModified"] for item in listed}
 
 
 def test_what_was_pushed_is_pulled_byte_for_byte(s3, cohort, tmp_path, capsys):
@@ -168,8 +168,8 @@ def test_only_what_is_new_or_changed_is_moved_again(s3, cohort, tmp_path):
     assert changed <= {"us/deep/er/b.png", "SHA256SUMS"}
     assert "empty" in after  # nothing is deleted on S3
     left = {"nodules.csv": b"half", "left/over": b"of another pull", "us/deep": b"where a folder belongs"}
-    there = {"us/.b.png.part": CONTENT["us/.b.png.part"], "us/b.png": b"not B"}
-    fill(tmp_path / ".out.part", left | there)
+    leftover = {"us/.b.png.part": CONTENT["us/.b.png.part"], "us/b.png": b"not B"}
+    fill(tmp_path / ".out.part", left | leftover)
     assert store.pull("s3://hospital/again", tmp_path / "out").moved == 6
     expected = CONTENT | {"us/deep/er/b.png": b"c"}
     del expected["empty"]
@@ -294,12 +294,12 @@ def test_a_push_that_is_cut_is_no_push_until_it_is_repeated(s3, cohort, tmp_path
         said = fault(store.push, cohort, "s3://hospital/cut push")
     assert "failed (" in said
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    there = keys(s3, "cut push")
-    assert not {"ct/large.nii", "SHA256SUMS"} & there.keys()
+    stored = keys(s3, "cut push")
+    assert not {"ct/large.nii", "SHA256SUMS"} & stored.keys()
     said = fault(store.pull, "s3://hospital/cut push", tmp_path / "out")
     assert "no SHA256SUMS, its push broke off; push the folder again" in said
     assert not (tmp_path / "out").exists()
-    assert store.push(cohort, "s3://hospital/cut push").moved == len(CONTENT.keys() - there.keys())
+    assert store.push(cohort, "s3://hospital/cut push").moved == len(CONTENT.keys() - stored.keys())
     store.pull("s3://hospital/cut push", tmp_path / "out")
     assert contents(tmp_path / "out") == CONTENT
 
@@ -355,8 +355,8 @@ def test_a_server_killed_in_the_middle_and_started_again_loses_nothing(s3, cohor
     assert s3.process is None
     assert "the connection to 127.0.0.1" in fault(store.pull, "s3://hospital/killed", tmp_path / "out")
     s3.start()
-    there = keys(s3, "killed")
-    assert not {"ct/large.nii", "SHA256SUMS"} & there.keys()
-    assert store.push(cohort, "s3://hospital/killed").moved == 8 - len(there)
+    stored = keys(s3, "killed")
+    assert not {"ct/large.nii", "SHA256SUMS"} & stored.keys()
+    assert store.push(cohort, "s3://hospital/killed").moved == 8 - len(stored)
     store.pull("s3://hospital/killed", tmp_path / "out")
     assert contents(tmp_path / "out") == CONTENT

@@ -86,12 +86,13 @@ def test_every_value_of_the_file_arrives(params, path):
     expected = PROJECT
     for key in path:
         expected = expected[key]
-    found = value_at(load(params), path)
+    loaded_value = value_at(load(params), path)
     if path == ("tune", "space"):
-        found = {
-            name: limits.model_dump(mode="json", exclude_defaults=True) for name, limits in found.items()
+        loaded_value = {
+            name: limits.model_dump(mode="json", exclude_defaults=True)
+            for name, limits in loaded_value.items()
         }
-    assert found == (tuple(expected) if isinstance(expected, list) else expected)
+    assert loaded_value == (tuple(expected) if isinstance(expected, list) else expected)
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)

@@ -65,9 +65,9 @@ def read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
-    key, found, value = text.partition("=")
+    key, sign, value = text.partition("=")
     keys = key.strip().split(".")
-    if not found or len(keys) < 2 or not all(keys):
+    if not sign or len(keys) < 2 or not all(keys):
         raise InputError(f"--set {text}: expected section.key=value, for example training.batch=16")
     try:
         return keys, yaml.load(value, _Loader)

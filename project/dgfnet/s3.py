@@ -97,9 +97,9 @@ class Place:
         Raises:
             InputError: for anything else.
         """
-        scheme, found, rest = address.partition("://")
+        scheme, separator, rest = address.partition("://")
         bucket, _, prefix = rest.partition("/")
-        if scheme != "s3" or not found or not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
+        if scheme != "s3" or not separator or not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
             raise InputError(f"{address}: expected s3://bucket/prefix")
         return cls(bucket, prefix.strip("/"))
 
@@ -119,7 +119,7 @@ def push(folder: Path, address: str) -> Moved:
             breaks off. Run again, it goes on where it stopped.
     """
     place = Place.of(address)
-    with _told(place):
+    with _as_input_error(place):
         files, client = _files(folder), _client()
         client.list_objects_v2(Bucket=place.bucket, Prefix=place.key(""), MaxKeys=1)  # it is there and ours
         sums: dict[str, str] = {}
@@ -142,7 +142,7 @@ def pull(address: str, folder: Path) -> Moved:
     """
     place, folder = Place.of(address), folder.resolve()
     building = folder.with_name(f".{folder.name}.part")
-    with _told(place):
+    with _as_input_error(place):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder}: exists and is not empty; name a new folder or remove it first")
         client = _client()
@@ -159,7 +159,7 @@ def _files(folder: Path) -> list[str]:
     """Lists the paths of all files below a folder, sorted, with forward slashes."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    root, found = folder.resolve(), []
+    root, paths = folder.resolve(), []
     for where, folders, names in os.walk(folder, onerror=_unreadable):
         links = [name for name in folders if Path(where, name).is_symlink()]  # not walked into
         for name in (*names, *links):
@@ -176,10 +176,10 @@ def _files(folder: Path) -> list[str]:
                     f"{str(path)!r}: expected a name in UTF-8 without control characters and backslashes; "
                     f"rename the file"
                 )
-            found.append(relative)
-    if not found:
+            paths.append(relative)
+    if not paths:
         raise InputError(f"{folder}: holds no file")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _unreadable(error: OSError) -> None:
@@ -201,8 +201,8 @@ def _upload(client: Any, place: Place, folder: Path, path: str, stop: Event) -> 
     before = file.stat()
     digest = _digest(file, hashlib.sha256())
     try:
-        there = client.head_object(Bucket=place.bucket, Key=key)
-        if there["Metadata"].get("sha256") == digest and there["ContentLength"] == before.st_size:
+        stored = client.head_object(Bucket=place.bucket, Key=key)
+        if stored["Metadata"].get("sha256") == digest and stored["ContentLength"] == before.st_size:
             return path, digest, False
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
@@ -246,8 +246,8 @@ def _parsed(place: Place, text: bytes) -> list[Entry]:
         lines = [line for line in text.decode().split("\n") if line]
     except UnicodeDecodeError:
         lines = ["no text"]
-    found = [re.fullmatch(r"([0-9a-f]{64})  (.*)", line, re.DOTALL) for line in lines]
-    entries = [Entry(match[2], sha256=match[1]) for match in found if match]
+    matches = [re.fullmatch(r"([0-9a-f]{64})  (.*)", line, re.DOTALL) for line in lines]
+    entries = [Entry(match[2], sha256=match[1]) for match in matches if match]
     if len(entries) < len(lines):
         raise InputError(f"{place}/{SUMS}: not lines of sha256 and path; push the folder again")
     return entries
@@ -256,11 +256,11 @@ def _parsed(place: Place, text: bytes) -> list[Entry]:
 def _objects(client: Any, place: Place) -> Iterator[Entry]:
     prefix = place.key("")
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix):
-        for one in page.get("Contents", []):
-            tag = one["ETag"].strip('"')  # of a file in parts it holds a dash and is no MD5
-            if not one["Key"].endswith("/"):
+        for item in page.get("Contents", []):
+            tag = item["ETag"].strip('"')  # of a file in parts it holds a dash and is no MD5
+            if not item["Key"].endswith("/"):
                 md5 = tag if len(tag) == 32 and "-" not in tag else None
-                yield Entry(one["Key"].removeprefix(prefix), md5=md5, size=one["Size"])
+                yield Entry(item["Key"].removeprefix(prefix), md5=md5, size=item["Size"])
 
 
 def _download(client: Any, place: Place, folder: Path, entry: Entry, stop: Event) -> bool:
@@ -329,7 +329,7 @@ def _client() -> Any:
 
 
 @contextmanager
-def _told(place: Place) -> Iterator[None]:
+def _as_input_error(place: Place) -> Iterator[None]:
     """Turns failures of server, network and disk into one message."""
     try:
         yield

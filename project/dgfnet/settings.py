@@ -68,7 +68,7 @@ class Phantom(Section):
     them."""
 
 
-class Cohort(Section):
+class CohortSettings(Section):
     """Screening and folds."""
 
     modalities: tuple[Modality, ...] = Field(strict=False, min_length=1)
@@ -446,7 +446,7 @@ class Settings(Section):
     overrides: tuple[str, ...]
     base: Base
     phantom: Phantom
-    cohort: Cohort
+    cohort: CohortSettings
     audit: Audit
     preprocess: Preprocess
     network: Network

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from dgfnet.audit import stage
-from dgfnet.audit.facts import look
-from dgfnet.audit.fingerprint import SIDE, fingerprint, near_identical
+from dgfnet.audit.fingerprint import SIDE, near_identical, picture_fingerprint
+from dgfnet.audit.measurements import measure
 from dgfnet.audit.shortcuts import COLUMNS, baselines
 from dgfnet.cli import main
 from dgfnet.cohort import readers
@@ -33,7 +33,7 @@ def speckle(seed, shape=(180, 240)):
 
 
 def again(picture):
-    """What happens to a picture that is stored twice."""
+    """Changes a picture as storing it twice does."""
     yield "identical", picture
     yield "jpeg", cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
     yield "smaller", cv2.resize(picture, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
@@ -45,14 +45,14 @@ def again(picture):
 def test_a_picture_stored_twice_is_found_among_others(kind):
     pictures = [speckle(seed) for seed in range(12)]
     copy = dict(again(pictures[4]))[kind]
-    prints = np.stack([fingerprint(one) for one in [*pictures, copy]])
+    prints = np.stack([picture_fingerprint(picture) for picture in [*pictures, copy]])
     [(a, b, alike)] = near_identical(prints, [str(n) for n in range(13)], 0.92)
     assert (a, b) == (4, 12)
     assert alike > 0.92
 
 
 def test_pairs_of_one_patient_are_no_finding():
-    prints = np.stack([fingerprint(speckle(1))] * 3)
+    prints = np.stack([picture_fingerprint(speckle(1))] * 3)
     assert [pair[:2] for pair in near_identical(prints, ["a", "a", "b"], 0.92)] == [(0, 2), (1, 2)]
 
 
@@ -67,7 +67,7 @@ def test_blocks_find_the_same_pairs(monkeypatch):
 
 
 def test_an_empty_picture_is_like_no_other():
-    assert not fingerprint(np.full((50, 60), 7, dtype=np.uint8)).any()
+    assert not picture_fingerprint(np.full((50, 60), 7, dtype=np.uint8)).any()
 
 
 def nodules(count, shortcut):
@@ -88,12 +88,12 @@ def nodules(count, shortcut):
 
 def test_a_shortcut_is_found_and_noise_is_not():
     for shortcut in (True, False):
-        found = baselines(*nodules(240, shortcut), "central", 0.95)
-        assert [(one.kind, one.model) for one in found] == [
+        results = baselines(*nodules(240, shortcut), "central", 0.95)
+        assert [(result.kind, result.model) for result in results] == [
             (kind, model) for kind in COLUMNS for model in ("linear", "trees")
         ]
-        acquisition = [one.auc.estimate for one in found if one.kind == "acquisition"]
-        size = [one.auc.estimate for one in found if one.kind == "size"]
+        acquisition = [result.auc.estimate for result in results if result.kind == "acquisition"]
+        size = [result.auc.estimate for result in results if result.kind == "size"]
         assert all(0.35 < value < 0.65 for value in size)
         assert all(value > 0.99 for value in acquisition) if shortcut else max(acquisition) < 0.65
 
@@ -118,9 +118,9 @@ def project(tmp_path_factory):
 def test_the_stage_passes_a_clean_cohort(project, capsys):
     folder, given = project
     main(["audit", *given])
-    found = json.loads((folder / "artifacts/audit/audit.json").read_text())
-    assert found["same_picture"]["pairs"] == found["images_not_read"] == 0
-    assert {one["kind"] for one in found["baselines"]} == set(COLUMNS)
+    audit = json.loads((folder / "artifacts/audit/audit.json").read_text())
+    assert audit["same_picture"]["pairs"] == audit["images_not_read"] == 0
+    assert {baseline["kind"] for baseline in audit["baselines"]} == set(COLUMNS)
     assert "size alone (linear): AUC" in capsys.readouterr().err
 
 
@@ -137,9 +137,9 @@ def test_images_that_cannot_be_read_are_left_to_preprocess(project):
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
-    found = json.loads((folder / "artifacts/audit/audit.json").read_text())
-    assert found["images"]["ct"] == 0 < found["images"]["us"]
-    assert found["images_not_read"] > 0
+    audit = json.loads((folder / "artifacts/audit/audit.json").read_text())
+    assert audit["images"]["ct"] == 0 < audit["images"]["us"]
+    assert audit["images_not_read"] > 0
 
 
 def test_a_mask_of_another_size_is_no_crash(tmp_path):
@@ -148,7 +148,7 @@ def test_a_mask_of_another_size_is_no_crash(tmp_path):
     image = Image(
         "N", "us", "transverse", tmp_path / "i.png", tmp_path / "m.png", 0.1, None, None, None, False
     )
-    assert look(Nodule("N", "P", "main", {"central": 1, "lateral": 0}, 1, {}, (image,))) == []
+    assert measure(Nodule("N", "P", "main", {"central": 1, "lateral": 0}, 1, {}, (image,))) == []
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,16 @@ def test_the_threshold_stands_between_other_cases_and_stored_copies_of_real_pict
         pytest.skip("DGFNET_DDTI does not name the folder of the public set")
     paths = sorted((Path(os.environ["DGFNET_DDTI"]) / "images").glob("*.jpg"))
     pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
-    prints = np.stack([fingerprint(picture) for picture in pictures])
+    prints = np.stack([picture_fingerprint(picture) for picture in pictures])
     cases = [path.stem.partition("_")[0] for path in paths]
     threshold = yaml.safe_load((ROOT / "params.yaml").read_text())["audit"]["same_picture"]
     nearest = near_identical(prints, cases, 0.3)[0][2]
     lost = {}
     for picture, mark in zip(pictures, prints.astype(np.float32), strict=True):
         for kind, copy in again(picture):
-            lost.setdefault(kind, []).append(float(mark @ fingerprint(copy).astype(np.float32)) <= threshold)
+            lost.setdefault(kind, []).append(
+                float(mark @ picture_fingerprint(copy).astype(np.float32)) <= threshold
+            )
     print(f"other cases at most {nearest:.3f}; copies missed { ({k: np.mean(v) for k, v in lost.items()}) }")
     assert nearest < threshold - 0.3
     assert all(np.mean(missed) <= 0.02 for missed in lost.values())

@@ -23,8 +23,8 @@ FINE = "fine"
 
 def rows():
     """Kind of input and what is said of it, as the table writes it."""
-    found = re.findall(r"^\| (.+?) \| (.+) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
-    return [row for row in found if row[0] not in ("input", "---")]
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [row for row in rows if row[0] not in ("input", "---")]
 
 
 def documented():
@@ -32,7 +32,7 @@ def documented():
 
 
 def outcome(folder, kind, capsys):
-    """What the command line says of a kind of input: `stage: message`, or `fine` with remarks."""
+    """Returns the message of the command line on a kind of input: `stage: message`, or `fine`, remarks."""
     folder.mkdir()
     shutil.copy(ROOT / "params.yaml", folder)
     cohort = Sound(folder / "data")
@@ -70,10 +70,10 @@ def sound(tmp_path_factory):
 
 
 def arrays(folder):
-    """What the two stages make of a cohort: pixels, and labels in the order central, lateral."""
-    found = {name: np.load(folder / f"artifacts/preprocess/{name}.npy") for name in ("us", "ct")}
+    """Runs the two stages on a cohort; returns pixels, and labels in the order central, lateral."""
+    planes = {name: np.load(folder / f"artifacts/preprocess/{name}.npy") for name in ("us", "ct")}
     table = pd.read_parquet(folder / "artifacts/cohort/nodules.parquet")
-    return found | {"labels": table[["lnm_central", "lnm_lateral"]].to_numpy()}
+    return planes | {"labels": table[["lnm_central", "lnm_lateral"]].to_numpy()}
 
 
 def expected(kind, sound):
@@ -93,9 +93,9 @@ def test_the_table_and_the_builders_name_the_same_inputs():
 @pytest.mark.parametrize("kind", BUILDERS)
 def test_the_user_sees_what_the_table_says(kind, tmp_path, capsys, sound):
     said = documented()[kind]
-    found = outcome(tmp_path / "project", kind, capsys)
-    assert found == (said.partition(";")[0].strip() if said == FINE or said.startswith(f"{FINE};") else said)
-    if found.startswith(FINE):
-        wanted = expected(kind, sound)
+    result = outcome(tmp_path / "project", kind, capsys)
+    assert result == (said.partition(";")[0].strip() if said == FINE or said.startswith(f"{FINE};") else said)
+    if result.startswith(FINE):
+        should_be = expected(kind, sound)
         for name, array in arrays(tmp_path / "project").items():
-            np.testing.assert_array_equal(array, wanted[name])
+            np.testing.assert_array_equal(array, should_be[name])

@@ -13,13 +13,13 @@ from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 
 
-def nodules(patients, seed=0, known=1.0):
-    """One or two nodules for each patient; `known` is the share of patients with a lateral label."""
+def nodules(patients, seed=0, labelled=1.0):
+    """One or two nodules for each patient; `labelled` is the share of patients with a lateral label."""
     rng = np.random.default_rng(seed)
     made = []
     for patient in range(patients):
         central = int(rng.random() < 0.4)
-        lateral = int(rng.random() < 0.3) if rng.random() < known else None
+        lateral = int(rng.random() < 0.3) if rng.random() < labelled else None
         labels = {"central": central, "lateral": lateral}
         for number in range(1 + (rng.random() < 0.2)):
             made.append(Nodule(f"P{patient}-{number}", f"P{patient}", "main", labels, 1, {}, ()))
@@ -43,9 +43,9 @@ def test_folds_that_split_a_patient_cannot_be_built():
 @pytest.mark.parametrize("numbers", [(0, 2), (1, 2), (1, 1), (-1, 0)])
 def test_folds_with_a_gap_cannot_be_built(numbers):
     fold = dict(zip(("N1", "N2"), numbers, strict=True))
-    found = sorted(set(numbers))
+    folds_present = sorted(set(numbers))
     assert refusal(Folds, {"N1": "P1", "N2": "P2"}, fold) == (
-        f"folds: expected 0 to {max(numbers)} without a gap, found {found}"
+        f"folds: expected 0 to {max(numbers)} without a gap, found {folds_present}"
     )
 
 
@@ -73,7 +73,7 @@ def test_a_leak_is_found_wherever_it_is(fold):
 @tries(max_examples=25)
 @given(st.integers(40, 90), st.integers(2, 5), st.integers(0, 10**6))
 def test_made_folds_keep_patients_whole_and_balance_both_sites(patients, count, seed):
-    members = nodules(patients, seed, known=0.8)
+    members = nodules(patients, seed, labelled=0.8)
     try:
         folds = make(members, count, seed, minimum_per_class=2)
     except InputError:
@@ -109,7 +109,7 @@ def test_an_equal_seed_makes_equal_folds_and_another_does_not():
 
 
 def test_a_site_without_labels_asks_for_none():
-    members = nodules(60, known=0.0)
+    members = nodules(60, labelled=0.0)
     assert make(members, 3, 1, minimum_per_class=3).count == 3
 
 

@@ -42,9 +42,9 @@ def test_echoes_alone_are_clean(seed):
 @pytest.mark.parametrize("reach", [3, 4, 5, 6])
 def test_a_caliper_is_found_where_it_is(reach, inner, oblique):
     picture = cross(echoes(1), 211, 140, reach, 190, oblique, inner if not oblique else 0)
-    found = crosses(picture)
-    assert len(found) == 1
-    x, y, w, h = found[0]
+    boxes = crosses(picture)
+    assert len(boxes) == 1
+    x, y, w, h = boxes[0]
     assert abs(x + w / 2 - 211.5) <= 1.5
     assert abs(y + h / 2 - 140.5) <= 1.5
 
@@ -102,10 +102,10 @@ def test_words_are_found_on_dark_and_on_bright_tissue(text, scale, brightness):
         1,
         cv2.LINE_AA,
     )
-    found = words(picture)
-    assert found
+    boxes = words(picture)
+    assert boxes
     width, height = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0]
-    for x, y, w, h in found:
+    for x, y, w, h in boxes:
         assert 85 <= x <= x + w <= 95 + width
         assert 195 - height <= y <= y + h <= 205 + height // 2
 

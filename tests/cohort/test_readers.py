@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import CT_SOP, dicom, segmentation
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -33,6 +32,7 @@ from dgfnet.cohort.dicom import LARGEST
 from dgfnet.cohort.readers import _load_nifti, read_image, read_mask, read_pair
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
+from dicom_files import CT_SOP, dicom, segmentation
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 251).astype(np.uint8)
 MASK = np.zeros((48, 64), dtype=np.uint8)
@@ -63,9 +63,9 @@ def test_pictures_with_and_without_colour_and_alpha_are_grey(tmp_path, suffix, c
     path = tmp_path / f"ü {channels}{suffix}"
     pixels = GREY if channels == 1 else np.dstack([GREY] * 3 + [np.full_like(GREY, 255)] * (channels - 3))
     path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
-    found = read_image(image(path))
-    assert (found.unit, found.spacing_mm) == ("grey", None)
-    np.testing.assert_array_equal(found.values, GREY)
+    pixels = read_image(image(path))
+    assert (pixels.unit, pixels.spacing_mm) == ("grey", None)
+    np.testing.assert_array_equal(pixels.values, GREY)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
@@ -128,10 +128,10 @@ def test_dicom_of_every_lossless_transfer_syntax(tmp_path, syntax, colour):
     elif syntax != "none":
         data.compress(syntax)
         data.save_as(path, enforce_file_format=True)
-    found = read_image(image(path))
-    assert found.unit == "grey"
-    assert found.spacing_mm == pytest.approx(0.2)  # 0.02 cm a pixel
-    np.testing.assert_array_equal(found.values, GREY)
+    pixels = read_image(image(path))
+    assert pixels.unit == "grey"
+    assert pixels.spacing_mm == pytest.approx(0.2)  # 0.02 cm a pixel
+    np.testing.assert_array_equal(pixels.values, GREY)
 
 
 def test_dicom_of_jpeg_in_ybr_is_grey_within_the_loss(tmp_path):
@@ -179,8 +179,8 @@ def test_a_frame_of_a_clip_is_named_by_the_column_slice(tmp_path):
 )
 def test_calibration_of_ultrasound_regions(tmp_path, regions, expected):
     dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence(regions))
-    found = read_image(image(tmp_path / "r.dcm")).spacing_mm
-    assert found == (None if expected is None else pytest.approx(expected))
+    spacing = read_image(image(tmp_path / "r.dcm")).spacing_mm
+    assert spacing == (None if expected is None else pytest.approx(expected))
 
 
 def test_pixels_that_are_no_squares_are_refused(tmp_path):
@@ -192,9 +192,9 @@ def test_ct_in_dicom_becomes_hounsfield_units(tmp_path):
     stored = (GREY.astype(np.uint16) + 900).astype(np.uint16)
     values = {"RescaleSlope": "2", "RescaleIntercept": "-1000", "PixelSpacing": ["0.5", "0.5"]}
     dicom(tmp_path / "ct.dcm", stored, CT_SOP, **values)
-    found = read_image(image(tmp_path / "ct.dcm", modality="ct"))
-    assert (found.unit, found.spacing_mm) == ("HU", 0.5)
-    np.testing.assert_allclose(found.values, 2.0 * (GREY.astype(float) + 900) - 1000)
+    pixels = read_image(image(tmp_path / "ct.dcm", modality="ct"))
+    assert (pixels.unit, pixels.spacing_mm) == ("HU", 0.5)
+    np.testing.assert_allclose(pixels.values, 2.0 * (GREY.astype(float) + 900) - 1000)
     dicom(tmp_path / "raw.dcm", stored, CT_SOP)
     assert "no RescaleSlope" in fault(read_image, image(tmp_path / "raw.dcm", modality="ct"))
 
@@ -211,17 +211,17 @@ def test_ct_of_an_enhanced_file_uses_the_slope_of_its_frame(tmp_path):
     stored = np.stack([GREY, GREY]).astype(np.uint16)
     groups = Sequence([group("1"), group("3")])
     dicom(tmp_path / "e.dcm", stored, CT_SOP, PerFrameFunctionalGroupsSequence=groups)
-    found = read_image(image(tmp_path / "e.dcm", modality="ct", index=1))
-    assert found.spacing_mm == pytest.approx(0.7)
-    np.testing.assert_allclose(found.values, 3.0 * GREY - 10)
+    pixels = read_image(image(tmp_path / "e.dcm", modality="ct", index=1))
+    assert pixels.spacing_mm == pytest.approx(0.7)
+    np.testing.assert_allclose(pixels.values, 3.0 * GREY - 10)
 
 
 def test_ct_whose_nodule_is_no_tissue_is_refused(tmp_path):
     stored = np.full((48, 64), 3000, dtype=np.uint16)
     dicom(tmp_path / "ct.dcm", stored, CT_SOP, RescaleSlope="10", RescaleIntercept="-1024")
     cv2.imwrite(str(tmp_path / "m.png"), MASK)
-    one = image(tmp_path / "ct.dcm", tmp_path / "m.png", "ct")
-    assert "28976 HU in the middle of the nodule" in fault(read_pair, one)
+    pair = image(tmp_path / "ct.dcm", tmp_path / "m.png", "ct")
+    assert "28976 HU in the middle of the nodule" in fault(read_pair, pair)
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_orientation_of_a_nifti_does_not_change_what_is_shown(tmp_path, flip):
     values = np.arange(4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
     stored = values[:: flip[0], :: flip[1], :: flip[2]]
     path = nifti(tmp_path / "v.nii.gz", stored, np.diag([*(0.6 * np.array(flip)), 1]))
-    found = read_image(image(path, modality="ct", index=2))
-    assert found.spacing_mm == pytest.approx(0.6)
-    np.testing.assert_array_equal(found.values, values[::-1, ::-1, 2].T)
+    pixels = read_image(image(path, modality="ct", index=2))
+    assert pixels.spacing_mm == pytest.approx(0.6)
+    np.testing.assert_array_equal(pixels.values, values[::-1, ::-1, 2].T)
 
 
 def test_faults_of_a_nifti(tmp_path):
@@ -335,8 +335,8 @@ def test_a_dicom_segmentation_is_found_by_the_image_it_was_drawn_on(tmp_path):
         slices[index].StudyInstanceUID = slices[0].StudyInstanceUID
         slices[index].save_as(path, enforce_file_format=True)
     segmentation(tmp_path / "seg.dcm", slices, {"nodule": np.stack([np.zeros_like(MASK), MASK])})
-    found = read_mask(image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))
-    np.testing.assert_array_equal(found, MASK)
+    mask = read_mask(image(tmp_path / "ct1.dcm", tmp_path / "seg.dcm", "ct"))
+    np.testing.assert_array_equal(mask, MASK)
     empty = image(tmp_path / "ct0.dcm", tmp_path / "seg.dcm", "ct")
     assert "the mask is empty" in fault(read_mask, empty)
     dicom(tmp_path / "other.dcm", GREY.astype(np.int16), CT_SOP, **place)
@@ -459,9 +459,9 @@ def test_a_page_is_decoded_alone_and_a_page_that_claims_too_much_is_refused(tmp_
     decode, taken = cv2.imdecodemulti, []
 
     def counted(*arguments):
-        found = decode(*arguments)
-        taken.append(len(found[1]))
-        return found
+        result = decode(*arguments)
+        taken.append(len(result[1]))
+        return result
 
     monkeypatch.setattr(readers.cv2, "imdecodemulti", counted)
     for place, expected in enumerate(pages):

@@ -27,12 +27,12 @@ def nodule(
     return Nodule(name, patient, cohort, labels, malignant, {}, images)
 
 
-def reason(**facts):
-    return screen(Cohort(ROOT, (nodule(**facts),))).excluded.get("N")
+def reason(**changes):
+    return screen(Cohort(ROOT, (nodule(**changes),))).excluded.get("N")
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("changes", "expected"),
     [
         ({}, None),
         ({"us": ()}, "missing_modality"),
@@ -52,8 +52,8 @@ def reason(**facts):
         ({"central": 1, "lateral": None}, None),
     ],
 )
-def test_criteria(facts, expected):
-    assert reason(**facts) == expected
+def test_criteria(changes, expected):
+    assert reason(**changes) == expected
 
 
 def test_a_nodule_counts_under_the_first_reason_it_meets():

@@ -104,17 +104,17 @@ def test_a_tree_becomes_a_cohort(tree, tmp_path, capsys):
 
 def test_every_file_of_a_tree_is_used_or_accounted_for(tree, tmp_path):
     ingest_tree(tree, tmp_path / "out")
-    told = not_used(tmp_path / "out")
-    assert told["file", "notes.txt"] == "matches no --image pattern"
-    assert told["file", "B/1/us_t_2.png"] == "its mask is missing (looked for B/1/us_t_2_mask.png)"
-    assert told["file", "B/1/mr_t_1.png"] == "modality 'mr' is not us or ct"
-    assert told["file", "B/1/us_oblique_3.png"] == "view 'oblique' is not transverse or longitudinal"
-    assert told["file", "B/1/ct_coronal_3.png"] == "view 'coronal' is not axial"
-    assert told["file", "Z/1/us_t_1.png"] == "the labels have no row of it (patient 'Z', nodule 'Z-1')"
-    assert told["file", "Z/1/us_t_1_mask.png"] == "mask of an image that is not used"
-    assert told["row", "C"] == "no image of it is used"
+    reasons = not_used(tmp_path / "out")
+    assert reasons["file", "notes.txt"] == "matches no --image pattern"
+    assert reasons["file", "B/1/us_t_2.png"] == "its mask is missing (looked for B/1/us_t_2_mask.png)"
+    assert reasons["file", "B/1/mr_t_1.png"] == "modality 'mr' is not us or ct"
+    assert reasons["file", "B/1/us_oblique_3.png"] == "view 'oblique' is not transverse or longitudinal"
+    assert reasons["file", "B/1/ct_coronal_3.png"] == "view 'coronal' is not axial"
+    assert reasons["file", "Z/1/us_t_1.png"] == "the labels have no row of it (patient 'Z', nodule 'Z-1')"
+    assert reasons["file", "Z/1/us_t_1_mask.png"] == "mask of an image that is not used"
+    assert reasons["row", "C"] == "no image of it is used"
     used = {path for path in names(tmp_path / "out") if path.startswith(("us/", "ct/"))}
-    assert len(used) + sum(kind == "file" for kind, _ in told) == len(names(tree[0]))
+    assert len(used) + sum(kind == "file" for kind, _ in reasons) == len(names(tree[0]))
     assert not any("Mueller" in path.read_text() for path in (tmp_path / "out").glob("*.*"))
 
 
@@ -139,9 +139,11 @@ def test_modality_may_stand_before_the_pattern_and_volumes_give_their_largest_sl
     assert first.of("ct")[0].spacing_mm == pytest.approx(0.6)
     assert read_pair(first.of("ct")[0])[1].sum() == 5 * 5
     assert second.of("ct") == ()
-    told = not_used(tmp_path / "out")
+    reasons = not_used(tmp_path / "out")
     assert (
-        told["file", "ct/B.nii.gz"] == told["file", "seg/B.nii.gz"] == "image and mask are on different grids"
+        reasons["file", "ct/B.nii.gz"]
+        == reasons["file", "seg/B.nii.gz"]
+        == "image and mask are on different grids"
     )
 
 
@@ -159,11 +161,11 @@ def test_links_and_names_that_are_no_text_are_accounted_for(tree, tmp_path):
     (source / os.fsdecode(b"M\xfcller.png")).write_bytes(b"x")
     labels = labels.rename(source / "labels.csv")  # used, though not as an image
     ingest_tree((source, labels), tmp_path / "out")
-    told = not_used(tmp_path / "out")
+    reasons = not_used(tmp_path / "out")
     link = "a link to a folder, or no file; links are not followed"
-    assert told["file", "shared"] == told["file", "lost.png"] == link
-    assert told["file", "M\\udcfcller.png"] == "matches no --image pattern"
-    assert ("file", "labels.csv") not in told
+    assert reasons["file", "shared"] == reasons["file", "lost.png"] == link
+    assert reasons["file", "M\\udcfcller.png"] == "matches no --image pattern"
+    assert ("file", "labels.csv") not in reasons
 
 
 def test_dicom_files_of_a_tree_that_name_a_person_are_not_copied(tmp_path):
@@ -178,9 +180,9 @@ def test_dicom_files_of_a_tree_that_name_a_person_are_not_copied(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text(LABELS)
     ingest_tree((source, labels), tmp_path / "out", "--image", "us:{patient}.dcm", "--mask", "{patient}.png")
-    told = not_used(tmp_path / "out")
-    assert told["file", "B.dcm"].startswith("names a person or a place (PatientName); de-identify")
-    assert ("file", "B.png") in told
+    reasons = not_used(tmp_path / "out")
+    assert reasons["file", "B.dcm"].startswith("names a person or a place (PatientName); de-identify")
+    assert ("file", "B.png") in reasons
     assert names(tmp_path / "out" / "us") == {"A_1.dcm", "A_1_mask.png"}
 
 
@@ -215,8 +217,10 @@ def test_ids_too_long_for_a_file_name_are_accounted_for(tree, tmp_path):
     write(tree[0] / f"A/{nodule}/us_t_1.png", GREY)
     write(tree[0] / f"A/{nodule}/us_t_1_mask.png", MASK * 255)
     ingest_tree(tree, tmp_path / "out")
-    told = not_used(tmp_path / "out")
-    assert told["file", f"A/{nodule}/us_t_1.png"] == "patient and nodule together are longer than 200 bytes"
+    reasons = not_used(tmp_path / "out")
+    assert (
+        reasons["file", f"A/{nodule}/us_t_1.png"] == "patient and nodule together are longer than 200 bytes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -304,17 +308,17 @@ def export(tmp_path):
     for z, side in enumerate((0, 3, 6, 5, 4, 0)):
         left[z, 5 : 5 + side, 5:15] = 1
     right[2, 30:35, 40:50] = 1
-    known = {"PatientID": "A"} | clean
-    segmentation(source / "seg-ct", slices, {"left upper": left, "right": right}, **known)
+    patient = {"PatientID": "A"} | clean
+    segmentation(source / "seg-ct", slices, {"left upper": left, "right": right}, **patient)
     us = [
-        dicom(source / f"us{k}.dcm", GREY, SeriesDescription=text, **known, **study)
+        dicom(source / f"us{k}.dcm", GREY, SeriesDescription=text, **patient, **study)
         for k, text in enumerate(("THYROID LONG", "THYROID", "THYROID TRANS"))
     ]
     for k, label in enumerate(("left upper", "right")):
-        segmentation(source / f"seg-us{k}", [us[k]], {label: MASK[None]}, **known)
+        segmentation(source / f"seg-us{k}", [us[k]], {label: MASK[None]}, **patient)
     dicom(source / "named.dcm", GREY, PatientName="Mueller^Anna", PatientID="A")
     (source / "readme.txt").write_text("x")
-    dicom(source / "mr.dcm", GREY, Modality="MR", **known)
+    dicom(source / "mr.dcm", GREY, Modality="MR", **patient)
     stranger = dicom(source / "z.dcm", GREY, PatientID="Z", **clean)
     segmentation(source / "seg-z", [stranger], {"n": MASK[None]}, PatientID="Z", **clean)
     labels = tmp_path / "labels.csv"
@@ -327,12 +331,12 @@ def test_a_dicom_export_becomes_a_cohort(export, tmp_path):
     left, right = sorted(read_cohort(tmp_path / "out").nodules, key=lambda nodule: nodule.nodule_id)
     assert (left.nodule_id, right.nodule_id) == ("A-left_upper", "A-right")
     assert (left.labels["central"], right.labels["central"]) == (1, 0)
-    found = {}
+    areas = {}
     for image in left.of("ct"):
         pixels, mask = read_pair(image)
         assert pixels.unit == "HU"
-        found[int(pixels.values[0, 0])] = int(mask.sum())
-    assert found == {78: 60, 79: 50, 80: 40}  # 1100 + z - 1024, and ten pixels a row
+        areas[int(pixels.values[0, 0])] = int(mask.sum())
+    assert areas == {78: 60, 79: 50, 80: 40}  # 1100 + z - 1024, and ten pixels a row
     assert [int(read_pair(image)[1].sum()) for image in right.of("ct")] == [50]
     assert [i.view for i in left.of("us")] == ["longitudinal"]
     np.testing.assert_array_equal(read_pair(right.of("us")[0])[1], MASK)
@@ -341,22 +345,22 @@ def test_a_dicom_export_becomes_a_cohort(export, tmp_path):
 
 def test_every_file_of_an_export_is_used_or_accounted_for(export, tmp_path):
     main(["ingest", "dicom", str(export[0]), "--labels", str(export[1]), "--out", str(tmp_path / "out")])
-    told = {name: reason for (kind, name), reason in not_used(tmp_path / "out").items() if kind == "file"}
-    assert told == {
+    reasons = {name: reason for (kind, name), reason in not_used(tmp_path / "out").items() if kind == "file"}
+    assert reasons == {
         "0": "no DICOM-SEG draws a nodule on it",
         "1": "not among the 3 largest slices of its nodule",
         "5": "no DICOM-SEG draws a nodule on it",
         "us2.dcm": "no DICOM-SEG draws a nodule on it",
-        "named.dcm": told["named.dcm"],
+        "named.dcm": reasons["named.dcm"],
         "readme.txt": "not a DICOM file",
         "mr.dcm": "modality MR without use here",
         "z.dcm": "the labels have no row of its nodule",
         "seg-z": "draws on no image that is used",
     }
-    assert told["named.dcm"].startswith("names a person or a place (PatientName, PatientID)")
+    assert reasons["named.dcm"].startswith("names a person or a place (PatientName, PatientID)")
     copied = {path for path in names(tmp_path / "out") if path.endswith(".dcm")}
     # slice 2 is copied for both nodules; three segmentations became masks
-    assert len(copied) - 1 + 3 + len(told) == len(names(export[0]))
+    assert len(copied) - 1 + 3 + len(reasons) == len(names(export[0]))
     assert not any(
         b"Mueller" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
     )
@@ -370,25 +374,25 @@ def test_a_nodule_without_a_label_is_told_where_its_files_serve_another(export, 
     source, labels = export
     labels.write_text("patient_id,nodule_id,lnm_central\nA,A-right,0\n")
     ingest_export(source, labels, tmp_path / "out")
-    told = not_used(tmp_path / "out")
-    assert told["nodule", "A-left_upper"] == "the labels have no row of its nodule"
-    assert told["file", "3"] == "the labels have no row of its nodule"
-    assert ("file", "2") not in told  # the right one is drawn there too
+    reasons = not_used(tmp_path / "out")
+    assert reasons["nodule", "A-left_upper"] == "the labels have no row of its nodule"
+    assert reasons["file", "3"] == "the labels have no row of its nodule"
+    assert ("file", "2") not in reasons  # the right one is drawn there too
     assert [nodule.nodule_id for nodule in read_cohort(tmp_path / "out").nodules] == ["A-right"]
 
 
 def test_segments_of_one_label_are_one_mask_and_a_second_file_is_told(tmp_path):
     source = tmp_path / "export"
     source.mkdir()
-    known = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
-    still = dicom(source / "still", GREY, **known)
+    patient = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
+    still = dicom(source / "still", GREY, **patient)
     other = np.zeros_like(MASK)
     other[30:33, 40:44] = 1
-    segmentation(source / "seg-1", [still], {"n": MASK[None], "n2": other[None]}, **known)
+    segmentation(source / "seg-1", [still], {"n": MASK[None], "n2": other[None]}, **patient)
     drawn = pydicom.dcmread(source / "seg-1")
     drawn.SegmentSequence[1].SegmentLabel = "n"
     drawn.save_as(source / "seg-1")
-    segmentation(source / "seg-2", [still], {"n": other[None]}, **known)
+    segmentation(source / "seg-2", [still], {"n": other[None]}, **patient)
     labels = tmp_path / "labels.csv"
     labels.write_text("patient_id,lnm_central\nB,1\n")
     ingest_export(source, labels, tmp_path / "out")
@@ -422,25 +426,25 @@ def test_damaged_headers_are_told(export, tmp_path):
     raw = (source / "us0.dcm").read_bytes()
     (source / "cut").write_bytes(raw[:300])
     ingest_export(source, labels, tmp_path / "out")
-    told = not_used(tmp_path / "out")
-    assert told["file", "no-uid"] == "its DICOM headers are damaged"
-    assert told["file", "no-rows"] == "modality US without pixels"
-    assert ("file", "cut") in told
+    reasons = not_used(tmp_path / "out")
+    assert reasons["file", "no-uid"] == "its DICOM headers are damaged"
+    assert reasons["file", "no-rows"] == "modality US without pixels"
+    assert ("file", "cut") in reasons
 
 
 def test_frames_of_a_clip_are_images_of_their_own(tmp_path):
     source = tmp_path / "export"
     source.mkdir()
-    known = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
-    still = dicom(source / "clip", 255 - GREY, **known)
+    patient = {"PatientID": "B", "PatientIdentityRemoved": "YES"}
+    still = dicom(source / "clip", 255 - GREY, **patient)
     for frame in (2, 3):  # as DICOM counts them, of three
-        segmentation(source / f"seg{frame}", [still], {"n": np.roll(MASK, frame)[None]}, **known)
+        segmentation(source / f"seg{frame}", [still], {"n": np.roll(MASK, frame)[None]}, **patient)
         drawn = pydicom.dcmread(source / f"seg{frame}")
         origin = drawn.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
         origin.ReferencedFrameNumber = frame
         drawn.save_as(source / f"seg{frame}")
     clip = np.stack([GREY, 255 - GREY, GREY // 2])
-    dicom(source / "clip", clip, **known, SOPInstanceUID=still.SOPInstanceUID)
+    dicom(source / "clip", clip, **patient, SOPInstanceUID=still.SOPInstanceUID)
     labels = tmp_path / "labels.csv"
     labels.write_text("patient_id,lnm_central\nB,1\n")
     ingest_export(source, labels, tmp_path / "out")
@@ -456,19 +460,19 @@ def test_frames_of_a_clip_are_images_of_their_own(tmp_path):
 def test_masks_of_a_clip_and_of_another_nodule_have_names_of_their_own(tmp_path):
     source = tmp_path / "export"
     source.mkdir()
-    known = {"PatientIdentityRemoved": "YES"}
-    still = dicom(source / "clip", GREY, PatientID="A", **known)
-    segmentation(source / "seg", [still], {"n": MASK[None]}, PatientID="A", **known)
+    patient = {"PatientIdentityRemoved": "YES"}
+    still = dicom(source / "clip", GREY, PatientID="A", **patient)
+    segmentation(source / "seg", [still], {"n": MASK[None]}, PatientID="A", **patient)
     drawn = pydicom.dcmread(source / "seg")
     origin = drawn.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
     origin.ReferencedFrameNumber = 3  # slice 2
     drawn.save_as(source / "seg")
     clip = np.stack([GREY, GREY, GREY])
-    dicom(source / "clip", clip, PatientID="A", SOPInstanceUID=still.SOPInstanceUID, **known)
+    dicom(source / "clip", clip, PatientID="A", SOPInstanceUID=still.SOPInstanceUID, **patient)
     other = np.roll(MASK, 20, axis=1)
     for number in (1, 2):  # images 1 and 2 of A_1
-        image = dicom(source / f"us{number}", GREY, PatientID="A_1", **known)
-        segmentation(source / f"seg{number}", [image], {"n": other[None]}, PatientID="A_1", **known)
+        image = dicom(source / f"us{number}", GREY, PatientID="A_1", **patient)
+        segmentation(source / f"seg{number}", [image], {"n": other[None]}, PatientID="A_1", **patient)
     labels = tmp_path / "labels.csv"
     labels.write_text("patient_id,lnm_central\nA,1\nA_1,0\n")
     ingest_export(source, labels, tmp_path / "out")

@@ -157,10 +157,10 @@ def test_pairs_are_of_one_class_and_keep_both_sources(sets, tmp_path):
 def test_summary_is_written_beside_the_tables(sets, tmp_path):
     sets[0].case(9, "", [([region(LEFT)], picture(9))])
     summary = run(sets, tmp_path / "out")
-    facts = json.loads((tmp_path / "out/import.json").read_text())
-    assert "no clinical meaning" in facts["notice"]
-    assert facts["used"] == dict(summary.used)
-    assert facts["not_used"]["ddti case: no TIRADS"] == 1
+    written = json.loads((tmp_path / "out/import.json").read_text())
+    assert "no clinical meaning" in written["notice"]
+    assert written["used"] == dict(summary.used)
+    assert written["not_used"]["ddti case: no TIRADS"] == 1
     with (tmp_path / "out/not_used.csv").open(newline="") as stream:
         assert list(csv.reader(stream))[1:] == [
             [i.source, i.kind, i.name, i.reason, i.detail] for i in summary.not_used
@@ -171,9 +171,9 @@ def test_pixels_and_masks_read_back(sets, tmp_path):
     run(sets, tmp_path / "out")
     for nodule in read_cohort(tmp_path / "out").nodules:
         (us,) = nodule.of("us")
-        seen, mask = read_image(us).values, read_mask(us)
+        pixels, mask = read_image(us).values, read_mask(us)
         assert us.spacing_mm is None
-        assert seen.shape == mask.shape == (84, 152)  # the field alone: neither frame nor burned-in answer
+        assert pixels.shape == mask.shape == (84, 152)  # the field alone: neither frame nor burned-in answer
         rows, columns = np.nonzero(mask)
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (24, 64, 13, 48)
         for slice_ in nodule.of("ct"):
@@ -321,9 +321,9 @@ def test_unusable_nodules_are_listed(sets, tmp_path):
 
 def silent(ddti, lidc, summary, out):
     """Files of both sets that are neither in the cohort nor told, alone or by their case or nodule."""
-    told = {(item.source, item.name) for item in summary.not_used}
+    not_used = {(item.source, item.name) for item in summary.not_used}
     table = (out / "nodules.csv").read_text() + (out / "images.csv").read_text()
-    found = []
+    files = []
     for path in (path for path in ddti.rglob("*") if path.is_file()):
         case = path.stem.rpartition("_")[0] or path.stem
         ids = {
@@ -332,14 +332,14 @@ def silent(ddti, lidc, summary, out):
         }
         shown = any(text in table for text in ids.get(path.parent.name, []))
         names = (case, path.stem, path.relative_to(ddti).as_posix())
-        found += [] if shown or any(("ddti", name) in told for name in names) else [path]
+        files += [] if shown or any(("ddti", name) in not_used for name in names) else [path]
     for path in (path for path in lidc.rglob("*") if path.is_file() and path.name != "metadata.csv"):
         name = path.name.removesuffix(".nii.gz")
         patient, _, nodule = name.rpartition("_R_")
         shown = f",{patient},{nodule}," in table and path.parent.name in ("image", "nodule_mask")
         names = (name, path.relative_to(lidc).as_posix())
-        found += [] if shown or any(("lidc", name) in told for name in names) else [path]
-    return found
+        files += [] if shown or any(("lidc", name) in not_used for name in names) else [path]
+    return files
 
 
 def test_every_file_of_the_sets_is_used_or_accounted_for(sets, tmp_path):
@@ -380,8 +380,8 @@ def test_a_set_alone_is_a_cohort_of_one_modality(sets, tmp_path, kind, index, mo
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     nodules = read_cohort(tmp_path / "a").nodules
     assert {image.modality for nodule in nodules for image in nodule.images} == {modality}
-    found = Counter((nodule.cohort, nodule.labels["central"]) for nodule in nodules)
-    assert found == {("main", 0): 3, ("main", 1): 3, ("external", 0): held, ("external", 1): held}
+    counts = Counter((nodule.cohort, nodule.labels["central"]) for nodule in nodules)
+    assert counts == {("main", 0): 3, ("main", 1): 3, ("external", 0): held, ("external", 1): held}
 
 
 def test_of_two_sets_in_one_place_none_is_taken_at_random(sets, tmp_path):

@@ -54,7 +54,7 @@ def cohort(phantom):
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory):
-    """What a very small phantom consists of, made by two processes."""
+    """Returns the files of a very small phantom, made by two processes."""
     return made_by(tmp_path_factory.mktemp("few"), 2)
 
 
@@ -109,21 +109,21 @@ def test_the_truth_of_every_picture_has_its_nodule_where_the_mask_has_it(phantom
 
 def test_nodes_stand_out_where_the_truth_says(phantom, cohort):
     """A rim of 135 HU around 70 HU, blurred into fat at the edge."""
-    found = [
+    values = [
         read_image(image).values[plane & 4 > 0].mean()
         for image, _, plane in planes_of(cohort, phantom[1])
         if image.modality == "ct" and (plane & 4).any()
     ]
-    assert len(found) > 30
-    assert 70 < np.median(found) < 135
-    assert min(found) > 0  # small ones in fat of -95 HU
+    assert len(values) > 30
+    assert 70 < np.median(values) < 135
+    assert min(values) > 0  # small ones in fat of -95 HU
 
 
 def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
     """The same random stream with and without it."""
 
     def drawn(extension):
-        lesion = tomography.Lesion(16, 16, 16, 100.0, extension, np.zeros(6), (), 1)
+        lesion = tomography.CtLesion(16, 16, 16, 100.0, extension, np.zeros(6), (), 1)
         values, masks, planes = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
         return values[0].astype(int), masks[0] > 0, planes[0]
 
@@ -137,7 +137,7 @@ def test_growth_beyond_the_capsule_is_where_it_changes_the_picture():
 
 
 def us_lesion(dots, waves=0.0):
-    return ultrasound.Lesion(14, 10, 14, -8.5, waves, np.zeros(6), np.array(dots).reshape(-1, 2), 1)
+    return ultrasound.UsLesion(14, 10, 14, -8.5, waves, np.zeros(6), np.array(dots).reshape(-1, 2), 1)
 
 
 def test_microcalcifications_are_bright_where_the_truth_says():
@@ -347,7 +347,7 @@ def test_the_middle_slice_shows_the_most_of_the_nodule(cohort):
 
 def test_an_enhancing_nodule_is_denser():
     def mean_hu(enhancement):
-        lesion = tomography.Lesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
+        lesion = tomography.CtLesion(14, 14, 14, enhancement, 0.0, np.zeros(6), (), 1)
         values, masks, _ = tomography.draw(lesion, (0.0,), tomography.MAIN, np.random.default_rng(1))
         inner = cv2.erode(masks[0], np.ones((3, 3), np.uint8), iterations=3) > 0
         return values[0][inner].mean()
@@ -422,8 +422,8 @@ def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_coho
     pictures = [name for name in few if re.match(r"data/(us|ct)/P", name)]
     assert len(pictures) > 50
     assert all(few[name] == other[name] for name in pictures)
-    one, two = (pd.read_csv(io.BytesIO(each["truth/latents.csv"])) for each in (few, other))
-    assert (one["p_central"] != two["p_central"]).all()
+    usual, ct_only = (pd.read_csv(io.BytesIO(phantom["truth/latents.csv"])) for phantom in (few, other))
+    assert (usual["p_central"] != ct_only["p_central"]).all()
 
 
 def test_without_signal_nobody_beats_chance():

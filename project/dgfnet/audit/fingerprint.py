@@ -20,7 +20,7 @@ ROWS = 2048  # compared at a time, so that 20,000 pictures need no table of 400 
 Fingerprint = NDArray[np.float16]
 
 
-def fingerprint(pixels: NDArray[Any]) -> Fingerprint:
+def picture_fingerprint(pixels: NDArray[Any]) -> Fingerprint:
     """Returns the unit vector (SIDE * SIDE,) of a picture (height, width); zero for one without structure."""
     small = cv2.resize(pixels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     fine = small - cv2.GaussianBlur(small, (0, 0), 1)
@@ -38,7 +38,7 @@ def near_identical(
     """Returns the pairs of pictures of different persons that correlate above the threshold.
 
     Args:
-        prints: (n, SIDE * SIDE) of `fingerprint`.
+        prints: (n, SIDE * SIDE) of `picture_fingerprint`.
         persons: (n,) owners of the pictures; pairs of one person are not returned.
         threshold: 0..1.
 
@@ -46,7 +46,7 @@ def near_identical(
         (first row, second row, correlation), the most alike first.
     """
     owner = np.unique(np.asarray(persons, dtype=str), return_inverse=True)[1]
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(prints), ROWS):
         left = prints[start : start + ROWS].astype(np.float32)
         for other in range(start, len(prints), ROWS):
@@ -54,5 +54,5 @@ def near_identical(
             alike[owner[start : start + ROWS, None] == owner[None, other : other + ROWS]] = -1
             for i, j in np.argwhere(alike > threshold):
                 if start + i < other + j:
-                    found.append((start + int(i), other + int(j), min(1.0, float(alike[i, j]))))
-    return sorted(found, key=lambda pair: (-pair[2], pair[:2]))
+                    pairs.append((start + int(i), other + int(j), min(1.0, float(alike[i, j]))))
+    return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))

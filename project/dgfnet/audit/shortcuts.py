@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dgfnet.metrics.intervals import Interval, auc_interval
 
-# of the table that `facts.table` makes; each is there for both modalities
+# of the table that `measurements.table` makes; each is there for both modalities
 COLUMNS = {
     "size": ("area_px", "area_mm2", "extent_mm"),
     "acquisition": ("rows", "columns", "spacing_mm", "mean", "deviation", "images"),
@@ -47,13 +47,13 @@ def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float
     Returns:
         Nothing for a site without both classes in the training part of every fold.
     """
-    known = table[f"lnm_{site}"].notna()
-    table, fold = table[known], fold[known]
+    labelled = table[f"lnm_{site}"].notna()
+    table, fold = table[labelled], fold[labelled]
     label = table[f"lnm_{site}"].to_numpy().astype(int)
     halves = [(fold != number).to_numpy() for number in sorted(fold.unique())]
     if len(halves) < 2 or any(len(set(label[train])) < 2 for train in halves):
         return []
-    found = []
+    results = []
     for kind, names in COLUMNS.items():
         columns = table[[f"{prefix}_{name}" for prefix in ("us", "ct") for name in names]]
         features = columns.loc[:, columns.notna().any()].to_numpy(dtype=float)
@@ -65,8 +65,8 @@ def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float
                 classifier = _classifier(model).fit(features[train], label[train])
                 score[~train] = classifier.predict_proba(features[~train])[:, 1]
             auc = auc_interval(label, score, table["patient_id"].to_numpy(), confidence)
-            found.append(Baseline(site, kind, model, len(label), auc))
-    return found
+            results.append(Baseline(site, kind, model, len(label), auc))
+    return results
 
 
 def _classifier(model: str) -> Any:

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dgfnet import files, provenance
-from dgfnet.audit.facts import Facts, look, table
 from dgfnet.audit.fingerprint import near_identical
+from dgfnet.audit.measurements import Measurements, measure, table
 from dgfnet.audit.shortcuts import Baseline, baselines
 from dgfnet.cohort.folds import Folds
 from dgfnet.cohort.manifest import read_cohort
@@ -47,12 +47,14 @@ def run(settings: Settings) -> None:
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
     processes = cores()
-    facts = [one for found in map_in_order(look, cohort.nodules, processes, "audit") for one in found]
+    measured = [
+        image for images in map_in_order(measure, cohort.nodules, processes, "audit") for image in images
+    ]
     different = read_decisions(read_cohort(settings.data)).different
     written = written_upon(settings)
-    alike = _pairs(facts, folds, settings.audit.same_picture)
+    alike = _pairs(measured, folds, settings.audit.same_picture)
     pairs = [pair for pair in alike if _names(pair, cohort) not in different]
-    found = _baselines(cohort, facts, folds, settings)
+    shortcuts = _baselines(cohort, measured, folds, settings)
     with files.replacing(folder / "same_picture.csv") as temporary:
         pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS).to_csv(
             temporary, index=False
@@ -64,8 +66,8 @@ def run(settings: Settings) -> None:
     files.write_json(
         folder / "audit.json",
         {
-            "images": {name: sum(one.source.modality == name for one in facts) for name in MODALITIES},
-            "images_not_read": sum(len(nodule.images) for nodule in cohort.nodules) - len(facts),
+            "images": {name: sum(image.source.modality == name for image in measured) for name in MODALITIES},
+            "images_not_read": sum(len(nodule.images) for nodule in cohort.nodules) - len(measured),
             "same_picture": {
                 "threshold": settings.audit.same_picture,
                 "pairs": len(pairs),
@@ -73,11 +75,11 @@ def run(settings: Settings) -> None:
             },
             "written_upon": len(written),
             "blocks": _blocks(pairs, written),
-            "baselines": [vars(one) | {"auc": vars(one.auc)} for one in found],
+            "baselines": [vars(shortcut) | {"auc": vars(shortcut.auc)} for shortcut in shortcuts],
         },
     )
     provenance.write(folder, settings, sections=("base", "audit"))
-    _tell(found)
+    _report(shortcuts)
     if pairs or written:
         said = [_message(pairs, sheet)] if pairs else []
         raise InputError("\n".join(said + ([_written_message(written, settings)] if written else [])))
@@ -87,21 +89,21 @@ def run(settings: Settings) -> None:
 class Pair:
     """One picture of two patients, how much the two correlate, and where that leaks."""
 
-    a: Facts
-    b: Facts
+    a: Measurements
+    b: Measurements
     correlation: float
     leak: str
 
 
-def _pairs(facts: list[Facts], folds: Folds, threshold: float) -> list[Pair]:
-    found = []
+def _pairs(measured: list[Measurements], folds: Folds, threshold: float) -> list[Pair]:
+    pairs = []
     for modality in MODALITIES:
-        some = [one for one in facts if one.source.modality == modality]
-        if some:
-            prints = np.stack([one.print_ for one in some])
-            for i, j, alike in near_identical(prints, [one.patient_id for one in some], threshold):
-                found.append(Pair(some[i], some[j], alike, _leak(some[i], some[j], folds)))
-    return found
+        images = [image for image in measured if image.source.modality == modality]
+        if images:
+            prints = np.stack([image.fingerprint for image in images])
+            for i, j, alike in near_identical(prints, [image.patient_id for image in images], threshold):
+                pairs.append(Pair(images[i], images[j], alike, _leak(images[i], images[j], folds)))
+    return pairs
 
 
 def _names(pair: Pair, cohort: Cohort) -> frozenset[str]:
@@ -111,12 +113,12 @@ def _names(pair: Pair, cohort: Cohort) -> frozenset[str]:
 def _row(pair: Pair, root: Path) -> dict[str, Any]:
     sides = {
         f"{name}_{side}": value
-        for side, one in (("a", pair.a), ("b", pair.b))
+        for side, image in (("a", pair.a), ("b", pair.b))
         for name, value in (
-            ("patient_id", one.patient_id),
-            ("nodule_id", one.source.nodule_id),
-            ("image", one.source.image.relative_to(root).as_posix()),
-            ("slice", one.source.slice),
+            ("patient_id", image.patient_id),
+            ("nodule_id", image.source.nodule_id),
+            ("image", image.source.image.relative_to(root).as_posix()),
+            ("slice", image.source.slice),
         )
     }
     return {
@@ -127,31 +129,36 @@ def _row(pair: Pair, root: Path) -> dict[str, Any]:
     }
 
 
-def _leak(a: Facts, b: Facts, folds: Folds) -> str:
+def _leak(a: Measurements, b: Measurements, folds: Folds) -> str:
     if a.cohort != b.cohort:
         return "main and external"
     if a.cohort == "external":
         return "two external patients"
-    one, two = folds.fold[a.source.nodule_id], folds.fold[b.source.nodule_id]
-    return f"folds {one} and {two}" if one != two else f"two patients of fold {one}"
+    fold_a, fold_b = folds.fold[a.source.nodule_id], folds.fold[b.source.nodule_id]
+    return f"folds {fold_a} and {fold_b}" if fold_a != fold_b else f"two patients of fold {fold_a}"
 
 
-def _baselines(cohort: Cohort, facts: list[Facts], folds: Folds, settings: Settings) -> list[Baseline]:
+def _baselines(
+    cohort: Cohort, measured: list[Measurements], folds: Folds, settings: Settings
+) -> list[Baseline]:
     main = [nodule for nodule in cohort.nodules if nodule.cohort == "main"]
-    rows = table(main, facts)
+    rows = table(main, measured)
     fold = pd.Series(dict(folds.fold)).reindex(rows.index)
     return [
-        one for site in settings.base.sites for one in baselines(rows, fold, site, settings.base.confidence)
+        baseline
+        for site in settings.base.sites
+        for baseline in baselines(rows, fold, site, settings.base.confidence)
     ]
 
 
-def _tell(found: list[Baseline]) -> None:
+def _report(shortcuts: list[Baseline]) -> None:
     """Prints a line per baseline; a warning where the acquisition predicts the label."""
-    for one in found:
-        warning = one.kind == "acquisition" and one.auc.low > 0.5
+    for shortcut in shortcuts:
+        auc = shortcut.auc
+        warning = shortcut.kind == "acquisition" and auc.low > 0.5
         print(
-            f"{'WARNING: ' if warning else ''}{one.site}, {one.kind} alone ({one.model}): AUC "
-            f"{one.auc.estimate:.3f} ({one.auc.low:.3f}-{one.auc.high:.3f}), {one.nodules} nodules"
+            f"{'WARNING: ' if warning else ''}{shortcut.site}, {shortcut.kind} alone ({shortcut.model}): AUC "
+            f"{auc.estimate:.3f} ({auc.low:.3f}-{auc.high:.3f}), {shortcut.nodules} nodules"
             f"{'; a network can learn that instead of the disease' if warning else ''}",
             file=sys.stderr,
         )
@@ -159,8 +166,8 @@ def _tell(found: list[Baseline]) -> None:
 
 def _blocks(pairs: list[Pair], written: list[str]) -> list[str]:
     """Returns the reasons that keep `pretrain` from training, a phrase each."""
-    found = [f"{len(pairs)} pair(s) of pictures are the same in two patients"] if pairs else []
-    return found + ([f"{len(written)} picture(s) are written upon and undecided"] if written else [])
+    reasons = [f"{len(pairs)} pair(s) of pictures are the same in two patients"] if pairs else []
+    return reasons + ([f"{len(written)} picture(s) are written upon and undecided"] if written else [])
 
 
 def _written_message(written: list[str], settings: Settings) -> str:
@@ -175,7 +182,7 @@ def _written_message(written: list[str], settings: Settings) -> str:
 def _message(pairs: list[Pair], sheet: Path) -> str:
     lines = [f"{len(pairs)} pair(s) of pictures are the same in two patients, which leaks:"]
     for pair in pairs[:SHOWN]:
-        a, b = (f"{one.source.image.name} of patient {one.patient_id}" for one in (pair.a, pair.b))
+        a, b = (f"{image.source.image.name} of patient {image.patient_id}" for image in (pair.a, pair.b))
         lines.append(f"{a} and {b} ({pair.leak}, correlation {pair.correlation:.3f})")
     if len(pairs) > SHOWN:
         lines.append(f"... and {len(pairs) - SHOWN} more in same_picture.csv")
@@ -188,7 +195,7 @@ def _message(pairs: list[Pair], sheet: Path) -> str:
 
 def _write_sheet(path: Path, pairs: list[Pair]) -> None:
     """Writes the first pairs side by side."""
-    tiles = [_tile(one.source) for pair in pairs[:SHOWN] for one in (pair.a, pair.b)]
+    tiles = [_tile(image.source) for pair in pairs[:SHOWN] for image in (pair.a, pair.b)]
     picture = cv2.imencode(".png", stack(tiles, 2))[1].tobytes()
     with files.replacing(path) as temporary:
         temporary.write_bytes(picture)

@@ -58,7 +58,7 @@ def open_file(path: Path) -> Dataset:
     Raises:
         InputError: when the file is not DICOM, or names a person or a place.
     """
-    with _one_message(path, "cannot be read as DICOM"):
+    with _as_input_error(path, "cannot be read as DICOM"):
         data = pydicom.dcmread(path)
         names = identity(data)
     if names:
@@ -76,13 +76,13 @@ def identity(data: Dataset) -> list[str]:
     PatientID counts unless the file says that identity was removed (PatientIdentityRemoved is YES): a
     pseudonym stands in the same attribute as a hospital's number.
     """
-    found = dict.fromkeys(
+    keywords = dict.fromkeys(
         element.keyword or str(element.tag)
         for element in data.iterall()  # nested sequences too: originals are kept there
         if (element.VR == "PN" or element.keyword in IDENTITY) and str(element.value or "").strip()
     )
     removed = str(data.get("PatientIdentityRemoved", "")).upper() == "YES"
-    return [*found, *(["PatientID"] if data.get("PatientID") and not removed else [])]
+    return [*keywords, *(["PatientID"] if data.get("PatientID") and not removed else [])]
 
 
 def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.uint8], float | None]:
@@ -94,7 +94,7 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     stored = read_as_shown(path, data, frame)
     if stored.ndim == 3:
         stored = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    with _one_message(path, "its scale cannot be read"):
+    with _as_input_error(path, "its scale cannot be read"):
         return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
 
 
@@ -105,7 +105,7 @@ def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.ui
         InputError: for pixels that are not 8 bit or a missing frame.
     """
     stored = _pixels(path, data, frame)
-    with _one_message(path, "its pixels cannot be decoded"):
+    with _as_input_error(path, "its pixels cannot be decoded"):
         kind, bits = str(data.PhotometricInterpretation), int(data.BitsStored)
         if kind == "PALETTE COLOR":
             stored = apply_color_lut(stored, data)
@@ -125,7 +125,7 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     stored = _pixels(path, data, frame)
     if stored.ndim != 2:
         raise InputError(f"{path.name}: expected grey CT, found {data.PhotometricInterpretation}")
-    with _one_message(path, "its scale cannot be read"):
+    with _as_input_error(path, "its scale cannot be read"):
         slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
         if slope is None or intercept is None:
             raise InputError(
@@ -143,7 +143,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
     """
     import highdicom
 
-    with _one_message(path, "cannot be read as DICOM"):
+    with _as_input_error(path, "cannot be read as DICOM"):
         kind = str(data.get("SOPClassUID", ""))
     if kind != SEGMENTATION:
         return (_pixels(path, data, frame) > 0).astype(np.uint8)  # a mask stored as a plain image
@@ -169,7 +169,7 @@ def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None
 
 def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
     """Decodes the pixels of a frame, (height, width) or (height, width, 3) in RGB."""
-    with _one_message(path, "its pixels cannot be decoded"):
+    with _as_input_error(path, "its pixels cannot be decoded"):
         if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")
         frames = int(data.get("NumberOfFrames") or 1)
@@ -243,7 +243,7 @@ def too_large(path: Path) -> str:
 
 
 @contextmanager
-def _one_message(path: Path, what: str) -> Iterator[None]:
+def _as_input_error(path: Path, what: str) -> Iterator[None]:
     """Turns whatever a broken file makes a library raise into an InputError."""
     try:
         yield

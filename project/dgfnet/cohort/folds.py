@@ -122,8 +122,8 @@ def _audit(nodules: Sequence[Nodule], folds: Folds, minimum: int) -> str:
         labels = [(folds.fold[n.nodule_id], n.labels[site]) for n in nodules if n.labels[site] is not None]
         for fold in range(folds.count if labels else 0):
             for value in (0, 1):
-                found = labels.count((fold, value))
-                if found < minimum:
-                    held = f"fold {fold} has {found} nodules of {site} class {value}"
+                nodule_count = labels.count((fold, value))
+                if nodule_count < minimum:
+                    held = f"fold {fold} has {nodule_count} nodules of {site} class {value}"
                     return f"{held}, expected at least {minimum}"
     return ""

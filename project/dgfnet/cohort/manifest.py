@@ -142,16 +142,16 @@ def unknown_columns(folder: Path) -> dict[str, list[str]]:
     Raises:
         InputError: when a table cannot be read.
     """
-    found = {}
+    unknown = {}
     for name, model, more, fate in (
         (NODULES, NoduleRow, ATTRIBUTES, "kept as an attribute"),
         (IMAGES, ImageRow, (), "ignored"),
     ):
-        known = [*model.model_fields, *more]
+        expected = [*model.model_fields, *more]
         _, columns = _open(folder / name, model)
-        absent = [column for column in known if column not in columns]
-        found[name] = [_phrase(column, fate, absent) for column in columns if column not in known]
-    return {name: columns for name, columns in found.items() if columns}
+        absent = [column for column in expected if column not in columns]
+        unknown[name] = [_phrase(column, fate, absent) for column in columns if column not in expected]
+    return {name: columns for name, columns in unknown.items() if columns}
 
 
 def _phrase(column: str, fate: str, absent: list[str]) -> str:
@@ -199,7 +199,7 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list
     """Returns the records below the header, and the columns, checked against what the model needs."""
     text = _text(path)
     required = [name for name, field in model.model_fields.items() if field.is_required()]
-    delimiter = max(",;\t", key=lambda one: _fit(_header(text, one), required))
+    delimiter = max(",;\t", key=lambda sign: _fit(_header(text, sign), required))
     reader = _reader(text, delimiter)
     try:
         columns = [name.strip() for name in next(reader, [])]
@@ -216,8 +216,8 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list
             else f"has column(s) {', '.join(map(_name, repeated[:SHOWN]))} twice"
         )
         more = [f"and {len(columns) - SHOWN} more"] if len(columns) > SHOWN else []
-        found = ", ".join([*map(_name, columns[:SHOWN]), *more])
-        raise InputError(f"{path.name} {said}; found {found or 'nothing'}")
+        listed = ", ".join([*map(_name, columns[:SHOWN]), *more])
+        raise InputError(f"{path.name} {said}; found {listed or 'nothing'}")
     if "" in columns:
         raise InputError(
             f"{path.name} row 1: column {columns.index('') + 1} has no name; name it or delete it"
@@ -276,9 +276,9 @@ def _name(column: str) -> str:
 
 def _explain(name: str, number: int, problem: Any) -> str:
     column = str(problem["loc"][0])
-    found = "an empty cell" if problem["input"] is None else _cell(problem["input"])
+    cell = "an empty cell" if problem["input"] is None else _cell(problem["input"])
     expected = EXPECTED.get(column, "a text of 1-200 letters")
-    return f"{name} row {number}, column {column}: found {found}, expected {expected}"
+    return f"{name} row {number}, column {column}: found {cell}, expected {expected}"
 
 
 def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
@@ -303,12 +303,12 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
 
 def _strangers(nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]) -> list[str]:
     """Returns the faults of images whose nodule is not in the other table."""
-    known = {row.nodule_id for _, row in nodules}
+    ids = {row.nodule_id for _, row in nodules}
     return [
         f"{IMAGES} row {number}, column nodule_id: {row.nodule_id!r} is not in {NODULES}; "
         f"add its row or drop this"
         for number, row in images
-        if row.nodule_id not in known
+        if row.nodule_id not in ids
     ]
 
 
@@ -345,10 +345,10 @@ def _path_fault(folder: Path, text: str) -> str | None:
         return f"found {_cell(text, PATH)}, expected a path inside the cohort folder"
     path = folder / text
     try:
-        there, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # a name longer than the file system takes
         return f"found {_cell(text)}, which cannot be a path ({error.strerror})"
-    if not there:
+    if not is_file:
         return (
             f"{text!r} is a folder, expected a file" if is_folder else f"{text!r} does not exist in {folder}"
         )

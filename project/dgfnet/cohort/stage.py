@@ -42,9 +42,9 @@ def run(settings: Settings) -> None:
         (folder / name).unlink(missing_ok=True)
     review.write(folder, suspicions)
     flowchart.draw(folder / "enrolment.png", screened.flow)
-    facts = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
-    files.write_json(folder / "enrolment.json", {**screened.flow, **facts})
-    _tell(unknown_columns(settings.data), suspicions, settings)
+    details = {"drawings": review.counts(suspicions), "excluded_nodules": screened.excluded}
+    files.write_json(folder / "enrolment.json", {**screened.flow, **details})
+    _report(unknown_columns(settings.data), suspicions, settings)
     made = _folds(kept, screened.flow["main"], settings)
     _write_parquet(pd.DataFrame([_nodule_row(nodule) for nodule in kept.nodules]), folder / "nodules.parquet")
     _write_parquet(
@@ -70,16 +70,16 @@ def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.F
 
 def _check_modalities(cohort: Cohort, settings: Settings) -> None:
     """Refuses images of a modality that settings do not name: they would reach some nodules only."""
-    wanted = settings.cohort.modalities
-    other = Counter(i.modality for n in cohort.nodules for i in n.images if i.modality not in wanted)
+    modalities = settings.cohort.modalities
+    other = Counter(i.modality for n in cohort.nodules for i in n.images if i.modality not in modalities)
     if other:
         raise InputError(
-            f"{settings.data}: images.csv has {dict(other)} images besides cohort.modalities {list(wanted)}; "
-            f"drop their rows, or name the modality"
+            f"{settings.data}: images.csv has {dict(other)} images besides cohort.modalities "
+            f"{list(modalities)}; drop their rows, or name the modality"
         )
 
 
-def _tell(unknown: dict[str, list[str]], suspicions: list[Suspicion], settings: Settings) -> None:
+def _report(unknown: dict[str, list[str]], suspicions: list[Suspicion], settings: Settings) -> None:
     """Prints unknown columns, and drawings that wait for a decision."""
     for table, columns in unknown.items():
         print(f"{table}: unknown column(s) {', '.join(columns)}", file=sys.stderr)

@@ -71,7 +71,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Case:
+class DdtiCase:
     """One DDTI case: one nodule with its views and the words of its XML.
 
     Attributes:
@@ -98,15 +98,15 @@ def files(folder: Path) -> list[Path]:
     Raises:
         InputError: when the folder is not a DDTI folder.
     """
-    found = list((folder / "xml").glob("*.xml"))
-    if not found or not (folder / "images").is_dir():
+    paths = list((folder / "xml").glob("*.xml"))
+    if not paths or not (folder / "images").is_dir():
         raise InputError(f"{folder}: expected the folders images/ and xml/ of DDTI with xml/*.xml")
-    return sorted(found, key=lambda path: (int(path.stem) if path.stem.isdigit() else 0, path.stem))
+    return sorted(paths, key=lambda path: (int(path.stem) if path.stem.isdigit() else 0, path.stem))
 
 
-def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
+def read_cases(paths: Sequence[Path]) -> tuple[list[DdtiCase], list[NotUsed]]:
     """Reads the usable cases and everything that is not used, in the order of the XML files."""
-    cases: list[Case] = []
+    cases: list[DdtiCase] = []
     dropped: list[NotUsed] = []
     owner: dict[str, str] = {}  # picture -> case
     for case, lost in map_in_order(_read_case, paths, cores(), "DDTI cases", few=400):
@@ -123,16 +123,16 @@ def read_cases(paths: Sequence[Path]) -> tuple[list[Case], list[NotUsed]]:
     return cases, dropped
 
 
-def strays(folder: Path, paths: Iterable[Path], cases: Iterable[Case]) -> list[NotUsed]:
+def strays(folder: Path, paths: Iterable[Path], cases: Iterable[DdtiCase]) -> list[NotUsed]:
     """Returns files that belong to no case, and pictures that no mark of a used case names."""
     xml = set(paths)
-    known, marked = {path.stem for path in xml}, {case.name: case.marked for case in cases}
+    names, marked = {path.stem for path in xml}, {case.name: case.marked for case in cases}
     files, lost = files_of(folder, "ddti")
     for path in files:
         where, case = path.relative_to(folder).as_posix(), path.stem.rpartition("_")[0]
         if path.parent != folder / "images":
             lost += [] if path in xml else [NotUsed("ddti", "file", where, "no part of the set")]
-        elif case not in known:
+        elif case not in names:
             lost.append(NotUsed("ddti", "file", where, "no XML describes its case"))
         elif path.name not in marked.get(case, {path.name}):  # a case not used is told with its pictures
             lost.append(NotUsed("ddti", "file", where, "the XML of its case has no mark for it"))
@@ -142,7 +142,7 @@ def strays(folder: Path, paths: Iterable[Path], cases: Iterable[Case]) -> list[N
 def parse_outlines(text: str) -> list[Outline]:
     """Parses the outlines of an `<svg>` element, whole or cut, without arrows and repetitions."""
     decoder = json.JSONDecoder()
-    found: list[Outline] = []
+    outlines: list[Outline] = []
     rest = text.strip().removeprefix("[").lstrip()
     while rest.startswith("{"):
         try:
@@ -158,10 +158,12 @@ def parse_outlines(text: str) -> list[Outline]:
             )
             rest = ""
         length = None if outline.whole else len(outline.points)
-        repeats = bool(outline.points) and any(outline.points == known.points[:length] for known in found)
+        repeats = bool(outline.points) and any(
+            outline.points == earlier.points[:length] for earlier in outlines
+        )
         if kind == OUTLINE and not repeats and (len(outline.points) > 2 or not outline.whole):
-            found.append(outline)
-    return found
+            outlines.append(outline)
+    return outlines
 
 
 def find_seam(grey: Grey) -> int | None:
@@ -258,7 +260,7 @@ def _middle(outline: Outline, width: int) -> float:
     return min(max(sum(xs) / len(xs), 0.0), width - 1.0) if xs else 0.0
 
 
-def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
+def _read_case(path: Path) -> tuple[DdtiCase | None, list[NotUsed]]:
     """Reads the case of an XML file; None when nothing of it can be used."""
     name = path.stem
     try:
@@ -278,14 +280,14 @@ def _read_case(path: Path) -> tuple[Case | None, list[NotUsed]]:
     for mark in root.iter("mark"):
         picture = f"{name}_{(mark.findtext('image') or '').strip()}"
         marked.add(f"{picture}.jpg")
-        digest, found, reasons = _read_mark(path.parent.parent / "images" / f"{picture}.jpg", mark, shown)
-        views += found
+        digest, usable, reasons = _read_mark(path.parent.parent / "images" / f"{picture}.jpg", mark, shown)
+        views += usable
         dropped += [NotUsed("ddti", "picture", picture, reason) for reason in reasons]
         pictures |= {digest} if digest else set()
-        shown |= {digest} if found else set()
+        shown |= {digest} if usable else set()
     if not views:
         return None, [*dropped, NotUsed("ddti", "case", name, "no usable picture")]
-    return Case(name, tirads, words, tuple(views), frozenset(pictures), frozenset(marked)), dropped
+    return DdtiCase(name, tirads, words, tuple(views), frozenset(pictures), frozenset(marked)), dropped
 
 
 def _read_mark(path: Path, mark: ElementTree.Element, shown: set[str]) -> tuple[str, list[View], list[str]]:

@@ -51,7 +51,7 @@ NO_LABEL = "the labels have no row of its nodule"
 
 
 @dataclass(frozen=True)
-class Picture:
+class DicomImage:
     """A US or CT file of the export.
 
     Attributes:
@@ -68,22 +68,22 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class DrawnMask:
     """The mask that a DICOM-SEG draws of a label on an image or frame.
 
     Attributes:
         source: the DICOM-SEG.
         frame: of a clip, from 0; None for a single image.
         area: pixels of the mask, more than 0.
-        mask: as a PNG file, 0 and 255: a whole export of masks has to fit into memory.
+        png: the mask as a PNG file, 0 and 255: a whole export of masks has to fit into memory.
     """
 
     source: Path
-    picture: Picture
+    picture: DicomImage
     frame: int | None
     label: str
     area: int
-    mask: bytes
+    png: bytes
 
 
 def import_dicom(source: Path, out: Path, labels: Path) -> Account:
@@ -105,19 +105,19 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
     paths, links = files_of(source, "dicom", labels)
     table = read_labels(labels)
     pictures, segmentations, lost = _sort(paths)
-    drawn = []
+    masks = []
     for path, patient in progress(list(segmentations.items()), "DICOM-SEG"):
-        masks = _masks(path, patient, pictures)
-        if isinstance(masks, str):
-            lost[path] = masks
+        read = _masks(path, patient, pictures)
+        if isinstance(read, str):
+            lost[path] = read
         else:
-            drawn += masks
-    first, repeated = _first_of(source, drawn)
+            masks += read
+    first, repeated = _first_of(source, masks)
     nodules = _by_nodule(first)
     unlabelled = {key: nodules.pop(key) for key in list(nodules) if table.of(*key) is None}
     with building(out) as folder:
         rows, used, reasons = _write(folder, nodules)
-        reasons |= {one.picture.path: NO_LABEL for some in unlabelled.values() for one in some}
+        reasons |= {mask.picture.path: NO_LABEL for group in unlabelled.values() for mask in group}
         for picture in pictures.values():
             lost[picture.path] = reasons.get(picture.path, "no DICOM-SEG draws a nodule on it")
         for path in segmentations:
@@ -132,15 +132,18 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
         )
         kinds = Counter(row["modality"] for row in rows)
         counts = {"nodules": len(nodules), "us_images": kinds["us"], "ct_slices": kinds["ct"]}
-        assumed = sum(not one.view for one in pictures.values() if one.path in used and one.modality == "us")
+        shown = [
+            picture for picture in pictures.values() if picture.path in used and picture.modality == "us"
+        ]
+        assumed = sum(not picture.view for picture in shown)
         account = Account({"source": "dicom", "views_assumed_transverse": assumed}, counts, not_used)
         write_account(folder, table.nodules(list(nodules)), rows, account)
     return account
 
 
-def _sort(paths: Sequence[Path]) -> tuple[dict[str, Picture], dict[Path, str], dict[Path, str]]:
+def _sort(paths: Sequence[Path]) -> tuple[dict[str, DicomImage], dict[Path, str], dict[Path, str]]:
     """Sorts files: pictures by SOPInstanceUID, segmentations with their patient, others with a reason."""
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, DicomImage] = {}
     segmentations: dict[Path, str] = {}
     lost: dict[Path, str] = {}
     for path, kind in zip(
@@ -155,7 +158,7 @@ def _sort(paths: Sequence[Path]) -> tuple[dict[str, Picture], dict[Path, str], d
     return pictures, segmentations, lost
 
 
-def _classify(path: Path) -> Picture | tuple[str] | str:
+def _classify(path: Path) -> DicomImage | tuple[str] | str:
     """Returns a picture, the patient of a segmentation, or the reason why the file is neither."""
     try:
         return _of_header(path, pydicom.dcmread(path, stop_before_pixels=True))
@@ -165,7 +168,7 @@ def _classify(path: Path) -> Picture | tuple[str] | str:
         return "its DICOM headers are damaged"
 
 
-def _of_header(path: Path, data: Dataset) -> Picture | tuple[str] | str:
+def _of_header(path: Path, data: Dataset) -> DicomImage | tuple[str] | str:
     if names := identity(data):
         return (
             f"names a person or a place ({', '.join(names)}); de-identify it by the basic profile of PS3.15"
@@ -181,7 +184,7 @@ def _of_header(path: Path, data: Dataset) -> Picture | tuple[str] | str:
     if "Rows" not in data:
         return f"modality {data.Modality} without pixels"
     frames = int(data.get("NumberOfFrames") or 1)
-    return Picture(path, patient, modality, str(data.SOPInstanceUID), _view(data, modality), frames)
+    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), _view(data, modality), frames)
 
 
 def _view(data: Dataset, modality: str) -> str:
@@ -193,7 +196,7 @@ def _view(data: Dataset, modality: str) -> str:
     return "transverse" if TRANSVERSE.search(text) else ""
 
 
-def _masks(path: Path, patient: str, pictures: dict[str, Picture]) -> list[Drawn] | str:
+def _masks(path: Path, patient: str, pictures: dict[str, DicomImage]) -> list[DrawnMask] | str:
     """Reads the masks of a segmentation on its patient's pictures, or returns why it cannot be used."""
     try:
         segments = highdicom.seg.segread(path)
@@ -204,19 +207,19 @@ def _masks(path: Path, patient: str, pictures: dict[str, Picture]) -> list[Drawn
         labels: dict[str, list[int]] = defaultdict(list)
         for number in segments.segment_numbers:
             labels[str(segments.get_segment_description(number).segment_label)].append(number)
-        found = []
+        masks = []
         for label, numbers in labels.items():
             for picture in ours:
                 for frame in range(picture.frames) if picture.frames > 1 else (None,):
-                    mask = _plane(segments, numbers, picture, frame)
-                    if area := int(mask.sum()):
-                        found.append(Drawn(path, picture, frame, label, area, png(mask * np.uint8(255))))
+                    plane = _plane(segments, numbers, picture, frame)
+                    if area := int(plane.sum()):
+                        masks.append(DrawnMask(path, picture, frame, label, area, png(plane * np.uint8(255))))
     except UNREADABLE as error:
         return f"cannot be read as DICOM-SEG ({type(error).__name__})"
-    return found or "draws on no image of this export"
+    return masks or "draws on no image of this export"
 
 
-def _plane(segments: Any, numbers: list[int], picture: Picture, frame: int | None) -> NDArray[np.uint8]:
+def _plane(segments: Any, numbers: list[int], picture: DicomImage, frame: int | None) -> NDArray[np.uint8]:
     """Returns the union of segments on an image or frame, (height, width), 0 or 1."""
     choice = {
         "segment_numbers": numbers,
@@ -230,30 +233,30 @@ def _plane(segments: Any, numbers: list[int], picture: Picture, frame: int | Non
     return np.asarray(planes[0].max(axis=-1) > 0, dtype=np.uint8)
 
 
-def _first_of(source: Path, drawn: Sequence[Drawn]) -> tuple[list[Drawn], list[NotUsed]]:
+def _first_of(source: Path, masks: Sequence[DrawnMask]) -> tuple[list[DrawnMask], list[NotUsed]]:
     """Splits masks into the first of a label and image, and what a further file draws there again."""
-    first: dict[tuple[str, int | None, str], Drawn] = {}
+    first: dict[tuple[str, int | None, str], DrawnMask] = {}
     repeated = []
-    for one in drawn:
-        if first.setdefault((one.picture.uid, one.frame, one.label), one) is not one:
-            name, where = (path.relative_to(source).as_posix() for path in (one.source, one.picture.path))
+    for mask in masks:
+        if first.setdefault((mask.picture.uid, mask.frame, mask.label), mask) is not mask:
+            name, where = (path.relative_to(source).as_posix() for path in (mask.source, mask.picture.path))
             reason = "another DICOM-SEG draws the same nodule on the same image"
             repeated.append(NotUsed("dicom", "drawing", name, reason, f"on {where}"))
     return list(first.values()), repeated
 
 
-def _by_nodule(drawn: Sequence[Drawn]) -> dict[tuple[str, str], list[Drawn]]:
+def _by_nodule(masks: Sequence[DrawnMask]) -> dict[tuple[str, str], list[DrawnMask]]:
     """Groups masks by patient and nodule id."""
     names = defaultdict(set)
-    for one in drawn:
-        names[one.picture.patient].add(one.label)
-    nodules: dict[tuple[str, str], list[Drawn]] = defaultdict(list)
-    for one in drawn:
-        patient = one.picture.patient
-        nodule = patient if len(names[patient]) == 1 else f"{patient}-{UNSAFE.sub('_', one.label)}"
-        nodules[patient, nodule].append(one)
-    for (patient, nodule), some in nodules.items():
-        if len(labels := sorted({one.label for one in some})) > 1:
+    for mask in masks:
+        names[mask.picture.patient].add(mask.label)
+    nodules: dict[tuple[str, str], list[DrawnMask]] = defaultdict(list)
+    for mask in masks:
+        patient = mask.picture.patient
+        nodule = patient if len(names[patient]) == 1 else f"{patient}-{UNSAFE.sub('_', mask.label)}"
+        nodules[patient, nodule].append(mask)
+    for (patient, nodule), of_nodule in nodules.items():
+        if len(labels := sorted({mask.label for mask in of_nodule})) > 1:
             raise InputError(
                 f"patient {patient}: the segments {' and '.join(map(repr, labels))} would both be nodule "
                 f"{nodule}; rename one"
@@ -262,32 +265,32 @@ def _by_nodule(drawn: Sequence[Drawn]) -> dict[tuple[str, str], list[Drawn]]:
 
 
 def _write(
-    folder: Path, nodules: dict[tuple[str, str], list[Drawn]]
+    folder: Path, nodules: dict[tuple[str, str], list[DrawnMask]]
 ) -> tuple[list[dict[str, Any]], set[Path], dict[Path, str]]:
     """Copies images, writes masks; rows of images.csv, files used, and why others of the nodules are not."""
     rows: list[dict[str, Any]] = []
     used: set[Path] = set()
     lost: dict[Path, str] = {}
-    for (_, nodule), drawn in progress(list(nodules.items()), "Cohort"):
+    for (_, nodule), masks in progress(list(nodules.items()), "Cohort"):
         for modality in ("us", "ct"):
-            some = [one for one in drawn if one.picture.modality == modality]
+            chosen = [mask for mask in masks if mask.picture.modality == modality]
             if modality == "ct":
-                some.sort(key=lambda one: -one.area)
+                chosen.sort(key=lambda mask: -mask.area)
                 reason = f"not among the {SLICES} largest slices of its nodule"
-                lost |= {one.picture.path: reason for one in some[SLICES:]}
-                some = some[:SLICES]
+                lost |= {mask.picture.path: reason for mask in chosen[SLICES:]}
+                chosen = chosen[:SLICES]
             copies: dict[str, str] = {}  # a clip may be drawn on in hundreds of frames
-            for one in some:
-                stem = copies.get(one.picture.uid)
+            for mask in chosen:
+                stem = copies.get(mask.picture.uid)
                 if stem is None:
                     stem = f"{modality}/{UNSAFE.sub('_', nodule)}_{len(copies) + 1}"
-                    copies[one.picture.uid] = stem
-                    shutil.copyfile(one.picture.path, folder / f"{stem}.dcm")
-                frame = "" if one.frame is None else str(one.frame)
+                    copies[mask.picture.uid] = stem
+                    shutil.copyfile(mask.picture.path, folder / f"{stem}.dcm")
+                frame = "" if mask.frame is None else str(mask.frame)
                 # the f keeps frame 2 of A_1 apart from image 2 of a nodule A_1
-                mask = f"{stem}{frame and '_f' + frame}_mask.png"
-                (folder / mask).write_bytes(one.mask)
-                view = one.picture.view or "transverse"
-                rows.append(image_row(nodule, modality, view, f"{stem}.dcm", mask, slice=frame))
-                used |= {one.picture.path, one.source}
+                mask_file = f"{stem}{frame and '_f' + frame}_mask.png"
+                (folder / mask_file).write_bytes(mask.png)
+                view = mask.picture.view or "transverse"
+                rows.append(image_row(nodule, modality, view, f"{stem}.dcm", mask_file, slice=frame))
+                used |= {mask.picture.path, mask.source}
     return rows, used, lost

@@ -64,12 +64,12 @@ class Account:
     """An account of a source: the part that became a cohort, and the rest with reasons.
 
     Attributes:
-        facts: what import.json says of where the cohort comes from.
+        origin: entries of import.json that say where the cohort comes from.
         used: counts of what is in the cohort.
         not_used: everything else, one entry each, with its reason.
     """
 
-    facts: Mapping[str, Any]
+    origin: Mapping[str, Any]
     used: Mapping[str, int]
     not_used: tuple[NotUsed, ...]
 
@@ -99,13 +99,13 @@ def building(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def files_of(source: Path, name: str, *known: Path) -> tuple[list[Path], list[NotUsed]]:
+def files_of(source: Path, name: str, *apart: Path) -> tuple[list[Path], list[NotUsed]]:
     """Lists all files below a folder, sorted, and the links in it that lead to no file.
 
     Args:
         source: the folder.
         name: of the source in the account.
-        known: files that are used in another way if they lie there.
+        apart: files that are used in another way if they lie in the folder.
 
     Raises:
         InputError: when there is no such folder, or a folder in it cannot be read.
@@ -116,12 +116,12 @@ def files_of(source: Path, name: str, *known: Path) -> tuple[list[Path], list[No
 
     if not source.is_dir():
         raise InputError(f"{source}: no such folder")
-    apart = {path.resolve() for path in known}
+    set_apart = {path.resolve() for path in apart}
     files, lost = [], []
     for folder, below, names in os.walk(source, onerror=refuse):
         for path in (Path(folder, entry) for entry in (*below, *names)):
             if path.is_file():
-                files += [path] if path.resolve() not in apart else []
+                files += [path] if path.resolve() not in set_apart else []
             elif path.is_symlink() or not path.is_dir():
                 where = path.relative_to(source).as_posix()
                 lost.append(
@@ -151,12 +151,12 @@ def unpacked(source: Path, *expected: str) -> Iterator[Path]:
                     f"{source}: cannot be unpacked ({error}); expected .tgz, .tar or .zip"
                 ) from None
         below = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
-        found = [folder for folder in (root, *below) if all((folder / name).exists() for name in expected)]
-        if not found:
+        holding = [folder for folder in (root, *below) if all((folder / name).exists() for name in expected)]
+        if not holding:
             raise InputError(f"{source}: expected a folder or archive with {', '.join(expected)}")
-        if len(found) > 1 and found[0] != root:
-            raise InputError(f"{source}: holds {', '.join(path.name for path in found)}; name one of them")
-        yield found[0]
+        if len(holding) > 1 and holding[0] != root:
+            raise InputError(f"{source}: holds {', '.join(path.name for path in holding)}; name one of them")
+        yield holding[0]
 
 
 def write_account(
@@ -168,14 +168,14 @@ def write_account(
         InputError: when nothing was used, or the cohort would be refused by the stage that reads it.
     """
     if not nodules:
-        told = "; ".join(f"{count} {reason}" for reason, count in list(account.reasons().items())[:5])
-        raise InputError(f"nothing of the source can be used: {told or 'it is empty'}")
+        reasons = "; ".join(f"{count} {reason}" for reason, count in list(account.reasons().items())[:5])
+        raise InputError(f"nothing of the source can be used: {reasons or 'it is empty'}")
     columns = dict.fromkeys(key for row in nodules for key in row)
     write_table(folder / NODULES, nodules, list(columns))
     write_table(folder / IMAGES, images, IMAGE_COLUMNS)
     write_table(folder / LEFT_OUT, [asdict(item) for item in account.not_used], list(NotUsed.__annotations__))
-    facts = {**account.facts, "used": dict(account.used), "not_used": account.reasons()}
-    (folder / ACCOUNT).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    summary = {**account.origin, "used": dict(account.used), "not_used": account.reasons()}
+    (folder / ACCOUNT).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     try:
         read_cohort(folder)
     except InputError as error:
@@ -183,11 +183,11 @@ def write_account(
 
 
 def image_row(
-    nodule_id: str, modality: str, view: str, image: str, mask: str, **known: Any
+    nodule_id: str, modality: str, view: str, image: str, mask: str, **cells: Any
 ) -> dict[str, Any]:
     """Returns a row of images.csv; cells that are not given stay empty."""
     start = {"nodule_id": nodule_id, "modality": modality, "view": view, "image": image, "mask": mask}
-    return {**start, **known}
+    return {**start, **cells}
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -36,19 +36,19 @@ class Labels:
         """Returns the row of a nodule, or of its patient, or None."""
         return self.rows.get((patient, nodule)) or self.rows.get((patient, None))
 
-    def nodules(self, found: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    def nodules(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Returns the rows of nodules.csv for (patient, nodule) pairs, which all have labels."""
         rows = []
-        for patient, nodule in found:
+        for patient, nodule in pairs:
             row = self.rows.get((patient, nodule)) or self.rows[patient, None]
-            known = row.model_dump(exclude={"patient_id", "nodule_id"})
-            rows.append({"patient_id": patient, "nodule_id": nodule, **known})
+            cells = row.model_dump(exclude={"patient_id", "nodule_id"})
+            rows.append({"patient_id": patient, "nodule_id": nodule, **cells})
         return rows
 
-    def unused(self, found: Sequence[tuple[str, str]]) -> list[NotUsed]:
+    def unused(self, pairs: Sequence[tuple[str, str]]) -> list[NotUsed]:
         """Returns the rows that no image belongs to."""
-        asked = {pair if pair in self.rows else (pair[0], None) for pair in found}
-        patients = {patient for patient, _ in found}
+        asked = {pair if pair in self.rows else (pair[0], None) for pair in pairs}
+        patients = {patient for patient, _ in pairs}
         return [
             NotUsed(
                 "labels",

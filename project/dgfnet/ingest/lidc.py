@@ -35,7 +35,7 @@ SLICES = 3
 
 
 @dataclass(frozen=True)
-class Row:
+class LidcRow:
     """A row of metadata.csv whose rating is usable and whose files exist."""
 
     folder: Path
@@ -65,15 +65,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Lesion:
+class LidcNodule:
     """A nodule ready for the cohort: its files, the slices to show (0 is the lowest), the pixel's side."""
 
-    row: Row
+    row: LidcRow
     slices: tuple[int, ...]
     spacing_mm: float
 
 
-def read_rows(folder: Path) -> tuple[list[Row], list[NotUsed]]:
+def read_rows(folder: Path) -> tuple[list[LidcRow], list[NotUsed]]:
     """Reads the rows of metadata.csv that can be used as far as names tell, and the rest with reasons.
 
     Raises:
@@ -88,11 +88,11 @@ def read_rows(folder: Path) -> tuple[list[Row], list[NotUsed]]:
         if missing:
             raise InputError(f"{path.name} lacks column(s) {', '.join(missing)}")
         cells = [tuple((line[name] or "").strip() for name in COLUMNS) for line in reader]
-    rows: list[Row] = []
+    rows: list[LidcRow] = []
     dropped: list[NotUsed] = []
     names: set[str] = set()
     for patient, nodule, malignancy in cells:
-        row = Row(folder, patient, nodule, malignancy)
+        row = LidcRow(folder, patient, nodule, malignancy)
         reason = "a second row of the same nodule" if row.name in names else _reason(row)
         names.add(row.name)
         if reason:
@@ -102,9 +102,9 @@ def read_rows(folder: Path) -> tuple[list[Row], list[NotUsed]]:
     return rows, dropped + _strays(folder, names)
 
 
-def open_lesions(rows: Sequence[Row]) -> tuple[list[Lesion], list[NotUsed]]:
+def open_nodules(rows: Sequence[LidcRow]) -> tuple[list[LidcNodule], list[NotUsed]]:
     """Opens image and mask of each row; what cannot be shown is returned with its reason."""
-    lesions: list[Lesion] = []
+    lesions: list[LidcNodule] = []
     dropped: list[NotUsed] = []
     opened_rows = map_in_order(_open, rows, cores(), "LIDC nodules", few=1000)
     for row, opened in zip(rows, opened_rows, strict=True):
@@ -115,7 +115,7 @@ def open_lesions(rows: Sequence[Row]) -> tuple[list[Lesion], list[NotUsed]]:
     return lesions, dropped
 
 
-def _reason(row: Row) -> str | None:
+def _reason(row: LidcRow) -> str | None:
     if row.malignancy == "3":
         return "Malignancy_value 3: indeterminate"
     if row.malignancy not in LABELS:
@@ -136,10 +136,10 @@ def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
     return lost
 
 
-def _open(row: Row) -> Lesion | str:
+def _open(row: LidcRow) -> LidcNodule | str:
     """Opens the nodule of a row, or returns the reason why it cannot be used."""
-    found = largest_slices(row.image, row.mask)
-    return found if isinstance(found, str) else Lesion(row, *found)
+    slices = largest_slices(row.image, row.mask)
+    return slices if isinstance(slices, str) else LidcNodule(row, *slices)
 
 
 def largest_slices(image_path: Path, mask_path: Path) -> tuple[tuple[int, ...], float] | str:

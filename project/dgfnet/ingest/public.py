@@ -29,7 +29,7 @@ import numpy as np
 from dgfnet.errors import InputError
 from dgfnet.ingest import ddti as ultrasound
 from dgfnet.ingest import lidc as tomography
-from dgfnet.ingest.ddti import Case
+from dgfnet.ingest.ddti import DdtiCase
 from dgfnet.ingest.folder import (
     Account,
     NotUsed,
@@ -40,7 +40,7 @@ from dgfnet.ingest.folder import (
     unpacked,
     write_account,
 )
-from dgfnet.ingest.lidc import Lesion
+from dgfnet.ingest.lidc import LidcNodule
 from dgfnet.ingest.pairing import Candidate, hold_out, pair
 
 WINDOW_LEVEL, WINDOW_WIDTH = -600, 1500  # HU, the usual lung window
@@ -134,7 +134,7 @@ def _generator(seed: int, external_share: float) -> np.random.Generator:
 
 
 @contextmanager
-def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
+def _ddti(source: Path) -> Iterator[tuple[list[DdtiCase], list[NotUsed]]]:
     """Yields the usable cases, and what is not; files can be read inside the block."""
     with unpacked(source, "images", "xml") as folder:
         paths = ultrasound.files(folder)
@@ -143,10 +143,10 @@ def _ddti(source: Path) -> Iterator[tuple[list[Case], list[NotUsed]]]:
 
 
 @contextmanager
-def _lidc(source: Path) -> Iterator[tuple[list[Lesion], list[NotUsed]]]:
+def _lidc(source: Path) -> Iterator[tuple[list[LidcNodule], list[NotUsed]]]:
     with unpacked(source, "image", "nodule_mask", tomography.TABLE) as folder:
         rows, unusable = tomography.read_rows(folder)
-        lesions, lost = tomography.open_lesions(rows)
+        lesions, lost = tomography.open_nodules(rows)
         yield lesions, [*unusable, *lost]
 
 
@@ -167,13 +167,15 @@ def _finish(
     used = dict(sorted(classes.items())) | {
         shown[name]: modalities[name] for name in shown if modalities[name]
     }
-    facts = {"source": kind, "notice": NOTICES[kind], "seed": seed, "external_share": external_share}
-    account = Account(facts, used, not_used)
+    origin = {"source": kind, "notice": NOTICES[kind], "seed": seed, "external_share": external_share}
+    account = Account(origin, used, not_used)
     write_account(folder, nodules, images, account)
     return account
 
 
-def _pair(cases: list[Case], lesions: list[Lesion], rng: np.random.Generator) -> list[tuple[Case, Lesion]]:
+def _pair(
+    cases: list[DdtiCase], lesions: list[LidcNodule], rng: np.random.Generator
+) -> list[tuple[DdtiCase, LidcNodule]]:
     """Draws the pairs, in the order of the cases."""
     by_name = {lesion.row.name: lesion for lesion in lesions}
     candidates = [Candidate(name, lesion.row.patient, lesion.row.label) for name, lesion in by_name.items()]
@@ -181,7 +183,9 @@ def _pair(cases: list[Case], lesions: list[Lesion], rng: np.random.Generator) ->
     return [(case, by_name[drawn[case.name]]) for case in cases if case.name in drawn]
 
 
-def _unpaired(cases: list[Case], lesions: list[Lesion], pairs: list[tuple[Case, Lesion]]) -> list[NotUsed]:
+def _unpaired(
+    cases: list[DdtiCase], lesions: list[LidcNodule], pairs: list[tuple[DdtiCase, LidcNodule]]
+) -> list[NotUsed]:
     taken = {case.name for case, _ in pairs}
     nodules = {lesion.row.name for _, lesion in pairs}
     patients = {lesion.row.patient for _, lesion in pairs}
@@ -211,7 +215,7 @@ def _nodule(name: str, patient: str, cohort: str, label: int) -> dict[str, Any]:
     }
 
 
-def _of_case(case: Case) -> dict[str, Any]:
+def _of_case(case: DdtiCase) -> dict[str, Any]:
     sex = case.words.get("sex", "").upper()
     return {
         "margin": MARGINS.get(case.words.get("margins", ""), ""),
@@ -226,7 +230,7 @@ def _of_case(case: Case) -> dict[str, Any]:
     }
 
 
-def _of_lesion(lesion: Lesion) -> dict[str, Any]:
+def _of_lesion(lesion: LidcNodule) -> dict[str, Any]:
     return {
         "lidc_patient": lesion.row.patient,
         "lidc_nodule": lesion.row.nodule,
@@ -234,7 +238,7 @@ def _of_lesion(lesion: Lesion) -> dict[str, Any]:
     }
 
 
-def _write_us(folder: Path, name: str, case: Case) -> Rows:
+def _write_us(folder: Path, name: str, case: DdtiCase) -> Rows:
     rows = []
     for view in case.views:
         image, mask = f"us/ddti-{view.name}.png", f"us/ddti-{view.name}_mask.png"
@@ -244,13 +248,13 @@ def _write_us(folder: Path, name: str, case: Case) -> Rows:
     return rows
 
 
-def _write_ct(folder: Path, name: str, lesion: Lesion) -> Rows:
+def _write_ct(folder: Path, name: str, lesion: LidcNodule) -> Rows:
     image, mask = f"ct/{name}.nii.gz", f"ct/{name}_mask.nii.gz"
     shutil.copyfile(lesion.row.image, folder / image)
     shutil.copyfile(lesion.row.mask, folder / mask)
-    known = {
+    cells = {
         "spacing_mm": f"{lesion.spacing_mm:.6g}",
         "window_level": WINDOW_LEVEL,
         "window_width": WINDOW_WIDTH,
     }
-    return [image_row(name, "ct", "axial", image, mask, slice=index, **known) for index in lesion.slices]
+    return [image_row(name, "ct", "axial", image, mask, slice=index, **cells) for index in lesion.slices]

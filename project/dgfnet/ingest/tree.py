@@ -59,7 +59,7 @@ class Pattern:
 
 
 @dataclass(frozen=True)
-class Found:
+class MatchedImage:
     """An image of the source with what its path says."""
 
     image: Path
@@ -96,18 +96,18 @@ def import_folder(
     patterns = [compile_pattern(image, mask) for image, mask in zip(images, masks, strict=True)]
     paths, links = files_of(source, "folder", labels)
     table = read_labels(labels)
-    found, unmatched = _match(source, paths, patterns, table)
+    matched, unmatched = _match(source, paths, patterns, table)
     with building(out) as folder:
-        rows, faults = _write(folder, found)
-        shown = {path for one, _ in rows for path in (one.image, one.mask)}
+        rows, faults = _write(folder, matched)
+        shown = {path for image, _ in rows for path in (image.image, image.mask)}
         lost = [
             NotUsed("folder", "file", path.relative_to(source).as_posix(), fault)
             for path, fault in faults.items()
             if path not in shown  # a mask may serve several images
         ]
-        used = list(dict.fromkeys((one.patient, one.nodule) for one, _ in rows))
+        used = list(dict.fromkeys((image.patient, image.nodule) for image, _ in rows))
         not_used = links + unmatched + lost + table.unused(used)
-        kinds = Counter(one.modality for one, _ in rows)
+        kinds = Counter(image.modality for image, _ in rows)
         counts = {"nodules": len(used), **{f"{name}_images": kinds[name] for name in ("us", "ct")}}
         account = Account({"source": "folder", "patterns": list(images)}, counts, tuple(not_used))
         write_account(folder, table.nodules(used), [row for _, row in rows], account)
@@ -120,11 +120,11 @@ def compile_pattern(image: str, mask: str) -> Pattern:
     Raises:
         InputError: for unknown fields, no patient, no modality, or a mask field that its image does not have.
     """
-    before, found, rest = image.partition(":")
-    modality = MODALITIES.get(before.lower()) if found else None
-    if found and modality is None:
+    before, colon, rest = image.partition(":")
+    modality = MODALITIES.get(before.lower()) if colon else None
+    if colon and modality is None:
         raise InputError(f"--image {image}: {before!r} before the colon, expected us or ct")
-    text = rest if found else image
+    text = rest if colon else image
     for option, pattern in (("--image", text), ("--mask", mask)):
         if set("{}") & set(re.sub(r"\{[^{}]*\}", "", pattern)):
             raise InputError(f"{option} {pattern}: a brace without its partner")
@@ -140,13 +140,13 @@ def compile_pattern(image: str, mask: str) -> Pattern:
     used = re.findall(r"\{([^}]*)\}", mask)
     if unknown := sorted(set(used) - {*given, "path"}):
         raise InputError(f"--mask {mask}: field {{{unknown[0]}}} is not in its --image {image}")
-    expression, seen = "", set()
+    expression, named = "", set()
     for part in re.split(r"(\{[^}]*\}|\*)", text):
         name = part[1:-1] if part.startswith("{") else ""
         if name:
             inside = r"\d+" if name == "number" else r"[^/]+?"
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{inside})"
-            seen.add(name)
+            expression += f"(?P={name})" if name in named else f"(?P<{name}>{inside})"
+            named.add(name)
         else:
             expression += "[^/]*" if part == "*" else re.escape(part)
     return Pattern(re.compile(expression), mask, modality)
@@ -154,7 +154,7 @@ def compile_pattern(image: str, mask: str) -> Pattern:
 
 def _match(
     source: Path, paths: Sequence[Path], patterns: Sequence[Pattern], labels: Labels
-) -> tuple[list[Found], list[NotUsed]]:
+) -> tuple[list[MatchedImage], list[NotUsed]]:
     """Returns images with a mask and a label, and every other file with the reason why it is not used."""
     names = {path.relative_to(source).as_posix(): path for path in paths}
     masks: set[str] = set()
@@ -170,7 +170,7 @@ def _match(
                 else:
                     masks.add(where)
                     matched.setdefault(name, (pattern, match.groupdict(), where))
-    found, lost = [], []
+    usable, lost = [], []
     for name, path in names.items():
         if name in masks:
             continue  # told with its image
@@ -179,24 +179,28 @@ def _match(
             lost.append(NotUsed("folder", "file", name, reason))
             continue
         pattern, fields, where = matched[name]
-        one = _found(path, pattern, fields, names.get(where))
-        if isinstance(one, str):
-            lost.append(NotUsed("folder", "file", name, one, "" if where in names else f"looked for {where}"))
-        elif labels.of(one.patient, one.nodule) is None:
-            detail = f"patient {one.patient!r}, nodule {one.nodule!r}"
+        described = _describe_image(path, pattern, fields, names.get(where))
+        if isinstance(described, str):
+            lost.append(
+                NotUsed("folder", "file", name, described, "" if where in names else f"looked for {where}")
+            )
+        elif labels.of(described.patient, described.nodule) is None:
+            detail = f"patient {described.patient!r}, nodule {described.nodule!r}"
             lost.append(NotUsed("folder", "file", name, "the labels have no row of it", detail))
         else:
-            found.append(one)
-    paired = {one.mask for one in found}
+            usable.append(described)
+    paired = {image.mask for image in usable}
     lost += [
         NotUsed("folder", "file", name, "mask of an image that is not used")
         for name, path in names.items()
         if name in masks and path not in paired
     ]
-    return found, lost
+    return usable, lost
 
 
-def _found(path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None) -> Found | str:
+def _describe_image(
+    path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | None
+) -> MatchedImage | str:
     """Returns the image that a path describes, or the reason why it cannot be used."""
     modality = pattern.modality or MODALITIES.get(fields["modality"].lower())
     if modality is None:
@@ -212,42 +216,45 @@ def _found(path: Path, pattern: Pattern, fields: dict[str, str], mask: Path | No
     nodule = f"{patient}-{fields['nodule']}" if "nodule" in fields else patient
     if len(os.fsencode(nodule)) > LONGEST:
         return f"patient and nodule together are longer than {LONGEST} bytes"
-    return Found(path, mask, patient, nodule, modality, view)
+    return MatchedImage(path, mask, patient, nodule, modality, view)
 
 
 def _write(
-    folder: Path, found: Sequence[Found]
-) -> tuple[list[tuple[Found, dict[str, Any]]], dict[Path, str]]:
+    folder: Path, images: Sequence[MatchedImage]
+) -> tuple[list[tuple[MatchedImage, dict[str, Any]]], dict[Path, str]]:
     """Copies files under names of the cohort's own; their rows of images.csv, and why others are not used."""
-    rows: list[tuple[Found, dict[str, Any]]] = []
+    rows: list[tuple[MatchedImage, dict[str, Any]]] = []
     lost: dict[Path, str] = {}
     counts: Counter[tuple[str, str]] = Counter()
-    for one in progress(found, "Cohort"):
+    for source in progress(images, "Cohort"):
         slices: tuple[int, ...] | None = None
-        known: dict[str, Any] = {}
-        fault = _named(one.image) or _named(one.mask)
-        if not fault and one.image.name.lower().endswith(VOLUMES):
-            chosen = largest_slices(one.image, one.mask)
+        cells: dict[str, Any] = {}
+        fault = _identity_fault(source.image) or _identity_fault(source.mask)
+        if not fault and source.image.name.lower().endswith(VOLUMES):
+            chosen = largest_slices(source.image, source.mask)
             if isinstance(chosen, str):
                 fault = chosen
             else:
-                slices, known = chosen[0], {"spacing_mm": f"{chosen[1]:.6g}"}
+                slices, cells = chosen[0], {"spacing_mm": f"{chosen[1]:.6g}"}
         if fault:
-            lost |= {one.image: fault, one.mask: fault}
+            lost |= {source.image: fault, source.mask: fault}
             continue
-        counts[one.nodule, one.modality] += 1
-        stem = f"{one.modality}/{one.nodule}_{counts[one.nodule, one.modality]}"
-        image, mask = f"{stem}{_ending(one.image)}", f"{stem}_mask{_ending(one.mask)}"
-        shutil.copyfile(one.image, folder / image)
-        shutil.copyfile(one.mask, folder / mask)
+        counts[source.nodule, source.modality] += 1
+        stem = f"{source.modality}/{source.nodule}_{counts[source.nodule, source.modality]}"
+        image, mask = f"{stem}{_ending(source.image)}", f"{stem}_mask{_ending(source.mask)}"
+        shutil.copyfile(source.image, folder / image)
+        shutil.copyfile(source.mask, folder / mask)
         for index in slices or ("",):
             rows.append(
-                (one, image_row(one.nodule, one.modality, one.view, image, mask, slice=index, **known))
+                (
+                    source,
+                    image_row(source.nodule, source.modality, source.view, image, mask, slice=index, **cells),
+                )
             )
     return rows, lost
 
 
-def _named(path: Path) -> str:
+def _identity_fault(path: Path) -> str:
     """Returns the reason why a file that may be DICOM is not to be copied, or nothing."""
     if path.suffix.lower() in PICTURES or path.name.lower().endswith(VOLUMES):
         return ""

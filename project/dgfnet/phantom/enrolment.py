@@ -37,9 +37,9 @@ class Patient:
 def enrol_main(count: int, seed: int, signal: float, informative: latents.Informative) -> list[Patient]:
     """Enrols the main cohort, `count` patients."""
     rng = np.random.default_rng([seed, 0, STREAMS["main"]])
-    each = max(1, round(EXCLUDED_SHARE * count))
+    per_reason = max(1, round(EXCLUDED_SHARE * count))
     reasons = ["missing_modality", "measurement_lines", "several_malignant"]
-    flaws: list[str | None] = [reason for reason in reasons for _ in range(each)]
+    flaws: list[str | None] = [reason for reason in reasons for _ in range(per_reason)]
     flaws += [None] * (count - len(flaws))
     rng.shuffle(flaws)
     patients = []

@@ -149,7 +149,7 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
 
 def _lesions(
     truth: latents.Latents, place: int, size: float, rng: np.random.Generator
-) -> tuple[ultrasound.Lesion, tomography.Lesion]:
+) -> tuple[ultrasound.UsLesion, tomography.CtLesion]:
     """Draws the look of a nodule: each factor moves one visible property, everything else is chance."""
     z = truth.factors
     aspect = float(np.exp(0.02 + 0.20 * z["tallness"]))  # height over width
@@ -157,7 +157,7 @@ def _lesions(
     dots = max(0, round(4.5 + 3.6 * z["microcalcification"]))
     angle, reach = rng.uniform(0, 2 * np.pi, dots), np.sqrt(rng.uniform(0, 0.6, dots))
     waves = rng.uniform(0, 2 * np.pi, 6)
-    us = ultrasound.Lesion(
+    us = ultrasound.UsLesion(
         width_mm=width,
         height_mm=height,
         length_mm=size * rng.uniform(0.95, 1.15),
@@ -167,7 +167,7 @@ def _lesions(
         calcifications=np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=1),
         place=place,
     )
-    ct = tomography.Lesion(
+    ct = tomography.CtLesion(
         width_mm=max(width, 8.0),
         height_mm=max(height, 8.0),
         length_mm=max(size, 8.0),
@@ -182,7 +182,7 @@ def _lesions(
 
 def _draw_us(
     nodule_id: str,
-    lesion: ultrasound.Lesion,
+    lesion: ultrasound.UsLesion,
     patient: Patient,
     folder: Path,
     truth: Path,
@@ -213,7 +213,7 @@ def _draw_us(
 
 def _draw_ct(
     nodule_id: str,
-    lesion: tomography.Lesion,
+    lesion: tomography.CtLesion,
     patient: Patient,
     folder: Path,
     truth: Path,

@@ -102,7 +102,7 @@ def _intercepts(signal: float, informative: Informative) -> dict[Site, float]:
     """Returns the intercepts that give each site its prevalence, by bisection."""
     if (signal, informative) not in _cache:
         us, ct = _population()
-        found: dict[Site, float] = {}
+        intercepts: dict[Site, float] = {}
         for site in SITES:
             w_us, w_ct = _weights(site, informative)
             x = signal * (w_us * us + w_ct * ct)
@@ -112,8 +112,8 @@ def _intercepts(signal: float, informative: Informative) -> dict[Site, float]:
                 low, high = (
                     (middle, high) if _sigmoid(middle + x).mean() < PREVALENCE[site] else (low, middle)
                 )
-            found[site] = round((low + high) / 2, 6)
-        _cache[signal, informative] = found
+            intercepts[site] = round((low + high) / 2, 6)
+        _cache[signal, informative] = intercepts
     return _cache[signal, informative]
 
 

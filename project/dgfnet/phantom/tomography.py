@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scanner:
+class CtScanner:
     """A CT machine: matrix, pixel side in mm, smoothing of the kernel in mm, noise in HU."""
 
     matrix: int
@@ -23,12 +23,12 @@ class Scanner:
     noise_hu: float
 
 
-MAIN = Scanner(160, 0.75, 0.7, 9.0)
-EXTERNAL = Scanner(144, 0.85, 0.5, 15.0)
+MAIN = CtScanner(160, 0.75, 0.7, 9.0)
+EXTERNAL = CtScanner(144, 0.85, 0.5, 15.0)
 
 
 @dataclass(frozen=True)
-class Lesion:
+class CtLesion:
     """The look of a nodule on CT.
 
     Attributes:
@@ -53,7 +53,7 @@ class Lesion:
 
 
 def draw(
-    lesion: Lesion, offsets: tuple[float, ...], scanner: Scanner, rng: np.random.Generator
+    lesion: CtLesion, offsets: tuple[float, ...], scanner: CtScanner, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]:
     """Draws axial slices, nodule masks and signal (bits of `signal.REGIONS`), (slices, rows, columns).
 
@@ -120,7 +120,7 @@ def _anatomy(rng: np.random.Generator) -> _Anatomy:
     )
 
 
-def _centre(lesion: Lesion, anatomy: _Anatomy) -> Floats:
+def _centre(lesion: CtLesion, anatomy: _Anatomy) -> Floats:
     if lesion.place == 0:
         return np.array([0.0, -22.0 - anatomy.trachea])
     return np.array([lesion.place * (anatomy.trachea + anatomy.lobe * 0.8), -18.0])
@@ -157,7 +157,7 @@ def _neck(x: Floats, y: Floats, anatomy: _Anatomy, rng: np.random.Generator) -> 
     return hu + texture
 
 
-def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:
+def _shape(u: Floats, v: Floats, lesion: CtLesion) -> tuple[Floats, Floats]:
     """Returns the normalised radius of the nodule and of its growth beyond the capsule (spiculated)."""
     angle = np.arctan2(v, u)
     contour = np.ones_like(u)
@@ -168,7 +168,7 @@ def _shape(u: Floats, v: Floats, lesion: Lesion) -> tuple[Floats, Floats]:
     return radius / contour, radius / (contour * (1 + lesion.extension * spikes))
 
 
-def _nodes(lesion: Lesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def _nodes(lesion: CtLesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """Returns offset from the nodule's centre and diameter of each suspicious node, mm; all lie beside it."""
     nodes = []
     sign = lesion.place or (1 if rng.random() < 0.5 else -1)

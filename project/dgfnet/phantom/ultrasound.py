@@ -25,7 +25,7 @@ MARGIN_MM = (
 
 
 @dataclass(frozen=True)
-class Scanner:
+class UsScanner:
     """An ultrasound machine: picture size, pixel side in mm, gain and range in dB, point spread in mm."""
 
     height: int
@@ -38,12 +38,12 @@ class Scanner:
     noise_db: float
 
 
-MAIN = Scanner(256, 320, 0.15, 0.0, 60.0, 0.12, 0.22, -42.0)
-EXTERNAL = Scanner(240, 288, 0.17, 4.0, 54.0, 0.16, 0.30, -36.0)
+MAIN = UsScanner(256, 320, 0.15, 0.0, 60.0, 0.12, 0.22, -42.0)
+EXTERNAL = UsScanner(240, 288, 0.17, 4.0, 54.0, 0.16, 0.30, -36.0)
 
 
 @dataclass(frozen=True)
-class Lesion:
+class UsLesion:
     """The look of a nodule on ultrasound, in mm, dB and shares of its radius.
 
     Attributes:
@@ -68,7 +68,7 @@ class Lesion:
 
 
 def draw(
-    lesion: Lesion, view: str, lines: bool, scanner: Scanner, rng: np.random.Generator
+    lesion: UsLesion, view: str, lines: bool, scanner: UsScanner, rng: np.random.Generator
 ) -> tuple[Bytes, Bytes, Bytes]:
     """Draws a picture, the mask of the nodule and the signal, (height, width) each.
 
@@ -128,7 +128,7 @@ def _tissue(
 
 
 def _nodule(
-    dx: Floats, dy: Floats, radius_x: float, radius_y: float, lesion: Lesion, rng: np.random.Generator
+    dx: Floats, dy: Floats, radius_x: float, radius_y: float, lesion: UsLesion, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Returns the normalised radius (1 on the contour) and the coordinates in units of the radii."""
     u, v = dx / radius_x, dy / radius_y
@@ -156,7 +156,7 @@ def _calcifications(
     return bright, shown
 
 
-def _speckle(shape: tuple[int, ...], scanner: Scanner, rng: np.random.Generator) -> Floats:
+def _speckle(shape: tuple[int, ...], scanner: UsScanner, rng: np.random.Generator) -> Floats:
     """Returns the magnitude of fully developed speckle with mean square 1."""
     sigma = (scanner.axial_mm / scanner.spacing_mm, scanner.lateral_mm / scanner.spacing_mm)
     parts = [ndimage.gaussian_filter(rng.standard_normal(shape), sigma) for _ in range(2)]
@@ -173,7 +173,7 @@ def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> 
     return np.asarray(large, dtype=np.float64)
 
 
-def _display(amplitude: Floats, y: Floats, scanner: Scanner, rng: np.random.Generator) -> Bytes:
+def _display(amplitude: Floats, y: Floats, scanner: UsScanner, rng: np.random.Generator) -> Bytes:
     """Applies attenuation left over by the depth gain, electronic noise, and log compression to 8 bit."""
     tilt = rng.normal(0, 0.06)  # dB per mm
     noise = 10 ** (scanner.noise_db / 20) * np.abs(rng.standard_normal(amplitude.shape))

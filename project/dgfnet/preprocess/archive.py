@@ -89,7 +89,7 @@ class Archive:
         return self.sha256
 
     def largest(self, modality: Modality) -> dict[str, int]:
-        """Returns per nodule the row of its image with the largest area, the first of equals (section 1).
+        """Returns per nodule the row of its image of largest area, the first of equals (paper section 1).
 
         Areas in mm2 and in pixels do not compare: a nodule with images of both kinds is compared in pixels.
         """
@@ -144,6 +144,6 @@ def _map(folder: Path, modality: Modality, head: Mapping[str, Any], count: int) 
     side = head["size"][modality] + 2 * head["pad"][modality]
     expected = (count, 3, side, side)
     if array.shape != expected or array.dtype != np.uint8:
-        found = f"{array.dtype} {array.shape}"
-        raise _broken(path, f"found {found}, expected uint8 {expected} from {INDEX} and {HEAD}")
+        actual = f"{array.dtype} {array.shape}"
+        raise _broken(path, f"found {actual}, expected uint8 {expected} from {INDEX} and {HEAD}")
     return array

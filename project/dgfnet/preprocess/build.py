@@ -78,18 +78,18 @@ def write(
 
 def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample]) -> pd.DataFrame:
     """Copies the samples into the arrays and returns the index, sorted by modality (us first) and row."""
-    facts: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
+    index: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
     for sample in samples:
-        rows = facts[sample.modality]
+        rows = index[sample.modality]
         planes[sample.modality][len(rows)] = sample.planes
         spacing = sample.spacing_mm
         area, unit = (sample.area_px, "px") if spacing is None else (sample.area_px * spacing**2, "mm2")
         whose = (sample.modality, len(rows), sample.nodule_id, sample.patient_id, sample.view)
         rows.append((*whose, float(area), unit, sample.area_px, sample.side_px))
-    for name, rows in facts.items():
+    for name, rows in index.items():
         if len(rows) != len(planes[name]):
             raise ValueError(f"{len(rows)} {name} samples came, {len(planes[name])} were announced")
-    return pd.DataFrame([row for name in MODALITIES for row in facts[name]], columns=list(COLUMNS))
+    return pd.DataFrame([row for name in MODALITIES for row in index[name]], columns=list(COLUMNS))
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -31,9 +31,9 @@ def write_sheet(path: Path, archive: Archive, modality: Modality) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def chosen_rows(count: int, wanted: int) -> list[int]:
+def chosen_rows(count: int, most: int) -> list[int]:
     """Returns at most `most` of `count` rows, evenly spread from the first to the last."""
-    return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, wanted)).round())]
+    return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
 
 def draw_tile(planes: NDArray[np.uint8], pad: int, caption: str) -> NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def read_decisions(cohort: Cohort) -> Decisions:
     path = cohort.root / DECISIONS
     if not path.is_file():
         return Decisions({}, frozenset())
-    known = {name_of(cohort, image) for nodule in cohort.nodules for image in nodule.images}
+    names = {name_of(cohort, image) for nodule in cohort.nodules for image in nodule.images}
     about: dict[tuple[str, int | None], bool] = {}
     different: set[frozenset[str]] = set()
     faults = []
@@ -64,7 +64,7 @@ def read_decisions(cohort: Cohort) -> Decisions:
         where = f"{DECISIONS} row {number}, column"
         for column in ("image", "other"):
             named = getattr(row, column)
-            if named is not None and named not in known:
+            if named is not None and named not in names:
                 faults.append(
                     f"{where} {column}: {named!r} is not in images.csv; expected a path as it stands there"
                 )

@@ -46,12 +46,12 @@ class Drawing:
 def find(picture: Grey) -> tuple[Drawing, ...]:
     """Finds the drawings in an 8-bit picture, (height, width) grey or (height, width, 3) in colour."""
     grey = picture if picture.ndim == 2 else _extremes(picture)[1]
-    found = [Drawing("text", box) for box in words(grey)]
-    found += [Drawing("cross", box) for box in crosses(grey)]
-    found += [Drawing("dotted line", box) for box in dotted_lines(grey)]
+    drawings = [Drawing("text", box) for box in words(grey)]
+    drawings += [Drawing("cross", box) for box in crosses(grey)]
+    drawings += [Drawing("dotted line", box) for box in dotted_lines(grey)]
     if picture.ndim == 3:
-        found += [Drawing("colour", box) for box in coloured(picture)]
-    return tuple(found)
+        drawings += [Drawing("colour", box) for box in coloured(picture)]
+    return tuple(drawings)
 
 
 def crosses(grey: Grey) -> list[Box]:
@@ -61,10 +61,10 @@ def crosses(grey: Grey) -> list[Box]:
         if min(grey.shape) > 400
         else None
     )
-    found = _crosses(grey)
+    boxes = _crosses(grey)
     if half is not None:
-        found += [(2 * x, 2 * y, 2 * w, 2 * h) for x, y, w, h in _crosses(half)]
-    return _apart(found)
+        boxes += [(2 * x, 2 * y, 2 * w, 2 * h) for x, y, w, h in _crosses(half)]
+    return _apart(boxes)
 
 
 def dotted_lines(grey: Grey) -> list[Box]:
@@ -74,15 +74,15 @@ def dotted_lines(grey: Grey) -> list[Box]:
     through = np.max([cv2.morphologyEx(grey, cv2.MORPH_OPEN, line) for line in lines], axis=0)
     _, _, _, centres = cv2.connectedComponentsWithStats((cv2.subtract(grey, through) > DOT).astype(np.uint8))
     dots = np.asarray(centres[1:], dtype=np.float64)
-    found = []
+    boxes = []
     for start in range(len(dots)):
         steps = dots - dots[start]
         lengths = np.hypot(steps[:, 0], steps[:, 1])
         for step in steps[(lengths >= NEAR) & (lengths <= FAR)]:
             row = _follow(dots, dots[start], step)
             if len(row) >= DOTS:
-                found.append(_around(np.array(row, dtype=np.int32)))
-    return _apart(found)
+                boxes.append(_around(np.array(row, dtype=np.int32)))
+    return _apart(boxes)
 
 
 def coloured(picture: Grey) -> list[Box]:
@@ -98,14 +98,14 @@ def words(grey: Grey) -> list[Box]:
     """Finds rows of letter-like strokes on a base line."""
     hat = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((7, 7), dtype=np.uint8))
     strokes = [hat > contrast for contrast in STROKES] + [(grey >= WHITE) & (hat > FAINT)]
-    found = []
+    boxes = []
     for letters in map(_letters, strokes):
         for index, first in enumerate(letters):
             word = _word(first, letters[index + 1 :]) if first[3] >= LOWEST else []
             if _is_word(word):
                 corners = [(x + i * w, y + i * h) for x, y, w, h in word for i in (0, 1)]
-                found.append(_around(np.array(corners)))
-    return _apart(found)
+                boxes.append(_around(np.array(corners)))
+    return _apart(boxes)
 
 
 def _letters(strokes: NDArray[np.bool_]) -> list[Box]:
@@ -121,7 +121,7 @@ def _letters(strokes: NDArray[np.bool_]) -> list[Box]:
 def _crosses(grey: NDArray[Any]) -> list[Box]:
     picture = grey.astype(np.float32)
     spread: dict[int, NDArray[np.float32]] = {}
-    found = []
+    boxes = []
     for template, arms in CROSSES:
         side, middle = template.shape[0], template.shape[0] // 2
         if min(picture.shape) < side:
@@ -136,8 +136,8 @@ def _crosses(grey: NDArray[Any]) -> list[Box]:
                 float(window[middle + rows, middle + columns].mean()) - around for rows, columns in arms
             ]
             if min(contrasts) >= EVEN * max(contrasts) and min(contrasts) > 0:
-                found.append((int(x), int(y), side, side))
-    return found
+                boxes.append((int(x), int(y), side, side))
+    return boxes
 
 
 def _spread(picture: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -157,9 +157,9 @@ def _extremes(picture: Grey) -> tuple[Grey, Grey]:
     return np.asarray(low, dtype=np.uint8), np.asarray(high, dtype=np.uint8)
 
 
-def _drawn() -> list[tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]]:
+def _make_crosses() -> list[tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]]:
     """Makes crosses as they are drawn, a pixel thick with two around, with their arms from the middle."""
-    found = []
+    templates = []
     for reach in ARMS:
         for oblique, inner in ((False, 1), (True, 1), (False, 2)):  # 2: the middle is open
             out = np.arange(inner, reach + 1)
@@ -169,11 +169,11 @@ def _drawn() -> list[tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], ND
             for rows, columns in arms:
                 template[reach + 2 + rows, reach + 2 + columns] = 1
             template[reach + 2, reach + 2] = inner == 1
-            found.append((template, arms))
-    return found
+            templates.append((template, arms))
+    return templates
 
 
-CROSSES = _drawn()
+CROSSES = _make_crosses()
 
 
 def _follow(

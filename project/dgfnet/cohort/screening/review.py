@@ -54,14 +54,14 @@ def review(cohort: Cohort, decisions: Decisions, reach: int, processes: int) -> 
             export has some beside the ultrasound field.
         processes: how many look at once.
     """
-    found = [
-        one
-        for some in map_in_order(partial(_look, reach), cohort.nodules, processes, "screening")
-        for one in some
+    inspected = [
+        entry
+        for entries in map_in_order(partial(_inspect, reach), cohort.nodules, processes, "screening")
+        for entry in entries
     ]
     words = {True: "keep", False: "set_aside", None: ""}
     suspicions = []
-    for image, drawings in found:
+    for image, drawings in inspected:
         name = name_of(cohort, image)
         decision = words[decisions.kept(name, image.slice)]
         if drawings or image.measurement_lines or decision:
@@ -78,11 +78,11 @@ def apply(cohort: Cohort, suspicions: Sequence[Suspicion], undecided: str) -> Co
         undecided: keep or set_aside; for pictures that the manifest does not note.
     """
     drawn = {
-        (one.name, one.image.slice, one.image.nodule_id): (
-            one.decision or ("set_aside" if one.noted else undecided)
+        (suspicion.name, suspicion.image.slice, suspicion.image.nodule_id): (
+            suspicion.decision or ("set_aside" if suspicion.noted else undecided)
         )
         == "set_aside"
-        for one in suspicions
+        for suspicion in suspicions
     }
     return Cohort(
         cohort.root,
@@ -95,61 +95,69 @@ def apply(cohort: Cohort, suspicions: Sequence[Suspicion], undecided: str) -> Co
 
 def counts(suspicions: Sequence[Suspicion]) -> dict[str, Any]:
     """Counts the pictures by the kinds of drawings in them, and those that wait for a decision."""
-    kinds = Counter(kind for one in suspicions for kind in sorted({drawing.kind for drawing in one.drawings}))
+    kinds = Counter(
+        kind for suspicion in suspicions for kind in sorted({drawing.kind for drawing in suspicion.drawings})
+    )
     return {
         "found": dict(sorted(kinds.items())),
-        "pictures_found": sum(bool(one.drawings) for one in suspicions),
-        "noted_in_manifest": sum(one.noted for one in suspicions),
-        "noted_but_not_found": sum(one.noted and not one.drawings for one in suspicions),
-        "decided": sum(bool(one.decision) for one in suspicions),
+        "pictures_found": sum(bool(suspicion.drawings) for suspicion in suspicions),
+        "noted_in_manifest": sum(suspicion.noted for suspicion in suspicions),
+        "noted_but_not_found": sum(suspicion.noted and not suspicion.drawings for suspicion in suspicions),
+        "decided": sum(bool(suspicion.decision) for suspicion in suspicions),
         "undecided": len(undecided(suspicions)),
     }
 
 
 def undecided(suspicions: Sequence[Suspicion]) -> list[Suspicion]:
     """Returns the suspicions that wait for a decision."""
-    return [one for one in suspicions if one.drawings and not one.noted and not one.decision]
+    return [
+        suspicion
+        for suspicion in suspicions
+        if suspicion.drawings and not suspicion.noted and not suspicion.decision
+    ]
 
 
 def write(folder: Path, suspicions: Sequence[Suspicion]) -> None:
     """Writes suspicious.csv, and suspicious.png with those that wait for a decision first."""
     rows = [
         {
-            "nodule_id": one.image.nodule_id,
-            "image": one.name,
-            "slice": one.image.slice,
-            "found": ", ".join(sorted({drawing.kind for drawing in one.drawings})),
-            "where": "; ".join("{} {} {} {}".format(*drawing.box) for drawing in one.drawings),
-            "noted": int(one.noted),
-            "decision": one.decision,
+            "nodule_id": suspicion.image.nodule_id,
+            "image": suspicion.name,
+            "slice": suspicion.image.slice,
+            "found": ", ".join(sorted({drawing.kind for drawing in suspicion.drawings})),
+            "where": "; ".join("{} {} {} {}".format(*drawing.box) for drawing in suspicion.drawings),
+            "noted": int(suspicion.noted),
+            "decision": suspicion.decision,
         }
-        for one in suspicions
+        for suspicion in suspicions
     ]
     with replacing(folder / "suspicious.csv") as temporary:
         pd.DataFrame(rows, columns=COLUMNS).astype({"slice": "Int64"}).to_csv(temporary, index=False)
     sheet = folder / "suspicious.png"
     sheet.unlink(missing_ok=True)
     waiting = undecided(suspicions)
-    first = (waiting + [one for one in suspicions if one.drawings and one not in waiting])[:SHOWN]
+    first = (
+        waiting + [suspicion for suspicion in suspicions if suspicion.drawings and suspicion not in waiting]
+    )[:SHOWN]
     if first:
         with replacing(sheet) as temporary:
             temporary.write_bytes(
-                cv2.imencode(".png", stack([_tile(one) for one in first], ACROSS))[1].tobytes()
+                cv2.imencode(".png", stack([_tile(suspicion) for suspicion in first], ACROSS))[1].tobytes()
             )
 
 
-def _look(reach: int, nodule: Nodule) -> list[tuple[Image, tuple[Drawing, ...]]]:
-    found: list[tuple[Image, tuple[Drawing, ...]]] = []
+def _inspect(reach: int, nodule: Nodule) -> list[tuple[Image, tuple[Drawing, ...]]]:
+    inspected: list[tuple[Image, tuple[Drawing, ...]]] = []
     for image in nodule.of("us"):
         try:
             drawings = find(read_as_shown(image))
             if any(drawing.kind == "text" for drawing in drawings):
-                seen = _square(read_mask(image), reach)
-                drawings = tuple(d for d in drawings if d.kind != "text" or _overlap(d.box, seen))
-            found.append((image, drawings))
+                region = _square(read_mask(image), reach)
+                drawings = tuple(d for d in drawings if d.kind != "text" or _overlap(d.box, region))
+            inspected.append((image, drawings))
         except (InputError, OSError):
-            found.append((image, ()))
-    return found
+            inspected.append((image, ()))
+    return inspected
 
 
 def _square(mask: NDArray[np.uint8], reach: int) -> Box:
@@ -168,10 +176,10 @@ def _decided(cohort: Cohort, image: Image, drawn: dict[tuple[str, int | None, st
     return replace(image, measurement_lines=drawn.get(key, image.measurement_lines))
 
 
-def _tile(one: Suspicion) -> NDArray[np.uint8]:
-    picture = read_as_shown(one.image)
+def _tile(suspicion: Suspicion) -> NDArray[np.uint8]:
+    picture = read_as_shown(suspicion.image)
     shown = np.ascontiguousarray(picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2))
-    for drawing in one.drawings:
+    for drawing in suspicion.drawings:
         x, y, w, h = drawing.box
         cv2.rectangle(shown, (x - 3, y - 3), (x + w + 3, y + h + 3), MARK, 1)
-    return caption(shown, one.name)
+    return caption(shown, suspicion.name)

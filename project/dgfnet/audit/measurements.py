@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.audit.fingerprint import Fingerprint, fingerprint
+from dgfnet.audit.fingerprint import Fingerprint, picture_fingerprint
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule
 from dgfnet.errors import InputError
@@ -19,11 +19,11 @@ NUMBERS = ("area_px", "area_mm2", "extent_mm", "rows", "columns", "spacing_mm", 
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class Measurements:
     """Measurements of an image.
 
     Attributes:
-        print_: its fingerprint.
+        fingerprint: its fingerprint.
         extent_mm: longer side of the smallest rectangle around the nodule; nan without spacing.
         mean: brightness (grey or HU) far from the nodule; nan when the picture shows nothing else.
         deviation: standard deviation there.
@@ -32,7 +32,7 @@ class Facts:
     source: Image
     patient_id: str
     cohort: str
-    print_: Fingerprint
+    fingerprint: Fingerprint
     area_px: float
     area_mm2: float
     extent_mm: float
@@ -43,24 +43,24 @@ class Facts:
     deviation: float
 
 
-def look(nodule: Nodule) -> list[Facts]:
+def measure(nodule: Nodule) -> list[Measurements]:
     """Measures a nodule's images; those that cannot be read are left to `preprocess`, which names all."""
-    found = []
+    measured = []
     for image in nodule.images:
         try:
-            found.append(_facts(nodule, image))
+            measured.append(_measure(nodule, image))
         except (InputError, OSError):
             continue
-    return found
+    return measured
 
 
-def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
+def table(nodules: list[Nodule], measured: list[Measurements]) -> pd.DataFrame:
     """Returns a row per nodule: patient_id, labels, the mean of every number over its images, us_ and ct_."""
     rows = pd.DataFrame(
         [
-            {"nodule_id": one.source.nodule_id, "modality": one.source.modality}
-            | {name: getattr(one, name) for name in NUMBERS}
-            for one in facts
+            {"nodule_id": image.source.nodule_id, "modality": image.source.modality}
+            | {name: getattr(image, name) for name in NUMBERS}
+            for image in measured
         ],
         columns=["nodule_id", "modality", *NUMBERS],
     )
@@ -78,17 +78,17 @@ def table(nodules: list[Nodule], facts: list[Facts]) -> pd.DataFrame:
     return labels
 
 
-def _facts(nodule: Nodule, image: Image) -> Facts:
+def _measure(nodule: Nodule, image: Image) -> Measurements:
     pixels, mask = read_pair(image)
     spacing = image.spacing_mm or pixels.spacing_mm or float("nan")
     area = float(np.count_nonzero(mask))
     around = pixels.values[_far(mask)]
     (_, _), sides, _ = cv2.minAreaRect(cv2.findNonZero(mask))
-    return Facts(
+    return Measurements(
         source=image,
         patient_id=nodule.patient_id,
         cohort=nodule.cohort,
-        print_=fingerprint(pixels.values),
+        fingerprint=picture_fingerprint(pixels.values),
         area_px=area,
         area_mm2=area * spacing**2,
         extent_mm=max(sides) * spacing,
