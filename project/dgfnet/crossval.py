@@ -7,12 +7,10 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.console import Console
-from sklearn.metrics import roc_curve
 
 from dgfnet import files, provenance, tracking
 from dgfnet.cohort.folds import Folds
@@ -24,6 +22,9 @@ from dgfnet.sweep.group import check_modalities, open_group, train, train_segmen
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.training.task import Task, finished
 from dgfnet.vocabulary import SPECS, Site, Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
 Matrix = dict[tuple[Site, Variant], list[Task]]
@@ -203,6 +204,9 @@ def _log_parent(
 
 
 def _roc(table: pd.DataFrame, title: str) -> Figure:
+    from matplotlib.figure import Figure  # a second with scikit-learn, and needed only once all fits are done
+    from sklearn.metrics import roc_curve
+
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
     false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])

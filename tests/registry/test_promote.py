@@ -200,7 +200,10 @@ def promote(client, model, version, found):
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
-    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed, refused = (
+        judge(GOOD, None, WANTED),
+        judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED),
+    )
     promote(registry, "m", "1", passed)
     assert aliases(registry) == {"1": ["champion"], "2": [], "3": []}
     promote(registry, "m", "2", refused)
@@ -259,7 +262,10 @@ def test_promotions_and_rollbacks_are_a_stack(shared, acts):
     shared.create_registered_model(model)
     for _ in range(3):
         shared.create_model_version(model, "file:///nowhere")
-    passed, refused = judge(GOOD, None, WANTED), judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed, refused = (
+        judge(GOOD, None, WANTED),
+        judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED),
+    )
     stack = []
     for act in acts:
         if act.startswith("refuse"):
