@@ -63,13 +63,13 @@ def _skip(settings: Settings, site: Site) -> None:
 
 def _matrix(settings: Settings, inputs: Inputs) -> Matrix:
     """Returns the tasks of each site and variant, parents of the chosen variants before them."""
-    wanted = set(settings.crossval.variants)
-    wanted |= {parent for variant in wanted for parent in SPECS[variant].parents}
+    variants = set(settings.crossval.variants)
+    variants |= {parent for variant in variants for parent in SPECS[variant].parents}
     return {
         (site, variant): [
             classification(settings, inputs, site, variant, fold)[0] for fold in range(inputs.fold_count)
         ]
-        for variant in sorted(wanted, key=lambda name: (bool(SPECS[name].parents), name))
+        for variant in sorted(variants, key=lambda name: (bool(SPECS[name].parents), name))
         for site in settings.base.sites
         if site in inputs.labelled
     }
@@ -113,7 +113,7 @@ def _conclude(
     parent: tracking.Run,
     searched: bool,
 ) -> None:
-    """The out-of-fold table and metrics of one site and variant, on disk and in MLflow."""
+    """Writes the out-of-fold table and metrics of one site and variant, to disk and to MLflow."""
     where = places(settings)
     patients = Folds.read(where.folds).patients
     records = [finished(where, task.key) or {} for task in tasks]
@@ -141,7 +141,7 @@ def _conclude(
 
 
 def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
-    """Metrics per fold, their mean and standard deviation, pooled over folds, and the pooled AUC's interval.
+    """Returns metrics per fold, their mean and standard deviation, pooled, and the pooled AUC's interval.
 
     Pooled sensitivity and the like use every fold's own frozen threshold.
     """

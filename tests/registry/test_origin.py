@@ -25,7 +25,7 @@ def test_the_origin_of_a_version_is_kept_whole(settings, version):
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
         (
             {"git_commit": "a" * 40 + "-dirty"},
@@ -40,8 +40,8 @@ def test_the_origin_of_a_version_is_kept_whole(settings, version):
         ({"origin": "0" * 64}, "its settings in the store are not those it was registered with"),
     ],
 )
-def test_a_version_without_its_origin_is_refused(settings, version, tags, said):
-    with pytest.raises(InputError, match=f"dgfnet-central version 1.*{said}"):
+def test_a_version_without_its_origin_is_refused(settings, version, tags, message):
+    with pytest.raises(InputError, match=f"dgfnet-central version 1.*{message}"):
         read_origin(tracking.registry(settings), changed(version, **tags))
 
 

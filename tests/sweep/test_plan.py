@@ -77,13 +77,13 @@ def test_a_trial_and_its_parents_train_on_the_inner_part_alone(tiny, inputs):
 
 
 def test_pretrained_encoders_go_where_no_parent_is(tiny, inputs):
-    known = inputs(resnet18=("/r18.pt", "18"), inception_v3=("/i.pt", "i3"))
+    pretrained = inputs(resnet18=("/r18.pt", "18"), inception_v3=("/i.pt", "i3"))
     for variant in VARIANTS:
-        task, _ = classification(tiny, known, "central", variant, 0)
+        task, _ = classification(tiny, pretrained, "central", variant, 0)
         expected = {"us_tlr": "i3"}.get(variant, None if SPECS[variant].tasks else "18")
         assert task.pretrained_sha256 == expected
-    assert segmentation(tiny, known, "us", "resnet18", 0).pretrained_sha256 == "18"
-    assert classification(tiny, known, "central", "us_tlr", 0)[0].encoder == "inception_v3"
+    assert segmentation(tiny, pretrained, "us", "resnet18", 0).pretrained_sha256 == "18"
+    assert classification(tiny, pretrained, "central", "us_tlr", 0)[0].encoder == "inception_v3"
 
 
 def chosen_file(settings, content):

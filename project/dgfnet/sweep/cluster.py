@@ -69,7 +69,11 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """Ray for the time of a block; inside another such block, that one's."""
+    """Starts or joins Ray for the time of a block; an inner block shares the outer one's.
+
+    Raises:
+        InputError: when Ray does not start, or the cluster that RAY_ADDRESS names does not answer.
+    """
     for name, value in (QUIET if os.environ.get("RAY_ADDRESS") else QUIET | LOCAL).items():
         os.environ.setdefault(name, value)  # before the import, which reads some of them
     import ray
@@ -85,12 +89,12 @@ def cluster() -> Iterator[None]:
 
 
 def resources(settings: Sweep) -> dict[str, float]:
-    """What one trial occupies."""
+    """Returns the CPUs and GPUs that one trial occupies."""
     return {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
 
 
 def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any]) -> Any:
-    """Where Ray keeps its own files, and how often it restarts a trial."""
+    """Returns Ray's settings of a run: the folder of its own files, restarts of a trial, callbacks."""
     from ray import tune
 
     return tune.RunConfig(
@@ -169,7 +173,7 @@ def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:
 
 
 def progress(label: str, epochs: int) -> Any:
-    """A Tune callback that moves a progress bar of so many epochs."""
+    """Returns a Tune callback that moves a progress bar of so many epochs."""
     from ray.tune import Callback
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
