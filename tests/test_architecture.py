@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,24 @@ MODULES = {
     if path.name != "__init__.py"
 }
 TRACKERS = {"mlflow", "ray", "optuna"}
+NETWORKS = {"torch", "torchvision", "captum", "albumentations", "onnxruntime"}
+LIGHT = ("registry", "results", "tracking", "files", "settings")  # rooms and modules that need no network
+# modules imported in one process, in this order, and the libraries that must not be loaded afterwards;
+# MLflow itself loads numpy, pandas and scipy
+HEAVY = {
+    ("cli",): ("numpy", "pydantic", "pandas", "torch", "mlflow", "ray"),
+    ("registry.commands",): (
+        *("torch", "torchvision", "ray", "onnxruntime", "cv2", "sklearn", "matplotlib", "albumentations"),
+    ),
+    ("crossval",): (
+        *("torch", "torchvision", "cv2", "albumentations", "captum", "matplotlib", "sklearn", "ray"),
+    ),
+    ("pretrain",): ("torch", "torchvision", "cv2", "albumentations", "captum", "matplotlib", "ray"),
+    ("tune",): ("torch", "torchvision", "cv2", "albumentations", "captum", "matplotlib", "ray", "optuna"),
+    ("sweep.trial",): ("numpy", "pandas", "torch", "mlflow", "ray"),
+    ("sweep.trial", "training.fit"): ("torchvision", "mlflow", "ray", "captum", "matplotlib", "onnxruntime"),
+    ("predict",): ("torch", "torchvision", "ray", "captum", "albumentations", "sklearn"),
+}
 BANNED = {"util", "utils", "common", "helper", "helpers", "misc", "tools"}
 
 
@@ -135,6 +156,57 @@ def test_no_module_imports_itself_in_a_circle():
 def test_only_tracking_registry_and_sweep_know_mlflow_and_ray(name):
     found = {module.split(".")[0] for module in imports(name)} & TRACKERS
     assert not found or allowed_tracker(name)
+
+
+def imports_at_the_top(name):
+    """Libraries that a module imports when it is imported, `if TYPE_CHECKING` left out."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for node in tree.body:
+        parts = [node] if not isinstance(node, ast.Try) else node.body
+        for part in parts:
+            if isinstance(part, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in part.names)
+            elif isinstance(part, ast.ImportFrom) and not part.level:
+                yield (part.module or "").split(".")[0]
+
+
+def reach(name):
+    """Modules of the package that a module imports, now or later, itself or through others."""
+    reached, waiting = set(), [name]
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += neighbours(module)
+    return reached
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in LIGHT])
+def test_the_registry_reaches_no_network(name):
+    reached = {library for module in reach(name) for library in imports_at_the_top(module)} & NETWORKS
+    assert reached <= ({"onnxruntime"} if name == "dgfnet.registry.champion" else set())
+
+
+def test_the_reach_of_a_module_that_trains_holds_torch():
+    assert "torch" in {
+        library for module in reach("dgfnet.crossval") for library in imports_at_the_top(module)
+    }
+
+
+@pytest.mark.parametrize("modules", HEAVY, ids="+".join)
+def test_heavy_imports_do_not_belong(modules):
+    code = "import importlib, json, sys\n" + "".join(
+        f"importlib.import_module('dgfnet.{module}')\n" for module in modules
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert f"dgfnet.{modules[-1]}" in loaded
+    assert sorted(loaded & set(HEAVY[modules])) == []
 
 
 def test_packages_are_empty_at_the_door():

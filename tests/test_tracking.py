@@ -64,15 +64,15 @@ def test_a_run_ends_as_its_block_does(uri, experiment):
 
 
 def test_runs_of_a_dead_process_on_this_machine_are_ended_and_no_others(uri, experiment):
-    dead, alive, elsewhere = (tracking.open_run(uri, experiment, name, name, {}) for name in "abc")
+    dead, alive, remote = (tracking.open_run(uri, experiment, name, name, {}) for name in "abc")
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
     dead.tags({tracking.PROCESS: f"{socket.gethostname()}:{pid}"})
-    elsewhere.tags({tracking.PROCESS: f"another-host:{pid}"})
+    remote.tags({tracking.PROCESS: f"another-host:{pid}"})
     tracking.prepare(uri, "dgfnet-test")
-    assert [status(run) for run in (dead, alive, elsewhere)] == ["KILLED", "RUNNING", "RUNNING"]
+    assert [status(run) for run in (dead, alive, remote)] == ["KILLED", "RUNNING", "RUNNING"]
 
 
 def test_nan_metrics_are_left_out_and_params_can_be_logged_twice(uri, experiment):

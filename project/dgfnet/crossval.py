@@ -7,12 +7,10 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.console import Console
-from sklearn.metrics import roc_curve
 
 from dgfnet import files, provenance, tracking
 from dgfnet.cohort.folds import Folds
@@ -24,6 +22,9 @@ from dgfnet.sweep.group import check_modalities, open_group, train, train_segmen
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.training.task import Task, finished
 from dgfnet.vocabulary import SPECS, Site, Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
 Matrix = dict[tuple[Site, Variant], list[Task]]
@@ -62,13 +63,13 @@ def _skip(settings: Settings, site: Site) -> None:
 
 def _matrix(settings: Settings, inputs: Inputs) -> Matrix:
     """Returns the tasks of each site and variant, parents of the chosen variants before them."""
-    wanted = set(settings.crossval.variants)
-    wanted |= {parent for variant in wanted for parent in SPECS[variant].parents}
+    variants = set(settings.crossval.variants)
+    variants |= {parent for variant in variants for parent in SPECS[variant].parents}
     return {
         (site, variant): [
             classification(settings, inputs, site, variant, fold)[0] for fold in range(inputs.fold_count)
         ]
-        for variant in sorted(wanted, key=lambda name: (bool(SPECS[name].parents), name))
+        for variant in sorted(variants, key=lambda name: (bool(SPECS[name].parents), name))
         for site in settings.base.sites
         if site in inputs.labelled
     }
@@ -112,7 +113,7 @@ def _conclude(
     parent: tracking.Run,
     searched: bool,
 ) -> None:
-    """The out-of-fold table and metrics of one site and variant, on disk and in MLflow."""
+    """Writes the out-of-fold table and metrics of one site and variant, to disk and to MLflow."""
     where = places(settings)
     patients = Folds.read(where.folds).patients
     records = [finished(where, task.key) or {} for task in tasks]
@@ -140,7 +141,7 @@ def _conclude(
 
 
 def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
-    """Metrics per fold, their mean and standard deviation, pooled over folds, and the pooled AUC's interval.
+    """Returns metrics per fold, their mean and standard deviation, pooled, and the pooled AUC's interval.
 
     Pooled sensitivity and the like use every fold's own frozen threshold.
     """
@@ -203,6 +204,9 @@ def _log_parent(
 
 
 def _roc(table: pd.DataFrame, title: str) -> Figure:
+    from matplotlib.figure import Figure  # a second with scikit-learn, and needed only once all fits are done
+    from sklearn.metrics import roc_curve
+
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
     false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])

@@ -47,15 +47,15 @@ def predict(
     if out.resolve() in {(folder / name).resolve() for name in ("nodules.csv", "images.csv")}:
         raise InputError(f"{out}: belongs to the cohort; expected the path of another CSV file")
     cohort = read_cohort(folder)
-    chosen = tuple(one for one in cohort.nodules if nodule in (None, one.nodule_id))
+    chosen = tuple(candidate for candidate in cohort.nodules if nodule in (None, candidate.nodule_id))
     if not chosen:
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
-    work = partial(_read, settings=champion.preprocess, modalities=champion.served.usable)
+    work = partial(_read, settings=champion.preprocess, modalities=champion.model.usable)
     cases = list(map_in_order(work, chosen, cores(), "predict"))
     table = _answered(champion, cases)
-    table.insert(0, "nodule_id", [one.nodule_id for one in chosen])
-    table.insert(1, "patient_id", [one.patient_id for one in chosen])
+    table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
+    table.insert(1, "patient_id", [candidate.patient_id for candidate in chosen])
     files.write_csv(table, out)
     if overlays is not None:
         _draw_all(champion, cases, table, overlays)
@@ -75,8 +75,8 @@ def predict_case(
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
     """
     _check_writable(out, overlays)
-    given = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
-    if out is not None and out.resolve() in given:
+    sources = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
+    if out is not None and out.resolve() in sources:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
     images = [
         loose_image(modality, image.resolve(), mask.resolve())
@@ -84,7 +84,7 @@ def predict_case(
         for image, mask in pairs
     ]
     champion = load_champion(settings, site)
-    case = read_case(images, champion.preprocess, champion.served.usable)
+    case = read_case(images, champion.preprocess, champion.model.usable)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -103,15 +103,15 @@ def _read(nodule: Nodule, settings: Preprocess, modalities: tuple[Modality, ...]
 
 
 def _answered(champion: Champion, cases: Sequence[Case]) -> pd.DataFrame:
-    """Answers as a table for people: warnings are one text."""
-    table = pd.DataFrame(answer(champion.served, cases), columns=list(COLUMNS))
+    """Returns the answers as a table for people: warnings are one text."""
+    table = pd.DataFrame(answer(champion.model, cases), columns=list(COLUMNS))
     table["decision"] = table["decision"].astype("Int64")
-    table["warnings"] = ["; ".join(found) for found in table["warnings"]]
+    table["warnings"] = ["; ".join(warnings) for warnings in table["warnings"]]
     return table.assign(model=champion.name, version=champion.version)
 
 
 def _draw_all(champion: Champion, cases: Sequence[Case], table: pd.DataFrame, folder: Path) -> None:
-    """A picture per scored nodule; numbered, for ids may hold what file names cannot."""
+    """Draws a picture per scored nodule; numbered, for ids may hold what file names cannot."""
     rows: list[Any] = table.to_dict("records")
     for place, (case, row) in enumerate(zip(cases, rows, strict=True)):
         if case.chosen and not pd.isna(row["probability"]):
@@ -120,7 +120,7 @@ def _draw_all(champion: Champion, cases: Sequence[Case], table: pd.DataFrame, fo
 
 
 def _check_writable(out: Path | None, overlays: Path | None) -> None:
-    """Before the work, not after it."""
+    """Refuses places that cannot be written to, before the work and not after it."""
     if out is not None and (out.is_dir() or not _open_to_us(out.parent)):
         raise InputError(f"{out}: cannot be written; expected the path of a CSV file")
     if overlays is not None and not _open_to_us(overlays):
@@ -128,7 +128,7 @@ def _check_writable(out: Path | None, overlays: Path | None) -> None:
 
 
 def _open_to_us(folder: Path) -> bool:
-    """Whether files can be written there, the folder and those above it made when absent."""
+    """Returns True when files can be written to the folder, it and those above it made when absent."""
     path = folder.resolve()
     while not path.exists():
         path = path.parent

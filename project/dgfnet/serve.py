@@ -23,7 +23,7 @@ def serve(settings: Settings, site: Site, host: str, port: int) -> None:
     timeout_s = _timeout()
     champion = load_champion(settings, site)
     clear_folders()
-    app = scoring_app(champion.served, champion.name, champion.version, timeout_s)
+    app = scoring_app(champion.model, champion.name, champion.version, timeout_s)
     with listen(host, port) as listening:
         port = listening.getsockname()[1]
         print(f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True)

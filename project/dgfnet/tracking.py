@@ -1,4 +1,4 @@
-"""MLflow runs as contexts, found again by what they stand for.
+"""MLflow runs as contexts, found again by their identity.
 
 Only clients are used, no fluent state: several processes write to one store, and a run interrupted by SIGKILL
 is found again by its identity tag and continued. Nothing is sent anywhere but to the store, and no identifier
@@ -45,22 +45,22 @@ BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
 def experiment_name(site: Site | None) -> str:
-    """Experiment of a site; the segmentation phase, which knows no site, has its own."""
+    """Returns the experiment of a site; the segmentation phase, which knows no site, has its own."""
     return f"dgfnet-{site or 'pretrain'}"
 
 
 def store(settings: Settings) -> str:
-    """Tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml."""
+    """Returns the tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.root / 'mlflow.db'}"
 
 
 def client(uri: str) -> MlflowClient:
-    """A client of a tracking store."""
+    """Returns a client of a tracking store."""
     return MlflowClient(uri)
 
 
 def registry(settings: Settings) -> MlflowClient:
-    """A client of the model registry: MLFLOW_REGISTRY_URI where it differs from the tracking store.
+    """Returns a client of the model registry: MLFLOW_REGISTRY_URI where it differs from the tracking store.
 
     The fluent interface, which alone can log models, is pointed at the same places.
     """
@@ -81,18 +81,25 @@ def leave_project_run() -> str | None:
 
 @dataclass(frozen=True)
 class Run:
-    """An open MLflow run."""
+    """An open MLflow run.
+
+    Attributes:
+        client: of its store.
+        run_id: its id.
+        experiment_id: of its experiment.
+        logged: epochs whose metrics the store has.
+    """
 
     client: MlflowClient
     run_id: str
     experiment_id: str
-    seen: set[int] = field(default_factory=set)
+    logged: set[int] = field(default_factory=set)
 
     def epoch(self, step: int, record: Mapping[str, float]) -> None:
         """Logs the metrics of an epoch in one call; an epoch repeated after a restart is logged once."""
-        if step in self.seen:
+        if step in self.logged:
             return
-        self.seen.add(step)
+        self.logged.add(step)
         now = int(time.time() * 1000)
         metrics = [Metric(name, float(value), now, step) for name, value in record.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
@@ -106,8 +113,8 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Logs parameters; the comparison page shows these."""
-        known = self.client.get_run(self.run_id).data.params
-        new = [Param(name, str(value)[:6000]) for name, value in values.items() if name not in known]
+        logged = self.client.get_run(self.run_id).data.params
+        new = [Param(name, str(value)[:6000]) for name, value in values.items() if name not in logged]
         self.client.log_batch(self.run_id, params=new)
 
     def tags(self, values: Mapping[str, Any]) -> None:
@@ -135,7 +142,7 @@ class Run:
 
 
 def hidden(path: Path, key: bytes) -> bytes:
-    """A CSV file as it goes to the store: keyed hashes stand for patients and nodules."""
+    """Returns a CSV file as it goes to the store: keyed hashes stand for patients and nodules."""
     text = io.StringIO(newline="")
     with path.open(encoding="utf-8", newline="") as source:
         rows = csv.DictReader(source)
@@ -147,12 +154,12 @@ def hidden(path: Path, key: bytes) -> bytes:
 
 
 def identity_key(settings: Settings) -> bytes:
-    """The secret behind pseudonyms: DGFNET_ID_KEY, or id.key beside params.yaml, which is made if missing.
+    """Returns the secret behind pseudonyms: DGFNET_ID_KEY, or id.key beside params.yaml, made if missing.
 
     Machines that log to one store need the same key, or the same patient gets two pseudonyms.
     """
-    if given := os.environ.get(KEY):
-        return given.encode()
+    if key := os.environ.get(KEY):
+        return key.encode()
     path = settings.root / KEY_FILE
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -164,7 +171,7 @@ def identity_key(settings: Settings) -> bytes:
 
 
 def pseudonym(key: bytes, identifier: str) -> str:
-    """16 hex digits that stand for an identifier: HMAC-SHA256, so nobody without the key can try names."""
+    """Returns 16 hex digits for an identifier: HMAC-SHA256, so nobody without the key can try names."""
     return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:16]
 
 
@@ -175,10 +182,10 @@ def prepare(uri: str, experiment: str) -> str:
     break it.
     """
     client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        _end_orphans(client, found.experiment_id)
-    if found is None:
+    stored = client.get_experiment_by_name(experiment)
+    if stored is not None:
+        _end_orphans(client, stored.experiment_id)
+    if stored is None:
         try:
             location = None
             if uri.startswith("sqlite:///"):  # beside the database, wherever the command was started
@@ -187,12 +194,12 @@ def prepare(uri: str, experiment: str) -> str:
                 ).as_uri()
             return client.create_experiment(experiment, artifact_location=location, tags=KIND)
         except MlflowException:  # another driver was faster
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
+            stored = client.get_experiment_by_name(experiment)
+            if stored is None:
                 raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if stored.lifecycle_stage == "deleted":
+        client.restore_experiment(stored.experiment_id)
+    return str(stored.experiment_id)
 
 
 def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
@@ -207,10 +214,10 @@ def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
 def find_run(
     client: MlflowClient, experiment_id: str, identity: str, parent: str | None = None
 ) -> Any | None:
-    """The run with this identity (below this parent), or None."""
+    """Returns the run with this identity (below this parent), or None."""
     where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
-    found = client.search_runs([experiment_id], where, max_results=1)
-    return found[0] if found else None
+    runs = client.search_runs([experiment_id], where, max_results=1)
+    return runs[0] if runs else None
 
 
 def open_run(
@@ -219,12 +226,12 @@ def open_run(
     """Finds the run with this identity (below this parent), or creates it, and marks it as running."""
     client = MlflowClient(uri)
     process = f"{socket.gethostname()}:{os.getpid()}"
-    found = find_run(client, experiment_id, identity, parent)
-    if found is not None:
-        run_id = found.info.run_id
+    existing = find_run(client, experiment_id, identity, parent)
+    if existing is not None:
+        run_id = existing.info.run_id
         client.update_run(run_id, "RUNNING")
         client.set_tag(run_id, PROCESS, process)
-        names = [n for n in found.data.metrics if n.startswith("loss_")]
+        names = [n for n in existing.data.metrics if n.startswith("loss_")]
         history = client.get_metric_history(run_id, names[0]) if names else []
         return Run(client, run_id, experiment_id, {metric.step for metric in history})
     labels = {
@@ -271,7 +278,7 @@ def running_all(runs: Sequence[Run]) -> Iterator[None]:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section.key` pairs."""
+    """Returns nested settings as `section.key` pairs."""
     result: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

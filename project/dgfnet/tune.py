@@ -63,7 +63,7 @@ def run(settings: Settings) -> None:
 def _search(
     settings: Settings, inputs: Inputs, site: Site, variant: Variant
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """One search per fold, all below one MLflow run; the chosen points and every trial."""
+    """Runs one search per fold, all below one MLflow run; returns the chosen points and every trial."""
     space = settings.tune.space_of(variant)
     first = _as_they_are(settings, space)
     tasks = [
@@ -77,7 +77,7 @@ def _search(
     with open_group(settings, site, f"tune {variant}", identity, tags) as group:
         _train_origins(settings, inputs, [origin for _, origins in tasks for origin in origins], group)
         for fold, (task, _) in enumerate(tasks):
-            wanted = Search(
+            request = Search(
                 label=f"tune {site} {variant} fold {fold}",
                 make=partial(_point, inputs, site, variant, fold, group),
                 first=first,
@@ -89,7 +89,7 @@ def _search(
                 storage=settings.work / "ray",
                 seed=int(fingerprint(task.key)[:7], 16),
             )
-            points = search(wanted)
+            points = search(request)
             tracking.end_children(group.run)
             winner = best(points)
             chosen.append(winner.values)
@@ -102,7 +102,7 @@ def _search(
 
 
 def _train_origins(settings: Settings, inputs: Inputs, origins: list[Task], group: Group) -> None:
-    """Trains what the trials start from; of a fusion, unimodal fits on the inner parts too."""
+    """Trains the fits that the trials start from; of a fusion, unimodal fits on the inner parts too."""
     inner = [task for task in origins if task.phase == "classification"]
     below = [
         origin
@@ -122,7 +122,7 @@ def _point(
 
 
 def _as_they_are(settings: Settings, space: Mapping[str, Range]) -> dict[str, Any]:
-    """The searched settings' present values."""
+    """Returns the present values of the searched settings."""
     flat = tracking.flat(settings.model_dump(mode="json", include={"network", "training"}))
     return {name: flat.get(name) for name in space}
 

@@ -35,7 +35,7 @@ def tables(seed=0, count=160, per_patient=1):
     return {name: start.assign(probability=expit(values - 0.5)) for name, values in signal.items()}
 
 
-def results(found):
+def results(by_variant):
     return {
         name: {
             "folds": [
@@ -43,7 +43,7 @@ def results(found):
                 for _, part in table.groupby("fold")
             ]
         }
-        for name, table in found.items()
+        for name, table in by_variant.items()
     }
 
 
@@ -63,8 +63,8 @@ def direct_delong(label, a, b):
 
 
 def test_pairs_equal_a_direct_delong_and_scikit_learn():
-    found = tables()
-    pairs = all_pairs(found, results(found), 0.95, 400, 7)
+    by_variant = tables()
+    pairs = all_pairs(by_variant, results(by_variant), 0.95, 400, 7)
     assert list(pairs.columns) == PAIRS
     assert [*zip(pairs["a"], pairs["b"], strict=True)] == [
         (NAMES[0], NAMES[1]),
@@ -72,7 +72,7 @@ def test_pairs_equal_a_direct_delong_and_scikit_learn():
         NAMES[1:],
     ]
     for row in pairs.itertuples():
-        a, b = found[row.a], found[row.b]
+        a, b = by_variant[row.a], by_variant[row.b]
         label = a["label"].to_numpy()
         by_hand = roc_auc_score(label, a["probability"]) - roc_auc_score(label, b["probability"])
         assert row.estimate == pytest.approx(by_hand, abs=1e-12)
@@ -93,8 +93,8 @@ def test_pairs_equal_a_direct_delong_and_scikit_learn():
 
 
 def test_holm_is_over_all_pairs():
-    found = tables()
-    pairs = all_pairs(found, results(found), 0.95, 100, 7)
+    by_variant = tables()
+    pairs = all_pairs(by_variant, results(by_variant), 0.95, 100, 7)
     order = np.argsort(pairs["p"])
     p, adjusted = pairs["p"].to_numpy()[order], pairs["p_holm"].to_numpy()[order]
     assert adjusted[0] == pytest.approx(min(1, 3 * p[0]))
@@ -108,7 +108,7 @@ def test_nodules_of_one_patient_count_less():
         name: pd.concat([table, table.assign(nodule_id=table["nodule_id"] + "b")])
         for name, table in once.items()
     }
-    narrow, wide = (differences(found, "dgf", 0.95) for found in (twice, once))
+    narrow, wide = (differences(by_variant, "dgf", 0.95) for by_variant in (twice, once))
     np.testing.assert_allclose(narrow["high"] - narrow["low"], wide["high"] - wide["low"], rtol=1e-6)
     alone = {name: table.assign(patient_id=table["nodule_id"]) for name, table in twice.items()}
     naive = differences(alone, "dgf", 0.95)
@@ -116,9 +116,9 @@ def test_nodules_of_one_patient_count_less():
 
 
 def test_calibration_equals_scikit_learn_and_undoes_the_correction():
-    found = tables(5, 400)
-    rows = calibration(found, "train_only").set_index(["variant", "stage"])
-    for name, table in found.items():
+    by_variant = tables(5, 400)
+    rows = calibration(by_variant, "train_only").set_index(["variant", "stage"])
+    for name, table in by_variant.items():
         label, p = table["label"], table["probability"]
         assert rows.loc[(name, "predicted"), "brier"] == pytest.approx(brier_score_loss(label, p))
         fit = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(p).to_numpy()[:, None], label)
@@ -128,12 +128,12 @@ def test_calibration_equals_scikit_learn_and_undoes_the_correction():
         before = expit(logit(p) - logit(table["threshold"]))
         assert rows.loc[(name, "before"), "brier"] == pytest.approx(brier_score_loss(label, before))
         assert rows.loc[(name, "scaled"), "temperature"] == pytest.approx(1 / fit.coef_[0, 0], rel=0.35)
-    assert set(calibration(found, "paper")["stage"]) == {"predicted", "scaled"}
+    assert set(calibration(by_variant, "paper")["stage"]) == {"predicted", "scaled"}
 
 
 def test_scaling_learns_nothing_from_the_fold_it_scales():
-    found = {"dgf": tables(6, 400)["dgf"]}
-    flipped = found["dgf"].copy()
+    by_variant = {"dgf": tables(6, 400)["dgf"]}
+    flipped = by_variant["dgf"].copy()
     flipped.loc[flipped["fold"] == 0, "label"] = 1 - flipped.loc[flipped["fold"] == 0, "label"]
 
     def of_fold_0(table):
@@ -141,20 +141,20 @@ def test_scaling_learns_nothing_from_the_fold_it_scales():
 
         return _scaled(table)[0][(table["fold"] == 0).to_numpy()]
 
-    np.testing.assert_array_equal(of_fold_0(found["dgf"]), of_fold_0(flipped))
+    np.testing.assert_array_equal(of_fold_0(by_variant["dgf"]), of_fold_0(flipped))
 
 
 def test_decision_curves_start_at_the_prevalence_and_the_better_model_helps_more():
-    found = tables(8, 2000)
-    curves = decisions(found).set_index(["variant", "threshold"])["net_benefit"]
-    prevalence = found["dgf"]["label"].mean()
+    by_variant = tables(8, 2000)
+    curves = decisions(by_variant).set_index(["variant", "threshold"])["net_benefit"]
+    prevalence = by_variant["dgf"]["label"].mean()
     assert curves["everyone", 0.02] == pytest.approx(prevalence - (1 - prevalence) * 0.02 / 0.98)
     assert curves["dgf", 0.5] > curves["us_multitask", 0.5] > 0
     assert curves["dgf", 0.5] > curves["everyone", 0.5]
 
 
 def test_variants_on_different_nodules_are_not_compared():
-    found = tables()
-    found["dgf"] = found["dgf"].iloc[1:]
+    by_variant = tables()
+    by_variant["dgf"] = by_variant["dgf"].iloc[1:]
     with pytest.raises(InputError, match="ct_multitask and dgf were validated on different nodules"):
-        check_same(found)
+        check_same(by_variant)

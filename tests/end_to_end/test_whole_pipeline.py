@@ -177,7 +177,7 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     table = pd.read_csv(finished / "artifacts/external/central/predictions.csv")
     assert (champion.name, champion.version, record["alias"]) == ("dgfnet-central", "1", "champion")
     assert len(table) == 12
-    assert metrics["threshold"] == champion.facts["threshold"]
+    assert metrics["threshold"] == champion.metadata["threshold"]
     assert metrics["external"]["auc"] == pytest.approx(roc_auc_score(table["label"], table["probability"]))
     called = table["probability"] >= metrics["threshold"]
     assert metrics["external"]["accuracy"] == pytest.approx((called == table["label"]).mean())
@@ -210,14 +210,14 @@ def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation
 
     champion = load_champion(load(finished / "params.yaml"), site)
     archive = Archive.open(finished / "artifacts/preprocess")
-    models = [network_of(finished, site), champion.served, *champion.served.unimodal.values()]
+    models = [network_of(finished, site), champion.model, *champion.model.unimodal.values()]
     assert [model.metadata["variant"] for model in models] == ["dgf", "dgf", "us_multitask", "ct_multitask"]
     for model in models:
         variant = model.metadata["variant"]
         table = pd.read_csv(
             finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv", dtype={"nodule_id": str}
         )
-        table = table[table["fold"] == champion.facts["fold"]]
+        table = table[table["fold"] == champion.metadata["fold"]]
         crops = {}
         for modality in ("us", "ct"):
             rows = [archive.largest(modality)[name] for name in table["nodule_id"]]
@@ -245,7 +245,7 @@ def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 
-    champion = load_champion(load(finished / "params.yaml"), "lateral").served
+    champion = load_champion(load(finished / "params.yaml"), "lateral").model
     rng = np.random.default_rng(0)
     crops = {modality: rng.integers(0, 256, (9, 32, 32), dtype=np.uint8) for modality in ("us", "ct")}
     together = champion.score(crops)["probability"].to_numpy()
@@ -278,7 +278,7 @@ def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):
     from dgfnet.settings import load
 
     champion = load_champion(load(finished / "params.yaml"), "central")
-    for model in (champion.served, network_of(finished, "central")):
+    for model in (champion.model, network_of(finished, "central")):
         with pytest.raises(InputError, match=words):
             model.score(crops)
 

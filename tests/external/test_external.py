@@ -24,28 +24,32 @@ def table(seed=0, count=60, shift=0.0):
 
 def test_measures_equal_scikit_learn():
     rows = table()
-    found = measure(rows, 0.4, 0.95)
+    measured = measure(rows, 0.4, 0.95)
     tn, fp, fn, tp = confusion_matrix(rows["label"], rows["probability"] >= 0.4).ravel()
-    assert found["auc"] == pytest.approx(roc_auc_score(rows["label"], rows["probability"]))
-    assert found["sensitivity"] == pytest.approx(tp / (tp + fn))
-    assert found["intervals"]["specificity"]["estimate"] == pytest.approx(tn / (tn + fp))
-    assert found["intervals"]["precision"]["low"] < tp / (tp + fp) < found["intervals"]["precision"]["high"]
-    assert found["calibration"]["brier"] == pytest.approx(
+    assert measured["auc"] == pytest.approx(roc_auc_score(rows["label"], rows["probability"]))
+    assert measured["sensitivity"] == pytest.approx(tp / (tp + fn))
+    assert measured["intervals"]["specificity"]["estimate"] == pytest.approx(tn / (tn + fp))
+    assert (
+        measured["intervals"]["precision"]["low"]
+        < tp / (tp + fp)
+        < measured["intervals"]["precision"]["high"]
+    )
+    assert measured["calibration"]["brier"] == pytest.approx(
         brier_score_loss(rows["label"], rows["probability"])
     )
-    assert found["net_benefit"] == pytest.approx(tp / 60 - fp / 60 * 0.4 / 0.6)
-    assert (found["n"], found["positives"]) == (60, int(rows["label"].sum()))
+    assert measured["net_benefit"] == pytest.approx(tp / 60 - fp / 60 * 0.4 / 0.6)
+    assert (measured["n"], measured["positives"]) == (60, int(rows["label"].sum()))
 
 
 def test_the_papers_external_counts_have_its_interval():
     """22 positive, 38 negative, 20 and 29 right: sensitivity 0.909, specificity 0.763, precision 20 of 29."""
     label = [1] * 22 + [0] * 38
     probability = [0.9] * 20 + [0.1] * 2 + [0.1] * 29 + [0.9] * 9
-    found = measure(
+    measured = measure(
         pd.DataFrame({"patient_id": range(60), "label": label, "probability": probability}), 0.5, 0.95
     )
     assert [
-        round(found[name], 3) for name in ("accuracy", "sensitivity", "specificity", "precision", "f1")
+        round(measured[name], 3) for name in ("accuracy", "sensitivity", "specificity", "precision", "f1")
     ] == [
         *(0.817, 0.909, 0.763, 0.690, 0.784),
     ]
@@ -63,8 +67,8 @@ def test_moving_the_intercept_mends_a_shifted_prevalence():
 def test_nobody_judges_a_shift_fitted_on_them():
     """Two patients of opposite labels: each is moved by what the other says, so both get worse."""
     rows = pd.DataFrame({"patient_id": ["a", "b"] * 2, "label": [1, 0] * 2, "probability": [0.5] * 4})
-    found = recalibrated(rows)
-    assert math.isnan(found["brier"])  # with a left out, only one class remains
+    measured = recalibrated(rows)
+    assert math.isnan(measured["brier"])  # with a left out, only one class remains
     rows = pd.DataFrame({"patient_id": ["a", "b", "c", "d"], "label": [1, 0, 1, 0], "probability": [0.5] * 4})
     # without a: 1 of 3 positive, so a gets 1/3; without b: 2 of 3
     assert recalibrated(rows)["brier"] == pytest.approx((2 / 3) ** 2)
@@ -78,10 +82,10 @@ def nodule(name, cohort, label, images=2, **attributes):
 def test_case_mix_by_hand():
     main = [nodule(f"m{i}", "main", i % 2, age=str(40 + i), sex="F" if i else "M") for i in range(5)]
     external = [nodule("e", "external", 1, images=4, sex="F")]
-    found = case_mix([*main, *external]).set_index("attribute")
-    assert found.loc["nodules"].tolist() == ["5", "1"]
-    assert found.loc["us images per nodule"].tolist() == ["2.0", "4.0"]
-    assert found.loc["central metastasis"].tolist() == ["2 of 5 (40%)", "1 of 1 (100%)"]
-    assert found.loc["lateral metastasis"].tolist() == ["", ""]
-    assert found.loc["age"].tolist() == ["42 (41 to 43)", ""]
-    assert found.loc["sex: F"].tolist() == ["4 of 5 (80%)", "1 of 1 (100%)"]
+    measured = case_mix([*main, *external]).set_index("attribute")
+    assert measured.loc["nodules"].tolist() == ["5", "1"]
+    assert measured.loc["us images per nodule"].tolist() == ["2.0", "4.0"]
+    assert measured.loc["central metastasis"].tolist() == ["2 of 5 (40%)", "1 of 1 (100%)"]
+    assert measured.loc["lateral metastasis"].tolist() == ["", ""]
+    assert measured.loc["age"].tolist() == ["42 (41 to 43)", ""]
+    assert measured.loc["sex: F"].tolist() == ["4 of 5 (80%)", "1 of 1 (100%)"]

@@ -29,15 +29,15 @@ def settings(tmp_path, params, monkeypatch, empty_store):
     monkeypatch.delenv(tracking.KEY, raising=False)
     shutil.copy(params, tmp_path / "params.yaml")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    found = load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])
+    resolved = load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])
     files.write_json(
-        found.artifacts("crossval", "provenance.json"),
+        resolved.artifacts("crossval", "provenance.json"),
         {**WHOLE, "versions": {"torch": "0"}, "machine": "abacus"},
     )
     chosen = {"central": {"dgf": {"chosen": [{}], "folds": "f"}}, "lateral": {}}
-    found.artifacts("tune").mkdir()
-    found.artifacts("tune", "chosen.yaml").write_text(yaml.safe_dump(chosen))
-    return found
+    resolved.artifacts("tune").mkdir()
+    resolved.artifacts("tune", "chosen.yaml").write_text(yaml.safe_dump(chosen))
+    return resolved
 
 
 @pytest.fixture

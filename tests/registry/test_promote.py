@@ -26,7 +26,7 @@ from dgfnet.registry.paired import Comparison
 from dgfnet.registry.promotion import history, rollback
 from dgfnet.settings import Register
 
-WANTED = Register(
+LIMITS = Register(
     variant="dgf",
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
@@ -42,13 +42,13 @@ WANTED = Register(
 GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
 
 
-def failed(facts=GOOD, gain=None, wanted=WANTED):
-    return [one.name for one in judge(facts, gain, wanted) if not one.met]
+def failed(evidence=GOOD, gain=None, settings=LIMITS):
+    return [criterion.name for criterion in judge(evidence, gain, settings) if not criterion.met]
 
 
 def test_a_version_that_meets_everything_passes():
     assert failed() == []
-    assert why(judge(GOOD, None, WANTED)) == "all 8 criteria are met"
+    assert why(judge(GOOD, None, LIMITS)) == "all 8 criteria are met"
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_limits_belong_to_what_passes(change):
 
 
 def test_lineage_can_be_waived_and_is_still_told():
-    waived = WANTED.model_copy(update={"require_lineage": False})
+    waived = LIMITS.model_copy(update={"require_lineage": False})
     facts = dataclasses.replace(GOOD, missing_lineage="it was trained outside git")
-    (told,) = [one for one in judge(facts, None, waived) if one.name == "lineage"]
+    (told,) = [criterion for criterion in judge(facts, None, waived) if criterion.name == "lineage"]
     assert (told.met, told.value) == (True, "it was trained outside git")
 
 
@@ -98,7 +98,7 @@ def test_lineage_can_be_waived_and_is_still_told():
 def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
     gain = Comparison(Difference(estimate, estimate - 0.02, estimate + 0.02, 0.9), "9 shared nodules")
     assert (failed(gain=gain) == []) is met
-    told = judge(GOOD, gain, WANTED)[-1].value
+    told = judge(GOOD, gain, LIMITS)[-1].value
     assert told == f"{estimate:+.3f} ({estimate - 0.02:+.3f} to {estimate + 0.02:+.3f}), 9 shared nodules"
 
 
@@ -106,7 +106,7 @@ def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
 def test_a_champion_that_does_not_compare_is_no_obstacle_but_a_table_nobody_can_trust_is(trusted):
     gain = Comparison(None, "not compared: why", trusted)
     assert (failed(gain=gain) == []) is trusted
-    assert judge(GOOD, gain, WANTED)[-1].value == "not compared: why"
+    assert judge(GOOD, gain, LIMITS)[-1].value == "not compared: why"
 
 
 def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
@@ -114,11 +114,11 @@ def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():
     table = table.assign(probability=[0.5, 0.4, 0.4, 0.6, 0.9, 0.1, 0.1], threshold=0.5)
     nodules = pd.DataFrame({"sex": ["F"] * 4 + ["M"] * 3, "margin": ["x", *["y"] * 6]}, index=list("abcdefg"))
     # right: a c e f; women 2 of 4, men 2 of 3, margin y 3 of 6, x alone too small
-    name, share = weakest_group(table, nodules.iloc[::-1], WANTED)
+    name, share = weakest_group(table, nodules.iloc[::-1], LIMITS)
     assert (name, share) == ("margin y (n = 6)", 0.5)
-    told = weakest_group(table, nodules[["sex"]], WANTED)
+    told = weakest_group(table, nodules[["sex"]], LIMITS)
     assert told == ("sex F (n = 4); nodules.csv has no margin", 0.5)
-    assert weakest_group(table, nodules[[]], WANTED)[1] is None
+    assert weakest_group(table, nodules[[]], LIMITS)[1] is None
 
 
 def test_numbers_are_grouped_by_tertiles_and_a_weak_age_is_found():
@@ -127,7 +127,7 @@ def test_numbers_are_grouped_by_tertiles_and_a_weak_age_is_found():
     ages = [48, 40, 44, 43, 41, 47, 42, 46, 45, None]
     table = pd.DataFrame({"nodule_id": ids, "label": 1, "threshold": 0.5, "probability": 0.9})
     table.loc[[2, 3, 9], "probability"] = 0.1  # wrong: 44, 43, and the one without age
-    wanted = WANTED.model_copy(update={"groups": ("age",)})
+    wanted = LIMITS.model_copy(update={"groups": ("age",)})
     for values in (ages, [None if age is None else str(age) for age in ages]):  # as the table may have them
         nodules = pd.DataFrame({"age": values}, index=ids)
         name, share = weakest_group(table, nodules.iloc[::-1], wanted)
@@ -153,7 +153,7 @@ def test_groups_of_a_column_by_hand(values, groups):
 
 
 @pytest.mark.parametrize(
-    ("commit", "data", "said"),
+    ("commit", "data", "message"),
     [
         ("a" * 40, "b" * 32, ""),
         ("a" * 40 + "-dirty", "b", "uncommitted"),
@@ -161,9 +161,9 @@ def test_groups_of_a_column_by_hand(values, groups):
         ("a", "untracked", "DVC"),
     ],
 )
-def test_lineage_that_cannot_be_followed_is_named(commit, data, said):
-    assert said in missing_lineage(commit, data)
-    assert bool(missing_lineage(commit, data)) is bool(said)
+def test_lineage_that_cannot_be_followed_is_named(commit, data, message):
+    assert message in missing_lineage(commit, data)
+    assert bool(missing_lineage(commit, data)) is bool(message)
 
 
 def test_facts_survive_a_tag():
@@ -192,16 +192,18 @@ def aliases(client):
     return {version: aliases_of(client, version) for version in "123"}
 
 
-def promote(client, model, version, found):
+def promote(client, model, version, criteria):
     """Judged against today's champion."""
     champion = champion_of(client, model)
     against = None if champion is None else str(champion.version)
-    return promotion.promote(client, model, version, Judgement(found, against))
+    return promotion.promote(client, model, version, Judgement(criteria, against))
 
 
 def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(registry):
-    passed = judge(GOOD, None, WANTED)
-    refused = judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed, refused = (
+        judge(GOOD, None, LIMITS),
+        judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, LIMITS),
+    )
     promote(registry, "m", "1", passed)
     assert aliases(registry) == {"1": ["champion"], "2": [], "3": []}
     promote(registry, "m", "2", refused)
@@ -216,8 +218,8 @@ def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(regis
     }
     with pytest.raises(InputError, match="version 1 is the first champion"):
         rollback(registry, "m")
-    told = [(one["from"], one["to"], one["promoted"]) for one in history(registry, "m")]
-    assert told == [
+    records = [(record["from"], record["to"], record["promoted"]) for record in history(registry, "m")]
+    assert records == [
         *((None, "1", True), ("1", "2", False), ("1", "2", True), ("2", "3", True)),
         *(("3", "2", True), ("2", "1", True)),
     ]
@@ -225,14 +227,14 @@ def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(regis
     assert newest["why"] == "rolled back"
     refusal = history(registry, "m")[1]
     assert "calibration slope: 9.00, needed 0.5 to 2" in refusal["why"]
-    assert [one["met"] for one in refusal["criteria"]].count(False) == 1
+    assert [record["met"] for record in refusal["criteria"]].count(False) == 1
     assert refusal["who"]
     run = registry.get_model_version("m", "2").run_id
     assert len(registry.list_artifacts(run, "promotions")) == 3
 
 
 def test_a_hand_gives_back_what_a_hand_has_taken(registry):
-    passed = judge(GOOD, None, WANTED)
+    passed = judge(GOOD, None, LIMITS)
     promote(registry, "m", "1", passed)
     promote(registry, "m", "2", passed)
     rollback(registry, "m")
@@ -260,8 +262,10 @@ def test_promotions_and_rollbacks_are_a_stack(shared, acts):
     shared.create_registered_model(model)
     for _ in range(3):
         shared.create_model_version(model, "file:///nowhere")
-    passed = judge(GOOD, None, WANTED)
-    refused = judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, WANTED)
+    passed, refused = (
+        judge(GOOD, None, LIMITS),
+        judge(dataclasses.replace(GOOD, calibration_slope=9.0), None, LIMITS),
+    )
     stack = []
     for act in acts:
         if act.startswith("refuse"):
@@ -283,7 +287,7 @@ def test_promotions_and_rollbacks_are_a_stack(shared, acts):
 
 
 def test_a_champion_made_by_hand_counts_from_the_record_that_found_it(registry):
-    passed = judge(GOOD, None, WANTED)
+    passed = judge(GOOD, None, LIMITS)
     promote(registry, "m", "1", passed)
     registry.set_registered_model_alias("m", "champion", "2")
     assert rollback(registry, "m")["to"] == "1"
@@ -296,7 +300,7 @@ def test_a_champion_made_by_hand_counts_from_the_record_that_found_it(registry):
 
 def test_a_former_champion_that_was_deleted_is_one_message(registry):
     for version in "12":
-        promote(registry, "m", version, judge(GOOD, None, WANTED))
+        promote(registry, "m", version, judge(GOOD, None, LIMITS))
     registry.delete_model_version("m", "1")
     with pytest.raises(InputError, match="version 1 cannot be champion again"):
         rollback(registry, "m")
@@ -316,7 +320,7 @@ def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, m
 
 @pytest.mark.parametrize("facts", [GOOD, dataclasses.replace(GOOD, calibration_slope=9.0)])
 def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registry, facts):
-    found = judge(facts, None, WANTED)
+    found = judge(facts, None, LIMITS)
     for against, now in ((None, "1"), ("2", "1"), ("2", None)):
         if now:
             registry.set_registered_model_alias("m", "champion", now)
@@ -330,8 +334,8 @@ def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registr
 
 
 def test_judging_the_champion_again_does_not_take_its_alias(registry):
-    promote(registry, "m", "1", judge(GOOD, None, WANTED))
-    promote(registry, "m", "1", judge(dataclasses.replace(GOOD, audit_findings=2), None, WANTED))
+    promote(registry, "m", "1", judge(GOOD, None, LIMITS))
+    promote(registry, "m", "1", judge(dataclasses.replace(GOOD, audit_findings=2), None, LIMITS))
     assert aliases(registry)["1"] == ["champion"]
     with pytest.raises(InputError, match="first champion"):
         rollback(registry, "m")

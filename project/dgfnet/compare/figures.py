@@ -20,7 +20,7 @@ BINS = 8
 def roc(
     site: Site, tables: dict[str, pd.DataFrame], reference: str, confidence: float, replicates: int, seed: int
 ) -> Figure:
-    """Pooled out-of-fold ROC curves; a pointwise bootstrap band around the reference, patients resampled."""
+    """Draws pooled out-of-fold ROC curves; around the reference a pointwise band, patients bootstrapped."""
     figure, axes = _square(f"{site}: out-of-fold ROC", "1 - specificity", "sensitivity")
     for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
         false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
@@ -34,7 +34,7 @@ def roc(
 
 
 def calibration(site: Site, tables: dict[str, pd.DataFrame]) -> Figure:
-    """Observed share of metastasis against predicted probability, in bins of equal numbers."""
+    """Draws the observed share of metastasis against predicted probability, in bins of equal numbers."""
     figure, axes = _square(f"{site}: calibration", "predicted probability", "observed share")
     for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
         points = reliability(table["label"], table["probability"], BINS)
@@ -45,7 +45,7 @@ def calibration(site: Site, tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 def decision(site: Site, curves: pd.DataFrame) -> Figure:
-    """Net benefit against the probability at which somebody would act."""
+    """Draws net benefit against the probability at which somebody would act."""
     figure = Figure(figsize=(6.0, 4.5), layout="constrained")
     axes = figure.add_subplot(
         title=f"{site}: decision curves", xlabel="threshold probability", ylabel="net benefit per person"
@@ -71,13 +71,13 @@ def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:
 def _band(
     table: pd.DataFrame, confidence: float, replicates: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Limits of the sensitivity at each false positive rate of GRID."""
+    """Computes limits of the sensitivity at each false positive rate of GRID."""
     patient, count = index_of(table["patient_id"])
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
-    rows_of = [np.flatnonzero(patient == one) for one in range(count)]
+    rows_of = [np.flatnonzero(patient == number) for number in range(count)]
     generator, curves = np.random.default_rng(seed), []
     for _ in range(replicates):
-        rows = np.concatenate([rows_of[one] for one in generator.integers(count, size=count)])
+        rows = np.concatenate([rows_of[number] for number in generator.integers(count, size=count)])
         if len(set(label[rows])) == 2:
             false_positive, true_positive, _ = roc_curve(label[rows], probability[rows])
             curves.append(np.interp(GRID, false_positive, true_positive))

@@ -1,4 +1,4 @@
-"""Is one variant better than another: paired tests over nodules and over folds."""
+"""Paired tests of two variants, over nodules and over folds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ PAIRS = [
 
 
 def differences(tables: dict[str, pd.DataFrame], reference: Variant, confidence: float) -> pd.DataFrame:
-    """AUC of the reference minus every other variant, paired over nodules, with Holm-corrected p-values."""
+    """Computes the AUC of the reference minus every other variant's, paired over nodules (DeLong, clustered).
+
+    Args:
+        tables: out-of-fold table per variant, the same nodules in the same order.
+        reference: variant; an empty table is returned when it was not cross-validated.
+        confidence: of the intervals, 0 to 1.
+
+    Returns:
+        One row per other variant, columns DIFFERENCES; Holm's correction is over the rows.
+    """
     if reference not in tables:
         return pd.DataFrame(columns=DIFFERENCES)
     rows = [
@@ -40,7 +49,7 @@ def all_pairs(
     replicates: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Every pair of variants: clustered DeLong, clustered bootstrap, corrected resampled t over folds.
+    """Compares every pair of variants: clustered DeLong and bootstrap, corrected resampled t over folds.
 
     Args:
         tables: out-of-fold table per variant, the same nodules in the same order.
@@ -60,8 +69,8 @@ def all_pairs(
             or_nan(x["scores"]["auc"]) - or_nan(y["scores"]["auc"])
             for x, y in zip(results[a]["folds"], results[b]["folds"], strict=True)
         ]
-        found = corrected_resampled_t(by_fold, 1 / len(by_fold), confidence)
-        rows.append(row | {f"folds_{name}": value for name, value in vars(found).items()})
+        corrected = corrected_resampled_t(by_fold, 1 / len(by_fold), confidence)
+        rows.append(row | {f"folds_{name}": value for name, value in vars(corrected).items()})
     table = pd.DataFrame(rows, columns=[name for name in PAIRS if not name.endswith("holm")])
     for name in ("p", "folds_p"):
         table[f"{name}_holm"] = holm(table[name].to_numpy(dtype=float))
@@ -83,5 +92,5 @@ def _bootstrap(
         return auc(label[rows], first[rows]) - auc(label[rows], second[rows])
 
     generator = np.random.default_rng(seed)
-    found = bootstrap_interval(difference, a["patient_id"], confidence, replicates, generator)
-    return found.low, found.high
+    interval = bootstrap_interval(difference, a["patient_id"], confidence, replicates, generator)
+    return interval.low, interval.high

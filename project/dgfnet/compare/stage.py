@@ -58,19 +58,19 @@ def _compare(
     tables: dict[str, pd.DataFrame],
 ) -> None:
     """Everything about one site."""
-    base, wanted = settings.base, settings.compare
+    base, section = settings.base, settings.compare
     rows = variant_rows(results)
     files.write_csv(rows, folder / "table.csv")
     files.write_text(variant_markdown(rows), folder / "table.md")
-    files.write_csv(pairs.differences(tables, wanted.reference, base.confidence), folder / "differences.csv")
-    every = pairs.all_pairs(tables, results, base.confidence, wanted.replicates, base.seed)
+    files.write_csv(pairs.differences(tables, section.reference, base.confidence), folder / "differences.csv")
+    every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
     files.write_csv(every, folder / "pairs.csv")
     sampling = str(next(iter(results.values()))["sampling"])
     files.write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
     curves = usefulness.decisions(tables)
     files.write_csv(curves, folder / "decision.csv")
     files.write_csv(_optimism(settings, site, results), folder / "optimism.csv")
-    band = (wanted.reference, base.confidence, BANDS, base.seed)
+    band = (section.reference, base.confidence, BANDS, base.seed)
     files.write_figure(figures.roc(site, tables, *band), folder / "roc.png")
     files.write_figure(figures.calibration(site, tables), folder / "calibration.png")
     files.write_figure(figures.decision(site, curves), folder / "decision.png")

@@ -32,7 +32,7 @@ PAPER_TABLES: dict[int, tuple[tuple[str, tuple[str, ...]], ...]] = {  # words an
 
 
 def variant_rows(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One row per variant: pooled AUC with interval, mean and sd over folds of every score."""
+    """Returns one row per variant: pooled AUC with interval, mean and sd over folds of every score."""
     return pd.DataFrame([_row(name, result) for name, result in results.items()])
 
 
@@ -61,12 +61,12 @@ def variant_markdown(table: pd.DataFrame) -> str:
 
 
 def paper_rows(site: Site, results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of the paper's tables 1-3: means over folds. A model that was not cross-validated has no line."""
+    """Returns the lines of the paper's tables 1-3, means over folds, of cross-validated models."""
     rows = []
     for number, lines in PAPER_TABLES.items():
         for method, variants in lines:
-            known = [results[name] for name in variants if name in results]
-            if len(known) < len(variants):  # a mean over some of the basic fusions would be another number
+            chosen = [results[name] for name in variants if name in results]
+            if len(chosen) < len(variants):  # a mean over some of the basic fusions would be another number
                 continue
             row: dict[str, Any] = {
                 "table": number,
@@ -75,10 +75,14 @@ def paper_rows(site: Site, results: dict[str, dict[str, Any]]) -> list[dict[str,
                 "variants": " ".join(variants),
             }
             for name in COLUMNS:
-                values = [or_nan(result["mean"][name]) for result in known]
+                values = [or_nan(result["mean"][name]) for result in chosen]
                 row[name] = sum(values) / len(values)
-            one = known[0]["auc_interval"] if len(known) == 1 else {}
-            row |= {"pooled_auc": one.get("estimate"), "low": one.get("low"), "high": one.get("high")}
+            interval = chosen[0]["auc_interval"] if len(chosen) == 1 else {}
+            row |= {
+                "pooled_auc": interval.get("estimate"),
+                "low": interval.get("low"),
+                "high": interval.get("high"),
+            }
             rows.append(row)
     return rows
 
@@ -88,7 +92,7 @@ def _cell(value: float) -> str:
 
 
 def or_nan(value: float | None) -> float:
-    """NaN for a missing value."""
+    """Returns the value, NaN for a missing one."""
     return math.nan if value is None else value
 
 

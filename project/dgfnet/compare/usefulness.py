@@ -1,4 +1,4 @@
-"""Can the probabilities be believed, and does acting on them help: calibration and decision curves."""
+"""Calibration of the probabilities, and decision curves: the net benefit of acting on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BALANCED = 0.5  # prevalence that undersampling trains at
 
 
 def calibration(tables: dict[str, pd.DataFrame], sampling: str) -> pd.DataFrame:
-    """Calibration of each variant: as predicted, before the correction for prevalence, and after scaling.
+    """Measures calibration of each variant: predicted, before the correction for prevalence, after scaling.
 
     With `train_only` the networks learn at a prevalence of 0.5 and their probabilities are moved to that of
     the training folds, which is each fold's frozen threshold; `before` undoes it. The temperature of a fold
@@ -37,14 +37,14 @@ def calibration(tables: dict[str, pd.DataFrame], sampling: str) -> pd.DataFrame:
             stages = {"before": _uncorrected(table), **stages}
         stages["scaled"], heat = _scaled(table)
         for stage, probability in stages.items():
-            found = calibration_slope_intercept(label, probability)
-            row = {"variant": name, "stage": stage, "brier": brier(label, probability), **vars(found)}
+            fitted = calibration_slope_intercept(label, probability)
+            row = {"variant": name, "stage": stage, "brier": brier(label, probability), **vars(fitted)}
             rows.append(row | {"temperature": heat if stage == "scaled" else np.nan})
     return pd.DataFrame(rows)
 
 
 def decisions(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Net benefit: columns variant, threshold, net_benefit; acting on `everyone` stands as a variant."""
+    """Computes net benefit: columns variant, threshold, net_benefit; `everyone` stands as a variant."""
     rows: list[dict[str, object]] = []
     for name, table in tables.items():
         curve = decision_curve(table["label"], table["probability"], THRESHOLDS)

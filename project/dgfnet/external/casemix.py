@@ -1,4 +1,4 @@
-"""How the patients of the external cohort differ from those the model was made on."""
+"""Case mix: the patients of the external cohort beside those the model was made on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ COLUMNS = ["attribute", "main", "external"]
 
 
 def case_mix(nodules: Sequence[Nodule]) -> pd.DataFrame:
-    """One row per attribute, as text: counts, shares, medians with quartiles; what a cohort lacks is empty.
+    """Describes main and external cohort, one row per attribute, as text.
+
+    Counts, shares, medians with quartiles; empty where a cohort lacks the attribute.
 
     Prevalence is of nodules with a known label; attributes are those of the manifest.
     """
@@ -25,17 +27,20 @@ def case_mix(nodules: Sequence[Nodule]) -> pd.DataFrame:
     for modality in MODALITIES:
         rows.append((f"{modality} images per nodule", *(_images(part, modality) for part in parts.values())))
     for site in SITES:
-        known = [[n.labels[site] for n in part if n.labels[site] is not None] for part in parts.values()]
-        rows.append((f"{site} metastasis", *(_share(found.count(1), len(found)) for found in known)))
-    told = {
+        labels = [[n.labels[site] for n in part if n.labels[site] is not None] for part in parts.values()]
+        rows.append((f"{site} metastasis", *(_share(values.count(1), len(values)) for values in labels)))
+    attributes = {
         name: [[n.attributes.get(name) for n in part] for part in parts.values()]
         for name in (*NUMBERS, *NAMES)
     }
     for name in NUMBERS:
-        rows.append((name, *(_quartiles(found) for found in told[name])))
+        rows.append((name, *(_quartiles(values) for values in attributes[name])))
     for name in NAMES:
-        for value in sorted({one for found in told[name] for one in found if one}):
-            counts = [(found.count(value), sum(one is not None for one in found)) for found in told[name]]
+        for value in sorted({entry for values in attributes[name] for entry in values if entry}):
+            counts = [
+                (values.count(value), sum(entry is not None for entry in values))
+                for values in attributes[name]
+            ]
             rows.append((f"{name}: {value}", *(_share(*count) for count in counts)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -50,8 +55,8 @@ def _share(count: int, of: int) -> str:
     return f"{count} of {of} ({count / of:.0%})" if of else ""
 
 
-def _quartiles(found: Sequence[str | None]) -> str:
-    numbers = pd.to_numeric(pd.Series([one for one in found if one]), errors="coerce").dropna()
+def _quartiles(values: Sequence[str | None]) -> str:
+    numbers = pd.to_numeric(pd.Series([value for value in values if value]), errors="coerce").dropna()
     if numbers.empty:
         return ""
     low, middle, high = numbers.quantile([0.25, 0.5, 0.75])

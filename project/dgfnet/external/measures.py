@@ -15,7 +15,7 @@ from dgfnet.metrics.netbenefit import net_benefit
 
 
 def measure(table: pd.DataFrame, threshold: float, confidence: float) -> dict[str, Any]:
-    """Every metric of a frozen model and threshold, with intervals.
+    """Computes every metric of a frozen model and threshold, with intervals.
 
     Args:
         table: columns label, probability, patient_id.
@@ -51,7 +51,7 @@ def measure(table: pd.DataFrame, threshold: float, confidence: float) -> dict[st
 
 
 def recalibrated(table: pd.DataFrame) -> dict[str, float]:
-    """Calibration after the intercept was moved to the new hospital's prevalence.
+    """Computes calibration after the intercept was moved to the new hospital's prevalence.
 
     Every patient's shift is fitted on the other patients, so that nobody judges a fit made on them. Only the
     intercept moves: few patients do not carry a slope (Steyerberg 2019, Clinical Prediction Models, ch. 20).

@@ -67,9 +67,9 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
         return "no model of this site passed the gate, so it has no champion"
     needed = settings.external.minimum_per_class
     for value in (0, 1):
-        found = sum(nodule.labels[site] == value for nodule in nodules)
-        if found < needed:
-            return f"{found} external nodules have lnm_{site} {value}, at least {needed} are needed"
+        count = sum(nodule.labels[site] == value for nodule in nodules)
+        if count < needed:
+            return f"{count} external nodules have lnm_{site} {value}, at least {needed} are needed"
     return None
 
 
@@ -85,23 +85,23 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     )
     folder = settings.artifacts("external", site)
     files.write_csv(table, folder / "predictions.csv")
-    threshold, confidence = float(champion.facts["threshold"]), settings.base.confidence
+    threshold, confidence = float(champion.metadata["threshold"]), settings.base.confidence
     internal = _own_fold(settings, site, champion)
-    alone = {}
-    for modality, model in champion.served.unimodal.items():
+    unimodal = {}
+    for modality, model in champion.model.unimodal.items():
         own = table.assign(probability=table[f"{modality}_probability"])
-        told = {"variant": model.metadata["variant"], "threshold": model.threshold}
-        alone[modality] = told | measure(own, model.threshold, confidence)
+        identity = {"variant": model.metadata["variant"], "threshold": model.threshold}
+        unimodal[modality] = identity | measure(own, model.threshold, confidence)
     metrics: dict[str, Any] = {
         "model": champion.name,
         "version": champion.version,
-        "variant": champion.facts["variant"],
-        "fit": champion.facts["fit"],
+        "variant": champion.metadata["variant"],
+        "fit": champion.metadata["fit"],
         "threshold": threshold,
         "internal": None if internal is None else measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
-        "alone": alone,
+        "alone": unimodal,
     }
     files.write_json(folder / "metrics.json", metrics)
     outside: dict[str, Any] = metrics["external"]
@@ -120,9 +120,9 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
 
 def _own_fold(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
     """Held-out nodules of the champion, or None when it comes from another cross-validation than today's."""
-    variant, fold = str(champion.facts["variant"]), int(champion.facts["fold"])
+    variant, fold = str(champion.metadata["variant"]), int(champion.metadata["fold"])
     metrics = load_results(settings, site).get(variant)
-    if metrics is None or not is_current(metrics, fold, champion.facts["fit"]):
+    if metrics is None or not is_current(metrics, fold, champion.metadata["fit"]):
         return None
     table = load_table(settings, site, variant)
     return table[table["fold"] == fold]
@@ -138,8 +138,8 @@ def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        crops = {name: archive.crops(name, ids) for name in SPECS[champion.facts["variant"]].modalities}
-        found = {"probability": champion.served.score(crops)["probability"]}
-        for modality, model in champion.served.unimodal.items():
-            found[f"{modality}_probability"] = model.score(crops)["probability"]
-        return found
+        crops = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
+        scores = {"probability": champion.model.score(crops)["probability"]}
+        for modality, model in champion.model.unimodal.items():
+            scores[f"{modality}_probability"] = model.score(crops)["probability"]
+        return scores

@@ -75,45 +75,51 @@ def batch_variance(model: ScoringModel, crops: Mapping[Modality, NDArray[np.uint
     return float(max(np.abs(batch - reversed_order).max(), np.abs(batch - single).max()))
 
 
-def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, wanted: Register) -> tuple[str, float | None]:
-    """The group with the lowest share of right calls, and that share; small groups do not count.
+def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, settings: Register) -> tuple[str, float | None]:
+    """Returns the group with the lowest accuracy, as text, and its accuracy (0 to 1).
 
-    Groups of a column are those of `grouped`.
+    Args:
+        table: out_of_fold.csv: nodule_id, label, probability, threshold.
+        nodules: nodules.parquet, indexed by nodule_id.
+        settings: `groups` names columns, cut by `grouped`; smaller groups than `smallest_group` do not count.
+
+    Returns:
+        The text and None when no group is large enough.
     """
     right = (table["probability"] >= table["threshold"]) == (table["label"] == 1)
-    found: list[tuple[float, str]] = []
-    for column in (name for name in wanted.groups if name in nodules):
+    groups: list[tuple[float, str]] = []
+    for column in (name for name in settings.groups if name in nodules):
         values = grouped(nodules[column].reindex(table["nodule_id"])).to_numpy()
         shares = right.groupby(values).agg(["mean", "size"])
-        large = shares[shares["size"] >= wanted.smallest_group]
+        large = shares[shares["size"] >= settings.smallest_group]
         names = (f"{column} {name} (n = {size})" for name, size in large["size"].items())
-        found += zip(large["mean"].astype(float), names, strict=True)
-    absent = [name for name in wanted.groups if name not in nodules]
+        groups += zip(large["mean"].astype(float), names, strict=True)
+    absent = [name for name in settings.groups if name not in nodules]
     note = f"; nodules.csv has no {', '.join(absent)}" if absent else ""
-    if not found:
-        return f"no group of {', '.join(wanted.groups)} has {wanted.smallest_group} nodules{note}", None
-    share, name = min(found)
+    if not groups:
+        return f"no group of {', '.join(settings.groups)} has {settings.smallest_group} nodules{note}", None
+    share, name = min(groups)
     return f"{name}{note}", share
 
 
 def grouped(values: pd.Series) -> pd.Series:
-    """The group of every nodule; missing where the value is.
+    """Returns the group of every nodule; missing where the value is.
 
     Numbers (also as text) with more than FEW different values are cut at their tertiles, a limit belonging to
     the lower group, and named by the smallest and largest value found in it: `45 to 61`. Everything else is
     its own group.
     """
     numbers = pd.to_numeric(values, errors="coerce")
-    known = numbers.dropna()
-    if len(known) < values.notna().sum() or known.nunique() <= FEW:
+    present = numbers.dropna()
+    if len(present) < values.notna().sum() or present.nunique() <= FEW:
         return values
-    place = np.searchsorted(known.quantile([1 / 3, 2 / 3]).to_numpy(), known.to_numpy(), side="left")
-    ends = known.groupby(place).agg(["min", "max"])
+    place = np.searchsorted(present.quantile([1 / 3, 2 / 3]).to_numpy(), present.to_numpy(), side="left")
+    ends = present.groupby(place).agg(["min", "max"])
     names = {
         number: f"{low:g} to {high:g}" if low < high else f"{low:g}"
         for number, low, high in ends.itertuples()
     }
-    return pd.Series([names[number] for number in place], known.index).reindex(values.index)
+    return pd.Series([names[number] for number in place], present.index).reindex(values.index)
 
 
 def crops_of(settings: Settings, variant: Variant, ids: list[str]) -> dict[Modality, NDArray[np.uint8]]:

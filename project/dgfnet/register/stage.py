@@ -59,7 +59,11 @@ def run(settings: Settings) -> None:
 
 
 def best_fold(metrics: dict[str, Any], criterion: str) -> int:
-    """The fold whose model did best on its held-out nodules (the paper's rule); the first of equals."""
+    """Returns the fold whose model did best on its held-out nodules (the paper's rule); the first of equals.
+
+    Raises:
+        InputError: when the criterion is undefined in every fold.
+    """
     values = [fold["scores"][criterion] for fold in metrics["folds"]]
     if all(value is None for value in values):
         raise InputError(f"no fold has {criterion} of its held-out nodules: every fold holds one class only")
@@ -70,12 +74,12 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     """Registers the best fold's model, unless this very fit is registered already, and judges it."""
     criterion, variant = settings.register_.criterion, settings.register_.variant
     fold = best_fold(metrics, criterion)
-    others = [one for one in range(inputs.fold_count) if one != fold]
-    fits = [classification(settings, inputs, site, variant, one) for one in (fold, *others)]
+    others = [other for other in range(inputs.fold_count) if other != fold]
+    fits = [classification(settings, inputs, site, variant, other) for other in (fold, *others)]
     tasks = [task for task, _ in fits]
     task = tasks[0]
     parents = zip(*(origins for _, origins in fits), strict=True)
-    alone = dict(zip(SPECS[variant].modalities, parents, strict=True)) if SPECS[variant].parents else {}
+    unimodal = dict(zip(SPECS[variant].modalities, parents, strict=True)) if SPECS[variant].parents else {}
     done = finished(places(settings), task.key) is not None
     check_current(metrics, fold, task.key if done else "", f"{site} {variant} fold {fold}")
     name = f"dgfnet-{site}"
@@ -83,15 +87,15 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     tags = _tags(settings, task, metrics, fold, criterion)
     number = _find(client, name, task.key)
     if number is None:
-        number = _log(settings, site, tasks, alone, name, metrics, tags)
+        number = _log(settings, site, tasks, unimodal, name, metrics, tags)
     else:  # lineage, audit and settings of the gate may have changed since
         with open_bundle(client, name, number) as folder:
             evidence = _measure(settings, site, folder)
         _tag(client, name, number, tags, evidence)
     keep_origin(client, settings, site, name, number)
     keep_table(client, settings, site, variant, name, task.key)
-    known = client.get_model_version(name, number).tags
-    if RECORD not in known or not (_is_champion(client, name, number) or ROLLED_BACK in known):
+    recorded = client.get_model_version(name, number).tags
+    if RECORD not in recorded or not (_is_champion(client, name, number) or ROLLED_BACK in recorded):
         promote(client, name, number, criteria(settings, name, number))
     promotion = json.loads(client.get_model_version(name, number).tags[RECORD])
     is_champion = _is_champion(client, name, number)
@@ -103,7 +107,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "promoted": is_champion,
         "has_champion": champion_of(client, name) is not None,
         "reason": "rolled back by hand; dgfnet promote can bring it back"
-        if ROLLED_BACK in known
+        if ROLLED_BACK in recorded
         else promotion["why"],
         "promotion": promotion,
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
@@ -118,7 +122,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
 def _tags(
     settings: Settings, task: Task, metrics: dict[str, Any], fold: int, criterion: str
 ) -> dict[str, str]:
-    """What the registry's comparison page shows of a version."""
+    """Returns the tags of a version, which the registry's comparison page shows."""
     interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
     values = {
         **FORMAT,
@@ -143,22 +147,22 @@ def _four(value: float | None) -> str:
 
 
 def _find(client: Any, name: str, fit: str) -> str | None:
-    found = client.search_model_versions(f"name = '{name}'")
+    versions = client.search_model_versions(f"name = '{name}'")
     whole = (
-        one
-        for one in found
-        if one.tags.get("fit") == fit
-        and {GATE, SEAL} <= one.tags.keys()
-        and FORMAT.items() <= one.tags.items()
+        version
+        for version in versions
+        if version.tags.get("fit") == fit
+        and {GATE, SEAL} <= version.tags.keys()
+        and FORMAT.items() <= version.tags.items()
     )
-    return next((str(one.version) for one in whole), None)
+    return next((str(version.version) for version in whole), None)
 
 
 def _log(
     settings: Settings,
     site: Site,
     tasks: Sequence[Task],
-    alone: Mapping[Modality, Sequence[Task]],
+    unimodal: Mapping[Modality, Sequence[Task]],
     name: str,
     metrics: dict[str, Any],
     tags: dict[str, str],
@@ -171,9 +175,9 @@ def _log(
         table = load_table(settings, site, task.variant)
         crops = crops_of(settings, task.variant, list(table["nodule_id"]))
         where = places(settings)
-        parents = {modality: members(fits, where) for modality, fits in alone.items()}
-        told = _describe(tags)
-        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess, told)
+        parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
+        description = _describe(tags)
+        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess, description)
         evidence = _measure(settings, site, folder)
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
@@ -184,7 +188,9 @@ def _log(
             )
             interval = metrics["auc_interval"]  # MLflow compares versions by the metrics of their runs
             pooled = {"": interval["estimate"], "_low": interval["low"], "_high": interval["high"]}
-            mlflow.log_metrics({f"pooled_auc{end}": one for end, one in pooled.items() if one is not None})
+            mlflow.log_metrics(
+                {f"pooled_auc{end}": value for end, value in pooled.items() if value is not None}
+            )
     version = str(logged.registered_model_version)
     _tag(client, name, version, tags, evidence)
     seal(client, name, version)
@@ -216,12 +222,12 @@ def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], ev
 def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
     """Id of the MLflow child run of a fit."""
     experiment = client.get_run(parent_run).info.experiment_id
-    found = tracking.find_run(client, experiment, task.key, parent_run)
-    if found is None:
+    child = tracking.find_run(client, experiment, task.key, parent_run)
+    if child is None:
         raise InputError(
             f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
         )
-    return str(found.info.run_id)
+    return str(child.info.run_id)
 
 
 def _describe(tags: dict[str, str]) -> str:

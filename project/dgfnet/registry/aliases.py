@@ -1,4 +1,4 @@
-"""The aliases of a model's versions: which one is champion."""
+"""The aliases of a model's versions, champion and challenger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's code
 
 
 def champion_of(client: MlflowClient, model: str) -> Any | None:
-    """The model version behind the alias champion, or None.
+    """Returns the model version behind the alias champion, or None.
 
     Raises:
         InputError: when the registry cannot be asked: that is not the same as having no champion.

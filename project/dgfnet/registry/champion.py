@@ -1,4 +1,4 @@
-"""The champion of a site as it comes out of the registry, and what is attached to its version."""
+"""The champion of a site as it comes out of the registry, and results attached to its version."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ class Champion:
     """A model version of the registry, loaded.
 
     Attributes:
-        served: the model that answers, as `mlflow models serve` runs it.
+        name: of the registered model.
+        version: of it.
+        model: scores crops, as `mlflow models serve` runs it.
     """
 
     name: str
     version: str
-    served: ScoringModel
+    model: ScoringModel
 
     @property
     def preprocess(self) -> Preprocess:
         """The settings its crops are made with."""
-        return self.served.preprocess
+        return self.model.preprocess
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """bundle.json."""
-        return self.served.metadata
+    def metadata(self) -> Mapping[str, Any]:
+        """Everything in bundle.json."""
+        return self.model.metadata
 
 
 def load_champion(settings: Settings, site: Site) -> Champion:
@@ -53,17 +55,17 @@ def load_champion(settings: Settings, site: Site) -> Champion:
 
 
 def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str, str]:
-    """Client of the registry, model and version of a site's champion, in a format that this release reads.
+    """Returns client of the registry, model and version of a site's champion, in a format this release reads.
 
     Raises:
         InputError: when the site has none, or an earlier release registered it.
     """
     client, name = tracking.registry(settings), f"dgfnet-{site}"
-    found = champion_of(client, name)
-    if found is None:
+    champion = champion_of(client, name)
+    if champion is None:
         raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    check_format(client, name, str(found.version))
-    return client, name, str(found.version)
+    check_format(client, name, str(champion.version))
+    return client, name, str(champion.version)
 
 
 def load_version(client: MlflowClient, name: str, version: str) -> Champion:
@@ -78,7 +80,7 @@ def load_version(client: MlflowClient, name: str, version: str) -> Champion:
 
 @contextmanager
 def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]:
-    """Gives the bundle folder of any version for a block, after a check of its checksums.
+    """Yields the bundle folder of any version for a block, after a check of its checksums.
 
     Raises:
         InputError: when its files are not those that were registered, or an earlier release registered it.
@@ -92,7 +94,7 @@ def check_format(client: MlflowClient, name: str, version: str) -> None:
     """Refuses versions of an earlier release, whose bundles hold other files.
 
     Raises:
-        InputError: when it is one.
+        InputError: when the version is of an earlier release.
     """
     if FORMAT.items() - client.get_model_version(name, version).tags.items():
         raise InputError(
@@ -102,7 +104,15 @@ def check_format(client: MlflowClient, name: str, version: str) -> None:
 
 
 def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:
-    """Puts results of external validation on the version they belong to, and logs them as a run."""
+    """Sets results of external validation as tags of the version they belong to, and logs them as a run.
+
+    Args:
+        settings: for the store.
+        champion: that was validated.
+        site: of the model.
+        tags: results by name; floats become metrics of the run too.
+        folder: with predictions.csv and metrics.json, which the run gets.
+    """
     uri = tracking.store(settings)
     client = tracking.registry(settings)
     for key, value in tags.items():
@@ -111,7 +121,7 @@ def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     labels = {
         "site": site,
-        "variant": champion.facts["variant"],
+        "variant": champion.metadata["variant"],
         "stage": "external",
         "model_version": champion.version,
     }

@@ -1,4 +1,4 @@
-"""What users ask of the registry by hand: judge a version again, roll back, tell the history."""
+"""The registry's commands: judge a version again, roll back, print history and lineage."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ ORIGIN = {  # tags of a version
 
 
 def criteria(settings: Settings, model: str, version: str) -> Judgement:
-    """The gate's criteria for a version against the present champion, by what the store knows.
+    """Applies the gate's criteria to a version, against the present champion, by what the store holds.
 
     Raises:
-        InputError: when the version does not exist or was registered without the facts.
+        InputError: when the version does not exist or was registered without the evidence.
     """
     client = tracking.registry(settings)
     candidate = version_of(client, model, version)
@@ -61,10 +61,11 @@ def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
     """Judges a version and, unless `dry_run`, sets the aliases; returns what was decided, line by line."""
     model = f"dgfnet-{site}"
     judged = criteria(settings, model, version)
-    met = all(one.met for one in judged.criteria)
+    met = all(criterion.met for criterion in judged.criteria)
     lines = [
-        f"{'met    ' if one.met else 'NOT MET'}  {one.name}: {one.value} ({one.needed})"
-        for one in judged.criteria
+        f"{'met    ' if criterion.met else 'NOT MET'}  "
+        f"{criterion.name}: {criterion.value} ({criterion.needed})"
+        for criterion in judged.criteria
     ]
     if dry_run:
         end = "would become champion" if met else "would not become champion"
@@ -77,22 +78,27 @@ def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
 
 
 def lineage(settings: Settings, site: Site, version: str) -> str:
-    """Where a version comes from: commit, data, settings, fold, fit, runs; and where it was validated."""
+    """Returns the lineage of a version as text: commit, data, settings, fold, fit, runs, external result."""
     client, model = tracking.registry(settings), f"dgfnet-{site}"
-    found = version_of(client, model, version)
+    registered = version_of(client, model, version)
     try:
-        parent = client.get_run(found.run_id).data.tags.get("mlflow.parentRunId", "unknown")
+        parent = client.get_run(registered.run_id).data.tags.get("mlflow.parentRunId", "unknown")
     except MlflowException:
         parent = "no longer in the store"
-    lines = [f"{model} version {version} ({', '.join(found.aliases) or 'no alias'})"]
-    lines += [f"  {words}: {found.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
-    lines += [f"  MLflow run of the fold: {found.run_id}", f"  MLflow run of the cross-validation: {parent}"]
-    if "external_auc" in found.tags:
-        told = {
-            name: found.tags.get(f"external_{name}") for name in ("auc", "auc_low", "auc_high", "data_md5")
+    lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
+    lines += [f"  {words}: {registered.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
+    lines += [
+        f"  MLflow run of the fold: {registered.run_id}",
+        f"  MLflow run of the cross-validation: {parent}",
+    ]
+    if "external_auc" in registered.tags:
+        external = {
+            name: registered.tags.get(f"external_{name}")
+            for name in ("auc", "auc_low", "auc_high", "data_md5")
         }
         lines.append(
-            f"  external: AUC {told['auc']} ({told['auc_low']}-{told['auc_high']}), data {told['data_md5']}"
+            f"  external: AUC {external['auc']} ({external['auc_low']}-{external['auc_high']}), "
+            f"data {external['data_md5']}"
         )
     return "\n".join(lines)
 
@@ -104,14 +110,14 @@ def rollback(settings: Settings, site: Site) -> str:
 
 
 def history(settings: Settings, site: Site) -> str:
-    """Every decision about a site's versions, a line each."""
-    found = promotion.history(tracking.registry(settings), f"dgfnet-{site}")
-    return "\n".join(_line(one) for one in found) or f"dgfnet-{site}: no decision yet"
+    """Returns every decision about a site's versions, a line each, oldest first."""
+    records = promotion.history(tracking.registry(settings), f"dgfnet-{site}")
+    return "\n".join(_line(record) for record in records) or f"dgfnet-{site}: no decision yet"
 
 
-def _line(one: dict[str, Any]) -> str:
-    champion = f"champion {one['from'] or 'none'} -> {one['to']}" if one["promoted"] else "refused"
-    return f"{one['when'][:19]}  {one['who']}  version {one['to']}: {champion}; {one['why']}"
+def _line(record: dict[str, Any]) -> str:
+    champion = f"champion {record['from'] or 'none'} -> {record['to']}" if record["promoted"] else "refused"
+    return f"{record['when'][:19]}  {record['who']}  version {record['to']}: {champion}; {record['why']}"
 
 
 def _compare(settings: Settings, candidate: Any, champion: Any) -> Comparison:

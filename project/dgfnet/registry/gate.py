@@ -24,10 +24,10 @@ class Criterion:
     """One condition of the gate.
 
     Attributes:
-        name: what was looked at.
-        value: what was found, as text.
-        needed: what the settings ask for, as text.
-        met: whether it is met.
+        name: of the quantity.
+        value: measured, as text.
+        needed: the limit of the settings, as text.
+        met: the value keeps the limit.
     """
 
     name: str
@@ -49,16 +49,19 @@ class Judgement:
     champion: str | None
 
 
-def judge(evidence: Evidence, gain: Comparison | None, wanted: Register) -> tuple[Criterion, ...]:
+def judge(evidence: Evidence, gain: Comparison | None, settings: Register) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
     Args:
         evidence: of the new version.
         gain: the version beside the present champion; None when there is no champion. Where they cannot be
             compared, the criterion is passed over; where the store's tables cannot be trusted, it is not met.
-        wanted: the settings.
+        settings: the gate's limits.
+
+    Returns:
+        Eight criteria, and a ninth where `gain` is given, in the order they are printed.
     """
-    low, high = wanted.calibration_slope
+    low, high = settings.calibration_slope
     findings, accuracy = evidence.audit_findings, evidence.weakest_accuracy
     lineage = evidence.missing_lineage
     criteria = [
@@ -68,14 +71,14 @@ def judge(evidence: Evidence, gain: Comparison | None, wanted: Register) -> tupl
             "0 findings",
             findings == 0,
         ),
-        _close("batch invariance", evidence.batch_variance, wanted.tolerance),
+        _close("batch invariance", evidence.batch_variance, settings.tolerance),
         _close("ONNX error", evidence.onnx_error, ONNX_ERROR),
-        _close("reproduces cross-validation", evidence.reproduction_error, wanted.tolerance),
+        _close("reproduces cross-validation", evidence.reproduction_error, settings.tolerance),
         Criterion(
             "lower limit of the out-of-fold AUC",
             f"{evidence.auc_low:.3f}",
-            f"at least {wanted.minimum_auc_lower_bound:g}",
-            evidence.auc_low >= wanted.minimum_auc_lower_bound,
+            f"at least {settings.minimum_auc_lower_bound:g}",
+            evidence.auc_low >= settings.minimum_auc_lower_bound,
         ),
         Criterion(
             "calibration slope",
@@ -86,22 +89,22 @@ def judge(evidence: Evidence, gain: Comparison | None, wanted: Register) -> tupl
         Criterion(
             "weakest group",
             evidence.weakest_group if accuracy is None else f"{accuracy:.3f}, {evidence.weakest_group}",
-            f"accuracy at least {wanted.minimum_group_accuracy:g}",
-            accuracy is None or accuracy >= wanted.minimum_group_accuracy,
+            f"accuracy at least {settings.minimum_group_accuracy:g}",
+            accuracy is None or accuracy >= settings.minimum_group_accuracy,
         ),
         Criterion(
             "lineage",
             lineage or "whole",
-            "commit and data known" if wanted.require_lineage else "not required",
-            not lineage or not wanted.require_lineage,
+            "commit and data known" if settings.require_lineage else "not required",
+            not lineage or not settings.require_lineage,
         ),
     ]
     if gain is not None:
-        name, needed = "AUC less the champion's, shared nodules", f"at least {wanted.minimum_gain:+g}"
+        name, needed = "AUC less the champion's, shared nodules", f"at least {settings.minimum_gain:+g}"
         value, met, gap = gain.account, gain.trusted, gain.difference
         if gap is not None:
             value = f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {value}"
-            met = gap.estimate >= wanted.minimum_gain
+            met = gap.estimate >= settings.minimum_gain
         criteria.append(Criterion(name, value, needed, met))
     return tuple(criteria)
 
@@ -112,6 +115,10 @@ def _close(name: str, difference: float, tolerance: float) -> Criterion:
 
 
 def why(criteria: Sequence[Criterion]) -> str:
-    """One sentence: what was not met, or that everything was."""
-    failed = [f"{one.name}: {one.value}, needed {one.needed}" for one in criteria if not one.met]
+    """Returns one sentence that names every criterion not met, or says that all are."""
+    failed = [
+        f"{criterion.name}: {criterion.value}, needed {criterion.needed}"
+        for criterion in criteria
+        if not criterion.met
+    ]
     return "; ".join(failed) if failed else f"all {len(criteria)} criteria are met"

@@ -1,4 +1,4 @@
-"""What a version is made of, kept whole with its run, so that it can be made again."""
+"""The origin of a version, commit, cohort and settings in full, kept with its run to make it again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a version comes from.
+    """The origin of a version.
 
     Attributes:
         git_commit: of its cross-validation.
@@ -60,35 +60,36 @@ def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str
 
 
 def read_origin(client: MlflowClient, version: Any) -> Origin:
-    """The origin of a version.
+    """Reads the origin of a version.
 
     Args:
         client: of the registry.
         version: as the registry gives it.
 
     Raises:
-        InputError: when the version cannot be made again, and why: it has no lineage, it was registered
-            without its settings, or they are not those it was registered with.
+        InputError: when the version cannot be made again: it has no lineage, it was registered without its
+            settings, or they are not those it was registered with.
     """
-    told = f"{version.name} version {version.version}"
-    named = version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
-    if missing := missing_lineage(*named):
-        raise InputError(f"{told} cannot be made again: {missing}")
+    title = f"{version.name} version {version.version}"
+    tagged = version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
+    if missing := missing_lineage(*tagged):
+        raise InputError(f"{title} cannot be made again: {missing}")
     if ORIGIN not in version.tags:
         raise InputError(
-            f"{told} was registered without its settings; the stage register keeps them for the fits it finds"
+            f"{title} was registered without its settings; the stage register keeps them for the fits it "
+            "finds"
         )
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = client.download_artifacts(version.run_id, _name(version.name, version.version), folder)
             text = Path(path).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
-        raise InputError(f"{told}: its settings cannot be read ({error})") from None
+        raise InputError(f"{title}: its settings cannot be read ({error})") from None
     if hashlib.sha256(text.encode()).hexdigest() != version.tags[ORIGIN]:
-        raise InputError(f"{told}: its settings in the store are not those it was registered with")
+        raise InputError(f"{title}: its settings in the store are not those it was registered with")
     origin = Origin(**json.loads(text))
-    if (origin.git_commit, origin.data_md5) != named:
-        raise InputError(f"{told}: its tags git_commit and data_md5 are not those it was registered with")
+    if (origin.git_commit, origin.data_md5) != tagged:
+        raise InputError(f"{title}: its tags git_commit and data_md5 are not those it was registered with")
     return origin
 
 

@@ -30,14 +30,14 @@ def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -
         InputError: when another version has become champion since the judgement. (The registry cannot look
             and set in one step: what happens between these lines goes unseen.)
     """
-    found = champion_of(client, model)
-    before = None if found is None else str(found.version)
+    champion = champion_of(client, model)
+    before = None if champion is None else str(champion.version)
     if before != judged.champion:
         raise InputError(
             f"{model}: the champion changed meanwhile: version {version} was judged against "
             f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
         )
-    promoted = all(one.met for one in judged.criteria)
+    promoted = all(criterion.met for criterion in judged.criteria)
     if promoted:
         client.set_registered_model_alias(model, CHAMPION, version)
         _take_away(client, model, CHALLENGER, version)
@@ -56,10 +56,10 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
     Raises:
         InputError: when there is no champion, or none was before.
     """
-    found = champion_of(client, model)
-    if found is None:
+    champion = champion_of(client, model)
+    if champion is None:
         raise InputError(f"{model} has no champion; nothing to roll back")
-    now = str(found.version)
+    now = str(champion.version)
     before = standing(history(client, model))
     if before[-1:] == [now]:
         before.pop()
@@ -77,36 +77,36 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
 
 
 def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Champions whose promotion was not undone, the present one last.
+    """Returns the champions whose promotion was not undone, the present one last.
 
     Args:
         records: of `history`. A champion that no record made was made by hand, and counts from the record
             that found it.
     """
-    found: list[str] = []
-    for one in records:
-        if not one["promoted"] or one["from"] == one["to"]:  # a refusal, or a champion judged again
+    champions: list[str] = []
+    for record in records:
+        if not record["promoted"] or record["from"] == record["to"]:  # a refusal, or a champion judged again
             continue
-        if one["from"] is not None and found[-1:] != [one["from"]]:
-            found.append(one["from"])
-        if one["criteria"]:
-            found.append(one["to"])
+        if record["from"] is not None and champions[-1:] != [record["from"]]:
+            champions.append(record["from"])
+        if record["criteria"]:
+            champions.append(record["to"])
             continue
-        found.pop()  # a rollback
-        if found[-1:] != [one["to"]]:
-            found.append(one["to"])
-    return found
+        champions.pop()  # a rollback
+        if champions[-1:] != [record["to"]]:
+            champions.append(record["to"])
+    return champions
 
 
 def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
-    """Every decision about every version, oldest first."""
-    found = [
+    """Returns every decision about every version of a model, oldest first."""
+    records = [
         json.loads(value)
         for version in client.search_model_versions(f"name = '{model}'")
         for key, value in version.tags.items()
         if key.startswith(f"{RECORD}.")
     ]
-    return sorted(found, key=lambda one: str(one["when"]))
+    return sorted(records, key=lambda record: str(record["when"]))
 
 
 def _record(
@@ -127,7 +127,7 @@ def _record(
         "to": version,
         "promoted": promoted,
         "why": reason,
-        "criteria": [asdict(one) for one in criteria],
+        "criteria": [asdict(criterion) for criterion in criteria],
     }
     text = json.dumps(record)
     client.set_model_version_tag(model, version, f"{RECORD}.{when}", text)
@@ -139,7 +139,7 @@ def _record(
 
 
 def _forget_rollback(client: MlflowClient, model: str, version: str) -> None:
-    """A champion is not one that was rolled back."""
+    """Removes the mark of a rollback from a version that is champion again."""
     if ROLLED_BACK in client.get_model_version(model, version).tags:
         client.delete_model_version_tag(model, version, ROLLED_BACK)
 

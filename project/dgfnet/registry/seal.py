@@ -25,7 +25,7 @@ LATER = "registered_model_meta"  # written by MLflow when a model is fetched
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Sha256 of every file below a folder, by its path with forward slashes."""
+    """Returns the sha256 of every file below a folder, by its path with forward slashes."""
     return {
         path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -34,36 +34,36 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def seal(client: MlflowClient, model: str, version: str) -> None:
-    """Fixes what a version consists of."""
-    found = client.get_model_version(model, version)
+    """Logs the sha256 of every file of a version, and their digest as its tag."""
+    registered = client.get_model_version(model, version)
     text = _text(digests(_fetched(model, version)))
-    client.log_text(str(found.run_id), text, _name(model, version))
+    client.log_text(str(registered.run_id), text, _name(model, version))
     client.set_model_version_tag(model, version, SEAL, hashlib.sha256(text.encode()).hexdigest())
 
 
 @contextmanager
 def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
-    """A private copy of a version, made of nothing but the bytes that were registered; gone after the block.
+    """Yields a private copy of a version, made only of the bytes that were registered; gone after the block.
 
-    What is loaded is the copy: nobody can change it after the check, and nothing that the list does not name
+    The copy is loaded: nobody can change it after the check, and nothing that the list does not name
     (Python's caches, for example) comes along.
 
     Raises:
-        InputError: when it is not: naming files that were changed, added or taken away.
+        InputError: when it is not as registered, naming files that were changed, added or taken away.
     """
-    found = client.get_model_version(model, version)
-    told = f"{model} version {version}"
-    if SEAL not in found.tags:
-        raise InputError(f"{told} was registered without checksums; run the stage register")
+    registered = client.get_model_version(model, version)
+    title = f"{model} version {version}"
+    if SEAL not in registered.tags:
+        raise InputError(f"{title} was registered without checksums; run the stage register")
     folder = _fetched(model, version)
-    text = _listed(client, found, _name(model, version))
-    if hashlib.sha256(text.encode()).hexdigest() != found.tags[SEAL]:
-        raise InputError(f"{told}: its list of checksums is not the one it was registered with; not loaded")
+    text = _listed(client, registered, _name(model, version))
+    if hashlib.sha256(text.encode()).hexdigest() != registered.tags[SEAL]:
+        raise InputError(f"{title}: its list of checksums is not the one it was registered with; not loaded")
     expected = dict(line.split("  ", 1)[::-1] for line in text.splitlines())
-    there = digests(folder)
-    wrong = [f"{name} was added" for name in sorted(there.keys() - expected.keys())]
-    wrong += [f"{name} is missing" for name in sorted(expected.keys() - there.keys())]
-    wrong += [f"{n} was changed" for n in sorted(there.keys() & expected.keys()) if there[n] != expected[n]]
+    actual = digests(folder)
+    wrong = [f"{name} was added" for name in sorted(actual.keys() - expected.keys())]
+    wrong += [f"{name} is missing" for name in sorted(expected.keys() - actual.keys())]
+    wrong += [f"{n} was changed" for n in sorted(actual.keys() & expected.keys()) if actual[n] != expected[n]]
     wrong += [
         f"{path.relative_to(folder)} is a link" for path in sorted(folder.rglob("*")) if path.is_symlink()
     ]
@@ -76,7 +76,7 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content)
         if wrong:
-            raise InputError(f"{told} is not what was registered: {'; '.join(wrong[:5])}; not loaded")
+            raise InputError(f"{title} is not what was registered: {'; '.join(wrong[:5])}; not loaded")
         yield Path(place)
 
 
@@ -84,13 +84,15 @@ def _fetched(model: str, version: str) -> Path:
     return Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}"))
 
 
-def _listed(client: MlflowClient, found: Any, name: str) -> str:
+def _listed(client: MlflowClient, registered: Any, name: str) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return Path(client.download_artifacts(found.run_id, name, folder)).read_text(encoding="utf-8")
+            return Path(client.download_artifacts(registered.run_id, name, folder)).read_text(
+                encoding="utf-8"
+            )
     except (MlflowException, OSError) as error:
         raise InputError(
-            f"{found.name} version {found.version}: its checksums cannot be read ({error})"
+            f"{registered.name} version {registered.version}: its checksums cannot be read ({error})"
         ) from None
 
 
@@ -98,5 +100,5 @@ def _name(model: str, version: str) -> str:
     return f"seals/{model} {version}.sha256"
 
 
-def _text(found: dict[str, str]) -> str:
-    return "".join(f"{digest}  {name}\n" for name, digest in found.items())
+def _text(sums: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())

@@ -1,4 +1,4 @@
-"""What the store holds of a registered version: its out-of-fold table and the metrics of its fold."""
+"""Reads from the store what belongs to a registered version: out-of-fold table and metrics of its fold."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def keep_table(
     """
     path = settings.artifacts("crossval", site, variant, TABLE)
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
-    for one in client.search_model_versions(f"name = '{model}'"):
-        if one.tags.get("fit") == fit:
-            client.set_model_version_tag(model, str(one.version), TABLE_SHA256, digest)
+    for registered in client.search_model_versions(f"name = '{model}'"):
+        if registered.tags.get("fit") == fit:
+            client.set_model_version_tag(model, str(registered.version), TABLE_SHA256, digest)
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:
-    """A version as the registry gives it.
+    """Returns a version as the registry gives it.
 
     Raises:
         InputError: when there is none, naming those there are.
@@ -50,20 +50,22 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
     try:
         return client.get_model_version(model, version)
     except MlflowException:
-        found = [str(one.version) for one in client.search_model_versions(f"name = '{model}'")]
+        numbers = [
+            str(registered.version) for registered in client.search_model_versions(f"name = '{model}'")
+        ]
         raise InputError(
-            f"the registry has no {model} version {version}; it has {', '.join(sorted(found)) or 'none'}"
+            f"the registry has no {model} version {version}; it has {', '.join(sorted(numbers)) or 'none'}"
         ) from None
 
 
 def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
-    """The out-of-fold table of a version's variant as its run holds it; ids are keyed hashes.
+    """Returns the out-of-fold table of a version's variant as its run holds it; ids are keyed hashes.
 
     Raises:
         Distrusted: when it is not the one the version was registered with, or nobody can tell.
         InputError: when the store does not have it any more.
     """
-    uri, told = tracking.store(settings), f"{version.name} version {version.version}"
+    uri, title = tracking.store(settings), f"{version.name} version {version.version}"
     with tempfile.TemporaryDirectory() as folder:
         try:
             run = MlflowClient(uri).get_run(version.run_id)
@@ -75,16 +77,16 @@ def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
             )
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except (MlflowException, KeyError, OSError) as error:
-            raise InputError(f"{told}: the store has no {TABLE} of its run ({error})") from None
+            raise InputError(f"{title}: the store has no {TABLE} of its run ({error})") from None
         if TABLE_SHA256 not in version.tags:
             raise Distrusted(
-                f"{told} was registered before the sha256 of its {TABLE} was kept; the stage register keeps "
+                f"{title} was registered before the sha256 of its {TABLE} was kept; the stage register keeps "
                 f"it for the fits it finds, or look at the table and set the version's tag {TABLE_SHA256} to "
                 f"{digest}"
             )
         if digest != version.tags[TABLE_SHA256]:
             raise Distrusted(
-                f"{told}: {TABLE} in the store is not the one it was registered with (it was changed, or "
+                f"{title}: {TABLE} in the store is not the one it was registered with (it was changed, or "
                 f"logged with another key of the hashes)"
             )
         import pandas as pd  # half a second that other commands of the registry do without
@@ -93,7 +95,7 @@ def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
 
 
 def known_metrics(settings: Settings, version: Any) -> dict[str, float]:
-    """The metrics of a version's fold as its run holds them.
+    """Returns the metrics of a version's fold as its run holds them.
 
     Raises:
         InputError: when the store does not have the run any more.

@@ -41,7 +41,7 @@ def check_commit(root: Path, commit: str) -> None:
 
 
 def check_out(root: Path, commit: str, data: str, md5: str, into: Path) -> Path:
-    """Makes a commit and its cohort in a folder that is fresh; when that fails, nothing stays.
+    """Checks a commit and its cohort out into a fresh folder; when that fails, nothing stays.
 
     Args:
         root: folder of params.yaml, inside a git repository and a DVC project.
@@ -72,13 +72,13 @@ def check_out(root: Path, commit: str, data: str, md5: str, into: Path) -> Path:
 
 
 def _data(root: Path, folder: Path, commit: str, data: str, md5: str) -> None:
-    """The cohort from DVC's cache, when the commit names the one that is wanted."""
+    """Checks the cohort out of DVC's cache, when the commit names the one with this md5."""
     pointer = folder / f"{data}.dvc"
     if Path(data).is_absolute() or ".." in Path(data).parts or not pointer.is_file():
         raise InputError(f"commit {commit} has no {data}.dvc beside {PARAMS}; it was never committed")
-    named = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
-    if named != md5:
-        raise InputError(f"{data}.dvc of commit {commit} names the cohort {named}, expected {md5}")
+    committed = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
+    if committed != md5:
+        raise InputError(f"{data}.dvc of commit {commit} names the cohort {committed}, expected {md5}")
     dvc = [sys.executable, "-m", "dvc"]
     cache = _run([*dvc, "cache", "dir"], root, f"{root} is not inside a DVC project")
     _run([*dvc, "cache", "dir", "--local", cache], folder, f"the checkout cannot use DVC's cache {cache}")
@@ -92,27 +92,27 @@ def _data(root: Path, folder: Path, commit: str, data: str, md5: str) -> None:
 
 @contextmanager
 def _all_or_nothing(into: Path) -> Iterator[None]:
-    there = into.is_dir()
+    existed = into.is_dir()
     try:
         yield
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
-        if there:
+        if existed:
             into.mkdir()
         raise
 
 
 def _run(command: list[str], folder: Path, fault: str) -> str:
-    """What a command prints.
+    """Runs a command and returns its output.
 
     Raises:
-        InputError: the fault, with the last line of what the command said.
+        InputError: the fault, with the last line of the command's errors.
     """
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except OSError as error:
         raise InputError(f"{fault} ({error})") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no word"]
-        raise InputError(f"{fault} ({said[-1]})")
+        lines = done.stderr.strip().splitlines() or ["no word"]
+        raise InputError(f"{fault} ({lines[-1]})")
     return done.stdout.strip()

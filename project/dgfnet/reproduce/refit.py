@@ -38,25 +38,25 @@ except ModuleNotFoundError:  # the package of a commit before these modules
 
 
 def line(settings: Settings, inputs: Any, site: Site, variant: Variant, fold: int) -> list[Task]:
-    """A fit after all that it starts from, each once."""
+    """Returns a fit after all fits it starts from, without repetition."""
     task, origins = classification(settings, inputs, site, variant, fold)
     before = [
-        one for parent in SPECS[variant].parents for one in line(settings, inputs, site, parent, fold)
+        origin for parent in SPECS[variant].parents for origin in line(settings, inputs, site, parent, fold)
     ] or origins
-    return list({one.key: one for one in (*before, task)}.values())
+    return list({item.key: item for item in (*before, task)}.values())
 
 
 def settled(request: dict[str, Any]) -> Settings:
-    """The settings of the request, checked by their sha256; then paths of this folder in place of its own.
+    """Returns the settings of the request, checked by their sha256, with paths of this folder.
 
     Raises:
         InputError: when they resolve to other settings under this code.
     """
     path = Path(request["params"])
-    found = describe(load(path, request["settings"]), request["sections"])["params_sha256"]
-    if found != request["params_sha256"]:
+    digest = describe(load(path, request["settings"]), request["sections"])["params_sha256"]
+    if digest != request["params_sha256"]:
         raise dgfnet.errors.InputError(
-            f"the settings of the version resolve to {found} under this code, expected "
+            f"the settings of the version resolve to {digest} under this code, expected "
             f"{request['params_sha256']}"
         )
     return load(path, [*request["settings"], *request["paths"]])

@@ -83,7 +83,7 @@ class Reproduction:
         return not self.alone and not self.labels_differ and all(gap <= self.tolerance for gap in gaps)
 
     def text(self) -> str:
-        """What was compared with what, and what was found, line by line."""
+        """Returns the comparison as text: its two sides, the differences, the verdict in the last line."""
         gap, name = self.metric
         alike = "the same key as the version's: the same pictures, folds, settings and code"
         other = "another key than the version's: pictures, folds, settings or code are not the same"
@@ -120,12 +120,12 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
         InputError: when something is missing that the version was made of, before anything is trained.
     """
     model, client = f"dgfnet-{site}", tracking.registry(settings)
-    found = version_of(client, model, version)
-    origin = read_origin(client, found)
-    fold = int(found.tags["fold"])
-    table = out_of_fold(settings, found)
+    registered = version_of(client, model, version)
+    origin = read_origin(client, registered)
+    fold = int(registered.tags["fold"])
+    table = out_of_fold(settings, registered)
     table = table[table["fold"] == fold].set_index("nodule_id")
-    metrics = known_metrics(settings, found)
+    metrics = known_metrics(settings, registered)
     key = _key(settings)
     folder = (into or settings.work / "reproduced" / f"{model}-{version}").resolve()
     checkout.check_empty(folder)
@@ -133,19 +133,19 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
     data = str(origin.settings["base"]["data"])
     project = checkout.check_out(settings.root, origin.git_commit, data, origin.data_md5, folder)
     _check_ids(project / data, table.index, key, f"{model} version {version}")
-    result = _refit(settings, project, origin, site, str(found.tags["variant"]), fold)
+    result = _refit(settings, project, origin, site, str(registered.tags["variant"]), fold)
     then, now = dict(origin.versions) | {"processor": origin.machine}, dict(result["versions"])
     now["processor"] = result["machine"]
     done = Reproduction(
         model=model,
         version=version,
-        variant=str(found.tags["variant"]),
+        variant=str(registered.tags["variant"]),
         fold=fold,
         git_commit=origin.git_commit,
         data_md5=origin.data_md5,
         params_sha256=origin.params_sha256,
         package=result["package"],
-        same_fit=result["key"] == found.tags["fit"],
+        same_fit=result["key"] == registered.tags["fit"],
         **beside(table, Path(result["predictions"]), float(result["threshold"]), key),
         metrics={name: (metrics.get(name), value) for name, value in result["scores"].items()},
         tolerance=settings.register_.tolerance,
@@ -156,7 +156,7 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
 
 
 def beside(table: pd.DataFrame, predictions: Path, threshold: float, key: bytes) -> dict[str, Any]:
-    """The fields `nodules`, `alone`, `labels_differ`, `probability`, `threshold` of a `Reproduction`.
+    """Returns the fields `nodules`, `alone`, `labels_differ`, `probability`, `threshold` of a `Reproduction`.
 
     Args:
         table: of the version, the nodules of one fold: label, probability, threshold; by hashed nodule_id.
@@ -178,7 +178,7 @@ def beside(table: pd.DataFrame, predictions: Path, threshold: float, key: bytes)
 
 
 def overrides(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Settings as `--set` texts, which win over file and profile."""
+    """Returns settings as `--set` texts, which win over file and profile."""
     return [
         f"{section}.{name}={json.dumps(value, ensure_ascii=False)}"
         for section, values in sections.items()
@@ -193,7 +193,7 @@ def _gap(then: float | None, now: float | None) -> float:
 
 
 def _key(settings: Settings) -> bytes:
-    """The key of the hashes; one that is made only now could match nothing."""
+    """Returns the key of the hashes; a key made only now could match nothing."""
     path = settings.root / tracking.KEY_FILE
     if not os.environ.get(tracking.KEY) and not path.is_file():
         raise InputError(
@@ -203,12 +203,12 @@ def _key(settings: Settings) -> bytes:
     return tracking.identity_key(settings)
 
 
-def _check_ids(data: Path, stored: pd.Index, key: bytes, told: str) -> None:
+def _check_ids(data: Path, stored: pd.Index, key: bytes, title: str) -> None:
     """Refuses, before hours of training, a key under which no nodule is found again."""
-    here = {tracking.pseudonym(key, nodule.nodule_id) for nodule in read_cohort(data).nodules}
-    if not here & set(stored):
+    pseudonyms = {tracking.pseudonym(key, nodule.nodule_id) for nodule in read_cohort(data).nodules}
+    if not pseudonyms & set(stored):
         raise InputError(
-            f"{told}: no nodule of its out-of-fold table is in its cohort; the table was probably logged "
+            f"{title}: no nodule of its out-of-fold table is in its cohort; the table was probably logged "
             f"with another key of the hashes ({tracking.KEY_FILE} or {tracking.KEY})"
         )
 
@@ -218,16 +218,16 @@ def _refit(
 ) -> dict[str, Any]:
     """Trains in the checkout, with its package where it has one, in a process of its own."""
     pretrained = str(origin.settings["network"]["pretrained"])
-    here = {"base.artifacts": "artifacts", "base.work": "work"}
+    overridden = {"base.artifacts": "artifacts", "base.work": "work"}
     if pretrained not in ("off", "imagenet"):  # a file beside the settings, which git may not have
-        here["network.pretrained"] = str(settings.root / pretrained)
+        overridden["network.pretrained"] = str(settings.root / pretrained)
     published = settings.work / "pretrained"
     if pretrained == "imagenet" and published.is_dir():
         shutil.copytree(published, project / "work" / "pretrained", dirs_exist_ok=True)
     request = {
         "params": str(project / checkout.PARAMS),
         "settings": overrides(origin.settings),
-        "paths": [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in here.items()],
+        "paths": [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in overridden.items()],
         "sections": SECTIONS,
         "params_sha256": origin.params_sha256,
         "chosen": {site: origin.chosen} if origin.chosen else {},

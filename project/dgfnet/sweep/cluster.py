@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,20 @@ from dgfnet.sweep.trial import Trial, ensure_tracked, run_trial
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",  # a local cluster on the loopback interface
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow tracks
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOCAL = {  # of a cluster that is started here; one that RAY_ADDRESS names keeps its own rules
+    "RAY_AUTH_MODE": "disabled",  # nobody outside this machine reaches it
+    # The node's address becomes 127.0.0.1, and Ray then binds every socket there, on Linux too. (It replaces
+    # ray.init(_node_ip_address="127.0.0.1") by the machine's outer address, and then binds every interface.)
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
+    "RAY_raylet_start_wait_time_s": "120",
+}
+STARTS = 2
 OBJECT_STORE = 100 * 2**20  # bytes; trials read the archive from disk
 
 
@@ -61,9 +69,13 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """Ray for the time of a block; inside another such block, that one's."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    """Starts or joins Ray for the time of a block; an inner block shares the outer one's.
+
+    Raises:
+        InputError: when Ray does not start, or the cluster that RAY_ADDRESS names does not answer.
+    """
+    for name, value in (QUIET if os.environ.get("RAY_ADDRESS") else QUIET | LOCAL).items():
+        os.environ.setdefault(name, value)  # before the import, which reads some of them
     import ray
 
     if ray.is_initialized():
@@ -77,12 +89,12 @@ def cluster() -> Iterator[None]:
 
 
 def resources(settings: Sweep) -> dict[str, float]:
-    """What one trial occupies."""
+    """Returns the CPUs and GPUs that one trial occupies."""
     return {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
 
 
 def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any]) -> Any:
-    """Where Ray keeps its own files, and how often it restarts a trial."""
+    """Returns Ray's settings of a run: the folder of its own files, restarts of a trial, callbacks."""
     from ray import tune
 
     return tune.RunConfig(
@@ -95,17 +107,62 @@ def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any])
 
 
 def _start(ray: Any) -> None:
-    """Joins the cluster of RAY_ADDRESS, or starts one on this machine's CPUs and GPUs."""
-    ray_env = {name: os.environ[name] for name in QUIET}
+    """Joins the cluster of RAY_ADDRESS, or starts one on this machine's CPUs and GPUs.
+
+    Raises:
+        InputError: when the named cluster does not answer, or no start of a local one came up in time.
+    """
     options: dict[str, Any] = {
         "logging_level": "ERROR",
         "log_to_driver": False,
-        "runtime_env": {"env_vars": ray_env},
+        "runtime_env": {"env_vars": {name: os.environ[name] for name in QUIET}},
     }
-    if not os.environ.get("RAY_ADDRESS"):
-        cpus = len(os.sched_getaffinity(0))
-        options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    ray.init(**options)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise InputError(
+                f"RAY_ADDRESS: no Ray cluster can be joined at {address} ({_last_line(error)}); start it, or "
+                "unset RAY_ADDRESS to use this machine"
+            ) from None
+        return
+    cpus = len(os.sched_getaffinity(0))
+    options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    for start in range(1, STARTS + 1):
+        own = _children()
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises a plain Exception when its processes are late
+            ray.shutdown()
+            _end(_children() - own)
+            if start == STARTS:
+                raise InputError(
+                    f"Ray did not start on this machine in {STARTS} tries ({_last_line(error)}); run the "
+                    "same command again when the machine is less busy, or raise "
+                    "RAY_raylet_start_wait_time_s and RAY_gcs_server_port_wait_time_s (seconds)"
+                ) from None
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+
+
+def _children() -> set[Any]:
+    """Processes that descend from this one; Ray brings psutil along."""
+    import psutil
+
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(processes: set[Any]) -> None:
+    """Ends what a failed start left behind: Ray forgets it, and it would take the next start's time."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
 
 
 def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:
@@ -116,7 +173,7 @@ def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:
 
 
 def progress(label: str, epochs: int) -> Any:
-    """A Tune callback that moves a progress bar of so many epochs."""
+    """Returns a Tune callback that moves a progress bar of so many epochs."""
     from ray.tune import Callback
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

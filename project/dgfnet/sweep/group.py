@@ -129,12 +129,12 @@ def check_modalities(settings: Settings, variants: Sequence[Variant], key: str) 
     Raises:
         InputError: naming the setting `key` and the variant.
     """
-    there = Archive.open(settings.artifacts("preprocess")).pictured()
+    pictured = Archive.open(settings.artifacts("preprocess")).pictured()
     for variant in variants:
-        if absent := [name for name in SPECS[variant].modalities if name not in there]:
+        if absent := [name for name in SPECS[variant].modalities if name not in pictured]:
             raise InputError(
                 f"{key}: {variant} needs {' and '.join(absent)}, which no image of the cohort shows; name "
-                f"variants of {' and '.join(there)} alone"
+                f"variants of {' and '.join(pictured)} alone"
             )
 
 

@@ -1,4 +1,4 @@
-"""Which fits a setting asks for, and what each starts from."""
+"""Plans a run: the fits that its settings ask for, and those that each starts from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNIMODAL: dict[Modality, Variant] = {"us": "us_multitask", "ct": "ct_multitask"}
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all tasks of a run share.
+    """The inputs that all tasks of a run share.
 
     Attributes:
         archive: digest of the images.
@@ -44,7 +44,7 @@ class Inputs:
 
 
 def places(settings: Settings) -> Places:
-    """Where a worker finds what it needs."""
+    """Returns the paths of a worker's inputs and of its results."""
     return Places(
         archive=settings.artifacts("preprocess"),
         nodules=settings.artifacts("cohort", "nodules.parquet"),
@@ -89,7 +89,7 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
 
 
 def encoders(settings: Settings) -> set[EncoderName]:
-    """Encoders the chosen sites use."""
+    """Returns the encoders that the chosen sites use."""
     return {settings.network.encoder_of(site) for site in settings.base.sites}
 
 
@@ -103,12 +103,12 @@ def _checkpoint(settings: Settings, backbone: Backbone) -> tuple[str, str] | Non
 def _chosen(
     settings: Settings, folds: Mapping[Site | None, str]
 ) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-    """What the stage tune wrote to chosen.yaml, or nothing when it has not run.
+    """Reads the settings that the stage tune chose, by site, variant and fold; empty when it has not run.
 
     Raises:
         InputError: when it was made on other folds or labels than there are now.
     """
-    found: dict[tuple[str, str, int], Mapping[str, Any]] = {}
+    values_of: dict[tuple[str, str, int], Mapping[str, Any]] = {}
     chosen = load_chosen(settings)
     for site in (name for name in SITES if name in chosen):
         for variant, record in chosen[site].items():
@@ -116,14 +116,14 @@ def _chosen(
                 raise InputError(
                     f"tune: {site} {variant} was searched on other folds; run the stage tune again"
                 )
-            found |= {(site, variant, fold): values for fold, values in enumerate(record["chosen"])}
-    return found
+            values_of |= {(site, variant, fold): values for fold, values in enumerate(record["chosen"])}
+    return values_of
 
 
 def segmentation(
     settings: Settings, inputs: Inputs, modality: Modality, encoder: EncoderName, fold: int
 ) -> Task:
-    """The shared segmentation-only phase of one modality, encoder and fold."""
+    """Returns the task of the shared segmentation-only phase of one modality, encoder and fold."""
     epochs = settings.pretrain.epochs
     return _task(settings, inputs, "segmentation", UNIMODAL[modality], encoder, None, fold, epochs, {})
 
@@ -131,7 +131,7 @@ def segmentation(
 def classification(
     settings: Settings, inputs: Inputs, site: Site, variant: Variant, fold: int
 ) -> tuple[Task, list[Task]]:
-    """A variant's fit, with the settings a search chose for it, and the fits it starts from."""
+    """Returns a variant's fit, with the settings a search chose for it, and the fits it starts from."""
     own = settings.changed(inputs.chosen.get((site, variant, fold), {}))
     origin = {
         modality: segmentation(settings, inputs, modality, settings.network.encoder_of(site), fold)
@@ -145,7 +145,7 @@ def classification(
 def inner_classification(
     settings: Settings, inputs: Inputs, site: Site, variant: Variant, fold: int, values: Mapping[str, Any]
 ) -> tuple[Task, list[Task]]:
-    """A trial of a search inside the training part of a fold, and the fits it starts from.
+    """Returns a trial of a search inside the training part of a fold, and the fits it starts from.
 
     The parents of a fusion are trained on the inner part too, with the settings as they are: those of the
     whole training part would have seen the labels that score the trial.
@@ -162,7 +162,7 @@ def inner_classification(
 
 
 def _origins(variant: Variant) -> list[tuple[Modality, Variant | None]]:
-    """Per modality the variant a fit starts from, None for the segmentation phase; empty for none."""
+    """Returns per modality the variant a fit starts from, None for the segmentation phase; empty for none."""
     spec = SPECS[variant]
     if spec.parents:
         return list(zip(spec.modalities, spec.parents, strict=True))

@@ -1,4 +1,4 @@
-"""Where an encoder's first weights come from: published, a file, or explicitly nowhere. Never silently."""
+"""Resolves an encoder's pretrained weights: published, a file, or explicitly none. Never silently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dgfnet.vocabulary import Backbone
 
 
 def resolve(settings: Settings, backbone: Backbone) -> str | None:
-    """Path of a checkpoint for a backbone, or None when `network.pretrained` is off.
+    """Returns the path of a checkpoint for a backbone, or None when `network.pretrained` is off.
 
     `imagenet` takes torchvision's published weights, downloaded once by the driver into the work folder.
     In a path, `{encoder}` stands for the backbone's name, so that sites with different encoders and `us_tlr`

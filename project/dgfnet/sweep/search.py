@@ -1,7 +1,7 @@
 """A search for settings: Optuna suggests, Ray places, ASHA stops what does not keep up.
 
-What was tried stands in a ledger, a JSON file the driver writes after every result. A search that was killed
-is simply run again: what is done is told to Optuna, what was interrupted goes on from its own checkpoint.
+The points tried stand in a ledger, a JSON file the driver writes after every result. A search that was killed
+is simply run again: finished points are given to Optuna, interrupted ones go on from their own checkpoints.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Point:
 
 
 def best(points: list[Point]) -> Point:
-    """The best of those that were trained longest: a score from before the end does not compare."""
+    """Returns the best of the points trained longest: a score from before the end does not compare."""
     longest = max(point.epoch for point in points)
     return max((p for p in points if p.epoch == longest), key=lambda p: -1.0 if p.score is None else p.score)
 
 
 def read_ledger(path: Path) -> list[Point]:
-    """What was tried so far."""
+    """Reads the points tried so far; none without a ledger."""
     if not path.is_file():
         return []
     return [Point(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
@@ -80,14 +80,14 @@ class Search:
     seed: int
 
 
-def search(wanted: Search) -> list[Point]:
+def search(request: Search) -> list[Point]:
     """Tries `settings.trials` points and returns them all.
 
     Raises:
         InputError: when every trial crashed.
     """
-    settings, space = wanted.settings, wanted.space
-    points = read_ledger(wanted.ledger)
+    settings, space = request.settings, request.space
+    points = read_ledger(request.ledger)
     done = [point for point in points if point.done]
     if len(done) >= settings.trials:
         return done
@@ -97,9 +97,9 @@ def search(wanted: Search) -> list[Point]:
         from ray.tune.search.optuna import OptunaSearch
 
         interrupted = [point.values for point in points if not point.done]
-        begin = interrupted or ([dict(wanted.first)] if not points and _within(wanted.first, space) else [])
+        begin = interrupted or ([dict(request.first)] if not points and _within(request.first, space) else [])
         searcher = OptunaSearch(
-            _distributions(space), "score", "max", points_to_evaluate=begin, seed=wanted.seed
+            _distributions(space), "score", "max", points_to_evaluate=begin, seed=request.seed
         )
         for point in done:
             searcher.add_evaluated_point(point.values, point.score or 0.0)
@@ -107,44 +107,46 @@ def search(wanted: Search) -> list[Point]:
             time_attr="epoch",
             metric="score",
             mode="max",
-            max_t=wanted.epochs + 1,  # who gets to the end ends on its own
-            grace_period=min(settings.grace_epochs, wanted.epochs),
+            max_t=request.epochs + 1,  # who gets to the end ends on its own
+            grace_period=min(settings.grace_epochs, request.epochs),
             reduction_factor=settings.reduction,
         )
         count = settings.trials - len(done)
         results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, make=wanted.make), resources(wanted.sweep)),
+            tune.with_resources(
+                tune.with_parameters(_trainable, make=request.make), resources(request.sweep)
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
             ),
             run_config=run_config(
-                wanted.label,
-                wanted.sweep,
-                wanted.storage,
-                [progress(wanted.label, count * wanted.epochs), _keeper(wanted.ledger, points)],
+                request.label,
+                request.sweep,
+                request.storage,
+                [progress(request.label, count * request.epochs), _keeper(request.ledger, points)],
             ),
         ).fit()
-    finished = [point for point in read_ledger(wanted.ledger) if point.done]
+    finished = [point for point in read_ledger(request.ledger) if point.done]
     if not finished:
-        raise InputError(f"{wanted.label}: no trial came to an end; the first error: {results.errors[0]}")
+        raise InputError(f"{request.label}: no trial came to an end; the first error: {results.errors[0]}")
     return finished
 
 
 def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
     from ray import tune
 
-    seen = False
+    scored = False
 
     def report(values: dict[str, Any]) -> None:
-        nonlocal seen
+        nonlocal scored
         score = values.get("val_auc")
         if score is not None:
-            seen = True
+            scored = True
             tune.report({"epoch": values["epoch"], "score": score})
 
     trial = make(config)
     run_trial(trial, report)
-    if not seen:  # diverged before the first look
+    if not scored:  # diverged before the first look
         tune.report({"epoch": trial.task.epochs, "score": 0.0})
 
 
@@ -152,17 +154,19 @@ def _distributions(space: Mapping[str, Range]) -> dict[str, Any]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for name, limits in space.items():
         if limits.choices is not None:
-            found[name] = optuna.distributions.CategoricalDistribution(limits.choices)
+            distributions[name] = optuna.distributions.CategoricalDistribution(limits.choices)
         elif limits.low is not None and limits.high is not None:
-            found[name] = optuna.distributions.FloatDistribution(limits.low, limits.high, log=limits.log)
-    return found
+            distributions[name] = optuna.distributions.FloatDistribution(
+                limits.low, limits.high, log=limits.log
+            )
+    return distributions
 
 
 def _within(values: Values, space: Mapping[str, Range]) -> bool:
-    """The point lies in the space."""
+    """Returns True when the point lies in the space."""
     for name, limits in space.items():
         value = values[name]
         if limits.choices is not None:
@@ -177,14 +181,14 @@ def _keeper(path: Path, points: list[Point]) -> Any:
     """A Tune callback that writes the ledger."""
     from ray.tune import Callback
 
-    known = {json.dumps(point.values, sort_keys=True): point for point in points}
+    tried = {json.dumps(point.values, sort_keys=True): point for point in points}
 
     def point_of(trial: Any) -> Point:
         values = {name: value for name, value in trial.config.items() if name != "make"}
-        return known.setdefault(json.dumps(values, sort_keys=True), Point(values))
+        return tried.setdefault(json.dumps(values, sort_keys=True), Point(values))
 
     def write() -> None:
-        write_json(path, [asdict(point) for point in known.values()])
+        write_json(path, [asdict(point) for point in tried.values()])
 
     class Keeper(Callback):
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:

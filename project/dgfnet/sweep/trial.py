@@ -35,15 +35,15 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of the child run."""
+        """The name of the child run."""
         return f"fold{self.task.fold}"
 
     def is_done(self) -> bool:
-        """The fit's result is on disk."""
+        """Returns True when the fit's result is on disk."""
         return finished(self.places, self.task.key) is not None
 
     def failure(self) -> str | None:
-        """Why the fit failed the last time, if it did."""
+        """Returns the error of the fit's last attempt, None when it did not fail."""
         path = self.places.fit(self.task.key) / "failure.json"
         return str(json.loads(path.read_text())["error"]) if path.is_file() and not self.is_done() else None
 

@@ -43,8 +43,8 @@ def test_points_in_and_out_of_a_space(point, expected):
 
 
 def test_spaces_become_optunas():
-    found = _distributions(SPACE)
-    rate, combiner = found["training.learning_rate"], found["network.dgf.combiner"]
+    distributions = _distributions(SPACE)
+    rate, combiner = distributions["training.learning_rate"], distributions["network.dgf.combiner"]
     assert (rate.low, rate.high, rate.log) == (1e-4, 1e-2, True)
     assert combiner.choices == ("sum", "product")
 

@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgfnet import crossval, provenance, tracking
+from dgfnet import provenance, tracking
 from dgfnet.cli import main
 from dgfnet.errors import InputError
-from dgfnet.registry.origin import SECTIONS, read_origin
-from dgfnet.registry.stored import known_metrics, out_of_fold, version_of
+from dgfnet.registry.origin import SECTIONS
 from dgfnet.reproduce import refit
 from dgfnet.reproduce.checkout import check_commit, check_empty, check_out
 from dgfnet.reproduce.reproduction import Reproduction, _check_ids, _key, beside, overrides
@@ -25,55 +24,6 @@ from dgfnet.sweep.plan import Inputs, classification, segmentation
 from dgfnet.vocabulary import SITES
 
 KEY = b"secret"
-
-
-def changed(version, **tags):
-    kept = {name: value for name, value in {**version.tags, **tags}.items() if value is not None}
-    return SimpleNamespace(name=version.name, version="1", run_id=version.run_id, tags=kept)
-
-
-def test_the_origin_of_a_version_is_kept_whole(settings, version):
-    origin = read_origin(tracking.registry(settings), version)
-    assert (origin.git_commit, origin.data_md5) == ("a" * 40, "b" * 32)
-    assert origin.settings == provenance.describe(settings, crossval.SECTIONS)["settings"]
-    assert origin.params_sha256 == provenance.describe(settings, crossval.SECTIONS)["params_sha256"]
-    assert origin.chosen == {"dgf": {"chosen": [{}], "folds": "f"}}
-    assert (origin.versions, origin.machine) == ({"torch": "0"}, "abacus")  # of the training, not of today
-
-
-@pytest.mark.parametrize(
-    ("tags", "said"),
-    [
-        (
-            {"git_commit": "a" * 40 + "-dirty"},
-            "cannot be made again: it was trained with uncommitted changes",
-        ),
-        ({"git_commit": "unknown"}, "cannot be made again: it was trained outside git"),
-        ({"git_commit": None}, "cannot be made again: it was trained outside git"),
-        ({"data_md5": "untracked"}, "cannot be made again: its cohort is not under DVC"),
-        ({"git_commit": "c" * 40}, "its tags git_commit and data_md5 are not those"),
-        ({"data_md5": "c" * 32}, "its tags git_commit and data_md5 are not those"),
-        ({"origin": None}, "was registered without its settings"),
-        ({"origin": "0" * 64}, "its settings in the store are not those it was registered with"),
-    ],
-)
-def test_a_version_without_its_origin_is_refused(settings, version, tags, said):
-    with pytest.raises(InputError, match=f"dgfnet-central version 1.*{said}"):
-        read_origin(tracking.registry(settings), changed(version, **tags))
-
-
-def test_a_store_that_has_lost_something_is_refused(settings, version):
-    client = tracking.registry(settings)
-    with pytest.raises(InputError, match=r"the store has no out_of_fold\.csv of its run"):
-        out_of_fold(settings, version)
-    assert known_metrics(settings, version) == {"auc": 0.1 + 0.2}
-    next(settings.root.rglob("origins/*.json")).unlink()
-    with pytest.raises(InputError, match="its settings cannot be read"):
-        read_origin(client, version)
-    with pytest.raises(InputError, match="the store has no run of its fold"):
-        known_metrics(settings, SimpleNamespace(name="m", version="1", run_id="0" * 32))
-    with pytest.raises(InputError, match="no dgfnet-central version 2; it has 1"):
-        version_of(client, "dgfnet-central", "2")
 
 
 def test_a_folder_in_which_something_lies_is_refused(tmp_path):
@@ -129,13 +79,13 @@ def test_what_a_commit_does_not_have_is_named_and_nothing_stays(repository, tmp_
         check_commit(tmp_path, commit)
     with pytest.raises(InputError, match=rf"has no commit {'0' * 40}; fetch it"):
         check_commit(root, "0" * 40)
-    for asked, said in (
+    for asked, message in (
         ((root, empty, "data", md5), r"has no data\.dvc beside params\.yaml; it was never committed"),
         ((root, commit, "../data", md5), r"has no \.\./data\.dvc"),
         ((root, commit, "data", "0" * 32), f"names the cohort {md5}, expected {'0' * 32}"),
         ((root.parent, commit, "data", md5), r"has no params\.yaml"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             check_out(*asked, tmp_path / "fresh")
         assert not (tmp_path / "fresh").exists()
 
@@ -170,13 +120,13 @@ def test_a_lost_key_is_said_before_anything_is_trained(monkeypatch):
 
 
 def test_settings_come_back_whole_through_a_settings_file_of_other_values(settings):
-    told = provenance.describe(settings, SECTIONS)
+    described = provenance.describe(settings, SECTIONS)
     request = {
         "params": str(settings.root / "params.yaml"),
-        "settings": overrides(told["settings"]),
+        "settings": overrides(described["settings"]),
         "paths": ['base.work="elsewhere"'],
         "sections": SECTIONS,
-        "params_sha256": told["params_sha256"],
+        "params_sha256": described["params_sha256"],
     }
     again = refit.settled(json.loads(json.dumps(request)))
     assert again.work == settings.root / "elsewhere"
@@ -188,17 +138,17 @@ def test_settings_come_back_whole_through_a_settings_file_of_other_values(settin
 
 
 def test_a_fold_is_trained_with_what_it_starts_from_and_nothing_else(tiny):
-    facts = Inputs("a", {None: "n", "central": "c", "lateral": "l"}, 4, {"resnet18": None}, SITES, {})
-    tasks = refit.line(tiny, facts, "central", "dgf", 2)
+    inputs = Inputs("a", {None: "n", "central": "c", "lateral": "l"}, 4, {"resnet18": None}, SITES, {})
+    tasks = refit.line(tiny, inputs, "central", "dgf", 2)
     expected = [
-        segmentation(tiny, facts, "us", "resnet18", 2),
-        classification(tiny, facts, "central", "us_multitask", 2)[0],
-        segmentation(tiny, facts, "ct", "resnet18", 2),
-        classification(tiny, facts, "central", "ct_multitask", 2)[0],
-        classification(tiny, facts, "central", "dgf", 2)[0],
+        segmentation(tiny, inputs, "us", "resnet18", 2),
+        classification(tiny, inputs, "central", "us_multitask", 2)[0],
+        segmentation(tiny, inputs, "ct", "resnet18", 2),
+        classification(tiny, inputs, "central", "ct_multitask", 2)[0],
+        classification(tiny, inputs, "central", "dgf", 2)[0],
     ]
     assert [task.key for task in tasks] == [task.key for task in expected]
-    assert [task.name for task in refit.line(tiny, facts, "lateral", "ct_resnet", 0)] == [
+    assert [task.name for task in refit.line(tiny, inputs, "lateral", "ct_resnet", 0)] == [
         "lateral/ct_resnet/fold0"
     ]
 
@@ -212,10 +162,14 @@ def test_differences_by_hand(tmp_path):
     table.index = pd.Index(hashed("abc"))
     new = pd.DataFrame({"nodule_id": list("dcb"), "label": [1, 0, 1], "probability": [0.5, 0.75, 0.625]})
     new.to_csv(tmp_path / "new.csv", index=False)
-    found = beside(table, tmp_path / "new.csv", 0.25, KEY)
-    assert (found["nodules"], found["alone"], found["labels_differ"]) == (2, 2, 1)  # b c; a d; c
-    assert found["probability"] == pytest.approx(0.05)
-    assert found["threshold"] == 0.25
+    differences = beside(table, tmp_path / "new.csv", 0.25, KEY)
+    assert (differences["nodules"], differences["alone"], differences["labels_differ"]) == (
+        2,
+        2,
+        1,
+    )  # b c; a d; c
+    assert differences["probability"] == pytest.approx(0.05)
+    assert differences["threshold"] == 0.25
     nobody = beside(table, tmp_path / "new.csv", 0.5, b"another")
     assert (nobody["nodules"], nobody["alone"]) == (0, 6)
     assert math.isnan(nobody["probability"])
@@ -250,9 +204,9 @@ def test_the_tolerance_belongs_to_what_agrees():
     ],
 )
 def test_each_difference_alone_is_no_agreement(change):
-    found = dataclasses.replace(SAME, **change)
-    assert not found.agrees
-    assert found.text().endswith("\nDOES NOT AGREE")
+    changed = dataclasses.replace(SAME, **change)
+    assert not changed.agrees
+    assert changed.text().endswith("\nDOES NOT AGREE")
 
 
 @pytest.mark.parametrize(("gap", "status"), [(0.0, None), (0.5, 1)])
@@ -274,7 +228,7 @@ def test_the_exit_status_tells_the_verdict(settings, monkeypatch, capsys, gap, s
 
 
 def test_another_fit_and_other_libraries_are_told_and_judged_by_their_numbers():
-    found = dataclasses.replace(SAME, same_fit=False, changed=("torch 1 -> 2",))
-    assert found.agrees
-    assert "fit: another key than the version's" in found.text()
-    assert "not as it was: torch 1 -> 2" in found.text()
+    changed = dataclasses.replace(SAME, same_fit=False, changed=("torch 1 -> 2",))
+    assert changed.agrees
+    assert "fit: another key than the version's" in changed.text()
+    assert "not as it was: torch 1 -> 2" in changed.text()
