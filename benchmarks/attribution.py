@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dgfnet import settings as configuration
-from dgfnet.attribution.baselines import find
+from dgfnet.attribution.baselines import find_baselines
+from dgfnet.attribution.fold_network import FoldNetwork, effort, load
 from dgfnet.attribution.gradients import integrate
-from dgfnet.attribution.restored import Restored, effort, load
 from dgfnet.provenance import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def main() -> None:
     network = load(settings, options.site, options.variant, 0)
     pictures = network.pictures(np.arange(options.nodules))
     rows = settings.attribute.rows
-    base = find(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
+    base = find_baselines(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
     promised = effort(settings)
 
     def ours(tolerance: float) -> np.ndarray:
@@ -107,7 +107,7 @@ def main() -> None:
     )
 
 
-def captum(network: Restored, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
+def captum(network: FoldNetwork, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
     """Completeness errors of captum's integrated gradients on the network as it is restored, one by one."""
     names = list(pictures.images)
     network.model.requires_grad_(True)  # as torch leaves it
