@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dgfnet import settings as configuration
-from dgfnet.attribution.baselines import find
-from dgfnet.attribution.gradients import integrate
-from dgfnet.attribution.restored import Restored, effort, load
+from dgfnet.attribution.baselines import find_baselines
+from dgfnet.attribution.fold_network import FoldNetwork, effort, load
+from dgfnet.attribution.gradients import Paths, integrate
 from dgfnet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,12 +48,12 @@ def main() -> None:
     network = load(settings, options.site, options.variant, 0)
     pictures = network.pictures(np.arange(options.nodules))
     rows = settings.attribute.rows
-    base = find(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
+    base = find_baselines(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
     promised = effort(settings)
 
     def ours(tolerance: float) -> np.ndarray:
         plan = replace(promised, tolerance=tolerance)
-        return integrate(network.score, pictures.images, base.images, pictures.patients, plan).error
+        return integrate(network.score, Paths(pictures.images, base.images, pictures.patients), plan).error
 
     def theirs(steps: int) -> np.ndarray:
         return captum(network, pictures, base.images, steps)
@@ -75,7 +75,7 @@ def main() -> None:
         "captum, error",
     ):
         table.add_column(column)
-    facts: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     for name, tolerance, count in (
         ("equal mean error, captum's 50 steps", equal, 50),
         (f"no error above {promised.tolerance}, captum's {steps} steps", promised.tolerance, steps),
@@ -85,20 +85,20 @@ def main() -> None:
         errors = [pairs[0][0][1], pairs[0][1][1]]
         ratio = statistics.median(a / b for a, b in speeds)
         mine, other = (statistics.median(pair[k] for pair in speeds) for k in (0, 1))
-        told = [f"mean {each.mean():.3f} max {each.max():.3f}" for each in errors]
-        table.add_row(name, f"{mine:.1f}", f"{other:.1f}", f"{ratio:.2f}", *told)
-        facts[name] = {
+        shown = [f"mean {each.mean():.3f} max {each.max():.3f}" for each in errors]
+        table.add_row(name, f"{mine:.1f}", f"{other:.1f}", f"{ratio:.2f}", *shown)
+        conditions[name] = {
             **{"tolerance": tolerance, "captum_steps": count, "ours_per_s": mine, "captum_per_s": other},
             **{"ratio": ratio, "ours_mean_error": errors[0].mean(), "captum_mean_error": errors[1].mean()},
             **{"ours_largest_error": errors[0].max(), "captum_largest_error": errors[1].max()},
         }
     Console(width=150).print(table)
-    ratios = [each["ratio"] for each in facts.values()]
+    ratios = [each["ratio"] for each in conditions.values()]
     write_json(
         ROOT / "artifacts" / "benchmarks" / "attribution.json",
         {
             **{"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-            **{"torch": torch.__version__, "nodules": options.nodules, "conditions": facts},
+            **{"torch": torch.__version__, "nodules": options.nodules, "conditions": conditions},
             "ratios": {
                 "nodules_per_s_over_captum": ratios[0],
                 "nodules_per_s_over_captum_at_equal_largest_error": ratios[1],
@@ -107,8 +107,8 @@ def main() -> None:
     )
 
 
-def captum(network: Restored, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
-    """Completeness errors of captum's integrated gradients on the network as it is restored, one by one."""
+def captum(network: FoldNetwork, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
+    """Computes completeness errors of captum's integrated gradients on the model itself, one by one."""
     names = list(pictures.images)
     network.model.requires_grad_(True)  # as torch leaves it
 
@@ -118,10 +118,10 @@ def captum(network: Restored, pictures: Any, baselines: Any, steps: int) -> np.n
 
     explainer, errors = IntegratedGradients(forward), []
     for place in range(len(pictures.patients)):
-        one = slice(place, place + 1)
+        row = slice(place, place + 1)
         _, delta = explainer.attribute(
-            tuple(pictures.images[name][one] for name in names),
-            tuple(baselines[name][one] for name in names),
+            tuple(pictures.images[name][row] for name in names),
+            tuple(baselines[name][row] for name in names),
             n_steps=steps,
             return_convergence_delta=True,
         )
@@ -130,7 +130,7 @@ def captum(network: Restored, pictures: Any, baselines: Any, steps: int) -> np.n
 
 
 def timed(work: Callable[[Any], np.ndarray], argument: Any) -> tuple[float, np.ndarray]:
-    """Seconds, and the errors."""
+    """Returns the seconds it took, and the errors."""
     start = time.perf_counter()
     errors = work(argument)
     return time.perf_counter() - start, errors

@@ -1,4 +1,4 @@
-"""What attributions of phantoms say against the phantoms' truth.
+"""Compares attributions of phantoms with the phantoms' truth.
 
     python benchmarks/attribution_truth.py
     python benchmarks/attribution_truth.py --alone ct us [--folder DIR] [--site central]
@@ -53,13 +53,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.alone:
         for modality in options.alone:
-            alone(options.folder.resolve() / modality, options.site, modality)
+            one_modality(options.folder.resolve() / modality, options.site, modality)
     else:
         demo()
 
 
 def demo() -> None:
-    """Contributions of the demo against the scores that made its labels."""
+    """Compares contributions of the demo with the scores that made its labels."""
     settings = configuration.load(Path("params.yaml"))
     truth = pd.read_csv(settings.root / settings.base.truth / "latents.csv").set_index("patient_id")
     for site in settings.base.sites:
@@ -67,18 +67,18 @@ def demo() -> None:
         scores = truth.loc[table["patient_id"]]
         sign = np.where(table["label"] == 1, 1, -1)  # towards the correct answer becomes towards metastasis
         for modality in ("us", "ct"):
-            found = {
+            correlations = {
                 name: spearmanr(sign * table[modality], scores[name]).statistic
                 for name in ("us_score", "ct_score")
             }
-            told = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
-            print(f"{site}: attribution of {modality} with {told}")
+            words = ", ".join(f"{name} {value:+.2f}" for name, value in correlations.items())
+            print(f"{site}: attribution of {modality} with {words}")
         above = (table["us"] > table["ct"]).groupby(table["label"]).mean()
         print(f"{site}: US above CT in {above[1]:.1%} of metastatic, {above[0]:.1%} of other nodules")
 
 
-def alone(folder: Path, site: str, modality: str) -> None:
-    """One phantom in which one modality decides, from its pictures to the share of that modality."""
+def one_modality(folder: Path, site: str, modality: str) -> None:
+    """Runs one phantom in which one modality decides, from its pictures to the share of that modality."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in SMALL.items():
         raw[section] |= values
@@ -89,29 +89,28 @@ def alone(folder: Path, site: str, modality: str) -> None:
         subprocess.run(["dgfnet", stage], cwd=folder, check=True)
     table = pd.read_csv(folder / "artifacts" / "attribution" / site / "contributions.csv")
     metrics = folder / "artifacts" / "crossval" / site / "dgf" / "metrics.json"
-    facts: dict[str, Any] = {"decides": modality, "site": site, "nodules": len(table)}
-    facts["auc"] = json.loads(metrics.read_text(encoding="utf-8"))["pooled"]["auc"]
+    shares: dict[str, Any] = {"decides": modality, "site": site, "nodules": len(table)}
+    shares["auc"] = json.loads(metrics.read_text(encoding="utf-8"))["pooled"]["auc"]
     for way, prefix in (("integrated gradients", ""), ("Shapley", "shapley_")):
         sizes = table[[f"{prefix}{name}" for name in configuration.MODALITIES]].abs()
         own, both = sizes[f"{prefix}{modality}"].to_numpy(), sizes.sum(axis=1).to_numpy()
-        facts[way] = {
+        shares[way] = {
             "share": interval(table, lambda at, own=own, both=both: own[at].sum() / both[at].sum()),
             "nodule by nodule": interval(table, lambda at, own=own, both=both: (own / both)[at].mean()),
         }
         for name in configuration.MODALITIES:
             values = table[f"{prefix}{name}"].to_numpy()
-            facts[way][f"{name} towards the truth"] = interval(table, lambda at, v=values: v[at].mean())
-        for name, one in facts[way].items():
-            told = "{estimate:.3f} ({low:.3f} to {high:.3f})".format(**one)
-            print(f"{site}, {modality} alone decides, {len(table)} nodules, {way}: {name} {told}")
-    (folder / "share.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            shares[way][f"{name} towards the truth"] = interval(table, lambda at, v=values: v[at].mean())
+        for name, estimate in shares[way].items():
+            words = "{estimate:.3f} ({low:.3f} to {high:.3f})".format(**estimate)
+            print(f"{site}, {modality} alone decides, {len(table)} nodules, {way}: {name} {words}")
+    (folder / "share.json").write_text(json.dumps(shares, indent=2) + "\n", encoding="utf-8")
 
 
 def interval(table: pd.DataFrame, statistic: Callable[[Any], float]) -> dict[str, float]:
-    """A statistic of rows with its 95 % interval, patients resampled."""
+    """Computes a statistic of rows with its 95 % interval, patients resampled."""
     patients, generator = table["patient_id"].to_numpy(), np.random.default_rng(0)
-    found = bootstrap_interval(lambda at: float(statistic(at)), patients, 0.95, 2000, generator)
-    return vars(found)
+    return vars(bootstrap_interval(lambda at: float(statistic(at)), patients, 0.95, 2000, generator))
 
 
 if __name__ == "__main__":

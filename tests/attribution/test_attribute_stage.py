@@ -12,8 +12,8 @@ import yaml
 from scipy.stats import spearmanr
 
 from dgfnet.attribution import randomised, repeatability, stage
+from dgfnet.attribution.fold_network import load as load_network
 from dgfnet.attribution.networks import pictures, scorer
-from dgfnet.attribution.restored import load as load_network
 from dgfnet.attribution.single import explain
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
@@ -104,7 +104,7 @@ def train(settings, folds):
         table.to_csv(folder / "out_of_fold.csv", index=False)
 
 
-def test_every_nodule_is_explained_completely_by_the_network_that_never_saw_it(settings):
+def test_every_nodule_is_explained_completely_by_the_network_it_was_held_out_from(settings):
     table = pd.read_csv(settings.artifacts("attribution", "central", "contributions.csv"))
     folds = pd.read_csv(settings.artifacts("cohort", "folds.csv"))
     assert list(table["nodule_id"]) == sorted(folds["nodule_id"])
@@ -146,10 +146,14 @@ def test_the_folder_holds_what_the_reference_says(settings):
     assert {"mean", "grey"} == set(facts["stability"])
     assert facts["stability"]["grey"]["n"] == 6  # three of each fold
     masses = pd.read_csv(folder / "masses.csv")
-    for network in ("unimodal", "multimodal"):
-        shares = masses[[f"{network}_{region}" for region in ("inside", "rim", "outside")]].sum(axis=1)
+    for prefix in ("unimodal", "multimodal", "unimodal_grad_cam", "multimodal_grad_cam"):
+        shares = masses[[f"{prefix}_{region}" for region in ("inside", "rim", "outside")]].sum(axis=1)
         assert shares.to_numpy() == pytest.approx(1)
-    assert json.loads((folder / "checks.json").read_text())["nodules"] == 2
+    assert [row["n"] for row in facts["masses"]] == [row["n"] for row in facts["grad_cam_masses"]] == [6] * 6
+    checks = json.loads((folder / "checks.json").read_text())
+    assert checks["nodules"] == 2
+    assert min(checks["infidelity"]["attribution"], checks["infidelity"]["zero"]) >= 0
+    assert 0 < checks["sensitivity_max"]["median"] <= checks["sensitivity_max"]["largest"]
 
 
 def test_the_label_check_trains_fusion_and_parents_on_exchanged_labels_and_nothing_else(settings):
@@ -157,32 +161,32 @@ def test_the_label_check_trains_fusion_and_parents_on_exchanged_labels_and_nothi
     each = randomised.plan(settings, facts, "central", 0)
     task, parents = classification(settings, facts, "central", "dgf", 0)
     theirs, own = [(each.fusion, *each.parents), (task, *parents)]
-    assert [one.variant for one in theirs] == ["dgf", "us_multitask", "ct_multitask"]
-    assert {one.key for one in theirs}.isdisjoint(one.key for one in own)
-    for one, other in zip(theirs, own, strict=True):  # the same fit but for the labels
-        assert (one.seed, one.epochs, one.network, one.training) == (
+    assert [fit.variant for fit in theirs] == ["dgf", "us_multitask", "ct_multitask"]
+    assert {fit.key for fit in theirs}.isdisjoint(fit.key for fit in own)
+    for their, other in zip(theirs, own, strict=True):  # the same fit but for the labels
+        assert (their.seed, their.epochs, their.network, their.training) == (
             *(other.seed, other.epochs),
             *(other.network, other.training),
         )
-    assert [one.parents for one in each.parents] == [one.parents for one in parents]  # knows no label
-    assert set(each.fusion.parents.values()) == {one.key for one in each.parents}
-    found = json.loads(settings.artifacts("attribution", "central", "checks.json").read_text())
-    told = found["random_labels"]
+    assert [fit.parents for fit in each.parents] == [fit.parents for fit in parents]  # knows no label
+    assert set(each.fusion.parents.values()) == {fit.key for fit in each.parents}
+    checks = json.loads(settings.artifacts("attribution", "central", "checks.json").read_text())
+    results = checks["random_labels"]
     record = json.loads((places(settings).fit(each.fusion.key) / "fit.json").read_text())
-    assert told["held_out_auc"] == record["scores"]["auc"]
-    assert 0 < told["kept"] < 1
-    assert -1 <= told["similarity"] <= 1
+    assert results["held_out_auc"] == record["scores"]["auc"]
+    assert 0 < results["kept"] < 1
+    assert -1 <= results["similarity"] <= 1
 
 
-def test_the_network_of_the_label_check_has_seen_the_exchanged_labels(settings):
+def test_the_random_label_model_is_trained_on_the_exchanged_labels(settings):
     each = randomised.plan(settings, gather(settings, VARIANTS), "central", 0)
     archive = Archive.open(settings.artifacts("preprocess"))
-    seen, held_out = split(each.fusion, each.where, archive)
+    training, held_out = split(each.fusion, each.where, archive)
     task, _ = classification(settings, gather(settings), "central", "dgf", 0)
-    true_seen, true_held_out = split(task, places(settings), archive)
-    assert seen.ids == true_seen.ids
-    assert (seen.labels != true_seen.labels).mean() == pytest.approx(1 - each.kept)
-    assert sorted(seen.labels) == sorted(true_seen.labels)
+    true_training, true_held_out = split(task, places(settings), archive)
+    assert training.ids == true_training.ids
+    assert (training.labels != true_training.labels).mean() == pytest.approx(1 - each.kept)
+    assert sorted(training.labels) == sorted(true_training.labels)
     assert (held_out.labels == true_held_out.labels).all()
 
 

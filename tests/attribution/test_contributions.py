@@ -8,12 +8,19 @@ import pytest
 import torch
 
 from dgfnet.attribution.contributions import shapley, share_us_above_ct, summary, towards_truth
-from dgfnet.attribution.gradients import Effort, integrate
+from dgfnet.attribution.gradients import Effort, Paths, integrate, log_odds
+from dgfnet.attribution.networks import scorer
 from dgfnet.attribution.saliency import mass_differences, masses, pick, regions
+from dgfnet.network.variants import DGFNet
 
 
 def numbers(us, ct):
     return {"us": torch.tensor(us).view(-1, 1, 1), "ct": torch.tensor(ct).view(-1, 1, 1)}
+
+
+def from_zero(us, ct):
+    nothing = [0.0] * len(us)
+    return Paths(numbers(us, ct), numbers(nothing, nothing), torch.arange(len(us)))
 
 
 def value(x, _):
@@ -23,18 +30,61 @@ def value(x, _):
 
 
 def test_shapley_values_share_an_interaction_equally():
-    images, zero = numbers([1.0, 4.0], [2.0, 5.0]), numbers([0.0, 0.0], [0.0, 0.0])
-    us, ct = shapley(value, images, zero, torch.arange(2), 8)
+    us, ct = shapley(value, from_zero([1.0, 4.0], [2.0, 5.0]), 8)
     assert us == pytest.approx([2 + 1, 8 + 10])
     assert ct == pytest.approx([6 + 1, 15 + 10])
 
 
+def test_shapley_values_of_a_game_by_hand():
+    """v() = 1, v(US) = 4, v(CT) = 0, v(both) = 9: US brings 3 or 9, CT -1 or 5."""
+
+    def game(x, _):
+        us, ct = x["us"].sum(dim=(1, 2)), x["ct"].sum(dim=(1, 2))
+        return 1 + 3 * us - ct + 6 * us * ct
+
+    us, ct = shapley(game, from_zero([1.0], [1.0]), 8)
+    assert us == pytest.approx([6])
+    assert ct == pytest.approx([2])
+
+
+def by_four_predictions(score, paths):
+    """The mean over both orders of the players, written out."""
+    own, none = paths.images, paths.baselines
+    nothing, only_us, only_ct, both = (
+        log_odds(score, {"us": us["us"], "ct": ct["ct"]}, paths.patients, 8)
+        for us, ct in ((none, none), (own, none), (none, own), (own, own))
+    )
+    return ((only_us - nothing) + (both - only_ct)) / 2, ((only_ct - nothing) + (both - only_us)) / 2
+
+
+@pytest.mark.parametrize("variant", ["concat", "dgf"])
+def test_shapley_values_of_a_network_are_those_of_four_predictions(variant, tiny):
+    torch.manual_seed(0)
+    model = DGFNet(variant, "resnet18", tiny.network).eval()
+    if (level := model.nodule_level) is not None:
+        features = level.query.out_features
+        level.set_bank(torch.randn(6, features), torch.randn(6, features), torch.arange(6) + 100)
+    images = {"us": torch.rand(5, 32, 32) * 255, "ct": torch.rand(5, 32, 32) * 255}
+    paths = Paths(images, {name: torch.zeros(5, 32, 32) for name in images}, torch.arange(5))
+    expected = by_four_predictions(scorer(model), paths)
+    for rows in (8, 2):  # the last batch has a single nodule
+        values = shapley(scorer(model), paths, rows)
+        for theirs, ours in zip(values, expected, strict=True):
+            assert np.abs(ours).min() > 0
+            assert theirs == pytest.approx(ours, abs=1e-6)
+
+
+def test_no_nodule_has_no_shapley_value():
+    us, ct = shapley(value, from_zero([], []), 8)
+    assert (us.shape, ct.shape) == ((0,), (0,))
+
+
 def test_from_zero_a_product_has_equal_shapley_values_and_integrated_gradients():
-    images, zero = numbers([1.0, 4.0], [2.0, 5.0]), numbers([0.0, 0.0], [0.0, 0.0])
-    us, ct = shapley(value, images, zero, torch.arange(2), 8)
-    found = integrate(value, images, zero, torch.arange(2), Effort(1e-6, 4, 2, 8))
-    assert found.sums["us"] == pytest.approx(us, abs=1e-5)
-    assert found.sums["ct"] == pytest.approx(ct, abs=1e-5)
+    paths = from_zero([1.0, 4.0], [2.0, 5.0])
+    us, ct = shapley(value, paths, 8)
+    attributions = integrate(value, paths, Effort(1e-6, 4, 2, 8))
+    assert attributions.sums["us"] == pytest.approx(us, abs=1e-5)
+    assert attributions.sums["ct"] == pytest.approx(ct, abs=1e-5)
 
 
 @pytest.mark.parametrize("strong", ["us", "ct"])
@@ -47,8 +97,8 @@ def test_the_modality_that_carries_the_signal_dominates(strong):
     def score(x, _):
         return 20 * (x[strong].mean(dim=(1, 2)) - 0.5) + sum(0.01 * x[name].mean(dim=(1, 2)) for name in x)
 
-    found = integrate(score, images, base, torch.arange(40), Effort(1e-4, 4, 2, 32))
-    table = pd.DataFrame({name: towards_truth(found.sums[name], label) for name in ("us", "ct")})
+    attributions = integrate(score, Paths(images, base, torch.arange(40)), Effort(1e-4, 4, 2, 32))
+    table = pd.DataFrame({name: towards_truth(attributions.sums[name], label) for name in ("us", "ct")})
     share = share_us_above_ct(table.assign(patient_id=np.arange(40)), 0.95, 200, 0)
     assert share["estimate"] == (1.0 if strong == "us" else 0.0)
     assert table[strong].min() > 0  # towards the correct answer for both classes
@@ -98,13 +148,13 @@ def disc(side=100):
 
 
 def test_regions_are_a_partition_and_the_rim_lies_on_the_outline():
-    found = regions(disc())
-    assert (sum(region.astype(int) for region in found.values()) == 1).all()
-    assert found["inside"][50, 50]
-    assert found["rim"][50, 80]
-    assert found["rim"][50, 79]
-    assert found["outside"][0, 0]
-    assert not found["rim"][50, 70]  # 10 pixels inside; the rim is 4 wide on either side
+    parts = regions(disc())
+    assert (sum(region.astype(int) for region in parts.values()) == 1).all()
+    assert parts["inside"][50, 50]
+    assert parts["rim"][50, 80]
+    assert parts["rim"][50, 79]
+    assert parts["outside"][0, 0]
+    assert not parts["rim"][50, 70]  # 10 pixels inside; the rim is 4 wide on either side
 
 
 def test_masses_are_shares_of_the_absolute_attribution():
@@ -123,6 +173,18 @@ def test_mass_differences_are_paired():
     for row, expected in ((inside, 0.1), (rim, 0), (outside, -0.1)):
         assert [row["difference"], row["low"], row["high"]] == pytest.approx([expected] * 3)
         assert row["n"] == 6
+
+
+def test_mass_differences_of_one_kind_ignore_maps_of_the_other_that_are_nothing():
+    table = pd.DataFrame({"modality": "us", "patient_id": range(4)})
+    for network, share in (("unimodal", 0.2), ("multimodal", 0.5)):
+        for region in ("inside", "rim", "outside"):
+            table[f"{network}_{region}"] = share
+            table[f"{network}_grad_cam_{region}"] = [np.nan, share, share, share]
+    rows = mass_differences(table, 0.95, 200, 0)
+    assert [(row["n"], row["difference"]) for row in rows] == [(4, pytest.approx(0.3))] * 3
+    rows = mass_differences(table, 0.95, 200, 0, kind="grad_cam_")
+    assert [(row["n"], row["difference"]) for row in rows] == [(3, pytest.approx(0.3))] * 3
 
 
 def test_cases_are_those_only_the_fusion_had_right_the_classes_taking_turns():

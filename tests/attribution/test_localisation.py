@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgfnet.attribution.localisation import Seen, Truth, rows, share, summary, why_not
+from dgfnet.attribution.localisation import PictureAttribution, Truth, rows, share, summary, why_not
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.phantom import generate
 from dgfnet.preprocess.archive import centre
@@ -25,9 +25,9 @@ TRUTH["microcalcifications"] = square(3, 3, 1)
 
 
 def by_region(attribution, decision, distance=None):
-    one = Seen(attribution.astype(np.float32), np.ones((8, 8)) if distance is None else distance, decision)
-    found = rows("us", TRUTH, {"multimodal": one})
-    return {row["region"]: row for row in found}
+    distance = np.ones((8, 8)) if distance is None else distance
+    own = PictureAttribution(attribution.astype(np.float32), distance, decision)
+    return {row["region"]: row for row in rows("us", TRUTH, {"multimodal": own})}
 
 
 def test_an_attribution_that_is_everywhere_alike_has_the_share_of_the_area():
@@ -39,13 +39,13 @@ def test_an_attribution_that_is_everywhere_alike_has_the_share_of_the_area():
 def test_shares_by_hand():
     """3 on the speck, 1 elsewhere in the nodule of 16 pixels, nothing outside."""
     attribution = TRUTH["nodule"] + 2.0 * TRUTH["microcalcifications"]
-    found = by_region(attribution, 1.0)
-    assert found["nodule"]["multimodal_mass"] == pytest.approx(1)
-    assert found["microcalcifications"]["multimodal_mass"] == pytest.approx(3 / 18)
-    assert found["microcalcifications"]["area"] == pytest.approx(1 / 64)
-    assert found["microcalcifications, of the nodule"]["area"] == pytest.approx(1 / 16)
-    assert found["margin"]["multimodal_mass"] == pytest.approx(12 / 18)  # all of the nodule but its middle
-    assert found["all signal"]["area"] == pytest.approx(36 / 64)
+    shares = by_region(attribution, 1.0)
+    assert shares["nodule"]["multimodal_mass"] == pytest.approx(1)
+    assert shares["microcalcifications"]["multimodal_mass"] == pytest.approx(3 / 18)
+    assert shares["microcalcifications"]["area"] == pytest.approx(1 / 64)
+    assert shares["microcalcifications, of the nodule"]["area"] == pytest.approx(1 / 16)
+    assert shares["margin"]["multimodal_mass"] == pytest.approx(12 / 18)  # all of the nodule but its middle
+    assert shares["all signal"]["area"] == pytest.approx(36 / 64)
 
 
 def test_only_what_speaks_for_the_decision_counts():
@@ -56,8 +56,8 @@ def test_only_what_speaks_for_the_decision_counts():
 
 def test_contrast_is_where_the_picture_differs_from_its_baseline():
     distance = np.where(TRUTH["microcalcifications"], -30.0, 0.0)
-    found = by_region(np.ones((8, 8)), 1.0, distance)
-    assert found["microcalcifications"]["multimodal_contrast"] == pytest.approx(1)
+    shares = by_region(np.ones((8, 8)), 1.0, distance)
+    assert shares["microcalcifications"]["multimodal_contrast"] == pytest.approx(1)
 
 
 def test_a_region_that_is_not_there_has_no_row():
@@ -68,8 +68,8 @@ def test_a_region_that_is_not_there_has_no_row():
 
 def test_what_surrounds_the_nodule_of_ct_is_judged_without_it():
     truth = {"nodule": square(2, 2, 4), "extension": square(1, 1, 1), "nodes": square(7, 7, 1)}
-    one = Seen((truth["nodes"] + 5.0 * truth["nodule"]).astype(np.float32), np.ones((8, 8)), 1.0)
-    row = rows("ct", truth, {"unimodal": one})[-1]
+    values = (truth["nodes"] + 5.0 * truth["nodule"]).astype(np.float32)
+    row = rows("ct", truth, {"unimodal": PictureAttribution(values, np.ones((8, 8)), 1.0)})[-1]
     assert row["region"] == "extension and nodes, of the rest"
     assert row["area"] == pytest.approx(2 / 48)
     assert row["unimodal_mass"] == pytest.approx(1)
@@ -132,15 +132,15 @@ def test_the_planes_are_cut_as_the_crops_are_and_none_of_another_phantom_is_take
     settings, archive = project
     truth, shown = Truth(settings, archive), {"us": 0, "ct": 0}
     for nodule_id, modality, mask in masks(archive):
-        found = truth.of(nodule_id, modality, mask)
-        np.testing.assert_array_equal(found["nodule"], mask)
+        planes = truth.of(nodule_id, modality, mask)
+        np.testing.assert_array_equal(planes["nodule"], mask)
         shown[modality] += any(
-            found[name].any() for name in ("microcalcifications", "nodes") if name in found
+            planes[name].any() for name in ("microcalcifications", "nodes") if name in planes
         )
     assert min(shown.values()) >= 5
     draw(settings, seed=4)  # the same names, other nodules
-    told = [truth.of(*one) for one in masks(archive)]
-    assert told == [None] * len(told)
+    planes = [truth.of(*picture) for picture in masks(archive)]
+    assert planes == [None] * len(planes)
 
 
 def test_a_cohort_without_truth_is_passed_over(tiny, tmp_path):

@@ -23,8 +23,8 @@ def cohort(patients=40, seed=0):
 
 def test_labels_are_the_same_numbers_in_another_order():
     table, training = cohort()
-    found = exchanged(table, training, "central", 1)
-    before, after = (each.loc[training, "lnm_central"].dropna() for each in (table, found))
+    permuted = exchanged(table, training, "central", 1)
+    before, after = (each.loc[training, "lnm_central"].dropna() for each in (table, permuted))
     assert sorted(before) == sorted(after)
     assert (before != after).any()
 
@@ -33,27 +33,27 @@ def test_a_patient_hands_over_all_labels_at_once():
     """Labels differ within patients here: the pairs must stay together."""
     table, training = cohort()
     table["lnm_central"] = np.arange(len(table), dtype=float)
-    found = exchanged(table, training, "central", 1)
-    lists = [each[training].groupby("patient_id")["lnm_central"].agg(tuple) for each in (table, found)]
+    permuted = exchanged(table, training, "central", 1)
+    lists = [each[training].groupby("patient_id")["lnm_central"].agg(tuple) for each in (table, permuted)]
     assert sorted(lists[0]) == sorted(lists[1])
     assert (lists[0].map(len) == lists[1].map(len)).all()
 
 
 def test_held_out_and_unknown_labels_stay():
     table, training = cohort()
-    found = exchanged(table, training, "central", 1)
-    pd.testing.assert_frame_equal(found[~training], table[~training])
-    assert (found["lnm_central"].isna() == table["lnm_central"].isna()).all()
-    pd.testing.assert_frame_equal(found.drop(columns="lnm_central"), table.drop(columns="lnm_central"))
+    permuted = exchanged(table, training, "central", 1)
+    pd.testing.assert_frame_equal(permuted[~training], table[~training])
+    assert (permuted["lnm_central"].isna() == table["lnm_central"].isna()).all()
+    pd.testing.assert_frame_equal(permuted.drop(columns="lnm_central"), table.drop(columns="lnm_central"))
 
 
 def test_the_seed_decides_and_the_order_of_the_table_does_not():
     table, training = cohort()
-    found = exchanged(table, training, "central", 1)
-    assert found.equals(exchanged(table, training, "central", 1))
-    assert not found.equals(exchanged(table, training, "central", 2))
+    permuted = exchanged(table, training, "central", 1)
+    assert permuted.equals(exchanged(table, training, "central", 1))
+    assert not permuted.equals(exchanged(table, training, "central", 2))
     turned = exchanged(table[::-1], training[::-1], "central", 1)
-    pd.testing.assert_frame_equal(turned.sort_index(), found)
+    pd.testing.assert_frame_equal(turned.sort_index(), permuted)
 
 
 def test_exchanged_labels_know_nothing_of_the_true_ones():

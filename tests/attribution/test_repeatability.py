@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dgfnet.attribution.repeatability import Elsewhere, blocks, fault, judged, summary
+from dgfnet.attribution.repeatability import ExternalExplanation, blocks, fault, judged, summary
 
 COUNT = 12
 HOW = (0.95, 200, 0)  # confidence, replicates, seed
@@ -16,7 +16,7 @@ HOW = (0.95, 200, 0)  # confidence, replicates, seed
 def network(us, ct, maps):
     ids = {"nodule_id": [f"E{n}" for n in range(COUNT)], "patient_id": [f"P{n}" for n in range(COUNT)]}
     table = pd.DataFrame(ids | {"us": us, "ct": ct})
-    return Elsewhere(table.assign(log_odds=table["us"] + table["ct"]), maps)
+    return ExternalExplanation(table.assign(log_odds=table["us"] + table["ct"]), maps)
 
 
 def drawn(seed):
@@ -29,11 +29,11 @@ def test_networks_that_rank_alike_agree_whatever_their_scale():
     us = np.linspace(-1, 2, COUNT)
     doubled = {name: 2 * values for name, values in drawn(0).items()}
     folds = [network(us, us**3, drawn(0)), network(5 * us + 1, np.exp(us), doubled)]
-    found = summary(folds, None, *HOW)
-    assert (found["nodules"], found["folds"], found["random_labels"]) == (COUNT, 2, None)
-    assert found["labels_matter"] is None
+    agreement = summary(folds, None, *HOW)
+    assert (agreement["nodules"], agreement["folds"], agreement["random_labels"]) == (COUNT, 2, None)
+    assert agreement["labels_matter"] is None
     for name in ("us", "ct", "prediction", "maps", "blocks"):
-        assert found["pairs"][name] == pytest.approx({"median": 1, "low": 1, "high": 1})
+        assert agreement["pairs"][name] == pytest.approx({"median": 1, "low": 1, "high": 1})
 
 
 def test_the_median_and_the_range_are_those_of_the_pairs():
@@ -47,13 +47,13 @@ def test_the_median_and_the_range_are_those_of_the_pairs():
     assert abs(pairs["maps"]["median"]) < 0.05
 
 
-def test_the_senseless_network_is_paired_with_every_fold_and_with_no_other():
+def test_the_random_label_model_is_paired_with_every_fold_and_with_no_other():
     up = np.arange(COUNT, dtype=float)
     folds = [network(up, up, drawn(0)), network(up, up, drawn(0))]
-    found = summary(folds, network(-up, up, drawn(1)), *HOW)
-    assert found["pairs"]["us"]["low"] == pytest.approx(1)
-    assert found["random_labels"]["us"] == pytest.approx({"median": -1, "low": -1, "high": -1})
-    assert abs(found["random_labels"]["maps"]["median"]) < 0.05
+    agreement = summary(folds, network(-up, up, drawn(1)), *HOW)
+    assert agreement["pairs"]["us"]["low"] == pytest.approx(1)
+    assert agreement["random_labels"]["us"] == pytest.approx({"median": -1, "low": -1, "high": -1})
+    assert abs(agreement["random_labels"]["maps"]["median"]) < 0.05
 
 
 def noisy(signal, seed):
@@ -84,24 +84,24 @@ def test_blocks_are_means_in_their_places():
     assert blocks({"us": ramp})["us"][1, 5].tolist() == [1.5 + 4 * n for n in range(8)]
 
 
-def test_labels_matter_when_folds_are_more_alike_than_with_the_senseless_network():
+def test_labels_matter_when_folds_are_more_alike_than_with_the_random_label_model():
     up = np.arange(COUNT, dtype=float)
     folds = [network(up, up, noisy(coarse(), seed)) for seed in range(3)]
-    found = summary(folds, network(up, up, drawn(7)), *HOW)
-    more = found["labels_matter"]
-    expected = found["pairs"]["blocks"]["median"] - found["random_labels"]["blocks"]["median"]
+    agreement = summary(folds, network(up, up, drawn(7)), *HOW)
+    more = agreement["labels_matter"]
+    expected = agreement["pairs"]["blocks"]["median"] - agreement["random_labels"]["blocks"]["median"]
     assert more["estimate"] == pytest.approx(expected, abs=0.05)
     assert 0 < more["low"] < more["estimate"] < more["high"]
-    assert fault(found) is None
+    assert fault(agreement) is None
 
 
-def test_a_senseless_network_that_is_as_alike_as_any_is_a_fault():
+def test_a_random_label_model_that_is_as_alike_as_any_is_a_fault():
     up = np.arange(COUNT, dtype=float)
     folds = [network(up, up, noisy(coarse(), seed)) for seed in range(3)]
-    found = summary(folds, network(up, up, noisy(coarse(), 7)), *HOW)
-    assert "not shown to be more alike" in fault(found)
-    sound = judged({"passed": True, "failed": [], "nodules": 8}, found)
-    assert sound == {"passed": False, "failed": [fault(found)], "nodules": 8}
-    assert judged({"passed": False, "failed": ["noise"]}, found)["failed"] == ["noise", fault(found)]
+    agreement = summary(folds, network(up, up, noisy(coarse(), 7)), *HOW)
+    assert "not shown to be more alike" in fault(agreement)
+    checks = judged({"passed": True, "failed": [], "nodules": 8}, agreement)
+    assert checks == {"passed": False, "failed": [fault(agreement)], "nodules": 8}
+    assert judged({"passed": False, "failed": ["noise"]}, agreement)["failed"] == ["noise", fault(agreement)]
     assert judged({"passed": True, "failed": []}, {"reason": "nobody knows"})["passed"]
     assert fault(summary(folds, None, *HOW)) is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dgfnet.attribution import figures
-from dgfnet.attribution.gradients import Effort, integrate
+from dgfnet.attribution.gradients import Effort, Paths, integrate
 from dgfnet.attribution.sanity import check, shuffle
 from dgfnet.network.variants import DGFNet
 
@@ -28,33 +28,34 @@ def network():
     return DGFNet("concat", "resnet18", settings.network).eval()
 
 
-def honest(score, images, baselines, patients):
-    return dict(integrate(score, images, baselines, patients, Effort(float("inf"), 16, 0, 64)).maps)
+def honest(score, paths):
+    return dict(integrate(score, paths, Effort(float("inf"), 16, 0, 64)).maps)
 
 
-def pictures():
+def paths():
     generator = torch.Generator().manual_seed(1)
     images = {name: torch.rand(4, 32, 32, generator=generator) * 255 for name in ("us", "ct")}
-    return images, {name: torch.full_like(values, 120.0) for name, values in images.items()}
+    grey = {name: torch.full_like(values, 120.0) for name, values in images.items()}
+    return Paths(images, grey, PATIENTS)
 
 
-def checked(network, explain, relabelled=None):
-    return check(network, relabelled, explain, *pictures(), PATIENTS, 64, np.random.default_rng(0))
+def checked(network, explain, random_label_model=None):
+    return check(network, random_label_model, explain, paths(), 64, np.random.default_rng(0))
 
 
 def test_integrated_gradients_pass(network):
-    found = checked(network, honest)
-    assert found.failed() == []
-    assert abs(found.similarity["streams"]) < 0.2
-    curves = found.curves
+    checks = checked(network, honest)
+    assert checks.failed() == []
+    assert abs(checks.similarity["streams"]) < 0.2
+    curves = checks.curves
     assert curves["deletion"]["attribution"][0] == pytest.approx(curves["insertion"]["random"][-1], abs=1e-5)
     assert curves["deletion"]["attribution"][-1] == pytest.approx(curves["deletion"]["random"][-1], abs=1e-5)
 
 
 def test_a_picture_in_the_place_of_an_attribution_is_caught(network):
     """An edge detector would do the same: it does not know the network."""
-    found = checked(network, lambda score, images, baselines, patients: dict(images))
-    assert any("stay alike" in text for text in found.failed())
+    checks = checked(network, lambda score, paths: dict(paths.images))
+    assert any("stay alike" in text for text in checks.failed())
 
 
 def test_an_attribution_with_the_wrong_sign_is_caught(network):
@@ -69,17 +70,17 @@ def test_an_attribution_with_the_wrong_sign_is_caught(network):
 def test_noise_in_the_place_of_an_attribution_is_caught(network):
     generator = torch.Generator().manual_seed(2)
 
-    def dice(score, images, baselines, patients):
-        return {name: torch.randn(values.shape, generator=generator) for name, values in images.items()}
+    def dice(score, paths):
+        return {name: torch.randn(values.shape, generator=generator) for name, values in paths.images.items()}
 
     assert any("noise turns maps over" in text for text in checked(network, dice).failed())
 
 
 def test_a_network_of_other_labels_that_gives_the_same_maps_is_caught(network):
     """Its maps come from the pictures or from what the labels did not teach."""
-    found = checked(network, honest, relabelled=deepcopy(network))
-    assert found.random_labels == pytest.approx({"similarity": 1.0, "absolute": 1.0})
-    assert found.failed() == [
+    checks = checked(network, honest, random_label_model=deepcopy(network))
+    assert checks.random_labels == pytest.approx({"similarity": 1.0, "absolute": 1.0})
+    assert checks.failed() == [
         "maps stay alike (rank correlation 1.00) when the network learns labels without meaning"
     ]
 
@@ -91,9 +92,9 @@ def test_edges_that_two_networks_share_do_not_fail_the_label_check(network):
     with torch.no_grad():
         last.weight.neg_()
         last.bias.neg_()
-    found = checked(network, honest, relabelled=opposite)
-    assert found.random_labels == pytest.approx({"similarity": -1.0, "absolute": 1.0}, abs=1e-3)
-    assert found.failed() == []
+    checks = checked(network, honest, random_label_model=opposite)
+    assert checks.random_labels == pytest.approx({"similarity": -1.0, "absolute": 1.0}, abs=1e-3)
+    assert checks.failed() == []
 
 
 def test_a_check_that_was_not_made_is_none(network):
@@ -109,10 +110,8 @@ def test_shuffling_keeps_the_numbers_and_moves_them():
 
 
 def test_a_failed_check_stands_on_the_figure(network):
-    found = checked(network, lambda score, images, baselines, patients: dict(images)).describe() | {
-        "nodules": 4
-    }
-    assert not found["passed"]
-    title = figures.checks("central", found)._suptitle
+    checks = checked(network, lambda score, paths: dict(paths.images)).describe() | {"nodules": 4}
+    assert not checks["passed"]
+    title = figures.checks("central", checks)._suptitle
     assert title.get_text().startswith("NOT TRUSTWORTHY: maps stay alike")
     assert title.get_color() == "#D00000"

@@ -1,4 +1,4 @@
-"""The baseline of a path: an image pair that the network finds undecided (paper section 5).
+"""Baselines of paths: image pairs on which the network is undecided (paper section 5).
 
 Two references on either side of 0.5 are joined by a line, and the line is searched for |p - 0.5| < 1e-3.
 The family of a baseline says where the line starts: with the nodule's own pictures, blurred; with the mean
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgfnet.attribution.gradients import Images, Score, log_odds
+from dgfnet.attribution.gradients import Images, Paths, Score, log_odds
 from dgfnet.attribution.networks import Pictures
 from dgfnet.vocabulary import Modality
 
@@ -33,7 +33,7 @@ class Baselines:
 
     Attributes:
         images: per modality (N, S, S) float32.
-        probability: (N,) what the network says of them, before any correction for prevalence.
+        probability: (N,) of metastasis at the baseline, before any correction for prevalence.
         partner: per nodule where its line ends; `none` where no partner was on the other side: the start of
             the line is the baseline then, however decided.
     """
@@ -45,7 +45,7 @@ class Baselines:
 
 @dataclass(frozen=True)
 class References:
-    """What lines are made of, from the training nodules of a network.
+    """Reference pictures between which lines are drawn, from the training nodules of a network.
 
     Attributes:
         fixed: per name one picture per modality, (S, S): mean, grey, black; mean of the metastatic and of the
@@ -56,7 +56,7 @@ class References:
 
 
 def references(score: Score, training: Pictures, labels: NDArray[np.float32], rows: int) -> References:
-    """References from the training nodules of a network."""
+    """Computes the references of a network from its training nodules."""
     images = training.images
     mean = {name: values.mean(dim=0) for name, values in images.items()}
     fixed: dict[str, dict[Modality, Tensor]] = {
@@ -79,7 +79,7 @@ def references(score: Score, training: Pictures, labels: NDArray[np.float32], ro
 
 
 def blurred(images: Images) -> dict[Modality, Tensor]:
-    """The pictures without anything small, (N, S, S) per modality."""
+    """Blurs pictures until nothing small is left, (N, S, S) per modality."""
     return {
         name: torch.stack(
             [
@@ -91,20 +91,22 @@ def blurred(images: Images) -> dict[Modality, Tensor]:
     }
 
 
-def find(score: Score, pictures: Pictures, known: References, family: str, rows: int) -> Baselines:
-    """A baseline of one family for every nodule.
+def find_baselines(
+    score: Score, pictures: Pictures, references: References, family: str, rows: int
+) -> Baselines:
+    """Finds a baseline of one family for every nodule.
 
     Args:
         score: the network.
         pictures: N nodules.
-        known: references of the network.
+        references: of the network.
         family: one of FAMILIES.
         rows: most pictures that go through the network at once.
     """
     count = len(pictures.patients)
     candidates = {"blurred": blurred(pictures.images)} | {
         word: {name: picture.expand(count, -1, -1) for name, picture in each.items()}
-        for word, each in known.fixed.items()
+        for word, each in references.fixed.items()
     }
     ends = {word: log_odds(score, each, pictures.patients, rows) for word, each in candidates.items()}
     start, low = candidates.pop(family), ends.pop(family)
@@ -117,23 +119,27 @@ def find(score: Score, pictures: Pictures, known: References, family: str, rows:
         at = torch.from_numpy(np.flatnonzero(new))
         for name, values in candidates[word].items():
             stop[name][at] = values[at]
-    images, odds = _search(score, start, stop, pictures.patients, low, high, rows)
+    images, odds = _search(score, Paths(stop, start, pictures.patients), low, high, rows)
     return Baselines(images, 1 / (1 + np.exp(-odds)), tuple(map(str, partner)))
 
 
 def _search(
-    score: Score,
-    start: Images,
-    stop: Images,
-    patients: Tensor,
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    rows: int,
+    score: Score, lines: Paths, low: NDArray[np.float64], high: NDArray[np.float64], rows: int
 ) -> tuple[dict[Modality, Tensor], NDArray[np.float64]]:
-    """Points on the lines where the odds are even, and their log odds.
+    """Finds the points on N lines where the odds are even.
 
     Secant and bisection take turns: fast where the line is smooth, safe where it is not. Rows that have no
     sign change stay at their start.
+
+    Args:
+        score: the network.
+        lines: from their starts (`baselines`) to their ends (`images`).
+        low: (N,) log odds at the starts.
+        high: (N,) log odds at the ends.
+        rows: most pictures of a modality that go through the network at once.
+
+    Returns:
+        The points, (N, S, S) per modality, and their log odds, (N,).
     """
     left, right = np.zeros(len(low)), np.ones(len(low))
     low, high = low.copy(), high.copy()
@@ -144,14 +150,17 @@ def _search(
             break
         share = 0.5 if step % 2 else low[todo] / (low[todo] - high[todo])
         place[todo] = left[todo] + (right[todo] - left[todo]) * share
-        at = torch.from_numpy(todo)
-        points = {name: _between(start[name][at], stop[name][at], place[todo]) for name in start}
-        value[todo] = log_odds(score, points, patients[at], rows)
+        part = lines.take(torch.from_numpy(todo))
+        value[todo] = log_odds(score, _points(part, place[todo]), part.patients, rows)
         same = np.sign(value[todo]) == np.sign(low[todo])
         left[todo[same]], low[todo[same]] = place[todo[same]], value[todo[same]]
         right[todo[~same]], high[todo[~same]] = place[todo[~same]], value[todo[~same]]
-    return {name: _between(start[name], stop[name], place) for name in start}, value
+    return _points(lines, place), value
 
 
-def _between(start: Tensor, stop: Tensor, place: NDArray[np.float64]) -> Tensor:
-    return torch.lerp(start, stop, torch.from_numpy(place).to(start)[:, None, None])
+def _points(lines: Paths, place: NDArray[np.float64]) -> dict[Modality, Tensor]:
+    """Returns the points at these places, 0 at the start and 1 at the end of a line."""
+    return {
+        name: torch.lerp(start, lines.images[name], torch.from_numpy(place).to(start)[:, None, None])
+        for name, start in lines.baselines.items()
+    }

@@ -1,4 +1,7 @@
-"""How much US and CT say in the multimodal prediction of each nodule (the paper's Figure 3)."""
+"""Contributions of US and CT to the multimodal prediction of each nodule (the paper's Figure 3).
+
+Shapley values come from captum's `ShapleyValues`, with one feature per modality.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from captum.attr import ShapleyValues
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dgfnet.attribution.baselines import UNDECIDED
-from dgfnet.attribution.gradients import Images, Score, log_odds
+from dgfnet.attribution.gradients import Paths, Score
 from dgfnet.metrics.intervals import bootstrap_interval, wilson
 
 COLUMNS = (
@@ -21,29 +26,51 @@ COLUMNS = (
 )
 
 
-def shapley(
-    score: Score, images: Images, baselines: Images, patients: torch.Tensor, rows: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact Shapley values of the two players US and CT, (N,) each, log odds.
+def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Computes the Shapley values of the two players US and CT (Shapley 1953).
 
-    The value of a coalition is F of its pictures with the baseline in the place of the others'. With two
-    players the average over both orders is the whole formula (Shapley 1953).
+    The value of a coalition is F of its pictures with the baseline in the place of the others'. captum
+    averages over all orders of the players, so the values are exact, but for its sums in single precision.
+
+    Args:
+        score: the network, of two modalities.
+        paths: pictures and baselines of N nodules.
+        rows: most pictures of a modality that go through the network at once.
+
+    Returns:
+        (N,) of US and (N,) of CT, log odds towards metastasis.
     """
-    nothing, both = (log_odds(score, each, patients, rows) for each in (baselines, images))
-    only_us = log_odds(score, {"us": images["us"], "ct": baselines["ct"]}, patients, rows)
-    only_ct = log_odds(score, {"us": baselines["us"], "ct": images["ct"]}, patients, rows)
-    us = ((only_us - nothing) + (both - only_ct)) / 2
-    ct = ((only_ct - nothing) + (both - only_us)) / 2
+
+    def log_odds(us: Tensor, ct: Tensor, patients: Tensor) -> Tensor:
+        return score({"us": us, "ct": ct}, patients).double()
+
+    explainer = ShapleyValues(log_odds)
+    # one player per modality; players are numbered across the inputs, from 0 and without gaps
+    players = (torch.zeros(1, 1, 1, dtype=torch.int64), torch.ones(1, 1, 1, dtype=torch.int64))
+    values = [
+        explainer.attribute(
+            (part.images["us"], part.images["ct"]),
+            baselines=(part.baselines["us"], part.baselines["ct"]),
+            additional_forward_args=part.patients,
+            feature_mask=players,
+        )
+        for part in paths.split(rows)
+    ]
+    # a player's value stands at each of its pixels
+    us, ct = (
+        np.concatenate([np.empty(0), *(part[player][:, 0, 0].numpy() for part in values)])
+        for player in (0, 1)
+    )
     return us, ct
 
 
 def towards_truth(values: NDArray[np.float64], label: NDArray[Any]) -> NDArray[np.float64]:
-    """Attributions to metastasis become attributions to the correct answer: those of label 0 change sign."""
+    """Turns attributions to metastasis into those to the correct answer: those of label 0 change sign."""
     return np.where(np.asarray(label) == 1, values, -values)
 
 
 def correct(table: pd.DataFrame) -> NDArray[np.int64]:
-    """1 where an out-of-fold table is right at its own frozen thresholds."""
+    """Returns 1 where an out-of-fold table is right at its own frozen thresholds, else 0."""
     called = table["probability"] >= table["threshold"]
     return np.asarray(called.astype(int) == table["label"].astype(int), dtype=np.int64)
 
@@ -51,7 +78,7 @@ def correct(table: pd.DataFrame) -> NDArray[np.int64]:
 def share_us_above_ct(
     table: pd.DataFrame, confidence: float, replicates: int, seed: int, prefix: str = ""
 ) -> dict[str, float]:
-    """Share of nodules in which US says more for the correct answer than CT, with two intervals.
+    """Computes the share of nodules in which US says more for the correct answer than CT, with two intervals.
 
     Args:
         table: columns us, ct (with the prefix) and patient_id; at least one row.
@@ -83,7 +110,7 @@ def share_us_above_ct(
 def summary(
     table: pd.DataFrame, others: pd.DataFrame, tolerance: float, confidence: float, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """What is told of a site.
+    """Summarises the contributions of a site, for summary.json.
 
     Args:
         table: contributions.csv.
@@ -93,12 +120,12 @@ def summary(
         replicates: of the bootstrap.
         seed: of the bootstrap.
     """
-    how = (confidence, replicates, seed)
+    resampling = (confidence, replicates, seed)
     above = table["us"] > table["ct"]
     return {
-        "us_above_ct": share_us_above_ct(table, *how),
+        "us_above_ct": share_us_above_ct(table, *resampling),
         "shapley": {
-            "us_above_ct": share_us_above_ct(table, *how, prefix="shapley_"),
+            "us_above_ct": share_us_above_ct(table, *resampling, prefix="shapley_"),
             "same_order": float((above == (table["shapley_us"] > table["shapley_ct"])).mean()),
             "correlation": float(
                 np.corrcoef(table["us"] - table["ct"], table["shapley_us"] - table["shapley_ct"])[0, 1]
@@ -118,22 +145,22 @@ def summary(
             "partners": {str(k): int(v) for k, v in table["partner"].value_counts().items()},
         },
         "gradients": {"median": float(table["gradients"].median()), "largest": int(table["gradients"].max())},
-        "stability": _stability(table, others, how),
+        "stability": _stability(table, others, resampling),
     }
 
 
 def _stability(
-    table: pd.DataFrame, others: pd.DataFrame, how: tuple[float, int, int]
+    table: pd.DataFrame, others: pd.DataFrame, resampling: tuple[float, int, int]
 ) -> Mapping[str, dict[str, float]]:
-    """Per baseline the share, that from the first baseline on the same nodules, and who keeps the order."""
+    """Compares each other baseline with the first on the same nodules: shares, and who keeps the order."""
     first = table.set_index("nodule_id")
-    found = {}
+    stability = {}
     for name, part in others.groupby("baseline", sort=False):
         before = first.loc[part["nodule_id"]]
         above = (before["us"] > before["ct"]).to_numpy()
         same = above == (part["us"] > part["ct"]).to_numpy()
-        found[str(name)] = share_us_above_ct(part, *how) | {
+        stability[str(name)] = share_us_above_ct(part, *resampling) | {
             "first": float(above.mean()),
             "same_order": float(same.mean()),
         }
-    return found
+    return stability

@@ -28,7 +28,7 @@ SMOOTH = 0.02  # standard deviation of the blur, share of the picture's side; fo
 
 
 def contributions(site: Site, table: pd.DataFrame, failed: Sequence[str]) -> Figure:
-    """Attribution of CT against that of US, towards the correct answer; a panel per truth and result."""
+    """Draws contributions of CT against those of US to the correct answer; a panel per truth and result."""
     figure = Figure(figsize=(9.0, 8.6), layout="constrained")
     flag(figure, f"{site}: what ultrasound and CT say for the correct answer, log odds", failed)
     limit = 1.05 * max(float(table[["us", "ct"]].abs().to_numpy().max()), 1e-9)
@@ -57,45 +57,50 @@ def contributions(site: Site, table: pd.DataFrame, failed: Sequence[str]) -> Fig
 
 
 def saliency(site: Site, cases: Sequence[Case], labels: dict[str, int], failed: Sequence[str]) -> Figure:
-    """Per case a row: each modality plain, unimodal and multimodal; one scale of colours per pair of maps."""
-    figure = Figure(figsize=(12.5, 0.9 + 2.1 * max(1, len(cases))), layout="constrained")
+    """Draws a row per case: each modality plain, unimodal, multimodal, and multimodal by Grad-CAM.
+
+    The unimodal and the multimodal map share one scale of colours; Grad-CAM has its own.
+    """
+    figure = Figure(figsize=(16.5, 0.9 + 2.1 * max(1, len(cases))), layout="constrained")
     title = f"{site}: red towards metastasis, blue against; both unimodal networks wrong, multimodal right"
     flag(figure, title, failed)
     if not cases:
         figure.text(0.5, 0.4, "no such nodule", ha="center")
         return figure
-    grid = figure.subplots(len(cases), 6, squeeze=False)
+    grid = figure.subplots(len(cases), 8, squeeze=False)
     for row, case in enumerate(cases):
         for place, modality in enumerate(MODALITIES):
-            three = grid[row, 3 * place : 3 * place + 3]
+            panels = grid[row, 4 * place : 4 * place + 4]
             image, mask = case.images[modality], case.masks[modality]
             maps = [smoothed(case.unimodal[modality]), smoothed(case.multimodal[modality])]
             limit = max(float(np.abs(values).max()) for values in maps) or 1.0
-            for axes, values in zip(three, [None, *maps], strict=True):
+            for axes, values in zip(panels[:3], [None, *maps], strict=True):
                 panel(axes, image, mask, values, limit)
+            cam = case.grad_cam[modality]
+            panel(panels[3], image, mask, cam, float(np.abs(cam).max()) or 1.0)
             if row == 0:
-                for axes, word in zip(three, ("", "unimodal", "multimodal"), strict=True):
+                for axes, word in zip(panels, ("", "unimodal", "multimodal", "Grad-CAM"), strict=True):
                     axes.set_title(f"{WORDS[modality]} {word}".strip(), fontsize=10)
         truth = "metastasis" if labels[case.nodule_id] == 1 else "no metastasis"
         grid[row, 0].set_ylabel(f"case {row + 1}\n{truth}", fontsize=9)
     return figure
 
 
-def checks(site: Site, found: dict[str, Any]) -> Figure:
-    """Similarity under shuffled weights and exchanged labels, deletion and insertion."""
+def checks(site: Site, results: dict[str, Any]) -> Figure:
+    """Draws the similarity under shuffled weights and exchanged labels, deletion and insertion."""
     figure = Figure(figsize=(11.0, 3.8), layout="constrained")
-    flag(figure, f"{site}: sanity of the attributions, {found['nodules']} nodules", found["failed"])
+    flag(figure, f"{site}: sanity of the attributions, {results['nodules']} nodules", results["failed"])
     left, *curves = figure.subplots(1, 3)
-    parts = list(found["similarity"])
-    left.plot([0, *range(1, len(parts) + 1)], [1.0, *found["similarity"].values()], "o-", color="#0072B2")
-    left.axhline(found["limits"]["similarity"], color="0.6", linestyle="--", linewidth=0.9)
+    parts = list(results["similarity"])
+    left.plot([0, *range(1, len(parts) + 1)], [1.0, *results["similarity"].values()], "o-", color="#0072B2")
+    left.axhline(results["limits"]["similarity"], color="0.6", linestyle="--", linewidth=0.9)
     names, title = ["trained", *(f"+ {part}" for part in parts)], "weights shuffled"
-    if found["random_labels"] is not None:
-        left.plot(len(names), found["random_labels"]["similarity"], "s", color="#D55E00")
+    if results["random_labels"] is not None:
+        left.plot(len(names), results["random_labels"]["similarity"], "s", color="#D55E00")
         names, title = [*names, "labels\nwithout\nmeaning"], f"{title}, labels exchanged"
     left.set_xticks(range(len(names)), names, fontsize=8)
     left.set(title=title, ylabel="rank correlation with the trained map", ylim=(-0.3, 1.05))
-    for axes, (kind, orders) in zip(curves, found["curves"].items(), strict=True):
+    for axes, (kind, orders) in zip(curves, results["curves"].items(), strict=True):
         for (order, values), colour in zip(orders.items(), ("#D55E00", "0.5"), strict=True):
             axes.plot(np.linspace(0, 1, len(values)), values, color=colour, label=ORDERS[order])
         axes.set(title=kind, xlabel="share of the pixels", ylabel="log odds towards the decision")
@@ -104,7 +109,7 @@ def checks(site: Site, found: dict[str, Any]) -> Figure:
 
 
 def flag(figure: Figure, title: str, failed: Sequence[str]) -> None:
-    """The title; above a figure whose attributions failed a check, that in red."""
+    """Writes the title; above a figure whose attributions failed a check, that in red."""
     if failed:
         figure.suptitle(f"NOT TRUSTWORTHY: {'; '.join(failed)}\n{title}", color="#D00000", fontsize=10)
     else:
@@ -112,7 +117,7 @@ def flag(figure: Figure, title: str, failed: Sequence[str]) -> None:
 
 
 def smoothed(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A map for the eye: numbers are never taken from it."""
+    """Smooths a map for the eye: numbers are never taken from it."""
     return np.asarray(cv2.GaussianBlur(values, (0, 0), SMOOTH * values.shape[-1]), dtype=np.float32)
 
 
@@ -123,7 +128,7 @@ def panel(
     values: NDArray[np.float32] | None,
     limit: float,
 ) -> None:
-    """A picture with the nodule's outline, and over it a map in diverging colours from -limit to limit."""
+    """Draws a picture with the nodule's outline, and over it a map in diverging colours, -limit to limit."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     if values is not None:
         strength = np.clip(np.abs(values) / limit, 0, 1) ** 0.5

@@ -1,9 +1,10 @@
-"""Whether attributions lie where a phantom shows what decides the label; a real cohort has no such truth.
+"""Localisation of attributions against the regions of a phantom that decide the label.
 
-Measured is the energy-based pointing game (Wang 2020, CVPR workshops, Score-CAM): the share of the positive
-attribution, towards what the network decides, inside a region. It is held against two shares that need no
-network: the region's share of the area, and its share of the picture's distance from the baseline, since an
-attribution is a gradient times that distance and would lie on bright spots even with gradients at random.
+A real cohort has no such truth. Measured is the energy-based pointing game (Wang 2020, CVPR workshops, Score-
+CAM): the share of the positive attribution, towards what the network decides, inside a region. It is held
+against two shares that need no network: the region's share of the area, and its share of the picture's
+distance from the baseline, since an attribution is a gradient times that distance and would lie on bright
+spots even with gradients at random.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.attribution.baselines import Baselines
-from dgfnet.attribution.gradients import Attributions
+from dgfnet.attribution.fold_network import Explanation, FoldNetwork
 from dgfnet.attribution.networks import Pictures
-from dgfnet.attribution.restored import Restored
 from dgfnet.metrics.intervals import bootstrap_interval
 from dgfnet.phantom.signal import FOLDER, REGIONS, path_of
 from dgfnet.preprocess.archive import Archive
@@ -44,13 +43,13 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One picture as one network explains it.
+class PictureAttribution:
+    """The attribution of one picture by one network.
 
     Attributes:
         attribution: (S, S), log odds towards metastasis.
         distance: (S, S) picture minus baseline.
-        decision: log odds of the whole prediction; its sign is what the network decides.
+        decision: log odds of the whole prediction; its sign is the decision.
     """
 
     attribution: Picture
@@ -67,7 +66,7 @@ class Truth:
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], list[tuple[str, int]]]:
-        """Per nodule and modality the pictures in the order of the archive: that of the screened cohort."""
+        """Pictures per nodule and modality in the order of the archive: that of the screened cohort."""
         table = pd.read_parquet(self.settings.artifacts("cohort", "images.parquet"))
         return {
             (str(nodule), str(modality)): list(zip(part["image"], part["slice"], strict=True))
@@ -86,7 +85,7 @@ class Truth:
         return {name: self.archive.largest(name) for name in MODALITIES}
 
     def of(self, nodule_id: str, modality: Modality, mask: Plane) -> dict[str, Plane] | None:
-        """Regions of the nodule's largest-area picture, (S, S) each.
+        """Reads the regions of the nodule's largest-area picture, (S, S) each.
 
         Args:
             nodule_id: whose.
@@ -110,20 +109,20 @@ class Truth:
             return None
         square = find_square(bits["nodule"], wanted.dilations(modality))
         size = wanted.size(modality)
-        found = {name: resize_mask(crop(one, square), size) > 0 for name, one in bits.items()}
-        return found if np.array_equal(found["nodule"], mask) else None
+        planes = {name: resize_mask(crop(region, square), size) > 0 for name, region in bits.items()}
+        return planes if np.array_equal(planes["nodule"], mask) else None
 
 
 def why_not(settings: Settings) -> str | None:
-    """Why nothing can be said, if nothing can."""
+    """Returns the reason why there is no truth to compare with; None where there is."""
     folder = settings.root / settings.base.truth / FOLDER
     return None if folder.is_dir() else f"{settings.base.truth}/{FOLDER} is not there: only phantoms have it"
 
 
 def regions(modality: Modality, truth: Mapping[str, Plane]) -> Iterator[tuple[str, Plane, Plane]]:
-    """Name, region and the domain whose share it is: the whole picture, or the nodule or its surroundings.
+    """Yields name, region and the domain whose share it is: the whole picture, the nodule or the rest.
 
-    The crop is centred on the nodule, which the mask tells: what is found inside the nodule, or outside, is
+    The crop is centred on the nodule, which the mask shows: what lies inside the nodule, or outside, is
     no gift.
     """
     everywhere = np.ones_like(truth["nodule"])
@@ -138,72 +137,76 @@ def regions(modality: Modality, truth: Mapping[str, Plane]) -> Iterator[tuple[st
 
 def locate(
     settings: Settings,
-    both: Restored,
+    fusion: FoldNetwork,
     pictures: Pictures,
-    multimodal: tuple[Attributions, Baselines],
-    alone: Mapping[Modality, tuple[Attributions, Baselines]],
+    multimodal: Explanation,
+    unimodal: Mapping[Modality, Explanation],
     at: NDArray[np.int64],
 ) -> pd.DataFrame:
-    """Columns COLUMNS, a row per region of a picture; none where there is no truth.
+    """Returns a row per region of a picture, with the columns COLUMNS; none where there is no truth.
 
     Args:
         settings: of the run.
-        both: the fusion.
-        pictures: what it sees of all held-out nodules.
-        multimodal: what it says of them.
-        alone: what the unimodal networks say of the nodules at `at`, which come first.
+        fusion: the multimodal network.
+        pictures: of all held-out nodules.
+        multimodal: the fusion's explanation of them.
+        unimodal: that of the unimodal networks; the nodules at `at` come first.
         at: positions among the held-out nodules.
     """
-    found: list[dict[str, Any]] = []
-    truth = Truth(settings, both.archive)
+    located: list[dict[str, Any]] = []
+    truth = Truth(settings, fusion.archive)
     for k, i in enumerate(at if why_not(settings) is None else ()):
-        for modality, unimodal in alone.items():
-            planes = truth.of(both.held_out.ids[i], modality, pictures.masks[modality][i].numpy())
+        for modality, own in unimodal.items():
+            planes = truth.of(fusion.held_out.ids[i], modality, pictures.masks[modality][i].numpy())
             if planes is None:
                 continue
             image = pictures.images[modality][i].numpy()
-            seen = {
-                network: Seen(
-                    one.maps[modality][n].numpy(),
-                    image - base.images[modality][n].numpy(),
-                    float(one.at_input[n]),
+            by_network = {
+                network: PictureAttribution(
+                    each.attributions.maps[modality][n].numpy(),
+                    image - each.baselines.images[modality][n].numpy(),
+                    float(each.attributions.at_input[n]),
                 )
-                for network, (one, base), n in (("unimodal", unimodal, k), ("multimodal", multimodal, i))
+                for network, each, n in (("unimodal", own, k), ("multimodal", multimodal, i))
             }
-            found += [{"nodule_id": both.held_out.ids[i]} | row for row in rows(modality, planes, seen)]
-    return pd.DataFrame(found, columns=list(COLUMNS))
+            located += [
+                {"nodule_id": fusion.held_out.ids[i]} | row for row in rows(modality, planes, by_network)
+            ]
+    return pd.DataFrame(located, columns=list(COLUMNS))
 
 
-def rows(modality: Modality, truth: Mapping[str, Plane], seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
-    """Shares of each region that is there, a row each: area, and per network mass and contrast.
+def rows(
+    modality: Modality, truth: Mapping[str, Plane], by_network: Mapping[str, PictureAttribution]
+) -> list[dict[str, Any]]:
+    """Computes the shares of each region that is there, a row each: area, and per network mass and contrast.
 
     Args:
         modality: of the picture.
         truth: from `Truth.of`.
-        seen: by each of NETWORKS.
+        by_network: the attribution of each of NETWORKS.
     """
-    found = []
+    shares = []
     for name, region, domain in regions(modality, truth):
         if not (region & domain).any():
             continue
         row: dict[str, Any] = {"modality": modality, "region": name}
         row["area"] = float((region & domain).sum() / domain.sum())
-        for network, one in seen.items():
-            towards = one.attribution if one.decision >= 0 else -one.attribution
+        for network, own in by_network.items():
+            towards = own.attribution if own.decision >= 0 else -own.attribution
             row[f"{network}_mass"] = share(np.clip(towards, 0, None), region, domain)
-            row[f"{network}_contrast"] = share(np.abs(one.distance), region, domain)
-        found.append(row)
-    return found
+            row[f"{network}_contrast"] = share(np.abs(own.distance), region, domain)
+        shares.append(row)
+    return shares
 
 
 def share(values: Picture, region: Plane, domain: Plane) -> float:
-    """Share of the values' sum over the domain that lies in the region; nan where that sum is 0."""
+    """Computes the share of the values' sum over the domain that is in the region; nan where the sum is 0."""
     total = values[domain].sum(dtype=np.float64)
     return float(values[region & domain].sum(dtype=np.float64) / total) if total > 0 else float("nan")
 
 
 def summary(table: pd.DataFrame, confidence: float, replicates: int, seed: int) -> list[dict[str, Any]]:
-    """Means per modality, region and network, and how far the mass is above area and contrast.
+    """Averages per modality, region and network, and compares the mass with area and contrast.
 
     Args:
         table: localisation.csv: COLUMNS and patient_id.
@@ -213,18 +216,20 @@ def summary(table: pd.DataFrame, confidence: float, replicates: int, seed: int) 
     """
     parts = dict(list(table.groupby(["modality", "region"])))
     wanted = [(name, region) for name in MODALITIES for region in (ALL, *REGIONS[name], WITHIN[name])]
-    found = []
+    means = []
     for modality, region in wanted:
         for network in NETWORKS if (modality, region) in parts else ():
             known = parts[modality, region].dropna(subset=[f"{network}_mass", f"{network}_contrast"])
             if len(known):
-                told = _told(known, network, confidence, replicates, seed)
-                found.append({"modality": modality, "region": region, "network": network} | told)
-    return found
+                row = _compare(known, network, confidence, replicates, seed)
+                means.append({"modality": modality, "region": region, "network": network} | row)
+    return means
 
 
-def _told(known: pd.DataFrame, network: str, confidence: float, replicates: int, seed: int) -> dict[str, Any]:
-    """Means of one region and network, and the intervals of the differences."""
+def _compare(
+    known: pd.DataFrame, network: str, confidence: float, replicates: int, seed: int
+) -> dict[str, Any]:
+    """Averages one region and network, with the intervals of the differences."""
     mass, others = known[f"{network}_mass"], {"area": known["area"]}
     others["contrast"] = known[f"{network}_contrast"]
     row: dict[str, Any] = {"n": len(known), "mass": float(mass.mean())}

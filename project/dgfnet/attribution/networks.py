@@ -21,7 +21,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a network sees of N nodules: the largest-area pair, as in evaluation.
+    """The inputs of a network for N nodules: the largest-area pair, as in evaluation.
 
     Attributes:
         images: per modality (N, S, S) float32, grey 0..255.
@@ -34,7 +34,7 @@ class Pictures:
     patients: Tensor
 
     def take(self, at: Tensor) -> Pictures:
-        """The nodules at these positions."""
+        """Returns the nodules at these positions."""
         return Pictures(
             {name: values[at] for name, values in self.images.items()},
             {name: values[at] for name, values in self.masks.items()},
@@ -43,7 +43,7 @@ class Pictures:
 
 
 def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
-    """The pictures of nodules as this network sees them; `us_tlr` sees a rectangle."""
+    """Reads the pictures of nodules as this network takes them; `us_tlr` takes a rectangle."""
     batches = list(evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle))
     return Pictures(
         {name: torch.cat([batch.images[name].float() for batch in batches]) for name in model.modalities},
@@ -53,11 +53,11 @@ def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
 
 
 def scorer(model: Model) -> Score:
-    """The network's log odds, before any correction for prevalence; 0 is where it decides.
+    """Returns the network's log odds as a function, before any correction for prevalence.
 
-    A copy works: in evaluation mode, where the nodule level attends over the bank; without gradients
-    to parameters; with normalisation folded into the convolutions, which changes no result and takes a third
-    less time.
+    0 is where it decides. A copy works: in evaluation mode, where the nodule level attends over the bank;
+    without gradients to parameters; with normalisation folded into the convolutions, which changes no result
+    and takes a third less time.
 
     Raises:
         ValueError: for a network whose nodule level attends over the batch: steps of a path would attend to
@@ -79,8 +79,18 @@ def scorer(model: Model) -> Score:
     return score
 
 
+def last_layers(model: Model) -> dict[Modality, nn.Module]:
+    """Returns the layer of each stream whose output is its last feature map, for Grad-CAM.
+
+    In `DGFNet` the map is (B, F, S / 32, S / 32).
+    """
+    if isinstance(model, TransferNet):
+        return {"us": model.blocks[TUNED[-1]]}
+    return {name: model.stream(name).encoder.get_submodule("layer4") for name in model.modalities}
+
+
 def _fold_normalisation(module: nn.Module) -> None:
-    """Wherever a normalisation is defined right after a convolution, as in ResNet and Inception."""
+    """Folds every normalisation that is defined right after a convolution, as in ResNet and Inception."""
     children = list(module.named_children())
     for (first, convolution), (second, normalisation) in pairwise(children):
         if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
@@ -91,12 +101,12 @@ def _fold_normalisation(module: nn.Module) -> None:
 
 
 def mixes(model: Model) -> bool:
-    """Whether the prediction of a row depends on the other rows."""
+    """Returns True where the prediction of a row depends on the other rows of its batch."""
     return any(getattr(module, "over", None) == "batch" for module in model.modules())
 
 
 def _transfer(model: TransferNet) -> Score:
-    """`us_tlr` without the `no_grad` around its frozen blocks, which would end every gradient there."""
+    """Scores by `us_tlr` without the `no_grad` around its frozen blocks, where every gradient would end."""
 
     def score(images: Images, patients: Tensor) -> Tensor:
         x = images["us"][:, None] / 127.5 - 1

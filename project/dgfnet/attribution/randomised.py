@@ -1,4 +1,4 @@
-"""A network that learnt from labels without meaning (Adebayo 2018, NeurIPS: the data randomisation test).
+"""The random-label model, which learnt labels without meaning (Adebayo 2018, NeurIPS: data randomisation).
 
 In the training part of a fold whole patients exchange their labels. Pictures, seeds, settings and number of
 epochs stay, and so does the segmentation phase, which knows no label. The unimodal parents are trained on the
@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from dgfnet.attribution.fold_network import FoldNetwork
 from dgfnet.attribution.gradients import log_odds
 from dgfnet.attribution.networks import pictures, scorer
-from dgfnet.attribution.restored import Restored
 from dgfnet.cohort.folds import Folds
 from dgfnet.files import replacing
 from dgfnet.metrics.discrimination import scores
@@ -54,8 +54,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Relabelled:
-    """The trained network, and whether it is what it should be.
+class RandomLabelModel:
+    """The network trained on exchanged labels, and signs that it learnt them.
 
     Attributes:
         network: with the exchanged labels of its training nodules.
@@ -64,14 +64,14 @@ class Relabelled:
         held_out_auc: on the true labels of the held-out fold; None without both classes.
     """
 
-    network: Restored
+    network: FoldNetwork
     kept: float
     training_auc: float
     held_out_auc: float | None
 
 
 def exchanged(table: pd.DataFrame, training: pd.Series, site: Site, seed: int) -> pd.DataFrame:
-    """The table with the labels of a site permuted over the patients of the training part.
+    """Permutes the labels of a site over the patients of the training part.
 
     A patient hands over the labels of all nodules at once, to a patient with as many labelled nodules: which
     nodules share a label, and how many have which, stays. A patient whose number nobody shares keeps theirs.
@@ -86,16 +86,16 @@ def exchanged(table: pd.DataFrame, training: pd.Series, site: Site, seed: int) -
     rng = np.random.default_rng([seed, 3])
     rows = table[training & table[name].notna()].sort_values(["patient_id", "nodule_id"])
     places = [group.index.to_numpy() for _, group in rows.groupby("patient_id", sort=True)]
-    found = table.copy()
+    permuted = table.copy()
     for size in sorted({len(place) for place in places}):
         alike = [place for place in places if len(place) == size]
         for to, origin in zip(alike, rng.permutation(len(alike)), strict=True):
-            found.loc[to, name] = table.loc[alike[origin], name].to_numpy()
-    return found
+            permuted.loc[to, name] = table.loc[alike[origin], name].to_numpy()
+    return permuted
 
 
 def plan(settings: Settings, inputs: Inputs, site: Site, fold: int) -> Plan:
-    """The fits of one site, with keys of their own; writes the table of labels they are trained on."""
+    """Plans the fits of one site, with keys of their own; writes the table of labels they are trained on."""
     usual = places(settings)
     table = load_nodules(settings)
     own = Folds.read(usual.folds).fold
@@ -136,14 +136,14 @@ def train(settings: Settings, wanted: Sequence[tuple[Site, int]]) -> None:
         train_fits(settings, "random labels", trials)
 
 
-def load(settings: Settings, site: Site, fold: int) -> Relabelled:
-    """The network that `train` has trained."""
+def load(settings: Settings, site: Site, fold: int) -> RandomLabelModel:
+    """Loads the network that `train` has trained."""
     each = plan(settings, gather(settings, (settings.attribute.variant,)), site, fold)
     archive = Archive.open(each.where.archive)
     model, rows = restore(each.fusion, each.where), settings.attribute.rows
-    network = Restored(model, scorer(model), *split(each.fusion, each.where, archive), archive, rows)
-    seen = pictures(model, archive, network.training)
-    odds = log_odds(network.score, seen.images, seen.patients, rows)
-    known = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)
+    network = FoldNetwork(model, scorer(model), *split(each.fusion, each.where, archive), archive, rows)
+    training = pictures(model, archive, network.training)
+    odds = log_odds(network.score, training.images, training.patients, rows)
+    on_training = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)
     record = finished(each.where, each.fusion.key) or {}
-    return Relabelled(network, each.kept, known["auc"], record["scores"]["auc"])
+    return RandomLabelModel(network, each.kept, on_training["auc"], record["scores"]["auc"])

@@ -1,4 +1,4 @@
-"""The stage `attribute`: WHY a fusion predicts what it predicts (the paper's Figures 3 and 4)."""
+"""The stage `attribute`: explains the predictions of a fusion (the paper's Figures 3 and 4)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rich.console import Console
 from dgfnet import files, provenance, tracking
 from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
-from dgfnet.attribution.fold import Explained, Job, explain_fold
-from dgfnet.attribution.restored import MIXES, mixes_rows
+from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
+from dgfnet.attribution.fold_network import MIXES, mixes_rows
 from dgfnet.attribution.saliency import Case, mass_differences, pick
 from dgfnet.parallel import cores
-from dgfnet.results import check_same, load_table
+from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.vocabulary import SPECS, Site
 
@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
         randomised.train(settings, [(job.site, job.fold) for job in jobs if job.check])
     results = _all(jobs)
     for site, each in tables.items():
-        own = [found for job, found in zip(jobs, results, strict=True) if job.site == site]
+        own = [result for job, result in zip(jobs, results, strict=True) if job.site == site]
         _write(settings, site, each, own)
     provenance.write(settings.artifacts("attribution"), settings, sections=SECTIONS)
 
@@ -67,11 +67,7 @@ def _variants(settings: Settings) -> dict[str, str]:
 
 
 def _why_not(settings: Settings, site: Site) -> str | None:
-    absent = [
-        name
-        for name in _variants(settings).values()
-        if not settings.artifacts("crossval", site, name, "out_of_fold.csv").is_file()
-    ]
+    absent = [name for name in _variants(settings).values() if not is_cross_validated(settings, site, name)]
     if absent:
         return f"not cross-validated: {', '.join(absent)}"
     return MIXES if settings.attribute.variant == "dgf" and mixes_rows(settings) else None
@@ -89,8 +85,8 @@ def _jobs(settings: Settings, site: Site, tables: dict[str, pd.DataFrame]) -> li
     return [Job(settings, site, fold, cases, fold == folds[0], cores() == 1) for fold in folds]
 
 
-def _all(jobs: Sequence[Job]) -> list[Explained]:
-    """Folds side by side: one core each is faster than one after the other on all cores."""
+def _all(jobs: Sequence[Job]) -> list[FoldExplanation]:
+    """Explains folds side by side: one core each is faster than one after the other on all cores."""
     if cores() == 1 or len(jobs) < 2:
         return [explain_fold(job) for job in jobs]
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
@@ -99,44 +95,49 @@ def _all(jobs: Sequence[Job]) -> list[Explained]:
 
 
 def _write(
-    settings: Settings, site: Site, tables: dict[str, pd.DataFrame], found: Sequence[Explained]
+    settings: Settings, site: Site, tables: dict[str, pd.DataFrame], folds: Sequence[FoldExplanation]
 ) -> None:
     folder, wanted = settings.artifacts("attribution", site), settings.attribute
     known = tables["both"][["nodule_id", "patient_id", "label"]].assign(
         us_correct=correct(tables["us"]), ct_correct=correct(tables["ct"]), correct=correct(tables["both"])
     )
     patients = known[["nodule_id", "patient_id"]]
-    table = pd.concat([each.table for each in found]).merge(known, on="nodule_id", validate="one_to_one")
+    table = pd.concat([each.table for each in folds]).merge(known, on="nodule_id", validate="one_to_one")
     table = table.sort_values("nodule_id", ignore_index=True)[list(COLUMNS)]
-    others = pd.concat([each.others for each in found], ignore_index=True).merge(known, on="nodule_id")
-    masses = pd.concat([each.masses for each in found], ignore_index=True).merge(patients, on="nodule_id")
+    others = pd.concat([each.others for each in folds], ignore_index=True).merge(known, on="nodule_id")
+    masses = pd.concat([each.masses for each in folds], ignore_index=True).merge(patients, on="nodule_id")
     how = (settings.base.confidence, wanted.replicates, settings.base.seed)
-    facts: dict[str, Any] = {"site": site, "variant": wanted.variant, "baseline_family": wanted.baselines[0]}
-    facts |= summary(table, others, wanted.tolerance, *how)
-    facts["masses"] = mass_differences(masses, *how)
-    located = pd.concat([each.located for each in found], ignore_index=True).merge(patients, on="nodule_id")
-    facts["localisation"] = _localisation(settings, located)
-    facts["repeatability"] = _repeatability(settings, found)
-    own_checks = next(each.checks for each in found if each.checks is not None)
-    sound = repeatability.judged(own_checks, facts["repeatability"])
+    results: dict[str, Any] = {
+        "site": site,
+        "variant": wanted.variant,
+        "baseline_family": wanted.baselines[0],
+    }
+    results |= summary(table, others, wanted.tolerance, *how)
+    results["masses"] = mass_differences(masses, *how)
+    results["grad_cam_masses"] = mass_differences(masses, *how, kind="grad_cam_")
+    located = pd.concat([each.located for each in folds], ignore_index=True).merge(patients, on="nodule_id")
+    results["localisation"] = _localisation(settings, located)
+    results["repeatability"] = _repeatability(settings, folds)
+    own_checks = next(each.checks for each in folds if each.checks is not None)
+    checks = repeatability.judged(own_checks, results["repeatability"])
     files.write_csv(table, folder / "contributions.csv")
     files.write_csv(others, folder / "stability.csv")
     files.write_csv(masses, folder / "masses.csv")
-    again = [each.elsewhere.table.assign(fold=each.table["fold"].iloc[0]) for each in found if each.elsewhere]
+    again = [each.external.table.assign(fold=each.table["fold"].iloc[0]) for each in folds if each.external]
     if again:
         files.write_csv(pd.concat(again, ignore_index=True), folder / "repeatability.csv")
     if len(located):
         files.write_csv(located, folder / "localisation.csv")
-    files.write_json(folder / "summary.json", facts)
-    files.write_json(folder / "checks.json", sound)
-    _draw(site, table, [case for each in found for case in each.cases], sound, folder)
+    files.write_json(folder / "summary.json", results)
+    files.write_json(folder / "checks.json", checks)
+    _draw(site, table, [case for each in folds for case in each.cases], checks, folder)
     _log(settings, site, folder)
 
 
 def _draw(
-    site: Site, table: pd.DataFrame, shown: Sequence[Case], sound: dict[str, Any], folder: Path
+    site: Site, table: pd.DataFrame, shown: Sequence[Case], checks: dict[str, Any], folder: Path
 ) -> None:
-    """The figures, with what failed on each, and which case is which nodule."""
+    """Draws the figures, each with the checks that failed; writes which case is which nodule."""
     labels = dict(zip(table["nodule_id"], table["label"].astype(int), strict=True))
     ids = [case.nodule_id for case in shown]
     files.write_csv(
@@ -145,13 +146,13 @@ def _draw(
         ),
         folder / "cases.csv",
     )
-    files.write_figure(figures.contributions(site, table, sound["failed"]), folder / "contributions.png")
-    files.write_figure(figures.saliency(site, shown, labels, sound["failed"]), folder / "saliency.png")
-    files.write_figure(figures.checks(site, sound), folder / "checks.png")
+    files.write_figure(figures.contributions(site, table, checks["failed"]), folder / "contributions.png")
+    files.write_figure(figures.saliency(site, shown, labels, checks["failed"]), folder / "saliency.png")
+    files.write_figure(figures.checks(site, checks), folder / "checks.png")
 
 
 def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
-    """Against the phantom's truth; or the reason why there is nothing to hold attributions against."""
+    """Compares attributions with the phantom's truth; or gives the reason why there is none."""
     if reason := localisation.why_not(settings):
         return {"reason": reason, "regions": []}
     if located.empty:
@@ -160,34 +161,33 @@ def _localisation(settings: Settings, located: pd.DataFrame) -> dict[str, Any]:
     return {"reason": None, "regions": localisation.summary(located, *how)}
 
 
-def _repeatability(settings: Settings, found: Sequence[Explained]) -> dict[str, Any]:
-    """How alike the folds' networks are on nodules that none has seen; or why nobody knows."""
+def _repeatability(settings: Settings, folds: Sequence[FoldExplanation]) -> dict[str, Any]:
+    """Compares the folds' networks on external nodules; or gives the reason why this is not possible."""
     if reason := repeatability.why_not(settings):
         return {"reason": reason}
-    folds = [each.elsewhere for each in found if each.elsewhere]
-    senseless = next((each.senseless for each in found if each.senseless), None)
+    external = [each.external for each in folds if each.external]
+    random_labels = next((each.random_labels for each in folds if each.random_labels), None)
     how = (settings.base.confidence, settings.attribute.replicates, settings.base.seed)
-    return {"reason": None, **repeatability.summary(folds, senseless, *how)}
+    return {"reason": None, **repeatability.summary(external, random_labels, *how)}
 
 
 def _log(settings: Settings, site: Site, folder: Path) -> None:
-    """On the run of the variant's cross-validation: what explains it lies beside its ROC curve."""
-    path = settings.artifacts("crossval", site, settings.attribute.variant, "metrics.json")
-    keys = [fold["key"] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
+    """Logs on the run of the variant's cross-validation, so that explanations lie beside its ROC curve."""
     uri, variant = tracking.store(settings), settings.attribute.variant
+    keys = [fold["key"] for fold in load_metrics(settings, site, variant)["folds"]]
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     labels = {"site": site, "variant": variant, "stage": "crossval"}
     # the run of the cross-validation is known by the fits it is made of
     run = tracking.open_run(uri, experiment, variant, fingerprint(keys), labels)
-    facts = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    sound = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
-    above = facts["us_above_ct"]
+    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    checks = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
+    above = results["us_above_ct"]
     with tracking.running(run):
         run.metrics(
             {
                 "attribution_us_above_ct": above["estimate"],
-                "attribution_largest_completeness_error": facts["completeness"]["largest"],
-                "attribution_checks_passed": float(sound["passed"]),
+                "attribution_largest_completeness_error": results["completeness"]["largest"],
+                "attribution_checks_passed": float(checks["passed"]),
             }
         )
         run.table(folder / "contributions.csv", tracking.identity_key(settings))
