@@ -18,6 +18,7 @@ from dgfnet.attribution.single import explain
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import load
+from dgfnet.sweep import group
 from dgfnet.sweep.plan import classification, gather, places, segmentation
 from dgfnet.training.fit import fit
 from dgfnet.training.partition import select, split
@@ -73,7 +74,7 @@ def settings(tmp_path_factory, params):
     train(settings, folds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "cores", lambda: 1)  # starting processes takes longer than all of this
-        patch.setattr(randomised, "sweep", at_once)  # and so does starting Ray
+        patch.setattr(group, "run_trials", at_once)  # and so does starting Ray
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         stage.run(settings)
     return settings
@@ -192,7 +193,7 @@ def test_the_random_label_model_is_trained_on_the_exchanged_labels(settings):
 
 def test_a_second_run_of_the_label_check_trains_nothing(settings, monkeypatch):
     waiting = []
-    monkeypatch.setattr(randomised, "sweep", lambda _, trials, *__: waiting.extend(trials))
+    monkeypatch.setattr(group, "run_trials", lambda _, trials, *__: waiting.extend(trials))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     randomised.train(settings, [("central", 0)])
     assert [trial.is_done() for trial in waiting] == [True, True, True]
