@@ -22,7 +22,7 @@ test: .stamp/installed
 	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: .stamp/installed
-	pytest -m slow
+	HYPOTHESIS_PROFILE=full pytest -m "slow or hypothesis"
 
 test-realdata: .stamp/installed
 	pytest -m realdata
