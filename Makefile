@@ -19,7 +19,7 @@ data/phantom.json: | .stamp/installed
 	dgfnet phantom
 
 test: .stamp/installed
-	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 test-slow: .stamp/installed
 	HYPOTHESIS_PROFILE=full pytest -m "slow or hypothesis"

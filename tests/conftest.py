@@ -33,8 +33,11 @@ hypothesis_settings.register_profile("full", deadline=None)  # make test-slow
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
-# One file is one worker's, so the longest start first; the second works while the first makes `finished`.
-LONGEST = ("test_commands", "test_searches_and_odd_cohorts", "test_changed_project", "test_whole_pipeline")
+# One file is one worker's. The first makes `finished`; by the time another asks for it, it is there.
+LONGEST = (
+    *("test_commands", "test_searches_and_odd_cohorts", "test_review", "test_phantom"),
+    *("test_attribute_stage", "test_audit", "test_changed_project", "test_whole_pipeline"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
