@@ -19,10 +19,10 @@ data/phantom.json: | .stamp/installed
 	dgfnet phantom
 
 test: .stamp/installed
-	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 test-slow: .stamp/installed
-	pytest -m slow
+	HYPOTHESIS_PROFILE=full pytest -m "slow or hypothesis"
 
 test-realdata: .stamp/installed
 	pytest -m realdata

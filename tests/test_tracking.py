@@ -1,6 +1,7 @@
 """MLflow runs are found again by identity, end with the right status, and survive their process."""
 
 import os
+import shutil
 import socket
 
 import pytest
@@ -9,7 +10,8 @@ from dgfnet import tracking
 
 
 @pytest.fixture
-def uri(tmp_path):
+def uri(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 

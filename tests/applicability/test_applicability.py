@@ -69,17 +69,21 @@ def test_a_group_that_benefits_is_found():
     assert tests.loc["margin", "p_holm"] > 0.05
 
 
+# At a true rate of 5 %, 8 of 50 or more has a chance of 0.3 %, and 15 of 150 or more one of 0.8 %.
+@pytest.mark.parametrize(
+    ("cohorts", "most"), [(range(50), 7), pytest.param(range(150), 14, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("strength", [0.0, 1.2])
-def test_where_ct_helps_all_alike_or_nobody_no_group_is_claimed(strength):
-    """The share of cohorts in which any attribute is claimed to matter, of 150 in which none does."""
+def test_where_ct_helps_all_alike_or_nobody_no_group_is_claimed(strength, cohorts, most):
+    """The number of cohorts in which any attribute is claimed to matter, where none does."""
     claims = 0
-    for seed in range(150):
+    for seed in cohorts:
         found, known = simulated(seed, large=strength, small=strength)
         if strength == 0.0:
             useless(found, seed)
         _, tests = analysed(found, known)
         claims += bool((tests["p_holm"] < 0.05).any())
-    assert claims / 150 < 0.10  # at a true rate of 5 %, 15 of 150 or more has a chance of 0.8 %
+    assert claims <= most
 
 
 def test_the_rule_finds_whom_ct_helps_and_beats_chance_and_the_threshold():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -104,13 +105,13 @@ def test_a_site_without_both_classes_has_no_baseline():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, drawn):
     """A small phantom that has gone through the stage cohort."""
     folder = tmp_path_factory.mktemp("audited")
     params = folder / "params.yaml"
     params.write_text((ROOT / "params.yaml").read_text())
     given = ["--params", str(params), "--set", "cohort.folds=2", "--set", "cohort.minimum_per_class=1"]
-    main(["phantom", *given[:2], "--patients", "40"])
+    shutil.copytree(drawn / "data", folder / "data")
     main(["cohort", *given])
     return folder, given
 

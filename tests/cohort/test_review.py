@@ -19,11 +19,11 @@ SMALL = ["cohort.folds=2", "cohort.minimum_per_class=1"]
 
 
 @pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
+def phantom(tmp_path_factory, drawn):
     """A project with a small phantom, whose manifest notes every picture with lines."""
     folder = tmp_path_factory.mktemp("phantom")
     shutil.copy(ROOT / "params.yaml", folder)
-    main(["phantom", "--params", str(folder / "params.yaml"), "--patients", "40"])
+    shutil.copytree(drawn / "data", folder / "data")
     return folder
 
 

@@ -12,46 +12,47 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from whole import dgfnet, environment, project, runs
+from whole import called, copy_of, dgfnet, environment, project, runs
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(tmp_path_factory, drawn, empty_store):
     """A folder in which everything has run that comes before the label."""
-    folder = project(tmp_path_factory.mktemp("project"))
-    for stage in ("phantom", "cohort", "audit", "preprocess", "pretrain"):
-        dgfnet(folder, stage)
+    folder = project(tmp_path_factory.mktemp("prepared") / "project", drawn)
+    shutil.copy(empty_store, folder / "mlflow.db")
+    for stage in ("cohort", "audit", "preprocess", "pretrain"):
+        called(folder, stage)
     return folder
 
 
-def test_a_site_without_labels_is_skipped_and_said_so(prepared, tmp_path):
-    folder = project(tmp_path / "one-site")
-    shutil.copytree(prepared / "data", folder / "data")
+def test_a_site_without_labels_is_skipped_and_said_so(drawn, empty_store, tmp_path):
+    folder = project(tmp_path / "one-site", drawn)
+    shutil.copy(empty_store, folder / "mlflow.db")
     nodules = pd.read_csv(folder / "data/nodules.csv")
     nodules["lnm_lateral"] = ""
     nodules.to_csv(folder / "data/nodules.csv", index=False)
     small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
-    done = dgfnet(folder, "all", *small, "--set", "compare.reference=us_multitask")
+    done = called(folder, "all", *small, "--set", "compare.reference=us_multitask")
     assert "lateral skipped" in done.stderr
     assert json.loads((folder / "artifacts/crossval/lateral/skipped.json").read_text())["reason"]
     assert (folder / "artifacts/external/central/metrics.json").is_file()
     assert not (folder / "artifacts/register/lateral.json").exists()
-    assert "lateral: skipped" in dgfnet(folder, "summary", COLUMNS="200").stdout
+    assert "lateral: skipped" in called(folder, "summary", COLUMNS="200").stdout
 
 
-def test_a_cohort_of_ultrasound_alone_goes_all_the_way(prepared, tmp_path):
-    folder = project(tmp_path / "us-only")
-    shutil.copytree(prepared / "data", folder / "data")
+def test_a_cohort_of_ultrasound_alone_goes_all_the_way(drawn, empty_store, tmp_path):
+    folder = project(tmp_path / "us-only", drawn)
+    shutil.copy(empty_store, folder / "mlflow.db")
     images = pd.read_csv(folder / "data/images.csv")
     images[images["modality"] == "us"].to_csv(folder / "data/images.csv", index=False)
     alone = ("--set", "cohort.modalities=[us]", "--set", "base.sites=[central]")
     small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
-    dgfnet(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask")
+    called(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask")
     assert json.loads((folder / "artifacts/external/central/metrics.json").read_text())["external"]["n"] == 12
-    done = dgfnet(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
+    done = called(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
     assert done.returncode == 2
     assert "ct_multitask needs ct, which no image of the cohort shows" in done.stderr
-    done = dgfnet(folder, "tune", *alone, "--set", "tune.trials=1", check=False)
+    done = called(folder, "tune", *alone, "--set", "tune.trials=1", check=False)
     assert done.returncode == 2
     assert "tune.variants: dgf needs ct, which no image of the cohort shows" in done.stderr
 
@@ -68,9 +69,9 @@ def ledgers(folder: Path) -> list:
 
 def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepared, tmp_path):
     folder = tmp_path / "searched"
-    shutil.copytree(prepared, folder)
+    copy_of(prepared, folder)
     variants = ("--set", "crossval.variants=[us_resnet]")
-    dgfnet(folder, "tune", *SEARCH)
+    called(folder, "tune", *SEARCH, ray=True)
     chosen = yaml.safe_load((folder / "artifacts/tune/chosen.yaml").read_text())
     trials = pd.read_csv(folder / "artifacts/tune/trials.csv")
     record = chosen["central"]["us_resnet"]
@@ -85,18 +86,18 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.run_name for run in parents] == ["tune us_resnet"]
     assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 6
-    dgfnet(folder, "crossval", *SEARCH, *variants)
+    called(folder, "crossval", *SEARCH, *variants)
     metrics = json.loads((folder / "artifacts/crossval/central/us_resnet/metrics.json").read_text())
     assert metrics["searched"] is True
     for fold in metrics["folds"]:
         (child,) = [r for r in runs(folder, "dgfnet-central") if r.data.tags.get("fit") == fold["key"]]
         wanted = record["chosen"][fold["fold"]]["training.learning_rate"]
         assert float(child.data.params["learning_rate"]) == pytest.approx(wanted)
-    dgfnet(folder, "compare", *SEARCH, *variants)
+    called(folder, "compare", *SEARCH, *variants)
     optimism = pd.read_csv(folder / "artifacts/compare/central/optimism.csv")
     outer = [fold["scores"]["auc"] for fold in metrics["folds"]]
     assert optimism["optimism"].tolist() == pytest.approx(np.subtract(record["inner_score"], outer))
-    dgfnet(folder, "report", *SEARCH, *variants)
+    called(folder, "report", *SEARCH, *variants)
     assert "Searched settings, central" in (folder / "artifacts/report/index.html").read_text()
 
 
@@ -104,7 +105,7 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
 def test_a_search_that_was_killed_goes_on(prepared, tmp_path):
     """SIGKILL of the process group when the ledger holds a result, then the same command again."""
     folder = tmp_path / "killed"
-    shutil.copytree(prepared, folder)
+    copy_of(prepared, folder)
     longer = (
         "--set",
         "crossval.unimodal_epochs=12",

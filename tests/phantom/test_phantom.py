@@ -9,8 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -37,13 +36,16 @@ FEW = {
     "signal": 1.0,
     "informative": BOTH,
 }  # two chunks of work
+FEWER = {**FEW, "patients": 3, "external_patients": 1}  # for what only compares two cohorts
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     """A small phantom: the folder of the cohort and that of the truth."""
     folder = tmp_path_factory.mktemp("phantom")
-    generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0, BOTH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "ProcessPoolExecutor", here)
+        generate.generate(folder / "data", folder / "truth", PATIENTS, EXTERNAL, SEED, 1.0, BOTH)
     return folder / "data", folder / "truth"
 
 
@@ -54,20 +56,30 @@ def cohort(phantom):
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory):
-    """Returns the files of a very small phantom, made by two processes."""
-    return made_by(tmp_path_factory.mktemp("few"), 2)
+    """What a very small phantom consists of, made by two processes."""
+
+    def two(_, **options):
+        return ProcessPoolExecutor(2, **options)
+
+    return made(tmp_path_factory.mktemp("few"), two, **FEW)
 
 
-def made_by(folder, processes, **changes):
+@pytest.fixture(scope="session")
+def fewer(tmp_path_factory):
+    """What three patients and an external one consist of."""
+    return made(tmp_path_factory.mktemp("fewer"), here, **FEWER)
+
+
+def here(*_, **__):
+    """In place of a pool of processes, which take longer to start than small cohorts to draw."""
+    return ThreadPoolExecutor(1)
+
+
+def made(folder, pool, **facts):
     with pytest.MonkeyPatch.context() as patch:
-        pool = partial(ProcessPoolExecutor, max_workers=processes)
-        patch.setattr(generate, "ProcessPoolExecutor", lambda *_, **options: pool(**without_count(options)))
-        generate.generate(folder / "data", folder / "truth", **{**FEW, **changes})
+        patch.setattr(generate, "ProcessPoolExecutor", pool)
+        generate.generate(folder / "data", folder / "truth", **facts)
     return contents(folder)
-
-
-def without_count(options):
-    return {name: value for name, value in options.items() if name != "max_workers"}
 
 
 def contents(folder):
@@ -77,7 +89,7 @@ def contents(folder):
 
 
 def test_the_number_of_processes_changes_no_byte(few, tmp_path):
-    assert made_by(tmp_path, 1) == few
+    assert made(tmp_path, here, **FEW) == few
 
 
 def test_the_cohort_is_the_one_it_has_always_been(few):
@@ -167,10 +179,10 @@ def test_without_calcifications_the_truth_shows_none_and_the_margin_is_a_band_on
     assert band[(mask > 0) & (inside == 1)].all()
 
 
-def test_another_seed_changes_every_picture(few, tmp_path):
-    other = made_by(tmp_path, 2, seed=4)
-    same = [name for name in few if name.endswith((".png", ".nii")) and few[name] == other.get(name)]
-    assert len(few) > 50
+def test_another_seed_changes_every_picture(fewer, tmp_path):
+    other = made(tmp_path, here, **FEWER | {"seed": 4})
+    same = [name for name in fewer if name.endswith((".png", ".nii")) and fewer[name] == other.get(name)]
+    assert len(fewer) > 50
     assert not same
 
 
@@ -183,23 +195,23 @@ def features_to_disable():
 
 SCRIPT = """
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from numpy._core import _multiarray_umath as umath
 from dgfnet.phantom import generate
 
 if __name__ == "__main__":
     assert not [name for name in sys.argv[2].split() if umath.__cpu_features__[name]]
+    generate.ProcessPoolExecutor = lambda *_, **__: ThreadPoolExecutor(1)
     generate.generate(Path(sys.argv[1]) / "data", Path(sys.argv[1]) / "truth", **%r)
 """
 
 
 @pytest.mark.skipif(not features_to_disable(), reason="this CPU has nothing beyond numpy's baseline")
-def test_the_cpus_vector_units_change_no_byte(few, tmp_path):
+def test_the_cpus_vector_units_change_no_byte(fewer, tmp_path):
     features = " ".join(features_to_disable())
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT % FEW)
+    script.write_text(SCRIPT % FEWER)
     out = tmp_path / "out"
     subprocess.run(
         [sys.executable, str(script), str(out), features],
@@ -207,7 +219,7 @@ def test_the_cpus_vector_units_change_no_byte(few, tmp_path):
         check=True,
         capture_output=True,
     )
-    assert contents(out) == few
+    assert contents(out) == fewer
 
 
 def test_the_planned_exclusions_are_what_screening_finds(cohort):
@@ -415,15 +427,15 @@ def test_when_one_modality_alone_decides_the_other_says_nothing(informative, oth
         assert np.argsort(scores[informative]).tolist() == np.argsort(p).tolist()
 
 
-def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_cohort(few, tmp_path):
-    other = made_by(tmp_path, 2, informative=("ct",))
+def test_one_informative_modality_changes_labels_and_no_picture_of_the_main_cohort(fewer, tmp_path):
+    other = made(tmp_path, here, **FEWER | {"informative": ("ct",)})
     assert json.loads(other["data/phantom.json"])["informative"] == ["ct"]
-    assert "informative" not in json.loads(few["data/phantom.json"])
-    pictures = [name for name in few if re.match(r"data/(us|ct)/P", name)]
-    assert len(pictures) > 50
-    assert all(few[name] == other[name] for name in pictures)
-    usual, ct_only = (pd.read_csv(io.BytesIO(phantom["truth/latents.csv"])) for phantom in (few, other))
-    assert (usual["p_central"] != ct_only["p_central"]).all()
+    assert "informative" not in json.loads(fewer["data/phantom.json"])
+    pictures = [name for name in fewer if re.match(r"data/(us|ct)/P", name)]
+    assert len(pictures) > 15
+    assert all(fewer[name] == other[name] for name in pictures)
+    one, two = (pd.read_csv(io.BytesIO(each["truth/latents.csv"])) for each in (fewer, other))
+    assert (one["p_central"] != two["p_central"]).all()
 
 
 def test_without_signal_nobody_beats_chance():

@@ -13,14 +13,6 @@ from dgfnet.settings import load
 WHOLE = {"git_commit": "a" * 40, "data_md5": "b" * 32}
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An SQLite store that MLflow has made: a copy takes no time, making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking.client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def settings(tmp_path, params, monkeypatch, empty_store):
     """The project's settings in a folder of its own, with a store there."""
