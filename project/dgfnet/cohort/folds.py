@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
@@ -93,6 +92,10 @@ def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: in
     Raises:
         InputError: when no audited partition is found.
     """
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # slow to import, and reading needs none of it
+
     patients = {nodule.nodule_id: nodule.patient_id for nodule in nodules}
     strata = np.array(["".join(str(nodule.labels[site]) for site in SITES) for nodule in nodules])
     groups = np.array(list(patients.values()))

@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.dataset.augment import Augmenter
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.settings import Augment
 from dgfnet.vocabulary import Modality
+
+if TYPE_CHECKING:
+    from dgfnet.dataset.augment import Augmenter
 
 Indices = NDArray[np.int64]
 Plan = TypeVar("Plan")
@@ -93,6 +95,8 @@ def training_batches(
         workers: threads that prepare batches ahead; with 0 each is made when it is asked for.
         pin: put them into page-locked memory, for a GPU.
     """
+    from dgfnet.dataset.augment import Augmenter  # albumentations: seconds, and evaluation needs none of it
+
     kits: SimpleQueue[dict[Modality, Augmenter]] = SimpleQueue()  # an augmenter has a state: one per thread
     for _ in range(max(1, workers)):
         kits.put({modality: Augmenter(augment, archive.size[modality]) for modality in modalities})

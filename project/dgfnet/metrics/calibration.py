@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from dgfnet.metrics.discrimination import checked
@@ -103,6 +102,8 @@ def calibration_slope_intercept(label: ArrayLike, probability: ArrayLike) -> Rec
         All nan with one class. Slope and intercept nan where the likelihood has no maximum: the probabilities
         separate the classes completely, in either direction (ties at the border included), or are all equal.
     """
+    from scipy.optimize import brentq  # slow to import, and a fit needs `shift_prevalence` only
+
     positive, p = checked(label, probability)
     _within_unit(p)
     if positive.all() or not positive.any():
@@ -129,6 +130,8 @@ def temperature(label: ArrayLike, probability: ArrayLike) -> float:
     Returns:
         Above 1 when predictions are too extreme; between 1/HOTTEST and HOTTEST. nan with one class.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
+
     positive, p = checked(label, probability)
     _within_unit(p)
     if positive.all() or not positive.any():
@@ -176,6 +179,8 @@ def reliability(label: ArrayLike, probability: ArrayLike, bins: int) -> Reliabil
 
 def _fit_line(x: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept of the logistic regression of `positive` on x; a finite maximum must exist."""
+    from scipy.optimize import minimize  # slow to import
+
     centre, scale = float(x.mean()), float(x.std())
     design = np.stack([(x - centre) / scale, np.ones_like(x)], axis=1)  # (n, 2)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.stats import rankdata
+
+from dgfnet.metrics.discrimination import midranks
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def components(
     exactly zero.
     """
     m, n = float(positive.sum()), float((~positive).sum())
-    rank = rankdata(score)
-    below = rank[positive] - rankdata(score[positive])  # negatives below each positive, ties at half
-    above = m - (rank[~positive] - rankdata(score[~positive]))  # positives above each negative
+    rank = midranks(score)
+    below = rank[positive] - midranks(score[positive])  # negatives below each positive, ties at half
+    above = m - (rank[~positive] - midranks(score[~positive]))  # positives above each negative
     pairs = below.sum()
     rows = []
     for mask, counts, own, other in ((positive, below, m, n), (~positive, above, n, m)):
@@ -93,6 +93,8 @@ def variance_of(deviations: NDArray[np.float64], clusters: Clusters) -> float:
 
 def newcombe_low(area: float, cases: int, controls: int, z: float) -> float:
     """Smallest area whose own standard error (Newcombe 2006, method 5) still reaches `area`."""
+    from scipy.optimize import brentq  # slow to import, and needed for a variance of zero only
+
     if area == 0.0:
         return 0.0
     weight = (cases + controls) / 2 - 1

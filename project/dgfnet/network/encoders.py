@@ -1,4 +1,4 @@
-"""ResNet encoders on grey images: torchvision's blocks and names, with a width and a one-channel stem.
+"""ResNet encoders on grey images, with torchvision's names of parameters, a width and a one-channel stem.
 
 A grey image shown to a three-channel stem is the same picture three times, which equals one channel seen
 through the sum of the stem's weights over its input channels. So the stem has one channel, and a
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from dgfnet.network.pretrained import Match, match
 from dgfnet.vocabulary import EncoderName
@@ -26,6 +25,32 @@ def channels(width: float) -> tuple[int, int, int, int, int]:
     """Channels of the five feature maps, from half resolution to 1/32."""
     first, *rest = (max(8, round(planes * width)) for planes in PLANES)
     return (first, first, *rest)  # type: ignore[return-value]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut around them (He et al. 2016, arXiv 1512.03385, figure 2).
+
+    Names and order of the parts, and so of the random draws, are those of torchvision's block, whose weights
+    load unchanged. Importing torchvision for it would cost every process two seconds.
+    """
+
+    def __init__(
+        self, inside: int, outside: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, inside, S, S) to (B, outside, S / stride, S / stride)."""
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):

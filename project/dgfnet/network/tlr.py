@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import inception_v3
 
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.network.pretrained import Match, match
@@ -67,6 +66,8 @@ class TransferNet(nn.Module):
 
     def __init__(self, head: Head, settings: Tlr) -> None:
         super().__init__()
+        from torchvision.models import inception_v3  # seconds to import, and no other variant needs it
+
         blocks = inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
         self.blocks = nn.ModuleDict({name: getattr(blocks, name) for name in (*FROZEN, *TUNED)})
         for (

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from dgfnet.metrics.calibration import brier, calibration_slope_intercept, reliability
-from dgfnet.metrics.discrimination import auc
+from dgfnet.metrics.discrimination import auc, roc_curve
 from dgfnet.metrics.intervals import wilson
 from dgfnet.report import published
 from dgfnet.report.cells import MINUS, known, limits, number
@@ -227,7 +226,7 @@ def _roc_axes(figure: Figure) -> Axes:
 
 
 def _roc_line(axes: Axes, table: pd.DataFrame, label: str, colour: str, dashes: str) -> None:
-    false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+    false_positive, true_positive = roc_curve(table["label"], table["probability"])
     axes.plot(false_positive, true_positive, dashes, color=colour, linewidth=1.8, label=label)
 
 

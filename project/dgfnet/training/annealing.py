@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import dual_annealing
 from torch.nn import functional as F
 
 from dgfnet.dataset.pairs import Nodules, evaluation_batches
@@ -74,6 +73,8 @@ def anneal(
         heads: how many are tried; the first is PLAIN.
         seed: of the search and of every trial.
     """
+    from scipy.optimize import dual_annealing  # slow to import, and only `us_tlr` needs it
+
     tried: list[dict[str, Any]] = []
 
     def cost(head: Head) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dgfnet.dataset.pairs import Nodules, patient_key
 from dgfnet.dataset.sampling import undersample
@@ -46,6 +45,8 @@ def grouped_split(nodules: Nodules, parts: int, seed: int) -> tuple[Any, Any]:
     Raises:
         InputError: when no split has both classes on both sides.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # seconds to import, and most fits cut nothing
+
     labels = nodules.labels
     for attempt in range(20):  # StratifiedGroupKFold has degenerate shuffles
         splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + attempt)
