@@ -1,4 +1,4 @@
-"""How well probabilities separate metastasis from none: counts at a threshold, ROC area, average over folds.
+"""Discrimination: counts at a threshold, ROC curve and its area, averages over folds.
 
 Undefined numbers are nan, never 0: a fold without positives has no sensitivity, and 0 would be averaged as if
 it had.
@@ -27,7 +27,7 @@ class Confusion:
 
 
 def checked(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Labels as booleans and scores as float64, once both are known to be usable.
+    """Checks labels and scores, and returns them as booleans and float64.
 
     Args:
         label: (n,) 0 or 1 (numbers or booleans), n >= 1.
@@ -53,7 +53,7 @@ def checked(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_]
 
 
 def midranks(score: ArrayLike) -> NDArray[np.float64]:
-    """Ranks of scores from 1, tied scores sharing the mean of their ranks; O(n log n).
+    """Ranks scores from 1, tied scores sharing the mean of their ranks; O(n log n).
 
     Equals scipy.stats.rankdata, whose import takes a second.
 
@@ -70,10 +70,11 @@ def midranks(score: ArrayLike) -> NDArray[np.float64]:
 
 
 def auc(label: ArrayLike, probability: ArrayLike) -> float:
-    """Area under the ROC curve, 0..1: the share of (positive, negative) pairs in order, ties at half.
+    """Computes the area under the ROC curve, 0..1: the share of ordered pairs, ties at half.
 
-    The Mann-Whitney statistic by midranks, O(n log n): Hanley & McNeil 1982, Radiology 143:29-36. It equals
-    sklearn.metrics.roc_auc_score, at a fraction of its time, which counts inside a bootstrap.
+    Pairs are (positive, negative). The Mann-Whitney statistic by midranks, O(n log n): Hanley & McNeil 1982,
+    Radiology 143:29-36. It equals sklearn.metrics.roc_auc_score at a fraction of its time, which counts
+    inside a bootstrap.
 
     Args:
         label: (n,) 0 or 1.
@@ -81,6 +82,9 @@ def auc(label: ArrayLike, probability: ArrayLike) -> float:
 
     Returns:
         nan when only one class is present.
+
+    Raises:
+        ValueError: as for `checked`.
     """
     positive, score = checked(label, probability)
     positives = int(positive.sum())
@@ -92,7 +96,7 @@ def auc(label: ArrayLike, probability: ArrayLike) -> float:
 
 
 def roc_curve(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of the ROC curve from (0, 0) to (1, 1), as sklearn.metrics.roc_curve gives them.
+    """Computes the corners of the ROC curve from (0, 0) to (1, 1), as sklearn.metrics.roc_curve gives them.
 
     Args:
         label: (n,) 0 or 1.
@@ -125,6 +129,9 @@ def confusion(label: ArrayLike, probability: ArrayLike, threshold: float) -> Con
         label: (n,) 0 or 1.
         probability: (n,) finite.
         threshold: on the scale of `probability`; not nan.
+
+    Raises:
+        ValueError: as for `checked`, or for a threshold of nan.
     """
     positive, score = checked(label, probability)
     if math.isnan(threshold):
@@ -139,7 +146,7 @@ def confusion(label: ArrayLike, probability: ArrayLike, threshold: float) -> Con
 
 
 def scores(label: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
-    """The paper's six numbers (its tables 1-4), each 0..1.
+    """Computes the six numbers of the paper's tables 1-4, 0..1.
 
     Args:
         label: (n,) 0 or 1.
@@ -151,6 +158,9 @@ def scores(label: ArrayLike, probability: ArrayLike, threshold: float) -> dict[s
         specificity without negatives, precision without positive calls, f1 without positives and without
         positive calls. f1 is 2 TP / (2 TP + FP + FN), hence 0, not nan, when positives exist and none is
         called.
+
+    Raises:
+        ValueError: as for `confusion`.
     """
     table = confusion(label, probability, threshold)
     tp, fp = table.true_positive, table.false_positive
@@ -166,7 +176,7 @@ def scores(label: ArrayLike, probability: ArrayLike, threshold: float) -> dict[s
 
 
 def average(folds: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation over folds; each key ignores the folds where it is nan.
+    """Averages over folds; each key ignores the folds where it is nan.
 
     Args:
         folds: one `scores` result per fold, all with the same keys.
@@ -185,9 +195,9 @@ def average(folds: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[s
     mean: dict[str, float] = {}
     sd: dict[str, float] = {}
     for key in folds[0]:
-        known = np.array([fold[key] for fold in folds if not math.isnan(fold[key])])
-        mean[key] = float(known.mean()) if known.size else math.nan
-        sd[key] = float(known.std(ddof=1)) if known.size > 1 else math.nan
+        defined = np.array([fold[key] for fold in folds if not math.isnan(fold[key])])
+        mean[key] = float(defined.mean()) if defined.size else math.nan
+        sd[key] = float(defined.std(ddof=1)) if defined.size > 1 else math.nan
     return mean, sd
 
 

@@ -22,7 +22,7 @@ GREY_MEAN, GREY_STD = 0.449, 0.226  # mean over RGB of torchvision's ImageNet st
 
 
 def channels(width: float) -> tuple[int, int, int, int, int]:
-    """Channels of the five feature maps, from half resolution to 1/32."""
+    """Returns the channels of the five feature maps, from half resolution to 1/32."""
     first, *rest = (max(8, round(planes * width)) for planes in PLANES)
     return (first, first, *rest)  # type: ignore[return-value]
 
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps from half resolution to 1/32."""
+        """Computes the feature maps from half resolution to 1/32."""
         maps = [self.relu(self.bn1(self.conv1(x)))]
         x = self.maxpool(maps[0])
         for index in range(1, 5):
@@ -84,14 +84,14 @@ class Encoder(nn.Module):
         return maps
 
     def load_pretrained(self, content: Mapping[str, Any]) -> Match:
-        """Loads a torchvision-style checkpoint and says what matched; see `network/pretrained.py`.
+        """Loads a torchvision-style checkpoint and reports the match; see `network/pretrained.py`.
 
         Raises:
             InputError: when it does not fit; nothing is changed then.
         """
         expected = "a torchvision ResNet of the same depth and network.width 1.0"
-        found, report = match(content, self.state_dict(), "conv1.weight", expected)
-        self.load_state_dict(found)
+        tensors, report = match(content, self.state_dict(), "conv1.weight", expected)
+        self.load_state_dict(tensors)
         return report
 
 
@@ -105,5 +105,5 @@ def _layer(inside: int, outside: int, depth: int, stride: int) -> nn.Sequential:
 
 
 def pooled(maps: list[Tensor]) -> Tensor:
-    """Global average pooling of the last feature map, (B, F)."""
+    """Averages the last feature map over its pixels, (B, F)."""
     return torch.mean(maps[-1], dim=(2, 3))

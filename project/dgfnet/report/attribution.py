@@ -77,7 +77,8 @@ def _repeatability(measured: Json) -> str:
         f"rank what ultrasound says alike by {spread('pairs', 'us')}, what CT says by "
         f"{spread('pairs', 'ct')}, the predictions by {spread('pairs', 'prediction')} (rank correlation, "
         f"median and range over pairs). Their maps correlate by {spread('pairs', 'maps')} pixel by pixel and "
-        f"by {spread('pairs', 'blocks')} in blocks of an eighth of the side{learnt}: read where a map lies, not its single pixels."
+        f"by {spread('pairs', 'blocks')} in blocks of an eighth of the side{learnt}: read where a map lies, "
+        "not its single pixels."
     )
 
 

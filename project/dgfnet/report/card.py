@@ -92,9 +92,9 @@ def _external(tested: Json) -> str:
     return (
         f"Version {text(tested.get('version'))} on {text(result.get('n'))} nodules, "
         f"{text(result.get('positives'))} positive: AUC {with_interval(result.get('auc_interval'))}, "
-        f"accuracy {number(result.get('accuracy'))}, sensitivity {number(result.get('sensitivity'))}, specificity "
-        f"{number(result.get('specificity'))}, calibration slope {number(fitted.get('slope'), 2)}, in the "
-        f"large {signed(fitted.get('in_the_large'))}."
+        f"accuracy {number(result.get('accuracy'))}, sensitivity {number(result.get('sensitivity'))}, "
+        f"specificity {number(result.get('specificity'))}, calibration slope "
+        f"{number(fitted.get('slope'), 2)}, in the large {signed(fitted.get('in_the_large'))}."
     )
 
 
