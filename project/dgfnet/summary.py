@@ -1,4 +1,4 @@
-"""The table at the end: what every variant reached, beside the best anybody could (phantom only)."""
+"""The table at the end: AUC of every variant beside the Bayes-optimal one (phantom only)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dgfnet.vocabulary import SPECS, Site
 
 
 def run(settings: Settings) -> None:
-    """Prints AUC with interval per variant and site, the promoted versions, and what to open next."""
+    """Prints AUC with interval per variant and site, the promoted versions, and the next step."""
     console = Console()
     truth = _read(settings.root / settings.base.truth / "bayes.json")
     percent = f"{settings.base.confidence:.0%}"

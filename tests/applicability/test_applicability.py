@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from dgfnet.applicability import rule
 from dgfnet.applicability.attributes import DIAMETER, combined, grouped
 from dgfnet.applicability.groups import by_group, interactions
-from dgfnet.applicability.stage import _there
+from dgfnet.applicability.stage import _external
 from dgfnet.settings import load
 
 COUNT, FOLDS = 460, 4  # as many nodules as the phantom's main cohort keeps
@@ -36,31 +36,31 @@ def simulated(seed, *, large, small, count=COUNT):
         {"nodule_id": [f"n{i}" for i in range(count)], "patient_id": [f"p{i}" for i in range(count)]}
     )
     start = start.assign(fold=np.arange(count) % FOLDS, label=label, threshold=0.5)
-    tables = {"us": us, "ct": ct, "both": us + ct}
-    found = {name: start.assign(probability=expit(odds)) for name, odds in tables.items()}
+    log_odds = {"us": us, "ct": ct, "both": us + ct}
+    tables = {name: start.assign(probability=expit(odds)) for name, odds in log_odds.items()}
     groups = pd.DataFrame(
         {DIAMETER: diameter, "margin": rng.choice(["smooth", "rough"], count)}, start["nodule_id"]
     )
-    return found, groups
+    return tables, groups
 
 
-def analysed(found, known):
-    groups = pd.DataFrame({name: grouped(known[name]) for name in known})
-    table = by_group(found, groups, 10, 0.95)
+def analysed(tables, attributes):
+    groups = pd.DataFrame({name: grouped(attributes[name]) for name in attributes})
+    table = by_group(tables, groups, 10, 0.95)
     return table, interactions(table, 0.95).set_index("attribute")
 
 
-def useless(found, seed):
+def useless(tables, seed):
     """In place of what CT would add, noise."""
-    odds = logit(found["us"]["probability"]) + np.random.default_rng([9, seed]).normal(
-        0, 0.5, len(found["us"])
+    odds = logit(tables["us"]["probability"]) + np.random.default_rng([9, seed]).normal(
+        0, 0.5, len(tables["us"])
     )
-    found["both"]["probability"] = expit(odds)
+    tables["both"]["probability"] = expit(odds)
 
 
 def test_a_group_that_benefits_is_found():
-    found, known = simulated(1, large=2.0, small=0.2)
-    table, tests = analysed(found, known)
+    tables, attributes = simulated(1, large=2.0, small=0.2)
+    table, tests = analysed(tables, attributes)
     row = table.set_index("group")
     assert row.loc["20 - 36", "gain"] > 0.10
     assert row.loc["20 - 36", "gain_p_holm"] < 0.01
@@ -78,35 +78,35 @@ def test_where_ct_helps_all_alike_or_nobody_no_group_is_claimed(strength, cohort
     """The number of cohorts in which any attribute is claimed to matter, where none does."""
     claims = 0
     for seed in cohorts:
-        found, known = simulated(seed, large=strength, small=strength)
+        tables, attributes = simulated(seed, large=strength, small=strength)
         if strength == 0.0:
-            useless(found, seed)
-        _, tests = analysed(found, known)
+            useless(tables, seed)
+        _, tests = analysed(tables, attributes)
         claims += bool((tests["p_holm"] < 0.05).any())
     assert claims <= most
 
 
 def test_the_rule_finds_whom_ct_helps_and_beats_chance_and_the_threshold():
-    found, known = simulated(2, large=2.0, small=0.0)
-    expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
-    curve = rule.frontier(found["us"], found["both"], expected, 3).set_index(["policy", "ct_share"])
+    tables, attributes = simulated(2, large=2.0, small=0.0)
+    expected = rule.learned(tables["us"], tables["both"], attributes[[DIAMETER]])
+    curve = rule.frontier(tables["us"], tables["both"], expected, 3).set_index(["policy", "ct_share"])
     at_half = {policy: curve.loc[(policy, 0.5), "auc"] for policy in rule.POLICIES}
     assert at_half["rule"] > at_half["near threshold"] + 0.02
     assert at_half["rule"] > at_half["random"] + 0.02
     everyone = curve.loc[("rule", 1.0), "auc"]
     assert at_half["rule"] > everyone - 0.01  # half the CTs for nearly all of the benefit
-    test = rule.better_than_chance(found["us"], found["both"], expected, 0.5, 500, 4)
+    test = rule.better_than_chance(tables["us"], tables["both"], expected, 0.5, 500, 4)
     assert test["p"] < 0.01
     assert test["improvement"] > 1.5 * test["by_chance"] > 0
 
 
 def test_the_rule_finds_whom_ct_helps_at_another_hospital_without_its_labels():
-    found, known = simulated(2, large=2.0, small=0.0)
-    there, known_there = simulated(3, large=2.0, small=0.0, count=200)
-    us, both = (there[name].assign(fold=0) for name in ("us", "both"))
-    size = known[[DIAMETER]], known_there[[DIAMETER]]
-    expected = rule.elsewhere(found["us"], found["both"], size[0], us, size[1])
-    hidden = rule.elsewhere(found["us"], found["both"], size[0], us.assign(label=0), size[1])
+    tables, attributes = simulated(2, large=2.0, small=0.0)
+    external, external_attributes = simulated(3, large=2.0, small=0.0, count=200)
+    us, both = (external[name].assign(fold=0) for name in ("us", "both"))
+    size = attributes[[DIAMETER]], external_attributes[[DIAMETER]]
+    expected = rule.expected_externally(tables["us"], tables["both"], size[0], us, size[1])
+    hidden = rule.expected_externally(tables["us"], tables["both"], size[0], us.assign(label=0), size[1])
     np.testing.assert_array_equal(expected, hidden)
     assert sorted(expected) == pytest.approx(np.arange(1, 201) / 200)
     test = rule.better_than_chance(us, both, expected, 0.5, 500, 4)
@@ -118,10 +118,10 @@ def test_where_ct_is_useless_the_rule_does_not_claim_anything():
     """The share of claims over 60 cohorts in which noise stands for what CT would add."""
     claims = 0
     for seed in range(60):
-        found, known = simulated(seed, large=0.0, small=0.0)
-        useless(found, seed)
-        expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
-        test = rule.better_than_chance(found["us"], found["both"], expected, 0.5, 200, seed)
+        tables, attributes = simulated(seed, large=0.0, small=0.0)
+        useless(tables, seed)
+        expected = rule.learned(tables["us"], tables["both"], attributes[[DIAMETER]])
+        test = rule.better_than_chance(tables["us"], tables["both"], expected, 0.5, 200, seed)
         claims += test["p"] < 0.05 and test["improvement"] > 0
     assert claims / 60 <= 0.1
 
@@ -142,41 +142,41 @@ def test_improvement_counts_calls():
 
 
 def test_the_rule_never_sees_the_nodules_it_judges():
-    found, known = simulated(5, large=2.0, small=0.0, count=120)
-    before = rule.learned(found["us"], found["both"], known[[DIAMETER]])
-    changed = {name: table.copy() for name, table in found.items()}
+    tables, attributes = simulated(5, large=2.0, small=0.0, count=120)
+    before = rule.learned(tables["us"], tables["both"], attributes[[DIAMETER]])
+    changed = {name: table.copy() for name, table in tables.items()}
     held = changed["us"]["fold"] == 2
     for table in changed.values():
         table.loc[held, "label"] = 1 - table.loc[held, "label"]
-    after = rule.learned(changed["us"], changed["both"], known[[DIAMETER]])
+    after = rule.learned(changed["us"], changed["both"], attributes[[DIAMETER]])
     np.testing.assert_array_equal(before[held], after[held])
     assert (before[~held] != after[~held]).any()
 
 
 def test_the_ends_of_the_frontier_are_us_for_all_and_ct_for_all():
-    found, known = simulated(6, large=1.0, small=1.0)
-    expected = rule.learned(found["us"], found["both"], known[[DIAMETER]])
-    curve = rule.frontier(found["us"], found["both"], expected, 1)
+    tables, attributes = simulated(6, large=1.0, small=1.0)
+    expected = rule.learned(tables["us"], tables["both"], attributes[[DIAMETER]])
+    curve = rule.frontier(tables["us"], tables["both"], expected, 1)
     for policy in rule.POLICIES:
         part = curve[curve["policy"] == policy].set_index("ct_share")
         for share, name in ((0.0, "us"), (1.0, "both")):
             assert part.loc[share, "auc"] == pytest.approx(
-                roc_auc_score(found[name]["label"], found[name]["probability"])
+                roc_auc_score(tables[name]["label"], tables[name]["probability"])
             )
         assert part.loc[0.0, "improvement"] == 0.0
 
 
 def test_unknown_sizes_do_not_stop_the_rule():
-    found, known = simulated(7, large=1.0, small=1.0, count=80)
-    known[DIAMETER] = np.nan
-    assert np.isfinite(rule.learned(found["us"], found["both"], known[[DIAMETER]])).all()
+    tables, attributes = simulated(7, large=1.0, small=1.0, count=80)
+    attributes[DIAMETER] = np.nan
+    assert np.isfinite(rule.learned(tables["us"], tables["both"], attributes[[DIAMETER]])).all()
 
 
 def test_groups_by_hand():
-    found, _ = simulated(8, large=1.0, small=1.0, count=60)
-    name = pd.Series(["a"] * 50 + ["b"] * 10, index=found["us"]["nodule_id"], name="kind")
-    table = by_group(found, pd.DataFrame({"kind": name}), 10, 0.95).set_index("group")
-    part = found["ct"].iloc[:50]
+    tables, _ = simulated(8, large=1.0, small=1.0, count=60)
+    name = pd.Series(["a"] * 50 + ["b"] * 10, index=tables["us"]["nodule_id"], name="kind")
+    table = by_group(tables, pd.DataFrame({"kind": name}), 10, 0.95).set_index("group")
+    part = tables["ct"].iloc[:50]
     correct = ((part["probability"] >= 0.5) == (part["label"] == 1)).mean()
     assert table.loc["a", "correct_ct"] == pytest.approx(correct)
     assert table.loc["a", "auc_ct"] == pytest.approx(roc_auc_score(part["label"], part["probability"]))
@@ -188,9 +188,9 @@ def test_groups_by_hand():
 
 
 def test_without_any_known_attribute_the_tables_are_empty_and_whole():
-    found, _ = simulated(8, large=1.0, small=1.0, count=60)
-    nobody = pd.DataFrame({"kind": pd.Series(np.nan, index=found["us"]["nodule_id"], dtype=object)})
-    table = by_group(found, nobody, 10, 0.95)
+    tables, _ = simulated(8, large=1.0, small=1.0, count=60)
+    nobody = pd.DataFrame({"kind": pd.Series(np.nan, index=tables["us"]["nodule_id"], dtype=object)})
+    table = by_group(tables, nobody, 10, 0.95)
     assert len(table) == 0
     assert {"attribute", "group", "small", "correct_us", "gain", "gain_p_holm"} <= set(table)
     assert len(interactions(table, 0.95)) == 0
@@ -201,11 +201,11 @@ def test_cochrans_q_by_hand():
     rows = pd.DataFrame({"attribute": "x", "group": ["a", "b", "c"], "small": [False, False, True]})
     rows = rows.assign(gain=[0.1, 0.3, 9.0], error=[0.1, 0.05, 0.1])
     rows = rows.assign(gain_low=rows["gain"] - z * rows["error"], gain_high=rows["gain"] + z * rows["error"])
-    found = interactions(rows, 0.95).iloc[0]
+    result = interactions(rows, 0.95).iloc[0]
     # weights 100 and 400, mean 0.26: 100 * 0.16^2 + 400 * 0.04^2 = 3.2
-    assert found["q"] == pytest.approx(3.2)
-    assert found["p"] == pytest.approx(stats.chi2.sf(3.2, 1))
-    assert found["groups"] == 2
+    assert result["q"] == pytest.approx(3.2)
+    assert result["p"] == pytest.approx(stats.chi2.sf(3.2, 1))
+    assert result["groups"] == 2
 
 
 def test_limits_belong_to_the_group_below():
@@ -229,8 +229,8 @@ def test_the_manifest_wins_and_what_it_lacks_is_measured():
 def test_an_external_validation_of_an_earlier_release_is_told(tmp_path, params):
     (tmp_path / "params.yaml").write_text(params.read_text())
     settings = load(tmp_path / "params.yaml")
-    assert "was not validated" in _there(settings, "central")
+    assert "was not validated" in _external(settings, "central")
     path = settings.artifacts("external", "central", "metrics.json")
     path.parent.mkdir(parents=True)
     path.write_text('{"threshold": 0.4}')
-    assert "earlier release" in _there(settings, "central")
+    assert "earlier release" in _external(settings, "central")

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata
+from sklearn import metrics as sklearn_metrics
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from dgfnet.metrics.discrimination import SCORES, Confusion, auc, average, confusion, scores
+from dgfnet.metrics.discrimination import (
+    SCORES,
+    Confusion,
+    auc,
+    average,
+    confusion,
+    midranks,
+    roc_curve,
+    scores,
+)
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=40)  # few values: ties
 
@@ -38,6 +50,34 @@ def test_the_papers_table_4_follows_from_its_counts():
 def test_auc_counts_pairs_and_half_for_ties():
     # pairs (positive, negative): (3,2) right, (3,1) right, (2,2) tie, (2,1) right -> 3.5 of 4
     assert auc([1, 1, 0, 0], [3, 2, 2, 1]) == 3.5 / 4
+
+
+def test_tied_scores_share_their_rank():
+    # 0.1 is first, the two 0.4 share ranks 2 and 3, 0.9 is fourth
+    assert midranks([0.4, 0.9, 0.1, 0.4]).tolist() == [2.5, 4.0, 1.0, 2.5]
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40))
+def test_midranks_are_scipys(values):
+    assert midranks(values).tolist() == rankdata(values).tolist()
+
+
+def test_the_roc_curve_by_hand():
+    # from the highest score: a positive, a tie of a positive and a negative, a negative
+    across, up = roc_curve([1, 1, 0, 0], [3, 2, 2, 1])
+    assert across.tolist() == [0, 0, 0.5, 1]
+    assert up.tolist() == [0, 0.5, 1, 1]
+
+
+@given(rows)
+def test_the_roc_curve_is_sklearns(rows):
+    label, score = map(np.array, zip(*rows, strict=True))
+    across, up = roc_curve(label, score)
+    with warnings.catch_warnings():  # sklearn warns where a class is missing
+        warnings.simplefilter("ignore")
+        expected_across, expected_up, _ = sklearn_metrics.roc_curve(label, score, pos_label=1)
+    np.testing.assert_array_equal(across, expected_across)
+    np.testing.assert_array_equal(up, expected_up)
 
 
 def test_probability_equal_to_the_threshold_is_positive():

@@ -5,10 +5,11 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models import inception_v3
+from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 
 from dgfnet.errors import InputError
 from dgfnet.network.decoders import Decoder
-from dgfnet.network.encoders import Encoder, channels, pooled
+from dgfnet.network.encoders import BasicBlock, Encoder, channels, pooled
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.settings import load
 
@@ -64,6 +65,49 @@ def test_the_pooled_values_are_what_torchvisions_classifier_gets(name):
     grey = torch.randn(2, 1, 64, 64, dtype=torch.float64)
     theirs.fc = nn.Identity()
     torch.testing.assert_close(pooled(ours(grey)), theirs(grey.expand(-1, 3, -1, -1)), rtol=1e-9, atol=1e-9)
+
+
+def shortcut(stride):
+    return nn.Sequential(nn.Conv2d(4, 6, 1, stride, bias=False), nn.BatchNorm2d(6)) if stride == 2 else None
+
+
+@pytest.mark.parametrize(("stride", "outside"), [(1, 4), (2, 6)])
+def test_the_block_is_torchvisions_to_the_last_bit(stride, outside):
+    blocks = []
+    for kind in (BasicBlock, TorchvisionBlock):
+        torch.manual_seed(5)  # equal weights from equal seeds: the random draws come in the same order
+        blocks.append(kind(4, outside, stride, shortcut(stride)))
+    ours, theirs = blocks
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [name for name, _ in ours.named_modules()] == [name for name, _ in theirs.named_modules()]
+    x = torch.randn(3, 4, 8, 8)
+    inputs = [x.clone().requires_grad_() for _ in blocks]
+    outputs = [block(entered) for block, entered in zip(blocks, inputs, strict=True)]
+    for output in outputs:
+        output.square().sum().backward()
+    assert torch.equal(*outputs)
+    assert torch.equal(inputs[0].grad, inputs[1].grad)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, other)
+        assert torch.equal(mine.grad, other.grad)
+    for mine, other in zip(ours.buffers(), theirs.buffers(), strict=True):  # the batch statistics moved alike
+        assert torch.equal(mine, other)
+
+
+@torch.no_grad()
+def test_a_grey_torchvision_network_and_ours_give_equal_features(name):
+    """With a one-channel stem on both sides nothing is summed, so equality is exact, in float32."""
+    theirs, ours = getattr(torchvision.models, name)(weights=None), Encoder(name, 1.0).eval()
+    theirs.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    theirs.eval()
+    ours.load_pretrained(theirs.state_dict())
+    own = ours.state_dict()
+    assert list(own) == [key for key in theirs.state_dict() if not key.startswith("fc.")]
+    x = torch.randn(2, 1, 64, 64)
+    expected = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+    for index, found in enumerate(ours(x)[1:], start=1):
+        expected = getattr(theirs, f"layer{index}")(expected)
+        assert torch.equal(found, expected)
 
 
 def test_a_one_channel_checkpoint_is_loaded_as_it_is():

@@ -1,4 +1,4 @@
-"""What nodules are grouped by: measured on masks, told by the manifest, or both and compared."""
+"""Attributes that nodules are grouped by: measured on masks, read from the manifest, and both compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 
 def measured(nodules: Sequence[Nodule]) -> pd.DataFrame:
-    """Largest diameter (mm) and height over width of each nodule, from its US masks; NaN where unknown.
+    """Measures largest diameter (mm) and height over width of each nodule, on its US masks; NaN if unknown.
 
     The diameter is the longer side of the bounding rectangle, the larger of all views; the ratio is that of
     the transverse view with the largest mask (paper, section 5).
@@ -35,37 +35,39 @@ def measured(nodules: Sequence[Nodule]) -> pd.DataFrame:
     return table.rename_axis("nodule_id")
 
 
-def combined(table: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
-    """The manifest's attributes, completed by what was measured, and how the two agree where both are known.
+def combined(
+    table: pd.DataFrame, measurements: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Completes the manifest's attributes by measurements, and compares the two where both are known.
 
     Args:
         table: nodules.parquet, indexed by nodule_id; attributes may be text or absent.
-        found: of `measured`.
+        measurements: of `measured`.
 
     Returns:
         The table with both measured columns as numbers, and per column `n`, `median_difference` (measured
         minus manifest) and `within_tenth` (share that differs by less than 10 %).
     """
     result, agreement = table.copy(), {}
-    for name in found.columns:
-        told = (
+    for name in measurements.columns:
+        recorded = (
             pd.to_numeric(table[name], errors="coerce") if name in table else pd.Series(np.nan, table.index)
         )
-        own = found[name].reindex(table.index)
-        both = told.notna() & own.notna()
+        own = measurements[name].reindex(table.index)
+        both = recorded.notna() & own.notna()
         if both.any():
-            difference = own[both] - told[both]
+            difference = own[both] - recorded[both]
             agreement[name] = {
                 "n": int(both.sum()),
                 "median_difference": float(difference.median()),
-                "within_tenth": float((difference.abs() < 0.1 * told[both].abs()).mean()),
+                "within_tenth": float((difference.abs() < 0.1 * recorded[both].abs()).mean()),
             }
-        result[name] = told.fillna(own)
+        result[name] = recorded.fillna(own)
     return result, agreement
 
 
 def grouped(values: pd.Series) -> pd.Series:
-    """The group of every nodule as text; missing where the attribute is.
+    """Assigns every nodule its group as text; missing where the attribute is.
 
     Diameter and aspect ratio have the paper's limits, other numbers with more than FEW values the cohort's
     quartiles, everything else its own values.

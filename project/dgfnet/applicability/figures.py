@@ -14,7 +14,7 @@ DASHES = {"rule": "-", "near threshold": "--", "random": ":"}
 
 
 def groups(site: Site, rows: pd.DataFrame) -> Figure:
-    """Share predicted correctly by each model in every group, with intervals; how many nodules beside it."""
+    """Draws the share predicted correctly by each model in every group, with intervals and counts."""
     attributes = list(dict.fromkeys(rows["attribute"]))
     widths = [max(2, int((rows["attribute"] == name).sum())) for name in attributes]
     figure = Figure(figsize=(1.6 + 1.15 * sum(widths), 4.2), layout="constrained")
@@ -46,7 +46,7 @@ def groups(site: Site, rows: pd.DataFrame) -> Figure:
 
 
 def frontier(site: Site, curve: pd.DataFrame, ct_share: float) -> Figure:
-    """AUC against the share of nodules that get CT, for each way of choosing them."""
+    """Draws the AUC against the share of nodules that get CT, for each way of choosing them."""
     figure = Figure(figsize=(5.5, 4.2), layout="constrained")
     axes = figure.add_subplot(
         title=f"{site}: who gets CT",

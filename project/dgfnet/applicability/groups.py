@@ -1,4 +1,4 @@
-"""For whom fusion helps: correct share, AUC and gain of each group of nodules (the paper's Figure 5)."""
+"""Subgroup analysis: correct share, AUC and gain of CT of each group of nodules (the paper's Figure 5)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = ("us", "ct", "both")
 def by_group(
     tables: Mapping[str, pd.DataFrame], groups: pd.DataFrame, smallest: int, confidence: float
 ) -> pd.DataFrame:
-    """Every group of every attribute, with each model's correct share and AUC, and the gain of adding CT.
+    """Analyses every group of every attribute: each model's correct share and AUC, and the gain of adding CT.
 
     Args:
         tables: out-of-fold tables of `us`, `ct` and `both`, the same nodules in the same order.
@@ -45,7 +45,7 @@ def by_group(
 
 
 def interactions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Does the gain differ between the groups of an attribute: Cochran's Q, Holm-corrected over attributes.
+    """Tests by Cochran's Q that the gain is equal in all groups of an attribute, with Holm's correction.
 
     Q weighs each group's gain by its precision (Cochran 1954, Biometrics 10:101-129) and is chi-squared with
     one degree of freedom fewer than groups when the gain is the same in all. Small groups are left out.
@@ -82,11 +82,11 @@ def _row(tables: Mapping[str, pd.DataFrame], inside: Any, smallest: int, confide
         correct = int(((part["probability"] >= part["threshold"]) == (part["label"] == 1)).sum())
         share = wilson(correct, n, confidence)
         area = auc_interval(part["label"], part["probability"], part["patient_id"], confidence)
-        for kind, found in (("correct", share), ("auc", area)):
+        for kind, measured in (("correct", share), ("auc", area)):
             row |= {
-                f"{kind}_{name}": found.estimate,
-                f"{kind}_{name}_low": found.low,
-                f"{kind}_{name}_high": found.high,
+                f"{kind}_{name}": measured.estimate,
+                f"{kind}_{name}_low": measured.low,
+                f"{kind}_{name}_high": measured.high,
             }
     us, both = parts["us"], parts["both"]
     gain = auc_difference(label, both["probability"], us["probability"], us["patient_id"], confidence)
@@ -96,7 +96,7 @@ def _row(tables: Mapping[str, pd.DataFrame], inside: Any, smallest: int, confide
 
 
 def _ordered(values: Any) -> list[str]:
-    """Groups from small to large where they are ranges, else by name."""
+    """Sorts groups from small to large where they are ranges, else by name."""
     names = {str(value) for value in values if isinstance(value, str)}
 
     def place(name: str) -> tuple[float, str]:

@@ -1,9 +1,9 @@
-"""Who needs CT: US for all, CT for those whose prediction it is expected to improve most.
+"""The rule for CT: US for all, CT for those whose prediction it is expected to improve most.
 
 The expected improvement is learned on out-of-fold predictions of the other folds, so a nodule is never judged
-by a rule that has seen it. What it is learned from is known before a CT: the US probability and the nodule's
-size and shape. What it predicts is whether CT corrects the call: 1 where it turns a wrong one right, -1 where
-it turns a right one wrong, 0 where it changes nothing. (The squared error of the probability was tried first:
+by a rule that was fitted on it. Its predictors are known before a CT: US probability, size and shape.
+ Its target is the change that CT makes to the call: 1 where a wrong call becomes right, -1 where
+a right call becomes wrong, 0 where it changes nothing. (The squared error of the probability was tried first:
 few extreme predictions ruled it, and the rule did worse than chance on the phantom.)
 """
 
@@ -34,16 +34,16 @@ PENALTIES = np.logspace(-2, 4, 13)
 Scores = NDArray[np.float64]
 
 
-def features(us: pd.DataFrame, known: pd.DataFrame) -> NDArray[np.float64]:
-    """What is known before a CT, (n, k): log-odds of US, their distance from the threshold, and `known`."""
+def features(us: pd.DataFrame, attributes: pd.DataFrame) -> NDArray[np.float64]:
+    """Computes the predictors, (n, k): log-odds of US, their distance from the threshold, attributes."""
     odds = logit(us["probability"].clip(NEAREST, 1 - NEAREST)).to_numpy()
     distance = np.abs(odds - logit(us["threshold"].clip(NEAREST, 1 - NEAREST)).to_numpy())
-    numbers = known.reindex(us["nodule_id"]).to_numpy(dtype=float)
+    numbers = attributes.reindex(us["nodule_id"]).to_numpy(dtype=float)
     return np.column_stack([odds, distance, numbers])
 
 
 def improvement(us: pd.DataFrame, both: pd.DataFrame) -> Scores:
-    """What CT did to each call at the frozen thresholds: 1 corrected, -1 spoiled, 0 unchanged."""
+    """Compares calls at the frozen thresholds: 1 where CT corrects one, -1 where it spoils one, else 0."""
     before, after = (
         (table["probability"] >= table["threshold"]).to_numpy() == (table["label"] == 1).to_numpy()
         for table in (us, both)
@@ -51,50 +51,54 @@ def improvement(us: pd.DataFrame, both: pd.DataFrame) -> Scores:
     return np.asarray(after.astype(np.float64) - before, dtype=np.float64)
 
 
-def learned(us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame) -> Scores:
-    """Rank of every nodule inside its fold by the improvement that a rule of the other folds expects."""
-    x, y, fold = features(us, known), improvement(us, both), us["fold"].to_numpy()
+def learned(us: pd.DataFrame, both: pd.DataFrame, attributes: pd.DataFrame) -> Scores:
+    """Ranks every nodule inside its fold by the improvement that a rule of the other folds expects."""
+    x, y, fold = features(us, attributes), improvement(us, both), us["fold"].to_numpy()
     expected = np.empty(len(us))
-    for one in np.unique(fold):
-        held = fold == one
+    for number in np.unique(fold):
+        held = fold == number
         expected[held] = _model().fit(x[~held], y[~held]).predict(x[held])
     return within_folds(expected, fold)
 
 
-def elsewhere(
-    us: pd.DataFrame, both: pd.DataFrame, known: pd.DataFrame, there: pd.DataFrame, known_there: pd.DataFrame
+def expected_externally(
+    us: pd.DataFrame,
+    both: pd.DataFrame,
+    attributes: pd.DataFrame,
+    external: pd.DataFrame,
+    external_attributes: pd.DataFrame,
 ) -> Scores:
-    """Rank of nodules of another hospital by the improvement that the rule of all folds expects.
+    """Ranks the nodules of the external cohort by the improvement that the rule of all folds expects.
 
     Args:
-        us: out-of-fold table with US alone.
-        both: the same nodules with US and CT.
-        known: their size and shape, by nodule_id.
-        there: table of the other hospital with US alone; its labels are not looked at.
-        known_there: size and shape of its nodules.
+        us: out-of-fold table of the US model.
+        both: the same nodules by the model of US and CT.
+        attributes: their size and shape, by nodule_id.
+        external: table of the external cohort by the US model; its labels are not used.
+        external_attributes: size and shape of its nodules.
     """
-    model = _model().fit(features(us, known), improvement(us, both))
-    return within_folds(model.predict(features(there, known_there)), there["fold"].to_numpy())
+    model = _model().fit(features(us, attributes), improvement(us, both))
+    return within_folds(model.predict(features(external, external_attributes)), external["fold"].to_numpy())
 
 
 def within_folds(score: Scores, fold: NDArray[Any]) -> Scores:
-    """Ranks inside each fold, above 0 and at most 1, the highest score 1.
+    """Computes ranks inside each fold, above 0 and at most 1, the highest score 1.
 
     Scores of different folds come from different rules and do not compare: the mean of the other folds is low
     where a fold's own is high, so pooled scores would pick the wrong folds.
     """
     ranks = np.empty(len(score))
-    for one in np.unique(fold):
-        held = fold == one
+    for number in np.unique(fold):
+        held = fold == number
         ranks[held] = rankdata(score[held]) / held.sum()
     return ranks
 
 
 def frontier(us: pd.DataFrame, both: pd.DataFrame, expected: Scores, seed: int) -> pd.DataFrame:
-    """AUC, net benefit and mean improvement when a share of the nodules gets CT, chosen in three ways.
+    """Computes AUC, net benefit and mean improvement for shares of nodules with CT, chosen in three ways.
 
     Args:
-        us: out-of-fold table with US alone.
+        us: out-of-fold table of the US model.
         both: the same nodules with US and CT.
         expected: of `learned`.
         seed: of the random policy.
@@ -114,14 +118,14 @@ def frontier(us: pd.DataFrame, both: pd.DataFrame, expected: Scores, seed: int) 
     rows: list[dict[str, Any]] = []
     for policy, scores in orders.items():
         for share in SHARES:
-            found = [_measure(us, both, chosen(score, float(share))) for score in scores]
-            means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+            measured = [_measure(us, both, chosen(score, float(share))) for score in scores]
+            means = {name: float(np.mean([values[name] for values in measured])) for name in measured[0]}
             rows.append({"policy": policy, "ct_share": float(share), **means})
     return pd.DataFrame(rows)
 
 
 def chosen(score: Scores, share: float) -> NDArray[np.bool_]:
-    """The nodules with the highest scores, so many that their share is met."""
+    """Marks the nodules with the highest scores, as many as make up the share."""
     count = round(share * len(score))
     picked = np.zeros(len(score), dtype=bool)
     picked[np.argsort(-score, kind="stable")[:count]] = True
@@ -131,7 +135,7 @@ def chosen(score: Scores, share: float) -> NDArray[np.bool_]:
 def better_than_chance(
     us: pd.DataFrame, both: pd.DataFrame, expected: Scores, share: float, replicates: int, seed: int
 ) -> dict[str, float]:
-    """Does the rule find those whom CT helps: permutation of patients against a choice of as many at random.
+    """Tests by permutation of patients that the rule's nodules gain more from CT than as many at random.
 
     Returns:
         `improvement` of those chosen, mean; `by_chance`, the mean over all; `p`, one-sided.
@@ -161,7 +165,7 @@ def _measure(us: pd.DataFrame, both: pd.DataFrame, picked: NDArray[np.bool_]) ->
 
 
 def _model() -> Pipeline:
-    """Smooth in each feature, additive, and shrunk as leave-one-out asks for."""
+    """Builds the regression: smooth in each feature, additive, and shrunk as leave-one-out asks for."""
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
         StandardScaler(),

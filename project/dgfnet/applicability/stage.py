@@ -1,4 +1,4 @@
-"""The stage `applicability`: for whom the models work (the paper's Figure 5), and who needs CT."""
+"""The stage `applicability`: subgroups of nodules (the paper's Figure 5), and the rule for CT."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ SECTIONS = ("base", "applicability")
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/applicability: who is in which group, and per site what came of it.
+    """Writes artifacts/applicability: attributes, and per site the subgroup analysis and the rule.
 
     Per site: groups.csv, interactions.csv, frontier.csv, rule.json, groups.png, rule.png; and of the rule on
     the external cohort, where the champion was validated there, frontier_external.csv, rule_external.json or
     in it the reason why not.
-    attributes.csv holds every nodule's attributes, attributes.json how measured and told ones agree. A site
-    for which one of the three variants was not cross-validated is skipped, and skipped.json says so.
+    attributes.csv holds every nodule's attributes, attributes.json the agreement of measurement and manifest.
+    A site for which one of the three variants was not cross-validated is skipped, and skipped.json says so.
 
     Raises:
         InputError: for a column of the settings that the cohort does not have.
     """
     nodules = load_nodules(settings).set_index("nodule_id")
-    wanted = (DIAMETER, ASPECT, *NAMED, *settings.applicability.columns)
+    columns = (DIAMETER, ASPECT, *NAMED, *settings.applicability.columns)
     if absent := [name for name in settings.applicability.columns if name not in nodules]:
         raise InputError(
             f"applicability.columns: {', '.join(absent)} is no column of nodules.csv; it has "
@@ -49,17 +49,17 @@ def run(settings: Settings) -> None:
     screened = load_screened(settings)
     table, agreement = combined(nodules, measured(screened.nodules))
     folder = settings.artifacts("applicability")
-    known = table[[name for name in wanted if name in table]]
-    files.write_csv(known.reset_index(), folder / "attributes.csv")
+    attributes = table[[name for name in columns if name in table]]
+    files.write_csv(attributes.reset_index(), folder / "attributes.csv")
     files.write_json(folder / "attributes.json", agreement)
     for site in settings.base.sites:
-        _site(settings, site, known, folder / site)
+        _site(settings, site, attributes, folder / site)
     provenance.write(folder, settings, SECTIONS)
 
 
-def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> None:
-    wanted = settings.applicability
-    variants = {"us": wanted.us, "ct": wanted.ct, "both": wanted.both}
+def _site(settings: Settings, site: Site, attributes: pd.DataFrame, folder: Path) -> None:
+    chosen = settings.applicability
+    variants = {"us": chosen.us, "ct": chosen.ct, "both": chosen.both}
     for name in (
         "groups.csv",
         "interactions.csv",
@@ -79,68 +79,68 @@ def _site(settings: Settings, site: Site, known: pd.DataFrame, folder: Path) -> 
         return
     tables = {name: load_table(settings, site, variant) for name, variant in variants.items()}
     check_same(tables)
-    groups = pd.DataFrame({name: grouped(known[name]) for name in known.columns})
-    rows = by_group(tables, groups, wanted.smallest, settings.base.confidence)
+    groups = pd.DataFrame({name: grouped(attributes[name]) for name in attributes.columns})
+    rows = by_group(tables, groups, chosen.smallest, settings.base.confidence)
     files.write_csv(rows, folder / "groups.csv")
     files.write_csv(interactions(rows, settings.base.confidence), folder / "interactions.csv")
     files.write_figure(figures.groups(site, rows), folder / "groups.png")
     us, both = tables["us"], tables["both"]
-    numbers = known[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
-    curve, facts = _reached(settings, us, both, rule.learned(us, both, numbers))
+    numbers = attributes[[DIAMETER, ASPECT]].apply(pd.to_numeric, errors="coerce")
+    curve, record = _evaluated(settings, us, both, rule.learned(us, both, numbers))
     files.write_csv(curve, folder / "frontier.csv")
-    files.write_json(folder / "rule.json", facts)
-    files.write_figure(figures.frontier(site, curve, wanted.ct_share), folder / "rule.png")
-    there = _there(settings, site)
-    if isinstance(there, str):
-        files.write_json(folder / "rule_external.json", {"reason": there})
+    files.write_json(folder / "rule.json", record)
+    files.write_figure(figures.frontier(site, curve, chosen.ct_share), folder / "rule.png")
+    external = _external(settings, site)
+    if isinstance(external, str):
+        files.write_json(folder / "rule_external.json", {"reason": external})
         return
-    expected = rule.elsewhere(us, both, numbers, there["us"], numbers)
-    curve, facts = _reached(settings, there["us"], there["both"], expected)
+    expected = rule.expected_externally(us, both, numbers, external["us"], numbers)
+    curve, record = _evaluated(settings, external["us"], external["both"], expected)
     files.write_csv(curve, folder / "frontier_external.csv")
-    files.write_json(folder / "rule_external.json", {"n": len(expected), **facts})
+    files.write_json(folder / "rule_external.json", {"n": len(expected), **record})
 
 
-def _there(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
-    """Predictions of the champion and of its US model on the external cohort, or why there are none."""
-    facts = load_external(settings, site)
-    if facts is None:
+def _external(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
+    """Reads predictions of champion and US model on the external cohort; returns the reason if none."""
+    metrics = load_external(settings, site)
+    if metrics is None:
         return "the external cohort was not validated on at this site"
-    if "fit" not in facts:
+    if "fit" not in metrics:
         return "the external validation is of an earlier release; run the stage external again"
-    us = facts["alone"].get("us", {})
-    if (us.get("variant"), facts["variant"]) != (settings.applicability.us, settings.applicability.both):
+    us = metrics["alone"].get("us", {})
+    if (us.get("variant"), metrics["variant"]) != (settings.applicability.us, settings.applicability.both):
         return (
-            f"the champion is {facts['variant']} with {us.get('variant', 'no model')} for US alone, the rule "
-            f"is for {settings.applicability.both} and {settings.applicability.us}"
+            f"the champion is {metrics['variant']} with {us.get('variant', 'no model')} for US alone, "
+            f"the rule is for {settings.applicability.both} and {settings.applicability.us}"
         )
-    folds = load_results(settings, site)[facts["variant"]]["folds"]
-    if facts["fit"] not in {fold["key"] for fold in folds}:
-        return f"version {facts['version']}, which was validated, is of another cross-validation"
+    folds = load_results(settings, site)[metrics["variant"]]["folds"]
+    if metrics["fit"] not in {fold["key"] for fold in folds}:
+        return f"version {metrics['version']}, which was validated, is of another cross-validation"
     text = {"nodule_id": str, "patient_id": str}
     table = pd.read_csv(settings.artifacts("external", site, "predictions.csv"), dtype=text).assign(fold=0)
     return {
         "us": table.assign(probability=table["us_probability"], threshold=us["threshold"]),
-        "both": table.assign(threshold=facts["threshold"]),
+        "both": table.assign(threshold=metrics["threshold"]),
     }
 
 
-def _reached(
+def _evaluated(
     settings: Settings, us: pd.DataFrame, both: pd.DataFrame, expected: rule.Scores
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frontier of the rule and what it reaches at the chosen share of CT."""
-    wanted = settings.applicability
+    """Evaluates the rule at every share of CT, and tests it at the chosen share."""
+    chosen = settings.applicability
     curve = rule.frontier(us, both, expected, settings.base.seed)
-    at = curve.iloc[(curve["ct_share"] - wanted.ct_share).abs().groupby(curve["policy"]).idxmin()]
+    at = curve.iloc[(curve["ct_share"] - chosen.ct_share).abs().groupby(curve["policy"]).idxmin()]
     test = rule.better_than_chance(
-        us, both, expected, wanted.ct_share, wanted.permutations, settings.base.seed
+        us, both, expected, chosen.ct_share, chosen.permutations, settings.base.seed
     )
     ends = curve[curve["policy"] == "rule"].iloc[[0, -1]]
-    facts = {
-        "ct_share": wanted.ct_share,
+    record = {
+        "ct_share": chosen.ct_share,
         "policies": {row.policy: {"auc": row.auc, "net_benefit": row.net_benefit} for row in at.itertuples()},
         "us_for_all": {"auc": ends["auc"].iloc[0], "net_benefit": ends["net_benefit"].iloc[0]},
         "ct_for_all": {"auc": ends["auc"].iloc[1], "net_benefit": ends["net_benefit"].iloc[1]},
         "chosen_against_chance": test,
         "finds_who_benefits": bool(test["p"] < 1 - settings.base.confidence and test["improvement"] > 0),
     }
-    return curve, facts
+    return curve, record

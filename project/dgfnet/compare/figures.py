@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from dgfnet.metrics.calibration import reliability
 from dgfnet.metrics.delong import index_of
+from dgfnet.metrics.discrimination import roc_curve
 from dgfnet.vocabulary import Site
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
@@ -23,7 +23,7 @@ def roc(
     """Draws pooled out-of-fold ROC curves; around the reference a pointwise band, patients bootstrapped."""
     figure, axes = _square(f"{site}: out-of-fold ROC", "1 - specificity", "sensitivity")
     for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
-        false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+        false_positive, true_positive = roc_curve(table["label"], table["probability"])
         axes.plot(false_positive, true_positive, color=colour, label=name)
         if name == reference:
             low, high = _band(table, confidence, replicates, seed)
@@ -79,7 +79,7 @@ def _band(
     for _ in range(replicates):
         rows = np.concatenate([rows_of[number] for number in generator.integers(count, size=count)])
         if len(set(label[rows])) == 2:
-            false_positive, true_positive, _ = roc_curve(label[rows], probability[rows])
+            false_positive, true_positive = roc_curve(label[rows], probability[rows])
             curves.append(np.interp(GRID, false_positive, true_positive))
     low, high = np.quantile(curves, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high

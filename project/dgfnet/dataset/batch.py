@@ -1,4 +1,4 @@
-"""TENSORS: one validated batch."""
+"""One validated batch of tensors."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class Batch:
 
     def pinned(self) -> Batch:
         """The batch in page-locked memory, from which a GPU copies without waiting."""
-        return self._each(lambda tensor: tensor.pin_memory())
+        return self._moved(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; copies of a pinned batch do not wait."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
             {modality: move(image) for modality, image in self.images.items()},
             {modality: move(target) for modality, target in self.targets.items()},

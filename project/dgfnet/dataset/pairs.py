@@ -1,4 +1,4 @@
-"""Which images of a nodule are used: a random pair in training, the largest in evaluation (section 1)."""
+"""Images of a nodule for a batch: a random pair in training, the largest in evaluation (section 1)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.dataset.augment import Augmenter
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.settings import Augment
 from dgfnet.vocabulary import Modality
+
+if TYPE_CHECKING:
+    from dgfnet.dataset.augment import Augmenter
 
 Indices = NDArray[np.int64]
 Plan = TypeVar("Plan")
@@ -27,14 +29,14 @@ Made = TypeVar("Made")
 
 
 def patient_key(cohort: str, patient_id: str) -> int:
-    """A number that stands for a patient of a cohort: equal for equal patients, and not the id itself."""
+    """Returns a number for a patient of a cohort: equal for equal patients, and not the id itself."""
     digest = hashlib.sha256(f"{cohort}\0{patient_id}".encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
 @dataclass(frozen=True)
 class Nodules:
-    """Nodules in a fixed order, with what a fit needs of each.
+    """Nodules in a fixed order, with the labels and rows that a fit needs.
 
     Attributes:
         ids: nodule ids.
@@ -54,7 +56,7 @@ class Nodules:
         return len(self.ids)
 
     def take(self, indices: Indices) -> Nodules:
-        """The nodules at these positions, in this order."""
+        """Selects the nodules at these positions, in this order."""
         return Nodules(
             tuple(self.ids[i] for i in indices),
             self.patients[indices],
@@ -76,7 +78,7 @@ def training_batches(
     workers: int = 0,
     pin: bool = False,
 ) -> Iterator[Batch]:
-    """One epoch: a random US and a random CT image of every nodule in `order`, augmented.
+    """Makes the batches of one epoch: a random US and a random CT image of every nodule, augmented.
 
     Batches are as equal as they can be and at most `size` long, so that batch normalisation never sees a lone
     image. They are the same for any number of workers.
@@ -89,10 +91,12 @@ def training_batches(
         size: longest batch.
         augment: settings of the augmentation.
         rng: source of all randomness.
-        rectangle: what `us_tlr` sees of a crop; None for the whole.
+        rectangle: input of `us_tlr`, cut from a crop; None for the whole.
         workers: threads that prepare batches ahead; with 0 each is made when it is asked for.
         pin: put them into page-locked memory, for a GPU.
     """
+    from dgfnet.dataset.augment import Augmenter  # albumentations: seconds, and evaluation needs none of it
+
     kits: SimpleQueue[dict[Modality, Augmenter]] = SimpleQueue()  # an augmenter has a state: one per thread
     for _ in range(max(1, workers)):
         kits.put({modality: Augmenter(augment, archive.size[modality]) for modality in modalities})
@@ -114,7 +118,7 @@ def training_batches(
 
 
 def ahead(make: Callable[[Plan], Made], plans: Sequence[Plan], workers: int) -> Iterator[Made]:
-    """`map` by threads, in order, at most two finished results per thread ahead of the consumer.
+    """Maps by threads, in order, at most two finished results per thread ahead of the consumer.
 
     numpy and OpenCV release the interpreter while they work on pixels.
     """
@@ -139,7 +143,7 @@ def evaluation_batches(
     size: int,
     rectangle: Rectangle | None = None,
 ) -> Iterator[Batch]:
-    """The largest-area pair of every nodule, in order, as preprocessed."""
+    """Makes batches of the largest-area pair of every nodule, in order, as preprocessed."""
     for start in range(0, len(nodules), size):
         chunk = np.arange(start, min(start + size, len(nodules)))
         crops = {}
@@ -155,9 +159,9 @@ def _collate(
     crops: Mapping[Modality, NDArray[np.uint8]],
     rectangle: Rectangle | None,
 ) -> Batch:
-    """The batch of the nodules at `chunk` from their crops, (B, 3, S, S) per modality."""
-    seen = crops if rectangle is None else {modality: rectangle(values) for modality, values in crops.items()}
-    tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in seen.items()}
+    """Builds the batch of the nodules at `chunk` from their crops, (B, 3, S, S) per modality."""
+    cut = crops if rectangle is None else {modality: rectangle(values) for modality, values in crops.items()}
+    tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in cut.items()}
     return Batch(
         {modality: tensor[:, 0] for modality, tensor in tensors.items()},
         {modality: tensor[:, 1:] for modality, tensor in tensors.items()},

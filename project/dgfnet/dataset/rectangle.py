@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 class Rectangle:
     """Cuts the nodule's bounding box, widened by `box`, padded with zeros to a square of `size` pixels.
 
-    It is cut from the region of interest the other variants see, so all see the same pixels.
+    It is cut from the region of interest of the other variants, so all get the same pixels.
     """
 
     size: int
@@ -21,9 +21,9 @@ class Rectangle:
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(B, 3, S, S) of image, nodule, boundary become (B, 3, size, size); all of it without nodule."""
-        return np.stack([self._one(crop) for crop in crops])
+        return np.stack([self._cut(crop) for crop in crops])
 
-    def _one(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _cut(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         side = crop.shape[-1]
         left, top, width, height = cv2.boundingRect(crop[1]) if crop[1].any() else (0, 0, side, side)
         across, up = self.box * width, self.box * height

@@ -1,4 +1,4 @@
-"""Whether 0.3 means three in ten: prevalence correction, Brier score, recalibration, reliability curve."""
+"""Calibration of probabilities: prevalence correction, Brier score, recalibration, reliability curve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit, logit
 
 from dgfnet.metrics.discrimination import checked
@@ -20,7 +19,7 @@ HOTTEST = 100.0  # temperatures are looked for up to this, and down to its inver
 
 @dataclass(frozen=True)
 class Recalibration:
-    """How true log-odds follow predicted ones; a perfect model has slope 1, intercept 0, in_the_large 0.
+    """Logistic recalibration of log-odds; a perfect model has slope 1, intercept 0, in_the_large 0.
 
     Attributes:
         slope: of the logistic regression of the label on logit(probability); below 1 the predictions are too
@@ -42,8 +41,8 @@ class Reliability:
     Attributes:
         predicted: mean probability of the rows of the bin, 0..1.
         observed: share of positives among them, 0..1.
-        positives: how many are positive.
-        count: how many rows, at least 1 (with `positives`, what `intervals.wilson` takes).
+        positives: number of positives.
+        count: number of rows, at least 1; with `positives` the input of `intervals.wilson`.
     """
 
     predicted: NDArray[np.float64]
@@ -81,11 +80,16 @@ def shift_prevalence(
 
 
 def brier(label: ArrayLike, probability: ArrayLike) -> float:
-    """Mean squared distance of probability and label, 0 (perfect) .. 1 (Brier 1950, Mon Weather Rev 78:1-3).
+    """Computes the mean squared distance of probability and label, 0 (perfect) .. 1.
+
+    Brier 1950, Mon Weather Rev 78:1-3.
 
     Args:
         label: (n,) 0 or 1.
         probability: (n,) 0..1.
+
+    Raises:
+        ValueError: as for `discrimination.checked`, or for a probability out of range.
     """
     positive, p = checked(label, probability)
     _within_unit(p)
@@ -93,7 +97,7 @@ def brier(label: ArrayLike, probability: ArrayLike) -> float:
 
 
 def calibration_slope_intercept(label: ArrayLike, probability: ArrayLike) -> Recalibration:
-    """Logistic recalibration by maximum likelihood, unpenalised (Cox 1958, Biometrika 45:562-565).
+    """Fits the logistic recalibration by maximum likelihood, unpenalised (Cox 1958, Biometrika 45:562-565).
 
     Args:
         label: (n,) 0 or 1.
@@ -102,7 +106,12 @@ def calibration_slope_intercept(label: ArrayLike, probability: ArrayLike) -> Rec
     Returns:
         All nan with one class. Slope and intercept nan where the likelihood has no maximum: the probabilities
         separate the classes completely, in either direction (ties at the border included), or are all equal.
+
+    Raises:
+        ValueError: as for `brier`.
     """
+    from scipy.optimize import brentq  # slow to import, and a fit needs `shift_prevalence` only
+
     positive, p = checked(label, probability)
     _within_unit(p)
     if positive.all() or not positive.any():
@@ -119,7 +128,7 @@ def calibration_slope_intercept(label: ArrayLike, probability: ArrayLike) -> Rec
 
 
 def temperature(label: ArrayLike, probability: ArrayLike) -> float:
-    """What log-odds are divided by so that they fit the labels best (Guo et al. 2017, arXiv 1706.04599).
+    """Fits the temperature that log-odds are divided by, by likelihood (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         label: (n,) 0 or 1.
@@ -128,7 +137,12 @@ def temperature(label: ArrayLike, probability: ArrayLike) -> float:
 
     Returns:
         Above 1 when predictions are too extreme; between 1/HOTTEST and HOTTEST. nan with one class.
+
+    Raises:
+        ValueError: as for `brier`.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
+
     positive, p = checked(label, probability)
     _within_unit(p)
     if positive.all() or not positive.any():
@@ -140,12 +154,16 @@ def temperature(label: ArrayLike, probability: ArrayLike) -> float:
         return float((np.logaddexp(0.0, eta) - positive * eta).mean())
 
     reach = math.log(HOTTEST)
-    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-8})
-    return math.exp(float(found.x))
+    optimum = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-8})
+    return math.exp(float(optimum.x))
 
 
 def cooled(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities whose log-odds are divided by a temperature above 0; their order does not change."""
+    """Divides the log-odds of probabilities by a temperature above 0; their order does not change.
+
+    Raises:
+        ValueError: for a temperature or a probability out of range.
+    """
     p = np.asarray(probability, dtype=np.float64)
     _within_unit(p)
     if not temperature > 0.0:
@@ -155,12 +173,15 @@ def cooled(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
 
 
 def reliability(label: ArrayLike, probability: ArrayLike, bins: int) -> Reliability:
-    """Calibration curve: rows sorted by probability and cut into bins of about equal numbers.
+    """Computes the calibration curve: rows sorted by probability and cut into bins of about equal numbers.
 
     Args:
         label: (n,) 0 or 1.
         probability: (n,) 0..1.
         bins: at most this many; equal probabilities are never parted, so ties can leave fewer.
+
+    Raises:
+        ValueError: as for `brier`, or for no bins.
     """
     positive, p = checked(label, probability)
     _within_unit(p)
@@ -175,7 +196,9 @@ def reliability(label: ArrayLike, probability: ArrayLike, bins: int) -> Reliabil
 
 
 def _fit_line(x: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the logistic regression of `positive` on x; a finite maximum must exist."""
+    """Fits slope and intercept of the logistic regression of `positive` on x; a finite maximum must exist."""
+    from scipy.optimize import minimize  # slow to import
+
     centre, scale = float(x.mean()), float(x.std())
     design = np.stack([(x - centre) / scale, np.ones_like(x)], axis=1)  # (n, 2)
 
@@ -192,9 +215,9 @@ def _fit_line(x: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[floa
         hessian: NDArray[np.float64] = (design * (p * (1.0 - p))[:, None]).T @ design / x.size
         return hessian
 
-    found = minimize(loss, np.zeros(2), jac=gradient, hess=curvature, method="trust-exact", tol=1e-10)
-    slope = float(found.x[0]) / scale
-    return slope, float(found.x[1]) - slope * centre
+    optimum = minimize(loss, np.zeros(2), jac=gradient, hess=curvature, method="trust-exact", tol=1e-10)
+    slope = float(optimum.x[0]) / scale
+    return slope, float(optimum.x[1]) - slope * centre
 
 
 def _within_unit(p: NDArray[np.float64]) -> None:

@@ -2,7 +2,7 @@
 
 DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837-845) in the form for clustered data of Obuchowski 1997
 (Biometrics 53:567-578), by midranks as in Sun & Xu 2014 (IEEE Signal Process Lett 21:1389-1393): O(n log n).
-With one row per cluster this is plain DeLong. `intervals` is the door; nothing else needs this module.
+With one row per cluster this is plain DeLong. Use it through `intervals`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.stats import rankdata
+
+from dgfnet.metrics.discrimination import midranks
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Rows grouped by patient: index of the cluster of each row (n,), and how many clusters of each kind."""
+    """Rows grouped by patient: cluster of each row (n,), and numbers of clusters by kind."""
 
     index: NDArray[np.intp]
     total: int
@@ -32,7 +32,7 @@ class Clusters:
 
 
 def index_of(cluster: ArrayLike) -> tuple[NDArray[np.intp], int]:
-    """Number of each row's cluster, 0..clusters-1, (n,), and how many clusters there are.
+    """Numbers the clusters: of each row, 0..clusters-1, (n,), and their count.
 
     Raises:
         ValueError: for no rows, another shape than (n,), or an identifier that is nan.
@@ -45,7 +45,7 @@ def index_of(cluster: ArrayLike) -> tuple[NDArray[np.intp], int]:
 
 
 def group(positive: NDArray[np.bool_], cluster: ArrayLike) -> Clusters:
-    """The clusters of labelled rows; `positive` (n,), `cluster` (n,) identifiers of patients.
+    """Groups labelled rows by cluster; `positive` (n,), `cluster` (n,) identifiers of patients.
 
     Raises:
         ValueError: as for `index_of`, or when there is not one identifier per row.
@@ -59,16 +59,16 @@ def group(positive: NDArray[np.bool_], cluster: ArrayLike) -> Clusters:
 def components(
     positive: NDArray[np.bool_], score: NDArray[np.float64], clusters: Clusters
 ) -> tuple[float, NDArray[np.float64]]:
-    """The area, and how far the positives and the negatives of each cluster pull it: (2, clusters).
+    """Computes the area and each cluster's deviations from it, positives and negatives, (2, clusters).
 
     Row 0 is (V10(X_i.) - m_i area) / M of Obuchowski 1997, row 1 (V01(Y_i.) - n_i area) / N. Everything up to
     the last division is a whole number or a half, exact in float64: equal rankings give a difference of
     exactly zero.
     """
     m, n = float(positive.sum()), float((~positive).sum())
-    rank = rankdata(score)
-    below = rank[positive] - rankdata(score[positive])  # negatives below each positive, ties at half
-    above = m - (rank[~positive] - rankdata(score[~positive]))  # positives above each negative
+    rank = midranks(score)
+    below = rank[positive] - midranks(score[positive])  # negatives below each positive, ties at half
+    above = m - (rank[~positive] - midranks(score[~positive]))  # positives above each negative
     pairs = below.sum()
     rows = []
     for mask, counts, own, other in ((positive, below, m, n), (~positive, above, n, m)):
@@ -80,7 +80,7 @@ def components(
 
 
 def variance_of(deviations: NDArray[np.float64], clusters: Clusters) -> float:
-    """S10 / M + S01 / N + 2 S11 / (M N) of Obuchowski 1997, written as a sum of squares: never negative."""
+    """Computes S10 / M + S01 / N + 2 S11 / (M N) of Obuchowski 1997 as a sum of squares, never negative."""
     both, positives, negatives = (
         count / (count - 1) for count in (clusters.total, clusters.with_positive, clusters.with_negative)
     )
@@ -92,7 +92,9 @@ def variance_of(deviations: NDArray[np.float64], clusters: Clusters) -> float:
 
 
 def newcombe_low(area: float, cases: int, controls: int, z: float) -> float:
-    """Smallest area whose own standard error (Newcombe 2006, method 5) still reaches `area`."""
+    """Finds the smallest area whose own standard error (Newcombe 2006, method 5) still reaches `area`."""
+    from scipy.optimize import brentq  # slow to import, and needed for a variance of zero only
+
     if area == 0.0:
         return 0.0
     weight = (cases + controls) / 2 - 1

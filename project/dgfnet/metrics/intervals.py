@@ -1,4 +1,4 @@
-"""How sure we are: intervals and tests that know nodules of one patient are not independent.
+"""Confidence intervals and tests that take the nodules of a patient as one cluster.
 
 Areas under the ROC curve use the clustered DeLong variance of `delong`.
 """
@@ -42,7 +42,7 @@ class Difference:
 
 
 def auc_interval(label: ArrayLike, probability: ArrayLike, cluster: ArrayLike, confidence: float) -> Interval:
-    """Area under the ROC curve with its confidence interval.
+    """Computes the area under the ROC curve with its confidence interval.
 
     Wald on the logit scale (Pepe 2003, section 5.2.4), transformed back, so always inside 0..1. When the
     variance is estimated as zero (area 0 or 1, or a constant score) it says nothing about the truth: the
@@ -58,6 +58,10 @@ def auc_interval(label: ArrayLike, probability: ArrayLike, cluster: ArrayLike, c
     Returns:
         nan limits with fewer than two patients having a positive row or two having a negative one; a nan
         estimate as well when a class is missing.
+
+    Raises:
+        ValueError: as for `discrimination.checked`, for clusters that do not fit the rows, or a confidence
+            outside 0..1.
     """
     z = _quantile(confidence)
     positive, score = checked(label, probability)
@@ -79,7 +83,7 @@ def auc_interval(label: ArrayLike, probability: ArrayLike, cluster: ArrayLike, c
 def auc_difference(
     label: ArrayLike, a: ArrayLike, b: ArrayLike, cluster: ArrayLike, confidence: float
 ) -> Difference:
-    """Area of `a` minus area of `b`, two scores of the same rows: paired, clustered DeLong test.
+    """Tests the area of `a` minus that of `b`, two scores of the same rows: paired, clustered DeLong test.
 
     Args:
         label: (n,) 0 or 1.
@@ -92,6 +96,9 @@ def auc_difference(
         Wald limits cut at -1 and 1, and the normal p-value. When both models order every (positive, negative)
         pair alike: 0, 0..0, p = 1. nan limits and p with too few patients (see `auc_interval`), or when the
         variance is estimated as zero though the areas differ (1 against 0, or against a constant score).
+
+    Raises:
+        ValueError: as for `auc_interval`.
     """
     z = _quantile(confidence)
     positive, first = checked(label, a)
@@ -122,7 +129,9 @@ def bootstrap_interval(
     replicates: int,
     generator: np.random.Generator,
 ) -> Interval:
-    """Percentile interval of any statistic, resampling whole patients (Davison & Hinkley 1997, section 3.8).
+    """Bootstraps the percentile interval of any statistic, resampling whole patients.
+
+    Davison & Hinkley 1997, section 3.8.
 
     Args:
         statistic: rows to number; it is called with the row numbers of a replicate (a patient drawn twice
@@ -136,6 +145,9 @@ def bootstrap_interval(
     Returns:
         The statistic of all rows, with limits from the replicates where it is defined; nan limits with fewer
         than two patients or when more than UNDEFINED_REPLICATES of them are nan.
+
+    Raises:
+        ValueError: for no replicates, a confidence outside 0..1, or clusters that are missing.
     """
     _quantile(confidence)
     if replicates < 1:
@@ -161,7 +173,7 @@ def bootstrap_interval(
 
 
 def corrected_resampled_t(differences: ArrayLike, test_share: float, confidence: float) -> Difference:
-    """Mean difference over folds, with the variance that overlapping training parts ask for.
+    """Tests the mean difference over folds, with the variance that overlapping training parts ask for.
 
     Nadeau & Bengio 2003 (Mach Learn 52:239-281): the variance of the mean is (1/k + n_test/n_train) s2, and
     t has k - 1 degrees of freedom. The usual 1/k is too small: folds share most of their training nodules.
@@ -174,6 +186,9 @@ def corrected_resampled_t(differences: ArrayLike, test_share: float, confidence:
     Returns:
         nan limits and p with fewer than two folds; p = 1 when all differences are 0, nan when all are equal
         but not 0.
+
+    Raises:
+        ValueError: for a share or a confidence outside 0..1.
     """
     _quantile(confidence)
     if not 0.0 < test_share < 1.0:
@@ -199,19 +214,22 @@ def corrected_resampled_t(differences: ArrayLike, test_share: float, confidence:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p-values that bound the chance of any false finding (Holm 1979, Scand J Stat 6:65-70).
+    """Adjusts p-values to bound the chance of any false finding (Holm 1979, Scand J Stat 6:65-70).
 
     Args:
         p_values: (m,) 0..1; nan marks a test that could not be made: it stays nan and is not counted.
 
     Returns:
         (m,) in the order given, each >= its p-value and <= 1.
+
+    Raises:
+        ValueError: for another shape or a p-value outside 0..1.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(p))
-    if p.ndim != 1 or (p[known] < 0).any() or (p[known] > 1).any():
+    tested = np.flatnonzero(~np.isnan(p))
+    if p.ndim != 1 or (p[tested] < 0).any() or (p[tested] > 1).any():
         raise ValueError("p-values must be an (m,) array of numbers in 0..1 or nan")
-    order = known[np.argsort(p[known], kind="stable")]
+    order = tested[np.argsort(p[tested], kind="stable")]
     steps = p[order] * np.arange(order.size, 0, -1)
     adjusted = np.full(p.shape, math.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
@@ -219,12 +237,15 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def wilson(successes: int, n: int, confidence: float) -> Interval:
-    """Score interval of a proportion (Wilson 1927, JASA 22:209-212), for independent rows.
+    """Computes the score interval of a proportion (Wilson 1927, JASA 22:209-212), for independent rows.
 
     Args:
         successes: 0..n.
         n: rows; 0 gives nan.
         confidence: for example 0.95.
+
+    Raises:
+        ValueError: for successes outside 0..n or a confidence outside 0..1.
     """
     z = _quantile(confidence)
     if not 0 <= successes <= n:

@@ -1,4 +1,4 @@
-"""Whether acting on a prediction does more good than harm (Vickers & Elkin 2006, Med Decis Making 26:565)."""
+"""Net benefit of acting on predictions (Vickers & Elkin 2006, Med Decis Making 26:565)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DecisionCurve:
 
 
 def net_benefit(label: ArrayLike, probability: ArrayLike, threshold: float) -> float:
-    """True positives less false positives weighted by the odds of the threshold, per person.
+    """Computes true positives less false positives weighted by the odds of the threshold, per person.
 
     Args:
         label: (n,) 0 or 1.
@@ -35,7 +35,7 @@ def net_benefit(label: ArrayLike, probability: ArrayLike, threshold: float) -> f
         threshold: strictly between 0 and 1.
 
     Raises:
-        ValueError: for a threshold out of range.
+        ValueError: as for `discrimination.checked`, or for a threshold out of range.
     """
     positive, p = checked(label, probability)
     if not 0.0 < threshold < 1.0:
@@ -46,7 +46,11 @@ def net_benefit(label: ArrayLike, probability: ArrayLike, threshold: float) -> f
 
 
 def decision_curve(label: ArrayLike, probability: ArrayLike, thresholds: Sequence[float]) -> DecisionCurve:
-    """Net benefit of a model, and of acting on everyone, at several thresholds."""
+    """Computes the net benefit of a model, and of acting on everyone, at several thresholds.
+
+    Raises:
+        ValueError: as for `net_benefit`.
+    """
     everyone = np.ones(np.shape(label))
     return DecisionCurve(
         np.asarray(thresholds, dtype=np.float64),

@@ -14,15 +14,14 @@ Mask = NDArray[np.bool_]
 
 
 def dice(predicted: Mask, truth: Mask) -> NDArray[np.float64]:
-    """Twice the common area over the sum of areas (Dice 1945, Ecology 26:297-302).
+    """Computes twice the common area over the sum of areas (Dice 1945, Ecology 26:297-302).
 
     Args:
         predicted: (..., H, W) boolean.
         truth: (..., H, W) boolean, the same shape.
 
     Returns:
-        (...) 0..1, one per image; 1 where both masks are empty: there was nothing to find and nothing was
-        found.
+        (...) 0..1, one per image; 1 where both masks are empty: nothing to segment and nothing segmented.
 
     Raises:
         ValueError: for masks that are not boolean, differ in shape, or have fewer than two dimensions.
@@ -32,7 +31,7 @@ def dice(predicted: Mask, truth: Mask) -> NDArray[np.float64]:
 
 
 def iou(predicted: Mask, truth: Mask) -> NDArray[np.float64]:
-    """Common area over the area of the union (Jaccard 1912); dice = 2 iou / (1 + iou).
+    """Computes the common area over the area of the union (Jaccard 1912); dice = 2 iou / (1 + iou).
 
     Args:
         predicted: (..., H, W) boolean.
@@ -49,7 +48,7 @@ def iou(predicted: Mask, truth: Mask) -> NDArray[np.float64]:
 
 
 def _areas(predicted: Mask, truth: Mask) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Pixels in both, in the prediction and in the truth, each (...)."""
+    """Counts pixels in both, in the prediction and in the truth, each (...)."""
     if predicted.dtype != np.bool_ or truth.dtype != np.bool_:
         # uint8 masks with 255 would pass silently through & and sum
         raise ValueError(f"masks must be boolean, found {predicted.dtype} and {truth.dtype}")
@@ -60,7 +59,7 @@ def _areas(predicted: Mask, truth: Mask) -> tuple[NDArray[Any], NDArray[Any], ND
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Share of the whole, 1 where the whole is empty."""
+    """Computes the share of the whole, 1 where the whole is empty."""
     whole = np.asarray(whole, dtype=np.float64)
     result: NDArray[np.float64] = np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
     return result

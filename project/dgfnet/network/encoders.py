@@ -1,4 +1,4 @@
-"""ResNet encoders on grey images: torchvision's blocks and names, with a width and a one-channel stem.
+"""ResNet encoders on grey images, with torchvision's names of parameters, a width and a one-channel stem.
 
 A grey image shown to a three-channel stem is the same picture three times, which equals one channel seen
 through the sum of the stem's weights over its input channels. So the stem has one channel, and a
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from dgfnet.network.pretrained import Match, match
 from dgfnet.vocabulary import EncoderName
@@ -23,9 +22,35 @@ GREY_MEAN, GREY_STD = 0.449, 0.226  # mean over RGB of torchvision's ImageNet st
 
 
 def channels(width: float) -> tuple[int, int, int, int, int]:
-    """Channels of the five feature maps, from half resolution to 1/32."""
+    """Returns the channels of the five feature maps, from half resolution to 1/32."""
     first, *rest = (max(8, round(planes * width)) for planes in PLANES)
     return (first, first, *rest)  # type: ignore[return-value]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut around them (He et al. 2016, arXiv 1512.03385, figure 2).
+
+    Names and order of the parts, and so of the random draws, are those of torchvision's block, whose weights
+    load unchanged. Importing torchvision for it would cost every process two seconds.
+    """
+
+    def __init__(
+        self, inside: int, outside: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, inside, S, S) to (B, outside, S / stride, S / stride)."""
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
@@ -50,7 +75,7 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps from half resolution to 1/32."""
+        """Computes the feature maps from half resolution to 1/32."""
         maps = [self.relu(self.bn1(self.conv1(x)))]
         x = self.maxpool(maps[0])
         for index in range(1, 5):
@@ -59,14 +84,14 @@ class Encoder(nn.Module):
         return maps
 
     def load_pretrained(self, content: Mapping[str, Any]) -> Match:
-        """Loads a torchvision-style checkpoint and says what matched; see `network/pretrained.py`.
+        """Loads a torchvision-style checkpoint and reports the match; see `network/pretrained.py`.
 
         Raises:
             InputError: when it does not fit; nothing is changed then.
         """
         expected = "a torchvision ResNet of the same depth and network.width 1.0"
-        found, report = match(content, self.state_dict(), "conv1.weight", expected)
-        self.load_state_dict(found)
+        tensors, report = match(content, self.state_dict(), "conv1.weight", expected)
+        self.load_state_dict(tensors)
         return report
 
 
@@ -80,5 +105,5 @@ def _layer(inside: int, outside: int, depth: int, stride: int) -> nn.Sequential:
 
 
 def pooled(maps: list[Tensor]) -> Tensor:
-    """Global average pooling of the last feature map, (B, F)."""
+    """Averages the last feature map over its pixels, (B, F)."""
     return torch.mean(maps[-1], dim=(2, 3))

@@ -1,4 +1,4 @@
-"""Published checkpoints into our networks, with a strict report of what matched."""
+"""Loads published checkpoints into our networks, with a strict report of the tensors that matched."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "laye
 
 @dataclass(frozen=True)
 class Match:
-    """What became of a checkpoint.
+    """The match of a checkpoint with a network.
 
     Attributes:
         matched: tensors loaded; all a network has, or loading is refused.
         dropped: tensors of the checkpoint that were left out.
-        stem: how its first layer met a grey image.
+        stem: treatment of its first layer for grey images.
     """
 
     matched: int
@@ -31,23 +31,23 @@ class Match:
     stem: str
 
     def describe(self) -> dict[str, Any]:
-        """For fit.json."""
+        """Returns the record for fit.json."""
         return asdict(self)
 
 
 def match(
-    content: Mapping[str, Any], wanted: Mapping[str, Tensor], stem: str, expected: str
+    content: Mapping[str, Any], own: Mapping[str, Tensor], stem: str, expected: str
 ) -> tuple[dict[str, Tensor], Match]:
-    """Finds the tensors a network wants in a checkpoint.
+    """Finds the tensors of a network in a checkpoint.
 
     Understood are plain state dicts, those under `state_dict` or `model`, under any prefix (`module.`,
     `backbone.`), ResNets as a Sequential, and stems of one or three channels: a three-channel stem meets a
-    one-channel one as the sum over its channels. Counters of seen batches may be absent: torchvision's files
+    one-channel one as the sum over its channels. Counters of batches may be absent: torchvision's files
     lack them.
 
     Args:
         content: the checkpoint.
-        wanted: the network's state dict.
+        own: the network's state dict.
         stem: name of the first convolution's weight.
         expected: words for the error.
 
@@ -57,27 +57,27 @@ def match(
     plain = next(
         (content[k] for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), content
     )
-    found, dropped = _rename(plain, stem)
-    dropped += [name for name in found if name.startswith(CLASSIFIERS)]
-    found = {name: value for name, value in found.items() if not name.startswith(CLASSIFIERS)}
+    tensors, dropped = _rename(plain, stem)
+    dropped += [name for name in tensors if name.startswith(CLASSIFIERS)]
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIERS)}
     words = "as it is"
-    if stem in found and found[stem].ndim == 4 and (found[stem].shape[1], wanted[stem].shape[1]) == (3, 1):
-        found[stem], words = found[stem].sum(dim=1, keepdim=True), "three channels summed"
-    for name in wanted:
+    if stem in tensors and tensors[stem].ndim == 4 and (tensors[stem].shape[1], own[stem].shape[1]) == (3, 1):
+        tensors[stem], words = tensors[stem].sum(dim=1, keepdim=True), "three channels summed"
+    for name in own:
         if name.endswith("num_batches_tracked"):
-            found.setdefault(name, torch.zeros_like(wanted[name]))
-    wrong = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
-    unknown = [name for name in found if name not in wanted]
+            tensors.setdefault(name, torch.zeros_like(own[name]))
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    unknown = [name for name in tensors if name not in own]
     if wrong or unknown:
         raise InputError(
             f"pretrained encoder does not fit: {len(wrong)} tensors missing or of another shape {wrong[:3]}, "
             f"{len(unknown)} unknown {unknown[:3]}; expected {expected}"
         )
-    return found, Match(len(found), tuple(dropped), words)
+    return tensors, Match(len(tensors), tuple(dropped), words)
 
 
 def _rename(content: Mapping[str, Any], stem: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors under the prefix where the stem is, with torchvision's names, and the names outside it."""
+    """Returns the tensors under the stem's prefix, with torchvision's names, and the names outside it."""
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     prefixes = sorted((name.removesuffix(stem) for name in tensors if name.endswith(stem)), key=len)
     # a Sequential has no name for its first layer but 0

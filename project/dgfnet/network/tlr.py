@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import inception_v3
 
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.network.pretrained import Match, match
@@ -33,7 +32,7 @@ FEATURES = 2048
 
 @dataclass(frozen=True)
 class Head:
-    """The top part and how it is trained.
+    """Hyper-parameters of the top part and of its training.
 
     Attributes:
         width: units of each hidden layer.
@@ -49,7 +48,7 @@ class Head:
     weight_decay: float
 
     def layers(self) -> nn.Sequential:
-        """2048 values to one logit."""
+        """Builds the layers from 2048 values to one logit."""
         layers: list[nn.Module] = []
         inside = FEATURES
         for _ in range(self.depth):
@@ -67,6 +66,8 @@ class TransferNet(nn.Module):
 
     def __init__(self, head: Head, settings: Tlr) -> None:
         super().__init__()
+        from torchvision.models import inception_v3  # seconds to import, and no other variant needs it
+
         blocks = inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
         self.blocks = nn.ModuleDict({name: getattr(blocks, name) for name in (*FROZEN, *TUNED)})
         for (
@@ -75,22 +76,22 @@ class TransferNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.head = head.layers()
-        self.facts, self.settings = head, settings
+        self.annealed, self.settings = head, settings
         for name in FROZEN:
             self.blocks[name].requires_grad_(False)
 
     def train(self, mode: bool = True) -> TransferNet:
-        """Training mode for what is trained: the frozen blocks keep their batch statistics."""
+        """Sets training mode for the trained blocks; the frozen blocks keep their batch statistics."""
         super().train(mode)
         for name in FROZEN:
             self.blocks[name].eval()
         return self
 
     def optimised(self, settings: Training) -> list[dict[str, Any]]:
-        """Parameter groups: the head at its annealed rate, Mixed_7 at a fraction of it."""
-        rate = self.facts.learning_rate
+        """Returns parameter groups: the head at its annealed rate, Mixed_7 at a fraction of it."""
+        rate = self.annealed.learning_rate
         tuned = [parameter for name in TUNED for parameter in self.blocks[name].parameters()]
-        shared = {"weight_decay": self.facts.weight_decay}
+        shared = {"weight_decay": self.annealed.weight_decay}
         return [
             {"params": list(self.head.parameters()), "lr": rate, **shared},
             {"params": tuned, "lr": rate * self.settings.finetune, **shared},
@@ -98,7 +99,7 @@ class TransferNet(nn.Module):
 
     @property
     def rectangle(self) -> Rectangle:
-        """What it sees of a region of interest."""
+        """The part of a region of interest that the network gets."""
         return Rectangle(self.settings.size, self.settings.box)
 
     def load_pretrained(self, content: Mapping[str, Any]) -> Match:
@@ -107,14 +108,14 @@ class TransferNet(nn.Module):
         Raises:
             InputError: when it does not fit; nothing is changed then.
         """
-        found, report = match(
+        tensors, report = match(
             content, self.blocks.state_dict(), "Conv2d_1a_3x3.conv.weight", "torchvision's Inception V3"
         )
-        self.blocks.load_state_dict(found)
+        self.blocks.load_state_dict(tensors)
         return report
 
     def pooled(self, images: Mapping[Modality, Tensor]) -> Tensor:
-        """The values under the head, (B, 2048)."""
+        """Computes the values under the head, (B, 2048)."""
         x = images["us"][:, None].float() / 127.5 - 1  # Inception's own range
         x = x.expand(-1, 3, -1, -1).contiguous(
             memory_format=torch.channels_last
@@ -133,8 +134,8 @@ class TransferNet(nn.Module):
         return Output(self.head(self.pooled(images))[:, 0], {})
 
     def describe(self) -> dict[str, Any]:
-        """The head, as fit.json keeps it."""
-        return asdict(self.facts)
+        """Returns the head, as fit.json keeps it."""
+        return asdict(self.annealed)
 
 
 Model = DGFNet | TransferNet

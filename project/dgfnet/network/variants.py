@@ -17,7 +17,7 @@ from dgfnet.vocabulary import SPECS, EncoderName, Modality, Variant
 
 
 class Output(NamedTuple):
-    """What a network says of a batch.
+    """Output of a network for a batch.
 
     Attributes:
         logit: (B,) log odds of metastasis.
@@ -64,10 +64,10 @@ class Stream(nn.Module):
 class DGFNet(nn.Module):
     """A variant: its streams, its fusion if it has two modalities, and the classifier all variants share.
 
-    `us_tlr` alone is another class: `network/tlr.py`.
+    Only `us_tlr` is another class: `network/tlr.py`.
     """
 
-    rectangle = None  # it sees whole regions of interest
+    rectangle = None  # its input is the whole region of interest
 
     def __init__(self, variant: Variant, encoder: EncoderName, settings: Network) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class DGFNet(nn.Module):
         Args:
             images: per modality (B, S, S) grey values 0..255, any number type.
             patients: (B,) patient keys for the reference bank; None masks nobody.
-            segment: also run the decoders, where there are any.
+            segment: also run the decoders, if the variant has them.
         """
         values, masks = [], {}
         for modality in self.modalities:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet.report.cells import known, number, percent, short, signed, text, with_interval
+from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
 
 Lines = tuple[tuple[str, str], ...]
@@ -25,15 +25,15 @@ ORIGINS = {
 
 
 def card(inputs: Inputs, site: SiteInputs) -> Lines | None:
-    """Headings and text of the card; None when no model of this site was registered."""
+    """Returns headings and text of the card; None when no model of this site was registered."""
     record = site.registered
     if record is None:
         return None
     tested = site.external or {}
     if tested.get("version") != record.get("version"):  # another version is champion, or was at that time
         tested = {}
-    alone = {"us": "ultrasound", "ct": "CT"}.get(str(record.get("variant"))[:2])
-    images = alone or "ultrasound and one CT"
+    unimodal = {"us": "ultrasound", "ct": "CT"}.get(str(record.get("variant"))[:2])
+    images = unimodal or "ultrasound and one CT"
     return (
         ("Model", _model(record, site.site)),
         ("Intended use", INTENDED.format(images=images)),
@@ -41,16 +41,16 @@ def card(inputs: Inputs, site: SiteInputs) -> Lines | None:
         ("Trained on", _trained(inputs, site, record)),
         ("Decision", f"Positive at or above a probability of {number(record.get('threshold'))}, frozen."),
         ("Measured inside", _inside(site, record)),
-        ("Measured elsewhere", _elsewhere(tested)),
+        ("Measured elsewhere", _external(tested)),
         ("Groups", _groups(site)),
         ("Beware", _beware(site, tested)),
     )
 
 
 def markdown(site: str, lines: Lines) -> str:
-    """The card as a file that travels with a model."""
+    """Returns the card as Markdown, a file that travels with a model."""
     return "\n\n".join(
-        [f"# Model card, {site} lymph nodes", *(f"## {name}\n\n{said}" for name, said in lines)]
+        [f"# Model card, {site} lymph nodes", *(f"## {name}\n\n{words}" for name, words in lines)]
     )
 
 
@@ -61,7 +61,7 @@ def _model(record: Json, site: str) -> str:
 
 
 def _trained(inputs: Inputs, site: SiteInputs, record: Json) -> str:
-    table = next((found for found in site.tables.values()), None)
+    table = next(iter(site.tables.values()), None)
     origin = f"{ORIGINS[inputs.origin][0].upper()}{ORIGINS[inputs.origin][1:]}."
     if table is None:
         return origin
@@ -71,7 +71,7 @@ def _trained(inputs: Inputs, site: SiteInputs, record: Json) -> str:
 
 
 def _inside(site: SiteInputs, record: Json) -> str:
-    variant = next((found for name, found in site.variants.items() if name == record.get("variant")), None)
+    variant = site.variants.get(str(record.get("variant")))
     criterion = record.get("criterion") or {}
     chosen = (
         f"Of its kind the fold with the best {text(criterion.get('name'))}, "
@@ -84,17 +84,17 @@ def _inside(site: SiteInputs, record: Json) -> str:
     return f"{chosen} All folds together, out of fold: AUC {with_interval(area)} ({level} interval)."
 
 
-def _elsewhere(tested: Json) -> str:
-    found = tested.get("external") or {}
-    if not found:
+def _external(tested: Json) -> str:
+    result = tested.get("external") or {}
+    if not result:
         return "This version was not validated on an external cohort."
-    fitted = found.get("calibration") or {}
+    fitted = result.get("calibration") or {}
     return (
-        f"Version {text(tested.get('version'))} on {text(found.get('n'))} nodules, "
-        f"{text(found.get('positives'))} positive: AUC {with_interval(found.get('auc_interval'))}, accuracy "
-        f"{number(found.get('accuracy'))}, sensitivity {number(found.get('sensitivity'))}, specificity "
-        f"{number(found.get('specificity'))}, calibration slope {number(fitted.get('slope'), 2)}, in the "
-        f"large {signed(fitted.get('in_the_large'))}."
+        f"Version {text(tested.get('version'))} on {text(result.get('n'))} nodules, "
+        f"{text(result.get('positives'))} positive: AUC {with_interval(result.get('auc_interval'))}, "
+        f"accuracy {number(result.get('accuracy'))}, sensitivity {number(result.get('sensitivity'))}, "
+        f"specificity {number(result.get('specificity'))}, calibration slope "
+        f"{number(fitted.get('slope'), 2)}, in the large {signed(fitted.get('in_the_large'))}."
     )
 
 
@@ -110,13 +110,13 @@ def _groups(site: SiteInputs) -> str:
 
 def _beware(site: SiteInputs, tested: Json) -> str:
     fitted = (tested.get("external") or {}).get("calibration") or {}
-    slope = known(fitted.get("slope"))
+    slope = finite(fitted.get("slope"))
     balanced = {metrics.get("sampling") for metrics in site.variants.values()} == {"paper"}
-    said = (
+    warning = (
         "Probabilities are those of a cohort with as many positives as negatives; recalibrate before any use."
         if balanced
         else "Probabilities are fitted to the training cohort's prevalence; check calibration before any use."
     )
     if slope is not None and slope < 0.8:
-        said += " Elsewhere its probabilities were too extreme."
-    return said
+        warning += " Elsewhere its probabilities were too extreme."
+    return warning

@@ -3,23 +3,19 @@
 TRIPOD+AI: Collins et al. 2024, BMJ 385:e078378. CLAIM: Tejani et al. 2024, Radiology: Artificial Intelligence
 6:e240300. Every item is answered from what the stages wrote, with a link to the place on the page where it
 stands, or says honestly that it is not reported: what only the authors of a study know cannot be written by
-software. Many items of the two lists ask the same; what is known is said once, in `_known`.
+software. Many items of the two lists ask the same; a shared answer is written once, in `_answers`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dgfnet.report.cells import known as known_number
+from dgfnet.report.cells import finite
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
 
 NOT_REPORTED = "not reported: only the authors of a study know"
-PROMOTED, WHOM, WHY, EXTERNAL = (
-    "promoted",
-    "whom",
-    "why",
-    "external",
-)  # sections of the first site that was analysed
+# anchors of sections of the page, each followed by the site
+PROMOTED, GROUPS, EXPLAINED, EXTERNAL = "promoted", "whom", "why", "external"
 
 
 @dataclass(frozen=True)
@@ -49,33 +45,33 @@ class Checklist:
 
     @property
     def answered(self) -> int:
-        """How many items have an answer."""
+        """Counts the items that have an answer."""
         return sum(bool(item.anchor) for item in self.items)
 
 
 def checklists(inputs: Inputs) -> tuple[Checklist, ...]:
-    """Both guidelines."""
-    known = _known(inputs)
+    """Fills in both guidelines."""
+    answers = _answers(inputs)
     lists = (("TRIPOD+AI", "tripod-statement.org", TRIPOD), ("CLAIM 2024", "pubs.rsna.org", CLAIM))
     return tuple(
         Checklist(
             name,
             home,
             tuple(
-                Item(number, topic, *known.get(about, (NOT_REPORTED, ""))) for number, topic, about in items
+                Item(number, topic, *answers.get(about, (NOT_REPORTED, ""))) for number, topic, about in items
             ),
         )
         for name, home, items in lists
     )
 
 
-def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
-    """Answer and anchor per subject, as far as artifacts hold it."""
+def _answers(inputs: Inputs) -> dict[str, tuple[str, str]]:
+    """Returns answer and anchor per subject, as far as artifacts hold it."""
     used = (inputs.provenance.get("crossval") or {}).get("settings") or {}
     first = next((site.site for site in inputs.sites if site.variants), "")
-    outside = next((site.site for site in inputs.sites if site.external), "")
-    both = "development and external validation" if outside else "development"
-    found: dict[str, tuple[str, str]] = {
+    validated = next((site.site for site in inputs.sites if site.external), "")
+    both = "development and external validation" if validated else "development"
+    answers: dict[str, tuple[str, str]] = {
         "what": (f"deep learning; {both}; see the title", "top"),
         "aim": ("to predict lymph-node metastasis from images of a thyroid nodule", "top"),
         "goal": (f"{both} of a model, and its comparison with simpler ones", "top"),
@@ -98,87 +94,87 @@ def _known(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "limits": ("a list", "limits"),
     }
     if inputs.enrolment:
-        found["eligibility"] = ("the paper's exclusion criteria, each with its count", "cohort")
-        found["flow"] = ("patients, nodules and images in, out by reason, kept", "cohort")
-        found["missing"] = (
+        answers["eligibility"] = ("the paper's exclusion criteria, each with its count", "cohort")
+        answers["flow"] = ("patients, nodules and images in, out by reason, kept", "cohort")
+        answers["missing"] = (
             "nodules without a modality that is needed, or without any label, are excluded and counted; "
             "pixels and labels are not imputed",
             "cohort",
         )
     if inputs.audit:
-        found["quality"] = ("drawings, pictures of two patients and shortcuts were looked for", "cohort")
+        answers["quality"] = ("drawings, pictures of two patients and shortcuts were looked for", "cohort")
     if inputs.case_mix is not None:
-        found["mix"] = ("attributes of both cohorts side by side", "cohort")
-        found["characteristics"] = (
+        answers["mix"] = ("attributes of both cohorts side by side", "cohort")
+        answers["characteristics"] = (
             "attributes that the manifest has, of the main and the external cohort",
             "cohort",
         )
     if used:
-        found |= _trained(used)
+        answers |= _trained(used)
     if first:
-        found |= {
+        answers |= {
             "measures": ("AUC, calls, calibration, net benefit; which have intervals the tables show", first),
             "numbers": ("nodules and positives of every analysis; AUC with its interval", first),
             "internal": ("out of fold, every nodule by a model that never saw its patient", first),
             "ensemble": ("none: one fold's model is registered", f"{PROMOTED}-{first}"),
         }
     if any(site.pairs is not None for site in inputs.sites):
-        found["uncertainty"] = (
+        answers["uncertainty"] = (
             "DeLong's test with patients as clusters, bootstrap over patients, corrected t over folds, "
             "Holm's correction",
             first,
         )
     promoted = next((site.site for site in inputs.sites if site.registered), "")
     if promoted:
-        found["model"] = ("the registered bundle, by name and version", f"{PROMOTED}-{promoted}")
-        found["output"] = (
+        answers["model"] = ("the registered bundle, by name and version", f"{PROMOTED}-{promoted}")
+        answers["output"] = (
             "a probability; positive at or above the frozen threshold of the fold",
             f"{PROMOTED}-{promoted}",
         )
-        found["chosen"] = ("the fold whose held-out nodules it did best on", f"{PROMOTED}-{promoted}")
+        answers["chosen"] = ("the fold whose held-out nodules it did best on", f"{PROMOTED}-{promoted}")
     explained = next((site for site in inputs.sites if site.attribution and site.sanity), None)
     if explained and explained.sanity:
         passed = "passed" if explained.sanity.get("passed") else "FAILED"
-        found["explained"] = (
+        answers["explained"] = (
             f"integrated gradients; sanity checks {passed}; no ratings by readers",
-            f"{WHY}-{explained.site}",
+            f"{EXPLAINED}-{explained.site}",
         )
     grouped = next((site.site for site in inputs.sites if site.groups is not None), "")
     if grouped:
-        found["subgroups"] = ("groups of nodules, small groups marked", f"{WHOM}-{grouped}")
-        found["heterogeneity"] = ("interaction tests over groups", f"{WHOM}-{grouped}")
-    if outside:
-        found["external"] = ("the registered model and its threshold, unchanged", f"{EXTERNAL}-{outside}")
-        found["evaluation"] = (
+        answers["subgroups"] = ("groups of nodules, small groups marked", f"{GROUPS}-{grouped}")
+        answers["heterogeneity"] = ("interaction tests over groups", f"{GROUPS}-{grouped}")
+    if validated:
+        answers["external"] = ("the registered model and its threshold, unchanged", f"{EXTERNAL}-{validated}")
+        answers["evaluation"] = (
             "out of fold; the registered model unchanged on the external cohort",
-            f"{EXTERNAL}-{outside}",
+            f"{EXTERNAL}-{validated}",
         )
     moved = next((site.site for site in inputs.sites if _recalibrated(site)), "")
     if moved:
-        found["updating"] = (
+        answers["updating"] = (
             "intercept moved to the other hospital's prevalence, shown beside the frozen model",
             f"{EXTERNAL}-{moved}",
         )
-        found["updated"] = ("calibration after recalibration", f"{EXTERNAL}-{moved}")
+        answers["updated"] = ("calibration after recalibration", f"{EXTERNAL}-{moved}")
     fused = next((s.site for s in inputs.sites if (s.external or {}).get("alone")), "")
     if fused:
-        found["absent"] = (
+        answers["absent"] = (
             "without one image, the models of one modality inside the bundle score; measured",
             f"{EXTERNAL}-{fused}",
         )
     if inputs.origin in ("phantom", "public"):
-        found["sources"] = ("not clinical data: see the top of the page", "top")
-        found["meaning"] = ("none: the numbers have no clinical meaning", "top")
-    return found
+        answers["sources"] = ("not clinical data: see the top of the page", "top")
+        answers["meaning"] = ("none: the numbers have no clinical meaning", "top")
+    return answers
 
 
 def _recalibrated(site: SiteInputs) -> bool:
     moved = (site.external or {}).get("recalibrated") or {}
-    return known_number(moved.get("brier")) is not None
+    return finite(moved.get("brier")) is not None
 
 
 def _trained(used: Json) -> dict[str, tuple[str, str]]:
-    """What the settings of the cross-validation say."""
+    """Returns the answers that the settings of the cross-validation give."""
     training, network = used.get("training") or {}, used.get("network") or {}
     sampling = str(training.get("sampling", "unknown"))
     return {
@@ -200,7 +196,7 @@ def _trained(used: Json) -> dict[str, tuple[str, str]]:
     }
 
 
-TRIPOD = (  # number, topic, subject of _known
+TRIPOD = (  # number, topic, subject of _answers
     ("1", "Title: development or evaluation, population, outcome", "what"),
     ("2", "Abstract", ""),
     ("3a", "Background: health-care context", ""),

@@ -1,4 +1,4 @@
-"""What the stage compare found beyond the first table: all pairs, calibration, use for decisions."""
+"""All pairs of variants, calibration and decision curves, as the stage compare wrote them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dgfnet.report.cells import MINUS, known, number, p_value, signed
+from dgfnet.report.cells import MINUS, finite, number, p_value, signed
 from dgfnet.report.figures import DASHES, GREY, STYLE, Picture, colour_of, uri_of
 from dgfnet.report.tables import Row, Table
 
@@ -18,7 +18,7 @@ STAGES = {
 
 
 def pairs(site: str, frame: pd.DataFrame) -> Table:
-    """Every pair of variants, by three tests."""
+    """Tabulates every pair of variants, by three tests."""
     rows = tuple(
         Row(
             f"{line['a']} {MINUS} {line['b']}",
@@ -45,7 +45,7 @@ def pairs(site: str, frame: pd.DataFrame) -> Table:
 
 
 def calibration(site: str, frame: pd.DataFrame) -> Table:
-    """Calibration of each variant at each step from the network to the probability."""
+    """Tabulates the calibration of each variant at each step from the network to the probability."""
     rows = tuple(
         Row(
             str(line["variant"]),
@@ -72,7 +72,7 @@ def calibration(site: str, frame: pd.DataFrame) -> Table:
 
 
 def decision(site: str, frame: pd.DataFrame) -> Picture:
-    """Net benefit of every variant against the probability at which somebody would act."""
+    """Draws the net benefit of every variant against the threshold probability."""
     curves = {str(name): curve for name, curve in frame.groupby("variant", sort=False)}
     everyone = curves.pop("everyone")
     best = max(float(frame["net_benefit"].max()), 0.05)
@@ -90,13 +90,13 @@ def decision(site: str, frame: pd.DataFrame) -> Picture:
         axes.legend(loc="upper right", fontsize=8)
         uri = uri_of(figure)
     half = {
-        name: known(curve.loc[curve["threshold"] == 0.5, "net_benefit"].mean())
+        name: finite(curve.loc[curve["threshold"] == 0.5, "net_benefit"].mean())
         for name, curve in curves.items()
     }
-    told = ", ".join(f"{name} {number(value)}" for name, value in half.items())
+    listed = ", ".join(f"{name} {number(value)}" for name, value in half.items())
     return Picture(
         uri,
-        alt=f"Decision curves, {site}. Net benefit at a threshold of 0.5: {told}.",
+        alt=f"Decision curves, {site}. Net benefit at a threshold of 0.5: {listed}.",
         title=f"Decision curves, {site}",
         note="True positives per person, less false positives weighted by the odds of the threshold. A model "
         "is worth using where its curve is above both grey lines.",

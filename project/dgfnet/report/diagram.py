@@ -12,7 +12,7 @@ from dgfnet.report.figures import GREY, INK, STYLE, Picture, uri_of
 from dgfnet.report.inputs import Json
 
 US, CT, BOTH = "#0072B2", "#E69F00", "#D55E00"
-LEVELS = {  # the paper's three granularities, and what each lets interact
+LEVELS = {  # the paper's three granularities, and the values that interact at each
     "dimension": "feature dimension level\nvalues of one nodule's US and CT features",
     "modality": "modality level\nUS and CT of one nodule",
     "nodule": "nodule level\nthis nodule and reference nodules",
@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]  # left, middle height, width, height
 
 
 def model(used: Json) -> Picture:
-    """DGFNet from pixels to probability.
+    """Draws DGFNet from pixels to probability.
 
     Args:
         used: the settings of the cross-validation.

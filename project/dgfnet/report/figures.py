@@ -1,4 +1,4 @@
-"""Figures as self-contained SVG: one style, colours the colour-blind can tell apart, and words for all."""
+"""Figures as self-contained SVG in one style, in colours for colour-blind readers, with alternative text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from dgfnet.metrics.calibration import brier, calibration_slope_intercept, reliability
-from dgfnet.metrics.discrimination import auc
+from dgfnet.metrics.discrimination import auc, roc_curve
 from dgfnet.metrics.intervals import wilson
 from dgfnet.report import published
-from dgfnet.report.cells import MINUS, known, limits, number
+from dgfnet.report.cells import MINUS, finite, limits, number
 from dgfnet.report.inputs import SiteInputs
 
 # Okabe & Ito, "Color Universal Design", 2008; ultrasound blue, CT orange, fusion green to purple
@@ -63,7 +62,7 @@ class Picture:
 
     Attributes:
         uri: the SVG as a data URI.
-        alt: what it shows, in words and numbers.
+        alt: alternative text with the numbers.
         title, note: its caption.
         source: the artifact it was drawn from.
     """
@@ -76,7 +75,7 @@ class Picture:
 
 
 def ranking(site: SiteInputs) -> Picture:
-    """Pooled AUC with interval per variant, its folds, and the paper's figure."""
+    """Draws the pooled AUC with interval per variant, its folds, and the paper's figure."""
     names = list(site.variants)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 1.25 + 0.42 * len(names)), layout="constrained")
@@ -105,7 +104,7 @@ def ranking(site: SiteInputs) -> Picture:
 
 
 def roc(site: SiteInputs) -> Picture | None:
-    """Out-of-fold ROC curves of all variants; None when no table has both classes."""
+    """Draws the out-of-fold ROC curves of all variants; None when no table has both classes."""
     tables = {name: table for name, table in site.tables.items() if table["label"].nunique() == 2}
     if not tables:
         return None
@@ -129,7 +128,7 @@ def roc(site: SiteInputs) -> Picture | None:
 
 
 def calibration(site: SiteInputs, variant: str, confidence: float) -> Picture | None:
-    """Reliability diagram of one variant with counts; None without its table or with one class."""
+    """Draws the reliability diagram of one variant with counts; None without its table or with one class."""
     table = site.tables.get(variant)
     if table is None or table["label"].nunique() < 2:
         return None
@@ -161,13 +160,13 @@ def calibration(site: SiteInputs, variant: str, confidence: float) -> Picture | 
 
 
 def external_roc(site: SiteInputs) -> Picture | None:
-    """ROC of the promoted model on the external cohort, its threshold marked; None without both classes."""
+    """Draws the ROC of the promoted model on the external cohort with its threshold; None for one class."""
     table = site.predictions
     if table is None or table["label"].nunique() < 2:
         return None
     area = auc(table["label"], table["probability"])
     external = (site.external or {}).get("external") or {}
-    sensitivity, specificity = known(external.get("sensitivity")), known(external.get("specificity"))
+    sensitivity, specificity = finite(external.get("sensitivity")), finite(external.get("specificity"))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 4.6), layout="constrained")
         axes = _roc_axes(figure)
@@ -195,11 +194,11 @@ def external_roc(site: SiteInputs) -> Picture | None:
 
 def _rank_line(axes: Axes, place: int, name: str, site: SiteInputs) -> None:
     metrics, colour = site.variants[name], colour_of(name, place)
-    of_folds = [known((fold.get("scores") or {}).get("auc")) for fold in metrics.get("folds") or []]
+    of_folds = [finite((fold.get("scores") or {}).get("auc")) for fold in metrics.get("folds") or []]
     dots = [value for value in of_folds if value is not None]
     axes.plot(dots, [place + 0.22] * len(dots), ".", color=GREY, markersize=4)
     interval = metrics.get("auc_interval") or {}
-    estimate, low, high = (known(interval.get(key)) for key in ("estimate", "low", "high"))
+    estimate, low, high = (finite(interval.get(key)) for key in ("estimate", "low", "high"))
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2)
     if estimate is not None:
@@ -227,7 +226,7 @@ def _roc_axes(figure: Figure) -> Axes:
 
 
 def _roc_line(axes: Axes, table: pd.DataFrame, label: str, colour: str, dashes: str) -> None:
-    false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+    false_positive, true_positive = roc_curve(table["label"], table["probability"])
     axes.plot(false_positive, true_positive, dashes, color=colour, linewidth=1.8, label=label)
 
 
@@ -256,7 +255,7 @@ def _reliability(axes: Axes, table: pd.DataFrame, colour: str, confidence: float
 
 
 def colour_of(name: str, place: int) -> str:
-    """Colour of a variant; of a name nobody knows, by its place."""
+    """Returns the colour of a variant; of an unknown name, by its place."""
     others = ("#000000", "#56B4E9", "#E69F00", "#CC79A7")
     return COLOURS.get(name, others[place % len(others)])
 
@@ -266,7 +265,7 @@ def _listed(areas: Mapping[str, float]) -> str:
 
 
 def uri_of(figure: Figure) -> str:
-    """The figure as a data URI; equal figures give equal text."""
+    """Returns the figure as a data URI; equal figures give equal text."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What the other stages left in the artifacts folder, read once; whatever is absent is None or empty."""
+"""Reads the artifacts of the other stages once; an absent one is None or empty."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ class SiteInputs:
         site: its name.
         variants: metrics.json of each cross-validated variant, in the paper's order.
         tables: out_of_fold.csv of the same variants, where there is one.
-        skipped: why the site was not cross-validated.
+        skipped: reason for not cross-validating the site.
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
         pairs: every pair of variants, by three tests.
         calibration: of each variant, before and after correction.
         decision: net benefit per variant and threshold.
         groups: groups of nodules: correct share and AUC of each model, gain of CT.
-        interactions: does that gain differ between the groups of an attribute.
+        interactions: tests of differences in that gain between the groups of an attribute.
         frontier: AUC per share of nodules that get CT and way of choosing them.
-        rule: what the rule for CT reaches.
-        rule_external: the same on the external cohort, or why it was not tried there.
-        attribution: what US and CT say, and where networks look.
+        rule: AUC and net benefit of the rule for CT.
+        rule_external: the same on the external cohort, or the reason for not trying it.
+        attribution: summary of the contributions of US and CT and of the attribution maps.
         sanity: checks of these attributions.
         drawn: PNG figures of the attributions by name.
-        not_explained: why there are none.
+        not_explained: reason for their absence.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
         registered: the promotion record.
         external: metrics.json of the external validation.
         predictions: predictions.csv of the external validation.
-        external_skipped: why there is no external validation.
+        external_skipped: reason for the absence of an external validation.
     """
 
     site: str
@@ -88,13 +88,13 @@ class SiteInputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All the page is made of.
+    """Everything that the page is made of.
 
     Attributes:
         origin: where the cohort comes from: `phantom`, `public`, `own`, or `unknown`: its folder is not here.
-        about: what phantom.json or import.json says.
+        about: content of phantom.json or import.json.
         enrolment: the screening counts.
-        audit: what the audit found.
+        audit: audit.json.
         case_mix: attributes of the main and the external cohort.
         sites: one per site of the settings.
         provenance: provenance.json of each stage that ran.
@@ -110,13 +110,13 @@ class Inputs:
 
 
 def read(settings: Settings) -> Inputs:
-    """Reads what there is.
+    """Reads the artifacts that exist.
 
     Raises:
         InputError: for a file that is there but cannot be read.
     """
     origin, about = _origin(settings)
-    found = {stage: _json(settings.artifacts(stage, "provenance.json")) for stage in STAGES}
+    records = {stage: _json(settings.artifacts(stage, "provenance.json")) for stage in STAGES}
     return Inputs(
         origin=origin,
         about=about,
@@ -124,7 +124,7 @@ def read(settings: Settings) -> Inputs:
         case_mix=_csv(settings.artifacts("external", "case_mix.csv")),
         audit=_json(settings.artifacts("audit", "audit.json")),
         sites=tuple(_site(settings, site) for site in settings.base.sites),
-        provenance={stage: record for stage, record in found.items() if record is not None},
+        provenance={stage: record for stage, record in records.items() if record is not None},
     )
 
 
@@ -137,7 +137,7 @@ def _origin(settings: Settings) -> tuple[str, Json]:
 
 
 def _site(settings: Settings, site: str) -> SiteInputs:
-    why = settings.artifacts("attribution", site)
+    attribution = settings.artifacts("attribution", site)
     crossval, external = settings.artifacts("crossval", site), settings.artifacts("external", site)
     names = sorted((path.parent.name for path in crossval.glob("*/metrics.json")), key=_rank)
     metrics = {name: _json(crossval / name / "metrics.json") or {} for name in names}
@@ -156,10 +156,14 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         frontier=_csv(settings.artifacts("applicability", site, "frontier.csv")),
         rule=_json(settings.artifacts("applicability", site, "rule.json")),
         rule_external=_json(settings.artifacts("applicability", site, "rule_external.json")),
-        attribution=_json(why / "summary.json"),
-        sanity=_json(why / "checks.json"),
-        drawn={name: (why / f"{name}.png").read_bytes() for name in DRAWN if (why / f"{name}.png").is_file()},
-        not_explained=_reason(why),
+        attribution=_json(attribution / "summary.json"),
+        sanity=_json(attribution / "checks.json"),
+        drawn={
+            name: (attribution / f"{name}.png").read_bytes()
+            for name in DRAWN
+            if (attribution / f"{name}.png").is_file()
+        },
+        not_explained=_reason(attribution),
         optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
         registered=_json(settings.artifacts("register", f"{site}.json")),
         external=_json(external / "metrics.json"),

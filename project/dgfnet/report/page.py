@@ -1,4 +1,4 @@
-"""Inputs to one HTML page: which block stands where, and what is missing."""
+"""One HTML page from the inputs: the order of its blocks, and notices of missing ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dgfnet.report import checks, comparison, diagram, elsewhere, figures, sentences, tables, whom, why
+from dgfnet.report import (
+    applicability,
+    attribution,
+    audit,
+    comparison,
+    diagram,
+    external,
+    figures,
+    statements,
+    tables,
+)
 from dgfnet.report.card import card
-from dgfnet.report.cells import known, limits, number, percent, short, text
+from dgfnet.report.cells import finite, limits, number, percent, short, text
 from dgfnet.report.checklists import checklists
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import DRAWN, Inputs, Json, SiteInputs
@@ -20,7 +30,7 @@ from dgfnet.settings import Settings
 
 @dataclass(frozen=True)
 class Missing:
-    """What cannot be shown, and the stage that makes it; without a stage, the reason alone."""
+    """A block that cannot be shown, and the stage that makes it; without a stage, only the reason."""
 
     what: str
     stage: str = ""
@@ -39,34 +49,34 @@ class Card:
 
 @dataclass(frozen=True)
 class SiteView:
-    """Everything the page says about one site."""
+    """The blocks of the page about one site."""
 
     name: str
-    facts: tuple[str, ...]
+    analysed: tuple[str, ...]
     results: tuple[Table | Missing, ...]
     pictures: tuple[Picture | Missing, ...]
     folds: Table | None
-    why: tuple[Table | Picture | Missing, ...]
-    why_reading: tuple[str, ...]
-    whom: tuple[Table | Missing, ...]
-    whom_pictures: tuple[Picture, ...]
-    whom_reading: tuple[str, ...]
+    attribution: tuple[Table | Picture | Missing, ...]
+    attribution_statements: tuple[str, ...]
+    applicability: tuple[Table | Missing, ...]
+    applicability_pictures: tuple[Picture, ...]
+    applicability_statements: tuple[str, ...]
     promoted: tuple[tuple[str, str], ...] | Missing
     card: tuple[tuple[str, str], ...] | None
     external: tuple[Table | Missing, ...]
     external_pictures: tuple[Picture | Missing, ...]
-    reading: tuple[str, ...]
+    external_statements: tuple[str, ...]
 
 
 Block = Table | Picture | Missing
 
 
 def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
-    """The page as HTML.
+    """Renders the page as HTML.
 
     Args:
         settings: for the title, the sites and the reference variant.
-        inputs: what the other stages left.
+        inputs: artifacts of the other stages.
         own: provenance of this very page.
     """
     environment = Environment(
@@ -85,17 +95,17 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
         flows=_flows(inputs),
         case_mix=Missing("The two cohorts side by side", "external")
         if inputs.case_mix is None
-        else elsewhere.case_mix(inputs.case_mix),
-        looked=() if inputs.audit is None else checks.sentences(inputs.enrolment, inputs.audit),
+        else external.case_mix(inputs.case_mix),
+        audit=() if inputs.audit is None else audit.statements(inputs.enrolment, inputs.audit),
         shortcuts=Missing("Leaks and shortcuts", "audit")
         if inputs.audit is None
-        else checks.shortcuts(inputs.audit),
+        else audit.shortcuts(inputs.audit),
         sites=[_site(settings, inputs, site) for site in inputs.sites],
-        run=sentences.run_facts(inputs) or Missing("Settings of the cross-validation", "crossval"),
-        model=diagram.model(used) if (used := sentences.settings_used(inputs)) else None,
-        width=sentences.width(inputs),
+        run=statements.training_run(inputs) or Missing("Settings of the cross-validation", "crossval"),
+        model=diagram.model(used) if (used := statements.settings_used(inputs)) else None,
+        width=statements.width(inputs),
         lineage=tables.lineage(provenance),
-        warnings=sentences.warnings(inputs),
+        warnings=statements.warnings(inputs),
         checklists=checklists(inputs),
         versions=_versions(provenance),
         runs=tables.runs(inputs.sites) if any(site.variants for site in inputs.sites) else None,
@@ -113,11 +123,13 @@ def _cards(settings: Settings, inputs: Inputs) -> list[list[Card]]:
             source = f"artifacts/crossval/{site.site}/{name}/metrics.json"
             cards.append(_card(f"{site.site}: {name}, out-of-fold AUC", metrics, size, source))
         single = {
-            one: _area(metrics) for one, metrics in site.variants.items() if one.startswith(("us_", "ct_"))
+            variant: _area(metrics)
+            for variant, metrics in site.variants.items()
+            if variant.startswith(("us_", "ct_"))
         }
-        areas = {one: area for one, area in single.items() if area is not None}
+        areas = {variant: area for variant, area in single.items() if area is not None}
         if areas:
-            best = max(areas, key=lambda one: areas[one])
+            best = max(areas, key=lambda variant: areas[variant])
             source = f"artifacts/crossval/{site.site}/{best}/metrics.json"
             cards.append(_card(f"{site.site}: best single modality, AUC", site.variants[best], best, source))
         record = site.external or {}
@@ -136,7 +148,7 @@ def _card(label: str, metrics: Json, detail: str, source: str) -> Card:
 
 
 def _area(metrics: Json) -> float | None:
-    return known((metrics.get("auc_interval") or {}).get("estimate"))
+    return finite((metrics.get("auc_interval") or {}).get("estimate"))
 
 
 def _flows(inputs: Inputs) -> list[tables.Flow] | Missing:
@@ -151,77 +163,80 @@ def _site(settings: Settings, inputs: Inputs, site: SiteInputs) -> SiteView:
     confidence = settings.base.confidence
     return SiteView(
         name=site.site,
-        facts=sentences.facts(site, settings),
+        analysed=statements.analysed(site, settings),
         results=_results(site, reference),
         pictures=_pictures(site, reference, confidence),
         folds=tables.folds(site) if site.variants else None,
-        **_why(site),
-        **_whom(site),
+        **_attribution(site),
+        **_applicability(site),
         promoted=_promoted(site),
         card=card(inputs, site),
         external=_external(site),
         external_pictures=(figures.external_roc(site) or Missing("ROC on the external cohort", "external"),)
         if site.external
         else (),
-        reading=sentences.reading(site),
+        external_statements=statements.external_interval(site),
     )
 
 
-def _why(site: SiteInputs) -> dict[str, Any]:
-    """What the modalities say and where networks look, or what is missing."""
-    facts, sound = site.attribution, site.sanity
-    if facts is None or sound is None:
+def _attribution(site: SiteInputs) -> dict[str, Any]:
+    """Contributions of the modalities and attribution maps, or what is missing."""
+    summary, checks = site.attribution, site.sanity
+    if summary is None or checks is None:
         missing = Missing("What each modality says", "attribute", site.not_explained or "")
-        return {"why": (missing,), "why_reading": ()}
-    located = why.located(site.site, facts)
-    shown: list[Table | Picture | Missing] = [*why.pictures(site.site, site.drawn, facts, sound)]
+        return {"attribution": (missing,), "attribution_statements": ()}
+    located = attribution.located(site.site, summary)
+    shown: list[Table | Picture | Missing] = [*attribution.pictures(site.site, site.drawn, summary, checks)]
     shown += [Missing(f"Figure {name}.png", "attribute") for name in DRAWN if name not in site.drawn]
     return {
-        "why": (*shown, why.masses(site.site, facts), *([located] if located else [])),
-        "why_reading": why.sentences(site.site, facts, sound),
+        "attribution": (*shown, attribution.masses(site.site, summary), *([located] if located else [])),
+        "attribution_statements": attribution.statements(site.site, summary, checks),
     }
 
 
-def _whom(site: SiteInputs) -> dict[str, Any]:
+def _applicability(site: SiteInputs) -> dict[str, Any]:
     """Groups of nodules and the rule for CT, or what is missing."""
-    rows, tests, curve, facts = site.groups, site.interactions, site.frontier, site.rule
-    if rows is None or tests is None or curve is None or facts is None:
+    rows, tests, curve, rule = site.groups, site.interactions, site.frontier, site.rule
+    if rows is None or tests is None or curve is None or rule is None:
         missing = Missing("Groups of nodules, and who needs CT", "applicability")
-        return {"whom": (missing,), "whom_pictures": (), "whom_reading": ()}
+        return {"applicability": (missing,), "applicability_pictures": (), "applicability_statements": ()}
     return {
-        "whom": (whom.groups(site.site, rows),),
-        "whom_pictures": whom.pictures(site.site, rows, curve, facts),
-        "whom_reading": (*whom.sentences(tests, facts), *whom.elsewhere(site.rule_external)),
+        "applicability": (applicability.groups(site.site, rows),),
+        "applicability_pictures": applicability.pictures(site.site, rows, curve, rule),
+        "applicability_statements": (
+            *applicability.statements(tests, rule),
+            *applicability.external_statements(site.rule_external),
+        ),
     }
 
 
 def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
     if not site.variants:
         return (Missing(f"Cross-validation, {site.site}", "crossval", site.skipped or ""),)
-    found: list[Table | Missing] = [tables.performance(site, reference)]
+    shown: list[Table | Missing] = [tables.performance(site, reference)]
     if site.differences is None:
-        found.append(Missing("Paired AUC differences", "compare"))
+        shown.append(Missing("Paired AUC differences", "compare"))
     elif len(site.differences):
-        found.append(tables.differences(site, site.differences))
+        shown.append(tables.differences(site, site.differences))
     else:
-        found.append(
+        shown.append(
             Missing("Paired AUC differences", "compare", f"there is no pair with {reference} to compare")
         )
     if site.pairs is None:
-        found.append(Missing("All pairs of variants", "compare"))
+        shown.append(Missing("All pairs of variants", "compare"))
     elif len(site.pairs) > len(site.variants) - 1:  # else all are in the table above
-        found.append(comparison.pairs(site.site, site.pairs))
-    found.append(
+        shown.append(comparison.pairs(site.site, site.pairs))
+    shown.append(
         Missing("Calibration", "compare")
         if site.calibration is None
         else comparison.calibration(site.site, site.calibration)
     )
     if site.optimism is not None and len(site.optimism):
-        found.append(tables.optimism(site, site.optimism))
+        shown.append(tables.optimism(site, site.optimism))
     for kind, name in tables.OVERLAPS.items():
         missing = Missing(f"Segmentation ({name})", "crossval", f"no fold reports {name}")
-        found.append(tables.segmentation(site, kind) or missing)
-    return tuple(found)
+        shown.append(tables.segmentation(site, kind) or missing)
+    return tuple(shown)
 
 
 def _pictures(site: SiteInputs, reference: str, confidence: float) -> tuple[Picture | Missing, ...]:
@@ -265,11 +280,11 @@ def _promoted(site: SiteInputs) -> tuple[tuple[str, str], ...] | Missing:
 def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:
     if site.external is None:
         return (Missing("External validation", "external", site.external_skipped or ""),)
-    return tables.transport(site), elsewhere.calls(site.site, site.external)
+    return tables.transport(site), external.calls(site.site, site.external)
 
 
 def _versions(provenance: Mapping[str, Json]) -> list[tuple[str, str]]:
-    """Releases of the libraries; of the cross-validation if it ran, else of this page."""
+    """Returns the releases of the libraries: of the cross-validation if it ran, else of this page."""
     record = provenance.get("crossval") or provenance["report"]
     libraries = [(name, str(release)) for name, release in (record.get("versions") or {}).items() if release]
     return [("python", text(record.get("python"))), *libraries, ("machine", text(record.get("machine")))]

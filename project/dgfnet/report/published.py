@@ -1,4 +1,4 @@
-"""What the paper reports of its private cohort, to stand beside our figures."""
+"""Results that the paper reports of its private cohort, shown beside ours."""
 
 from __future__ import annotations
 

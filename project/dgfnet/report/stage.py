@@ -1,4 +1,4 @@
-"""The stage `report`: one self-contained page about everything the other stages found."""
+"""The stage `report`: one self-contained page about the results of all other stages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SECTIONS = ("base", "report")
 def run(settings: Settings) -> None:
     """Writes artifacts/report/index.html, and model_card_<site>.md of every registered model.
 
-    What has not been computed is named on the page.
+    The page names every result that has not been computed.
 
     Raises:
-        InputError: for an artifact that is there but cannot be read.
+        InputError: for an artifact that exists but cannot be read.
     """
     folder = settings.artifacts("report")
     inputs = read(settings)

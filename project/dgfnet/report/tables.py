@@ -1,4 +1,4 @@
-"""Data to rows: every cell of the page's tables as text, with the paper's figures beside ours."""
+"""Tables of the page: every cell as text, with the paper's figures beside ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dgfnet.report.cells import (
     DASH,
     MINUS,
     UNDEFINED,
-    known,
+    finite,
     number,
     p_value,
     percent,
@@ -87,7 +87,7 @@ class Flow:
         name: main or external.
         enrolled, kept: counts of patients, nodules, images.
         excluded: (words, counts) per reason, and the single pictures set aside.
-        analysed: what became of the kept nodules at each site.
+        analysed: nodules and positives of each site's analysis, in words.
         adds_up: enrolled minus excluded is kept, for all three counts.
     """
 
@@ -100,14 +100,14 @@ class Flow:
 
 
 def confidence_of(site: SiteInputs) -> str:
-    """The confidence of the site's AUC intervals, as 95 %."""
+    """Returns the confidence of the site's AUC intervals, as 95 %."""
     for metrics in site.variants.values():
         return percent((metrics.get("auc_interval") or {}).get("confidence"))
     return ""
 
 
 def flow(name: str, record: Json, sites: Sequence[SiteInputs]) -> Flow:
-    """Counts of one cohort of enrolment.json, and of the analyses made of it."""
+    """Reads the counts of one cohort from enrolment.json, and of the analyses made of it."""
     enrolled, kept = _counts(record.get("enrolled")), _counts(record.get("kept"))
     reasons = record.get("excluded") or {}
     excluded = [(REASONS.get(reason, reason), _counts(counts)) for reason, counts in reasons.items()]
@@ -123,7 +123,7 @@ def flow(name: str, record: Json, sites: Sequence[SiteInputs]) -> Flow:
 
 
 def performance(site: SiteInputs, reference: str) -> Table:
-    """One line per variant: pooled AUC, mean ± sd over folds, the paper's AUC."""
+    """Tabulates per variant: pooled AUC, mean ± sd over folds, the paper's AUC."""
     confidence = confidence_of(site)
     rows = []
     for name, metrics in site.variants.items():
@@ -148,7 +148,7 @@ def performance(site: SiteInputs, reference: str) -> Table:
 
 
 def folds(site: SiteInputs) -> Table:
-    """One line per variant and fold."""
+    """Tabulates threshold and scores per variant and fold."""
     rows = []
     for name, metrics in site.variants.items():
         for fold in metrics.get("folds") or []:
@@ -165,7 +165,7 @@ def folds(site: SiteInputs) -> Table:
 
 
 def differences(site: SiteInputs, frame: pd.DataFrame) -> Table:
-    """AUC of one variant minus that of another, on the same nodules."""
+    """Tabulates the AUC of one variant minus that of another, on the same nodules."""
     rows = tuple(
         Row(
             f"{line['a']} {MINUS} {line['b']}",
@@ -191,7 +191,7 @@ def differences(site: SiteInputs, frame: pd.DataFrame) -> Table:
 
 
 def optimism(site: SiteInputs, frame: pd.DataFrame) -> Table:
-    """What a search promised inside the training part of a fold, and what it gave outside."""
+    """Tabulates the AUC of searched settings inside the training part of a fold and on its held-out part."""
     rows = tuple(
         Row(
             f"{line['variant']}, fold {line['fold']}",
@@ -212,7 +212,7 @@ def optimism(site: SiteInputs, frame: pd.DataFrame) -> Table:
 
 
 def segmentation(site: SiteInputs, kind: str) -> Table | None:
-    """Dice or IoU per variant and target, mean ± sd over folds; None when no fold reports any."""
+    """Tabulates Dice or IoU per variant and target, mean ± sd over folds; None when no fold reports any."""
     overlaps = {
         name: [fold.get(kind) or {} for fold in metrics.get("folds") or []]
         for name, metrics in site.variants.items()
@@ -243,7 +243,7 @@ def segmentation(site: SiteInputs, kind: str) -> Table | None:
 
 
 def transport(site: SiteInputs) -> Table:
-    """The paper's table 4: the promoted model at home and at another hospital."""
+    """Lays out the paper's table 4: the promoted model on its held-out fold and on the external cohort."""
     record = site.external or {}
     confidence = percent(((record.get("external") or {}).get("auc_interval") or {}).get("confidence"))
     rows = []
@@ -253,9 +253,9 @@ def transport(site: SiteInputs) -> Table:
             size = "60 (22)" if part == "external" else UNDEFINED
             paper = tuple(number(value) for value in published.TABLE_4[part])
             rows.append(Row(f"{part} validation", (size, *paper), "paper (private cohort)", "paper"))
-    for modality, found in (record.get("alone") or {}).items():
-        told = f"{text(found.get('variant'))}, its own threshold {number(found.get('threshold'))}"
-        rows.append(Row(f"external validation, {modality.upper()} alone", _transported(found), told))
+    for modality, metrics in (record.get("alone") or {}).items():
+        note = f"{text(metrics.get('variant'))}, its own threshold {number(metrics.get('threshold'))}"
+        rows.append(Row(f"external validation, {modality.upper()} alone", _transported(metrics), note))
     beside = (
         "The paper gives no interval; from its 22 positives in 60, its external AUC of 0.903 has a 95 % "
         f"interval of about 0.81{DASH}0.99 (our calculation)."
@@ -277,17 +277,17 @@ def transport(site: SiteInputs) -> Table:
     )
 
 
-def _transported(found: Json) -> tuple[str, ...]:
-    """Nodules and scores of one line of table 4."""
-    cells = [f"{text(found.get('n'))} ({text(found.get('positives'))})"]
+def _transported(metrics: Json) -> tuple[str, ...]:
+    """Formats nodules and scores of one line of table 4."""
+    cells = [f"{text(metrics.get('n'))} ({text(metrics.get('positives'))})"]
     for score in SCORES:
-        interval = found.get("auc_interval") if score == "auc" else None
-        cells.append(with_interval(interval) if interval else number(found.get(score)))
+        interval = metrics.get("auc_interval") if score == "auc" else None
+        cells.append(with_interval(interval) if interval else number(metrics.get(score)))
     return tuple(cells)
 
 
 def lineage(records: Mapping[str, Json]) -> Table:
-    """Commit, data and settings of each stage that ran."""
+    """Tabulates commit, data and settings of each stage that ran."""
     rows = tuple(
         Row(
             stage,
@@ -312,7 +312,7 @@ def lineage(records: Mapping[str, Json]) -> Table:
 
 
 def runs(sites: Sequence[SiteInputs]) -> Table:
-    """MLflow run of each variant."""
+    """Tabulates the MLflow run of each variant."""
     rows = tuple(
         Row(f"{site.site}, {name}", (text(metrics.get("mlflow_run_id")),))
         for site in sites
@@ -346,9 +346,9 @@ def _counts(record: Any) -> dict[str, int]:
     return {unit: int((record or {}).get(unit) or 0) for unit in COUNTS}
 
 
-def _spread(values: Iterable[Any]) -> str:
-    found = pd.Series([known(value) for value in values], dtype="float64").dropna()
-    return with_spread(found.mean(), found.std()) if len(found) else UNDEFINED
+def _spread(records: Iterable[Any]) -> str:
+    values = pd.Series([finite(value) for value in records], dtype="float64").dropna()
+    return with_spread(values.mean(), values.std()) if len(values) else UNDEFINED
 
 
 def _target(name: str) -> str:

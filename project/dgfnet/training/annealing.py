@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import dual_annealing
 from torch.nn import functional as F
 
 from dgfnet.dataset.pairs import Nodules, evaluation_batches
@@ -31,7 +30,7 @@ LEARNING_RATE, WEIGHT_DECAY = (1e-4, 1e-2), (1e-6, 1e-2)
 def features(
     model: TransferNet, archive: Archive, nodules: Nodules, hardware: Hardware
 ) -> NDArray[np.float32]:
-    """The values under the head of every nodule's largest image, (N, 2048)."""
+    """Computes the values under the head of every nodule's largest image, (N, 2048)."""
     model.eval()
     batches = evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle)
     parts = [model.pooled(batch.to(hardware.device).images).float().cpu() for batch in batches]
@@ -39,7 +38,7 @@ def features(
 
 
 def head_at(point: NDArray[np.float64]) -> Head:
-    """A point of the unit cube as a head; width, learning rate and weight decay are logarithmic."""
+    """Maps a point of the unit cube to a head; width, learning rate and weight decay are logarithmic."""
 
     def linear(value: float, limits: tuple[float, float]) -> float:
         return limits[0] + value * (limits[1] - limits[0])
@@ -64,16 +63,18 @@ def anneal(
     heads: int,
     seed: int,
 ) -> tuple[Head, list[dict[str, Any]]]:
-    """The best of `heads` heads, and all of them with their losses.
+    """Searches the best of `heads` heads; returns it, and all of them with their losses.
 
     Args:
         values: (N, 2048) under the head.
         labels: (N,) 0 or 1.
         inner: positions that train a trial.
         score: positions that judge it, of other patients; both lie in the training part of the outer fold.
-        heads: how many are tried; the first is PLAIN.
+        heads: number to try; the first is PLAIN.
         seed: of the search and of every trial.
     """
+    from scipy.optimize import dual_annealing  # slow to import, and only `us_tlr` needs it
+
     tried: list[dict[str, Any]] = []
 
     def cost(head: Head) -> float:
@@ -102,7 +103,7 @@ def _loss(
     score: NDArray[np.int64],
     seed: int,
 ) -> float:
-    """Cross-entropy on the judging nodules, classes weighted alike; infinite when the training diverged."""
+    """Trains a head; returns class-weighted cross-entropy on the judging nodules, infinite if diverged."""
     torch.manual_seed(seed)
     layers = head.layers().train()
     x, y = torch.from_numpy(values), torch.from_numpy(labels)

@@ -1,4 +1,4 @@
-"""ONE FIT, from its last checkpoint to its end.
+"""One fit, from its last checkpoint to its end.
 
 A fit's folder holds checkpoint.pt while it runs; weights.safetensors, predictions.csv and, written last,
 fit.json when it is done.
@@ -43,8 +43,8 @@ def fit(
     """Trains one task to its end, from its last checkpoint if there is one; returns the record in fit.json.
 
     Args:
-        task: what to train.
-        places: where its inputs and results lie.
+        task: the fit to train.
+        places: paths of its inputs and results.
         checkpoint_every: epochs between checkpoints.
         on_epoch: called with the number of epochs done and the last record.
         workers: threads that prepare batches for a GPU. On a CPU they would take the time of the network, and
@@ -55,7 +55,7 @@ def fit(
     """
     folder = places.fit(task.key)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _locked(folder):
         done = finished(places, task.key)
         if done is not None:
             return done
@@ -105,7 +105,7 @@ def _schedule(
 
 
 def _probability(raw: Any, task: Task, training: Nodules) -> tuple[Any, float]:
-    """Probabilities corrected for undersampling, and the threshold that is 0.5 before the correction."""
+    """Corrects probabilities for undersampling; returns them and the threshold that was 0.5 before."""
     prevalence = float(training.labels.mean())
     if task.training.sampling != "train_only":
         return raw, 0.5
@@ -116,10 +116,10 @@ def _validate(
     model: Model, archive: Archive, training: Nodules, held_out: Nodules, hardware: Hardware
 ) -> dict[str, float]:
     build_bank(model, archive, training, hardware)
-    found = predict(model, archive, held_out, hardware, segment=True)
-    measured = scores(held_out.labels, found.probability, 0.5)
+    predictions = predict(model, archive, held_out, hardware, segment=True)
+    measured = scores(held_out.labels, predictions.probability, 0.5)
     chosen = {f"val_{name}": measured[name] for name in ("auc", "accuracy") if np.isfinite(measured[name])}
-    return {**chosen, **{f"val_dice_{name}": value for name, value in found.dice.items()}}
+    return {**chosen, **{f"val_dice_{name}": value for name, value in predictions.dice.items()}}
 
 
 def _finish(
@@ -133,12 +133,12 @@ def _finish(
     hardware: Hardware,
 ) -> dict[str, Any]:
     build_bank(model, archive, training, hardware)
-    found = predict(model, archive, held_out, hardware, segment=True)
-    if not np.isfinite(found.probability).all():
+    predictions = predict(model, archive, held_out, hardware, segment=True)
+    if not np.isfinite(predictions.probability).all():
         raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
-    record |= {"dice": found.dice, "iou": found.iou}
+    record |= {"dice": predictions.dice, "iou": predictions.iou}
     if task.phase == "classification":
-        probability, threshold = _probability(found.probability, task, training)
+        probability, threshold = _probability(predictions.probability, task, training)
         record["threshold"] = threshold
         record["training_prevalence"] = float(training.labels.mean())
         record["scores"] = scores(held_out.labels, probability, threshold)
@@ -153,7 +153,7 @@ def _finish(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Waits until no other process works on this fit; the lock goes with its process, however it ends."""
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

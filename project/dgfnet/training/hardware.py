@@ -13,7 +13,7 @@ COMPILE_FROM = 5000  # steps; compiling takes a minute or two (docs/explanation/
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a network runs.
+    """Device and precision of a network.
 
     Attributes:
         device: the GPU Ray gave this trial, or the CPU.
@@ -24,11 +24,11 @@ class Hardware:
     half: torch.dtype | None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Mixed precision for the forward pass, or nothing."""
+        """Returns mixed precision for the forward pass, or nothing."""
         return nullcontext() if self.half is None else torch.autocast(self.device.type, dtype=self.half)
 
     def compiled(self, model: nn.Module, setting: str, steps: int) -> nn.Module:
-        """The model to call in training; on `auto` it is compiled for long fits on a GPU."""
+        """Returns the model to call in training; on `auto` it is compiled for long fits on a GPU."""
         pays = self.device.type == "cuda" and steps >= COMPILE_FROM
         if setting == "on" or (setting == "auto" and pays):
             return torch.compile(model)  # type: ignore[return-value]
@@ -40,12 +40,12 @@ class Hardware:
         return self.device.type == "cuda"
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Loss scaling, needed by float16 alone; a disabled scaler passes everything through."""
+        """Returns the loss scaling, needed by float16 only; a disabled scaler passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
 
 
 def choose(precision: str) -> Hardware:
-    """The GPU with bfloat16 (or float16 before Ampere) when there is one; else the CPU in float32.
+    """Chooses the GPU with bfloat16 (or float16 before Ampere) if available; else the CPU in float32.
 
     On CPUs mixed precision is left off: without AMX it was slower than float32 here.
     """

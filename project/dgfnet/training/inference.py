@@ -21,7 +21,7 @@ TARGETS = ("nodule", "boundary")
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of nodules.
+    """Predictions of a network for nodules.
 
     Attributes:
         probability: (N,) as the network was trained, before any correction for prevalence.
@@ -38,7 +38,7 @@ class Predictions:
 def predict(
     model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool
 ) -> Predictions:
-    """Probabilities, and how well the masks are found if `segment`."""
+    """Predicts probabilities and, if `segment`, measures the overlap of the masks."""
     model.eval()
     logits: list[NDArray[np.float64]] = []
     overlaps: dict[str, list[tuple[float, float]]] = {}
@@ -47,9 +47,9 @@ def predict(
         output = model(moved.images, moved.patients, segment=segment)
         logits.append(output.logit.double().cpu().numpy())
         for modality, masks in output.masks.items():
-            found, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
+            predicted, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
             for index, target in enumerate(TARGETS):
-                pair = found[:, index], truth[:, index]
+                pair = predicted[:, index], truth[:, index]
                 measured = zip(dice(*pair), iou(*pair), strict=True)
                 overlaps.setdefault(f"{modality}_{target}", []).extend(measured)
     probability = 1 / (1 + np.exp(-np.concatenate(logits)))

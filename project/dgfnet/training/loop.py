@@ -29,11 +29,11 @@ class Schedule:
     """Epochs, and the batches of one of them.
 
     Attributes:
-        epochs: how many to train.
+        epochs: number to train.
         seed: every epoch's random streams follow from it and the epoch's number, so a resumed fit repeats
             them.
         batches: makes the batches of an epoch.
-        steps: how many there are in all.
+        steps: number of batches of all epochs.
         classify: the label's loss is added to the masks'.
     """
 
@@ -59,7 +59,7 @@ def train(
         schedule: epochs and batches.
         settings: optimisation.
         hardware: device and precision.
-        checkpoint: where to go on, or None.
+        checkpoint: state to continue from, or None.
         on_epoch: called after every epoch with the state to save or report; it may add to the last record.
 
     Raises:
@@ -76,7 +76,7 @@ def train(
         scaler.load_state_dict(checkpoint.scaler)
         history = list(checkpoint.history)
     for epoch in range(len(history), schedule.epochs):
-        started, seen = time.perf_counter(), 0
+        started, pairs = time.perf_counter(), 0
         torch.manual_seed(schedule.seed + epoch)  # dropout
         for group, rate in zip(optimiser.param_groups, full, strict=True):
             group["lr"] = cosine(rate, epoch, schedule.epochs)
@@ -93,16 +93,16 @@ def train(
             scaler.update()
             for name, term in terms.items():  # stays on the device: no waiting inside the epoch
                 sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * len(batch.label)
-            seen += len(batch.label)
+            pairs += len(batch.label)
         rate = optimiser.param_groups[0]["lr"]
-        record = {f"loss_{name}": float(total) / seen for name, total in sums.items()}
+        record = {f"loss_{name}": float(total) / pairs for name, total in sums.items()}
         for name, value in record.items():
             if not math.isfinite(value):
                 raise TrainingDiverged(
                     f"{name} is {value} in epoch {epoch}; lower training.learning_rate ({rate:g})"
                 )
         seconds = time.perf_counter() - started
-        history.append({**record, "learning_rate": rate, "pairs_per_second": seen / seconds})
+        history.append({**record, "learning_rate": rate, "pairs_per_second": pairs / seconds})
         on_epoch(
             Checkpoint(epoch + 1, model.state_dict(), optimiser.state_dict(), scaler.state_dict(), history)
         )
@@ -110,5 +110,5 @@ def train(
 
 
 def cosine(rate: float, epoch: int, epochs: int) -> float:
-    """Cosine schedule: the full rate in the first epoch, towards 0 after the last."""
+    """Computes the cosine schedule: the full rate in the first epoch, towards 0 after the last."""
     return rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))

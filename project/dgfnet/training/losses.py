@@ -12,7 +12,7 @@ SMOOTH = 1.0  # pixels; an empty target predicted empty costs nothing
 
 
 def iou_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft intersection over union, averaged over images.
+    """Computes one minus the soft intersection over union, averaged over images.
 
     Args:
         logits: (..., H, W) log odds of each pixel.
@@ -28,14 +28,14 @@ def iou_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy plus IoU loss, averaged over the masks; both (B, 2, S, S)."""
+    """Computes binary cross-entropy plus IoU loss, averaged over the masks; both (B, 2, S, S)."""
     logits = logits.float()  # sums over pixels need more than half precision
     target = target.float()
     return F.binary_cross_entropy_with_logits(logits, target) + iou_loss(logits, target)
 
 
 def losses(output: Output, batch: Batch, segmentation_weight: float, classify: bool) -> dict[str, Tensor]:
-    """The terms added up in a step: `label` if the phase classifies, and one per modality segmented."""
+    """Computes the terms of a step: `label` if the phase classifies, and one per modality segmented."""
     terms = {
         f"masks_{modality}": segmentation_weight * segmentation_loss(logits, batch.targets[modality])
         for modality, logits in output.masks.items()

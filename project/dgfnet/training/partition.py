@@ -1,4 +1,4 @@
-"""Which nodules a fit trains on, and which it holds out."""
+"""Partition of the nodules of a fit into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from dgfnet.dataset.pairs import Nodules, patient_key
 from dgfnet.dataset.sampling import undersample
@@ -18,7 +17,7 @@ from dgfnet.vocabulary import Modality, Site
 
 
 def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodules]:
-    """Training and held-out nodules of a task; classification needs a known label at the site."""
+    """Returns training and held-out nodules of a task; classification needs a known label at the site."""
     table = pd.read_parquet(places.nodules)
     folds = pd.read_csv(places.folds, dtype={"nodule_id": str}).set_index("nodule_id")["fold"]
     main = table[table["cohort"] == "main"]
@@ -41,17 +40,19 @@ def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodule
 
 
 def grouped_split(nodules: Nodules, parts: int, seed: int) -> tuple[Any, Any]:
-    """Positions of all parts but one, and of that one: whole patients, classes alike.
+    """Returns the positions of all parts but one, and of that one: whole patients, classes alike.
 
     Raises:
         InputError: when no split has both classes on both sides.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # seconds to import, and most fits cut nothing
+
     labels = nodules.labels
     for attempt in range(20):  # StratifiedGroupKFold has degenerate shuffles
         splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + attempt)
-        for rest, one in splitter.split(labels, labels, nodules.patients):
-            if len(set(labels[rest])) == len(set(labels[one])) == 2:
-                return rest, one
+        for rest, part in splitter.split(labels, labels, nodules.patients):
+            if len(set(labels[rest])) == len(set(labels[part])) == 2:
+                return rest, part
     raise InputError(
         f"the training part of a fold cannot be cut into {parts} with both classes in each; "
         "lower tune.inner_folds"
@@ -59,7 +60,7 @@ def grouped_split(nodules: Nodules, parts: int, seed: int) -> tuple[Any, Any]:
 
 
 def select(table: pd.DataFrame, archive: Archive, site: Site | None) -> Nodules:
-    """The nodules of a table of nodules, with their rows in the archive and the labels of a site."""
+    """Selects the nodules of a table, with their rows in the archive and the labels of a site."""
     rows: dict[Modality, list[Any]] = {}
     largest: dict[Modality, Any] = {}
     for modality in archive.pictured():

@@ -27,10 +27,10 @@ from dgfnet.training.task import Places, Task, finished
 def initial_model(
     task: Task, places: Places, archive: Archive, training: Nodules, hardware: Hardware
 ) -> tuple[Model, dict[str, Any]]:
-    """The network before its first epoch, and what the record says of its origin.
+    """Builds the network before its first epoch; returns it and the record of its origin.
 
     Its streams are those of the parents, or new ones with this fold's statistics and, if given, pretrained
-    encoders. The head of `us_tlr` is found by simulated annealing.
+    encoders. The head of `us_tlr` comes from simulated annealing.
     """
     torch.manual_seed(task.seed)
     content = None if task.pretrained is None else read_checkpoint(Path(task.pretrained))
@@ -64,7 +64,7 @@ def _transfer(
     hardware: Hardware,
     content: Mapping[str, Any] | None,
 ) -> tuple[Model, dict[str, Any]]:
-    """`us_tlr` with its annealed head; a resumed fit reads the head it had."""
+    """Builds `us_tlr` with its annealed head; a resumed fit reads the head it had."""
 
     def build(head: Head) -> tuple[TransferNet, dict[str, Any]]:
         torch.manual_seed(task.seed)
@@ -79,13 +79,13 @@ def _transfer(
         inner, score = grouped_split(training, 4, task.seed)
         head, tried = anneal(values, training.labels, inner, score, task.network.tlr.annealing, task.seed)
         write_json(path, {"head": asdict(head), "tried": tried})
-    found = json.loads(path.read_text(encoding="utf-8"))
-    model, report = build(Head(**found["head"]))
-    return model, {**report, "head": found["head"]}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    model, report = build(Head(**stored["head"]))
+    return model, {**report, "head": stored["head"]}
 
 
 def _report(task: Task, match: Match) -> dict[str, Any]:
-    """What a record says of the checkpoint its encoder started from."""
+    """Returns the record of the checkpoint that an encoder started from."""
     return {"sha256": task.pretrained_sha256, **match.describe()}
 
 
@@ -95,7 +95,7 @@ def _inherited(places: Places, parent: str) -> dict[str, Any]:
 
 
 def restore(task: Task, places: Places) -> Model:
-    """The trained network of a fit that is done, on the CPU, in evaluation mode."""
+    """Restores the trained network of a finished fit, on the CPU, in evaluation mode."""
     model: Model
     if task.variant == "us_tlr":
         record = finished(places, task.key) or {}

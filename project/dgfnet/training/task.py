@@ -1,4 +1,4 @@
-"""What one fit depends on, and where it lies.
+"""The task of one fit, with all its inputs, and the places of its files.
 
 The key of a task covers data, folds, settings, code and parents and names the folder of the result,
 `<work>/fits/<key>/`. A fit that is done never has to be repeated, and a changed setting repeats only the fits
@@ -52,8 +52,8 @@ class Task:
         archive: digest of the images.
         folds: digest of patients, labels and folds.
         inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
-            part into so many, trains on all but the first and holds that one out; `fold` is never seen.
-        validate_every: epochs between looks at the held-out fold; they change no weight.
+            part into so many, trains on all but the first and holds that one out; `fold` is never used.
+        validate_every: epochs between validations on the held-out fold; they change no weight.
         code: digest of the code, taken once by the driver: an edit during a sweep does not change its keys.
     """
 
@@ -90,8 +90,8 @@ class Task:
     def key(self) -> str:
         """Name of the fit: equal tasks under equal code have equal keys.
 
-        Left out is what changes no weight of this fit: a path, a look, another site's encoder, the sampling
-        of labels where there are none, the fusion of a variant that does not fuse.
+        Left out is what changes no weight of this fit: a path, a validation, another site's encoder, the
+        sampling of labels in the segmentation phase, the fusion of a variant that does not fuse.
         """
         parts = {
             name: value
@@ -126,6 +126,6 @@ class Places:
 
 
 def finished(places: Places, key: str) -> dict[str, Any] | None:
-    """The record of a fit that is done, else None."""
+    """Reads the record of a finished fit; None for an unfinished one."""
     path = places.fit(key) / "fit.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -1,19 +1,19 @@
-"""For whom the models work, and who needs CT, as the stage applicability found it."""
+"""Subgroups of nodules and the rule for CT, as the stage applicability wrote them."""
 
 from __future__ import annotations
 
 import matplotlib
 import pandas as pd
 
-from dgfnet.applicability import figures as drawn
-from dgfnet.report.cells import known, number, p_value, signed, text
+from dgfnet.applicability import figures
+from dgfnet.report.cells import finite, number, p_value, signed, text
 from dgfnet.report.figures import STYLE, Picture, uri_of
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
 
 def groups(site: str, frame: pd.DataFrame) -> Table:
-    """Every group: how many, share predicted correctly by each model, gain of adding CT."""
+    """Tabulates every group: its size, the share each model predicts correctly, the gain of adding CT."""
     rows = tuple(
         Row(
             f"{str(line['attribute']).replace('_', ' ')}: {line['group']}",
@@ -37,28 +37,28 @@ def groups(site: str, frame: pd.DataFrame) -> Table:
     )
 
 
-def pictures(site: str, rows: pd.DataFrame, curve: pd.DataFrame, facts: Json) -> tuple[Picture, ...]:
-    """The paper's Figure 5, and AUC against the share of nodules that get CT."""
+def pictures(site: str, rows: pd.DataFrame, curve: pd.DataFrame, rule: Json) -> tuple[Picture, ...]:
+    """Draws the paper's Figure 5, and AUC against the share of nodules that get CT."""
     with matplotlib.rc_context(STYLE):
-        first = uri_of(drawn.groups(site, rows))  # type: ignore[arg-type]
-        second = uri_of(drawn.frontier(site, curve, float(facts["ct_share"])))  # type: ignore[arg-type]
+        first = uri_of(figures.groups(site, rows))  # type: ignore[arg-type]
+        second = uri_of(figures.frontier(site, curve, float(rule["ct_share"])))  # type: ignore[arg-type]
     ranked = rows.dropna(subset="gain").sort_values("gain").to_dict("records")
-    told = ""
+    largest = ""
     if ranked:
         best = ranked[-1]
-        told = f" Largest gain of CT: {best['attribute']} {best['group']}, {signed(best['gain'])}."
-    policies = ", ".join(f"{name} {number(found['auc'])}" for name, found in facts["policies"].items())
+        largest = f" Largest gain of CT: {best['attribute']} {best['group']}, {signed(best['gain'])}."
+    policies = ", ".join(f"{name} {number(policy['auc'])}" for name, policy in rule["policies"].items())
     return (
         Picture(
             first,
-            alt=f"Share predicted correctly by US, CT and both in groups of nodules, {site}.{told}",
+            alt=f"Share predicted correctly by US, CT and both in groups of nodules, {site}.{largest}",
             title=f"Who is predicted correctly, {site} (the paper's Figure 5)",
             note="Bars are intervals of the share. Groups marked small are shown and not tested.",
             source=f"artifacts/applicability/{site}/groups.csv",
         ),
         Picture(
             second,
-            alt=f"AUC against the share with CT, {site}. At {facts['ct_share']:.0%}: {policies}.",
+            alt=f"AUC against the share with CT, {site}. At {rule['ct_share']:.0%}: {policies}.",
             title=f"Who gets CT, {site}",
             note="US for all; CT for those whom the rule expects it to help, for those near the threshold, "
             "or for as many at random. The rule of a fold is learned on the other folds.",
@@ -67,37 +67,37 @@ def pictures(site: str, rows: pd.DataFrame, curve: pd.DataFrame, facts: Json) ->
     )
 
 
-def sentences(tests: pd.DataFrame, facts: Json) -> tuple[str, ...]:
-    """What the tests say, in words."""
+def statements(tests: pd.DataFrame, rule: Json) -> tuple[str, ...]:
+    """Puts the interaction tests and the rule's result into sentences."""
     differ = [
-        row.attribute for row in tests.itertuples() if (p := known(row.p_holm)) is not None and p < 0.05
+        row.attribute for row in tests.itertuples() if (p := finite(row.p_holm)) is not None and p < 0.05
     ]
     first = (
         f"The gain of CT differs by {' and '.join(str(name).replace('_', ' ') for name in differ)}."
         if differ
         else "No attribute was found by which the gain of CT differs; that is no proof that none does."
     )
-    return (first, *_rule(facts))
+    return (first, *_rule(rule))
 
 
-def elsewhere(facts: Json | None) -> tuple[str, ...]:
-    """What the rule does on the external cohort, or why it was not tried there."""
-    if facts is None:
+def external_statements(rule: Json | None) -> tuple[str, ...]:
+    """Puts the rule's result on the external cohort into sentences, or the reason why it was not tried."""
+    if rule is None:
         return ("The rule on the external cohort: not available, run the stage applicability.",)
-    if "reason" in facts:
-        return (f"The rule was not tried on the external cohort: {facts['reason']}.",)
-    head = f"On the external cohort ({text(facts['n'])} nodules), learned on the main cohort alone:"
-    first, *rest = _rule(facts)
+    if "reason" in rule:
+        return (f"The rule was not tried on the external cohort: {rule['reason']}.",)
+    head = f"On the external cohort ({text(rule['n'])} nodules), learned on the main cohort alone:"
+    first, *rest = _rule(rule)
     return (f"{head} {first[0].lower()}{first[1:]}", *rest)
 
 
-def _rule(facts: Json) -> tuple[str, ...]:
-    rule, near, chance = (facts["policies"][name]["auc"] for name in ("rule", "near threshold", "random"))
-    test = facts["chosen_against_chance"]
+def _rule(rule: Json) -> tuple[str, ...]:
+    by_rule, near, chance = (rule["policies"][name]["auc"] for name in ("rule", "near threshold", "random"))
+    test = rule["chosen_against_chance"]
     reached = (
-        f"With CT for {facts['ct_share']:.0%} of the nodules the rule reaches an AUC of {number(rule)}, CT "
+        f"With CT for {rule['ct_share']:.0%} of the nodules the rule reaches an AUC of {number(by_rule)}, CT "
         f"near the threshold {number(near)}, CT at random {number(chance)}; US for all "
-        f"{number(facts['us_for_all']['auc'])}, CT for all {number(facts['ct_for_all']['auc'])}."
+        f"{number(rule['us_for_all']['auc'])}, CT for all {number(rule['ct_for_all']['auc'])}."
     )
     chosen = (
         f"Calls that CT corrects less those it spoils: {signed(test['improvement'])} per nodule the rule "
@@ -105,7 +105,7 @@ def _rule(facts: Json) -> tuple[str, ...]:
     )
     shown = (
         "Those whom it chooses benefit more than others"
-        if facts["finds_who_benefits"]
+        if rule["finds_who_benefits"]
         else "It was not shown that those whom it chooses benefit more than others"
     )
     return (reached, chosen, f"{shown} (permutation of patients, p {p_value(test['p'])}).")

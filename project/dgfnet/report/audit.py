@@ -1,4 +1,4 @@
-"""What was looked for in the cohort before anything was trained: drawings, leaks, shortcuts."""
+"""Drawings, leaks and shortcuts, as the stages cohort and audit wrote them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ LEARNERS = {"linear": "logistic regression", "trees": "gradient-boosted trees"}
 
 
 def shortcuts(audit: Json) -> Table:
-    """AUC of the label told from size alone and from acquisition alone, per site."""
+    """Tabulates the AUC of predicting the label from size only and from acquisition only, per site."""
     rows = []
-    for one in audit.get("baselines") or []:
-        area = one.get("auc") or {}
-        told = one.get("kind") == "acquisition" and (area.get("low") or 0) > 0.5
-        note = "tells the label: a network can learn that instead of the disease" if told else ""
+    for baseline in audit.get("baselines") or []:
+        area = baseline.get("auc") or {}
+        leaks = baseline.get("kind") == "acquisition" and (area.get("low") or 0) > 0.5
+        note = "tells the label: a network can learn that instead of the disease" if leaks else ""
         cells = (
-            LEARNERS.get(one.get("model"), text(one.get("model"))),
+            LEARNERS.get(baseline.get("model"), text(baseline.get("model"))),
             with_interval(area),
-            text(one.get("nodules")),
+            text(baseline.get("nodules")),
         )
-        rows.append(Row(f"{one.get('site')}: {one.get('kind')} alone", cells, note))
+        rows.append(Row(f"{baseline.get('site')}: {baseline.get('kind')} alone", cells, note))
     return Table(
         title="What can be told without looking",
         source="artifacts/audit/audit.json",
@@ -33,21 +33,21 @@ def shortcuts(audit: Json) -> Table:
     )
 
 
-def sentences(enrolment: Json | None, audit: Json) -> tuple[str, ...]:
-    """What the screening saw in the pictures, and whether any is of two patients."""
+def statements(enrolment: Json | None, audit: Json) -> tuple[str, ...]:
+    """Puts drawings in the pictures, and pictures shared by two patients, into sentences."""
     drawings = (enrolment or {}).get("drawings") or {}
-    found = []
+    lines = []
     if drawings:
-        seen, noted, decided, waiting = (
+        drawn, noted, decided, waiting = (
             drawings.get(name) for name in ("pictures_found", "noted_in_manifest", "decided", "undecided")
         )
-        found.append(
-            f"In {seen} ultrasound pictures something is drawn (calipers, lines, colour, or words near "
+        lines.append(
+            f"In {drawn} ultrasound pictures something is drawn (calipers, lines, colour, or words near "
             f"the nodule); the manifest notes {noted}, a person decided on {decided}, {waiting} wait for one."
         )
     images = sum((audit.get("images") or {}).values())
     same = audit.get("same_picture") or {}
-    found.append(
+    lines.append(
         f"{images} pictures were compared with each other; {same.get('pairs')} pairs show one picture in two "
         "patients"
         + (
@@ -56,4 +56,4 @@ def sentences(enrolment: Json | None, audit: Json) -> tuple[str, ...]:
             else "."
         )
     )
-    return tuple(found)
+    return tuple(lines)

@@ -1,8 +1,8 @@
-"""The sentences that depend on the data."""
+"""Sentences about the cohort, the training, the external interval and the lineage."""
 
 from __future__ import annotations
 
-from dgfnet.report.cells import known, number, text
+from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Inputs, Json, SiteInputs
 from dgfnet.settings import Settings
 
@@ -16,38 +16,38 @@ SAMPLING = {
 NARROW = 0.1  # an interval wider than this is explained
 
 
-def facts(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
-    """Sentences above the tables of a site."""
-    facts = []
+def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
+    """Says how many nodules of a site were analysed, how classes were sampled, and what is not available."""
+    lines = []
     for metrics in list(site.variants.values())[:1]:
         table = next(iter(site.tables.values()), None)
         patients = f" of {table['patient_id'].nunique()} patients" if table is not None else ""
         counts = f"{text(metrics.get('n'))} nodules{patients} analysed"
-        facts.append(f"{counts}, {text(metrics.get('positives'))} with metastasis.")
+        lines.append(f"{counts}, {text(metrics.get('positives'))} with metastasis.")
     for sampling in sorted({str(metrics.get("sampling")) for metrics in site.variants.values()}):
-        facts.append(f"Sampling {SAMPLING.get(sampling, sampling)}")
+        lines.append(f"Sampling {SAMPLING.get(sampling, sampling)}")
     absent = [name for name in settings.crossval.variants if name not in site.variants]
     if site.variants and absent:
-        facts.append(f"Not available: {', '.join(absent)}; run `dgfnet crossval`.")
+        lines.append(f"Not available: {', '.join(absent)}; run `dgfnet crossval`.")
     if site.variants and site.skipped:
-        facts.append(
+        lines.append(
             f"Beware: a later or earlier run skipped this site ({site.skipped}); one of the two is stale."
         )
-    return tuple(facts)
+    return tuple(lines)
 
 
-def reading(site: SiteInputs) -> tuple[str, ...]:
-    """What the external interval allows to say."""
+def external_interval(site: SiteInputs) -> tuple[str, ...]:
+    """Says what the interval of the external AUC allows to conclude."""
     if site.external is None:
         return ()
-    found = site.external.get("external") or {}
-    interval = found.get("auc_interval") or {}
-    low, high = known(interval.get("low")), known(interval.get("high"))
+    metrics = site.external.get("external") or {}
+    interval = metrics.get("auc_interval") or {}
+    low, high = finite(interval.get("low")), finite(interval.get("high"))
     table = site.predictions
     who = (
         f"{table['patient_id'].nunique()} patients"
         if table is not None
-        else f"{text(found.get('n'))} nodules"
+        else f"{text(metrics.get('n'))} nodules"
     )
     lines = []
     if low is None or high is None:
@@ -56,7 +56,7 @@ def reading(site: SiteInputs) -> tuple[str, ...]:
         )
     elif high - low > NARROW:
         lines.append(
-            f"The external AUC rests on {who}, {text(found.get('positives'))} of {text(found.get('n'))} "
+            f"The external AUC rests on {who}, {text(metrics.get('positives'))} of {text(metrics.get('n'))} "
             "nodules positive. Its interval is wide: data like these are compatible with any true AUC from "
             f"{number(low)} to {number(high)}. A value that happens to equal, exceed or miss the internal "
             "one inside that range is no evidence that the model travels well or badly; for that, more "
@@ -75,8 +75,8 @@ def reading(site: SiteInputs) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
-    """How the networks were trained, as the stage crossval recorded it; empty when it has not run."""
+def training_run(inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    """Returns names and values of the training settings that crossval recorded; empty when it has not run."""
     used = settings_used(inputs)
     if not used:
         return ()
@@ -118,7 +118,7 @@ def run_facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
 
 
 def settings_used(inputs: Inputs) -> Json:
-    """Settings of the cross-validation; empty when it has not run."""
+    """Returns the settings of the cross-validation; empty when it has not run."""
     return dict(inputs.provenance.get("crossval", {}).get("settings") or {})
 
 
@@ -127,24 +127,24 @@ def _variants(inputs: Inputs) -> list[Json]:
 
 
 def width(inputs: Inputs) -> float | None:
-    """Width of the networks relative to the paper's, as the stage crossval recorded it."""
+    """Returns the width of the networks relative to the paper's, as the stage crossval recorded it."""
     used = settings_used(inputs)
-    return known((used.get("network") or {}).get("width"))
+    return finite((used.get("network") or {}).get("width"))
 
 
 def warnings(inputs: Inputs) -> list[str]:
-    """What in the lineage should make a reader stop."""
-    found = []
+    """Warns of stages that ran on different commits or cohorts, or without a recorded one."""
+    warnings = []
     for key, words in (("git_commit", "commits"), ("data_md5", "cohorts")):
         values = {str(record.get(key)) for record in inputs.provenance.values()}
         if len(values) > 1:
-            found.append(f"The stages ran on {len(values)} different {words}; see the table.")
+            warnings.append(f"The stages ran on {len(values)} different {words}; see the table.")
     if any(str(record.get("git_commit", "")).endswith("-dirty") for record in inputs.provenance.values()):
-        found.append(
+        warnings.append(
             "Some stage ran with uncommitted changes: its commit does not tell exactly which code ran."
         )
     if any(record.get("git_commit") == "unknown" for record in inputs.provenance.values()):
-        found.append("Some stage ran outside git: which code ran is not recorded.")
+        warnings.append("Some stage ran outside git: which code ran is not recorded.")
     if any(record.get("data_md5") == "untracked" for record in inputs.provenance.values()):
-        found.append("The cohort was not under DVC when some stage ran: its version is not recorded.")
-    return found
+        warnings.append("The cohort was not under DVC when some stage ran: its version is not recorded.")
+    return warnings

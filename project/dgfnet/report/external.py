@@ -1,4 +1,4 @@
-"""The promoted model at another hospital beyond table 4: calibration there, and how its patients differ."""
+"""Tables of the external validation beyond the paper's table 4: calls, calibration, case mix."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SHARES = ("accuracy", "sensitivity", "specificity", "precision")
 
 
 def calls(site: str, record: Json) -> Table:
-    """Shares with intervals, and calibration, at home, elsewhere, and after recalibration."""
+    """Tabulates shares with intervals, and calibration: internal, external, and externally recalibrated."""
     rows = []
     for part in ("internal", "external"):
-        found = record.get(part) or {}
-        intervals, fitted = found.get("intervals") or {}, found.get("calibration") or {}
+        metrics = record.get(part) or {}
+        intervals, fitted = metrics.get("intervals") or {}, metrics.get("calibration") or {}
         shares = [with_interval(intervals.get(name)) for name in SHARES]
-        told = (
+        calibration = (
             number(fitted.get("brier")),
             number(fitted.get("slope"), 2),
             signed(fitted.get("in_the_large")),
         )
-        rows.append(Row(f"{part} validation, model as it is", (*shares, *told)))
+        rows.append(Row(f"{part} validation, model as it is", (*shares, *calibration)))
     moved = record.get("recalibrated") or {}
     rows.append(
         Row(
@@ -43,7 +43,7 @@ def calls(site: str, record: Json) -> Table:
 
 
 def case_mix(frame: pd.DataFrame) -> Table:
-    """Both cohorts attribute by attribute."""
+    """Tabulates the attributes of the main and of the external cohort side by side."""
     rows = tuple(
         Row(
             str(line["attribute"]).replace("_", " "),
