@@ -89,9 +89,9 @@ def test_limits_belong_to_what_passes(change):
 
 def test_lineage_can_be_waived_and_is_still_told():
     waived = LIMITS.model_copy(update={"require_lineage": False})
-    facts = dataclasses.replace(GOOD, missing_lineage="it was trained outside git")
-    (told,) = [criterion for criterion in judge(facts, None, waived) if criterion.name == "lineage"]
-    assert (told.met, told.value) == (True, "it was trained outside git")
+    evidence = dataclasses.replace(GOOD, missing_lineage="it was trained outside git")
+    (lineage,) = [criterion for criterion in judge(evidence, None, waived) if criterion.name == "lineage"]
+    assert (lineage.met, lineage.value) == (True, "it was trained outside git")
 
 
 @pytest.mark.parametrize(("estimate", "met"), [(0.001, True), (0.0, True), (-0.001, False)])
@@ -166,7 +166,7 @@ def test_lineage_that_cannot_be_followed_is_named(commit, data, message):
     assert bool(missing_lineage(commit, data)) is bool(message)
 
 
-def test_facts_survive_a_tag():
+def test_evidence_survives_a_tag():
     odd = dataclasses.replace(GOOD, calibration_slope=math.inf, weakest_accuracy=None, audit_findings=None)
     assert Evidence.read(odd.text()) == odd
 
@@ -318,9 +318,9 @@ def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, m
         champion_of(registry, "m")
 
 
-@pytest.mark.parametrize("facts", [GOOD, dataclasses.replace(GOOD, calibration_slope=9.0)])
-def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registry, facts):
-    found = judge(facts, None, LIMITS)
+@pytest.mark.parametrize("evidence", [GOOD, dataclasses.replace(GOOD, calibration_slope=9.0)])
+def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registry, evidence):
+    criteria = judge(evidence, None, LIMITS)
     for against, now in ((None, "1"), ("2", "1"), ("2", None)):
         if now:
             registry.set_registered_model_alias("m", "champion", now)
@@ -328,7 +328,7 @@ def test_a_champion_that_changed_since_the_judgement_stops_the_promotion(registr
             registry.delete_registered_model_alias("m", "champion")
         told = f"judged against {against or 'none'}, and now it is {now or 'none'}"
         with pytest.raises(InputError, match=f"m: the champion changed meanwhile: version 3 was {told}"):
-            promotion.promote(registry, "m", "3", Judgement(found, against))
+            promotion.promote(registry, "m", "3", Judgement(criteria, against))
         assert aliases(registry) == {"1": ["champion"] if now else [], "2": [], "3": []}
     assert history(registry, "m") == []
 

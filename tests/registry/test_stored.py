@@ -96,22 +96,22 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
 
 def test_a_version_of_an_older_release_is_one_message(settings):
     version, client = register(settings, ROWS), tracking.registry(settings)
-    for facts, said in (
+    for evidence, message in (
         (json.dumps({"blocks": 0}), "with other evidence for the gate"),
         (None, "without the gate"),
     ):
         client.delete_model_version_tag(MODEL, version.version, "gate")
-        if facts:
-            client.set_model_version_tag(MODEL, version.version, "gate", facts)
-        with pytest.raises(InputError, match=f"{MODEL} version 1 was registered {said}"):
+        if evidence:
+            client.set_model_version_tag(MODEL, version.version, "gate", evidence)
+        with pytest.raises(InputError, match=f"{MODEL} version 1 was registered {message}"):
             criteria(settings, MODEL, "1")
 
 
 def test_registering_vouches_for_all_versions_of_the_fit_and_no_other(settings):
     first, other = register(settings, ROWS), register(settings, ROWS.assign(probability=[0.2, 0.9] * 20))
     client = tracking.registry(settings)
-    for one in (first, other):
-        client.delete_model_version_tag(MODEL, one.version, "out_of_fold")
+    for version in (first, other):
+        client.delete_model_version_tag(MODEL, version.version, "out_of_fold")
     again = register(settings, ROWS)
     assert len(out_of_fold(settings, version_of(client, MODEL, str(first.version)))) == len(ROWS)
     assert len(out_of_fold(settings, again)) == len(ROWS)
