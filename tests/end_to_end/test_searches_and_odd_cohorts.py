@@ -102,8 +102,9 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_goes_on(prepared, tmp_path):
-    """SIGKILL of the process group when the ledger holds a result, then the same command again."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
+    """SIGKILL of the process group, or Ctrl-C, when the ledger holds a result; then the same command again."""
     folder = tmp_path / "killed"
     copy_of(prepared, folder)
     longer = (
@@ -124,8 +125,12 @@ def test_a_search_that_was_killed_goes_on(prepared, tmp_path):
     while not any(point["done"] for ledger in ledgers(folder) for point in ledger):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    if how == signal.SIGKILL:
+        os.killpg(running.pid, how)
+    else:
+        running.send_signal(how)
+    assert running.wait(60) == (130 if how == signal.SIGINT else -how)
+    assert not (folder / "artifacts/tune/chosen.yaml").exists()  # of a search that is not done
     before = ledgers(folder)[0]
     dgfnet(folder, "tune", *SEARCH, *longer)
     after = ledgers(folder)

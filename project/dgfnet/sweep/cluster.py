@@ -19,6 +19,8 @@ from dgfnet.sweep.trial import Trial, ensure_tracked, run_trial
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow tracks
+    # else Ctrl-C ends a sweep as if it were done (findings/ray-tune-swallows-ctrl-c.sh)
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

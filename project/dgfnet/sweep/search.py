@@ -128,7 +128,8 @@ def search(request: Search) -> list[Point]:
         ).fit()
     finished = [point for point in read_ledger(request.ledger) if point.done]
     if not finished:
-        raise InputError(f"{request.label}: no trial came to an end; the first error: {results.errors[0]}")
+        reason = str(results.errors[0]) if results.errors else "none was reported"
+        raise InputError(f"{request.label}: no trial came to an end; the first error: {reason}")
     return finished
 
 
