@@ -104,7 +104,7 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
-    """SIGKILL of the process group, or Ctrl-C, when the ledger holds a result; then the same command again."""
+    """SIGKILL of the process group or Ctrl-C when the ledger holds a result, then the same command again."""
     folder = tmp_path / "killed"
     copy_of(prepared, folder)
     longer = (
