@@ -14,9 +14,10 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pydicom
-from dicom_files import CT_SOP, dicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+
+from dicom_files import CT_SOP, dicom
 
 GREY = cv2.GaussianBlur(np.random.default_rng(3).integers(20, 200, (48, 64), dtype=np.uint8), (0, 0), 1.5)
 MASK = np.zeros((48, 64), dtype=np.uint8)
