@@ -227,3 +227,26 @@ def test_basenames_of_tests_are_unique():
     """Without packages pytest imports test files by their basename."""
     files = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
     assert sorted(files) == sorted(set(files))
+
+
+def test_no_two_classes_have_one_name():
+    names = [
+        node.name
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_docstrings_say_what_a_thing_does():
+    """A docstring is a sentence in the usual form, and no question left open."""
+    questions = ("What ", "How ", "Whether ", "Where ", "Which ", "Who ", "Why ")
+    found = [
+        f"{name}: {text.splitlines()[0]}"
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and (text := ast.get_docstring(node) or "").startswith(questions)
+    ]
+    assert found == []

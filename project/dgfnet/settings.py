@@ -74,7 +74,7 @@ class CohortSettings(Section):
     modalities: tuple[Modality, ...] = Field(strict=False, min_length=1)
     """Modalities that every nodule needs; one without is excluded."""
     undecided: Literal["keep", "set_aside"]
-    """What becomes of US pictures that look drawn upon, until `decisions.csv` decides."""
+    """The fate of US pictures that look drawn upon, until `decisions.csv` decides."""
     folds: Annotated[int, Field(ge=2)]
     """Number of folds, made over patients and stratified on the labels of both sites."""
     minimum_per_class: Positive

@@ -9,7 +9,7 @@ from torch import nn
 
 from dgfnet.attribution import figures
 from dgfnet.attribution.networks import Pictures, last_layers
-from dgfnet.attribution.saliency import Case, grad_cam
+from dgfnet.attribution.saliency import SaliencyCase, grad_cam
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
 
@@ -119,7 +119,7 @@ def test_transfer_learning_has_a_last_layer_too(tiny):
 def test_the_figure_shows_grad_cam_beside_both_networks():
     planes = {name: np.ones((8, 8), np.float32) for name in ("us", "ct")}
     masks = {name: np.zeros((8, 8), bool) for name in planes}
-    case = Case("N1", planes, masks, planes, planes, planes)
+    case = SaliencyCase("N1", planes, masks, planes, planes, planes)
     figure = figures.saliency("central", [case], {"N1": 1}, [])
     titles = [axes.get_title() for axes in figure.axes]
     words = ("", "unimodal", "multimodal", "Grad-CAM")

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dgfnet.attribution.saliency import Case
+from dgfnet.attribution.saliency import SaliencyCase
 from dgfnet.vocabulary import MODALITIES, Site
 
 # which unimodal network was right: (us, ct); Okabe & Ito, and a marker for those who see no colour
@@ -56,7 +56,9 @@ def contributions(site: Site, table: pd.DataFrame, failed: Sequence[str]) -> Fig
     return figure
 
 
-def saliency(site: Site, cases: Sequence[Case], labels: dict[str, int], failed: Sequence[str]) -> Figure:
+def saliency(
+    site: Site, cases: Sequence[SaliencyCase], labels: dict[str, int], failed: Sequence[str]
+) -> Figure:
     """Draws a row per case: each modality plain, unimodal, multimodal, and multimodal by Grad-CAM.
 
     The unimodal and the multimodal map share one scale of colours; Grad-CAM has its own.

@@ -19,7 +19,7 @@ from dgfnet.attribution.gradients import Effort, Images, Paths, Score, integrate
 from dgfnet.attribution.networks import Pictures, last_layers
 from dgfnet.attribution.randomised import RandomLabelModel
 from dgfnet.attribution.repeatability import ExternalExplanation
-from dgfnet.attribution.saliency import Case, Picture, grad_cam, masses
+from dgfnet.attribution.saliency import Picture, SaliencyCase, grad_cam, masses
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SPECS, Modality, Site
 
@@ -61,7 +61,7 @@ class FoldExplanation:
     others: pd.DataFrame
     masses: pd.DataFrame
     located: pd.DataFrame
-    cases: tuple[Case, ...]
+    cases: tuple[SaliencyCase, ...]
     checks: dict[str, Any] | None
     external: ExternalExplanation | None
     random_labels: ExternalExplanation | None
@@ -214,14 +214,14 @@ def _masses(job: Job, fusion: _Multimodal, saliency: _Saliency, count: int) -> p
     return pd.DataFrame(rows)
 
 
-def _cases(fusion: _Multimodal, saliency: _Saliency, chosen: NDArray[np.int64]) -> list[Case]:
+def _cases(fusion: _Multimodal, saliency: _Saliency, chosen: NDArray[np.int64]) -> list[SaliencyCase]:
     """Returns the cases of Figure 4 at these positions among the held-out nodules."""
     order = list(saliency.at)
     cases = []
     for i in chosen:
         k = order.index(i)
         cases.append(
-            Case(
+            SaliencyCase(
                 fusion.network.held_out.ids[i],
                 _planes(fusion.pictures.images, i),
                 {name: values[i].numpy() for name, values in fusion.pictures.masks.items()},

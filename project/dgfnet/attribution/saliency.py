@@ -32,7 +32,7 @@ Picture = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Case:
+class SaliencyCase:
     """One nodule for Figure 4.
 
     Attributes:

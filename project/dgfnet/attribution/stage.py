@@ -17,7 +17,7 @@ from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
 from dgfnet.attribution.fold_network import MIXES, mixes_rows
-from dgfnet.attribution.saliency import Case, mass_differences, pick
+from dgfnet.attribution.saliency import SaliencyCase, mass_differences, pick
 from dgfnet.parallel import cores
 from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table
 from dgfnet.settings import Settings, fingerprint
@@ -135,7 +135,7 @@ def _write(
 
 
 def _draw(
-    site: Site, table: pd.DataFrame, shown: Sequence[Case], checks: dict[str, Any], folder: Path
+    site: Site, table: pd.DataFrame, shown: Sequence[SaliencyCase], checks: dict[str, Any], folder: Path
 ) -> None:
     """Draws the figures, each with the checks that failed; writes which case is which nodule."""
     labels = dict(zip(table["nodule_id"], table["label"].astype(int), strict=True))

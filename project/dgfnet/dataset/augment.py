@@ -35,7 +35,7 @@ class Geometry(A.DualTransform):  # type: ignore[misc]
         self._x, self._y = np.meshgrid(ramp, ramp)  # of the output's pixels, from its centre
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Where each output pixel comes from, or None when nothing moves."""
+        """Returns the source of each output pixel, or None when nothing moves."""
         rng, s = self.random_generator, self.settings
         rotated, bent, cropped, flipped = rng.random(4) < s.probability
         x, y = self._x, self._y

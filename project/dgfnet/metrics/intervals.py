@@ -247,16 +247,16 @@ def wilson(successes: int, n: int, confidence: float) -> Interval:
     Raises:
         ValueError: for successes outside 0..n or a confidence outside 0..1.
     """
-    z = _quantile(confidence)
+    _quantile(confidence)  # refuses what is no level
     if not 0 <= successes <= n:
         raise ValueError(f"successes must be in 0..n, found {successes} of {n}")
     if n == 0:
         return Interval(math.nan, math.nan, math.nan)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # at 0 and n one limit is the estimate itself, but for rounding
-    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+    from scipy.stats import binomtest  # a second, and few processes need it
+
+    limits = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    share = successes / n  # at 0 and n one limit is the estimate itself, but for rounding
+    return Interval(share, min(share, float(limits.low)), max(share, float(limits.high)))
 
 
 def _quantile(confidence: float) -> float:

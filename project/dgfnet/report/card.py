@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
-from dgfnet.report.inputs import Inputs, Json, SiteInputs
+from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
 Lines = tuple[tuple[str, str], ...]
 
@@ -24,7 +24,7 @@ ORIGINS = {
 }
 
 
-def card(inputs: Inputs, site: SiteInputs) -> Lines | None:
+def card(inputs: ReportInputs, site: SiteInputs) -> Lines | None:
     """Returns headings and text of the card; None when no model of this site was registered."""
     record = site.registered
     if record is None:
@@ -60,7 +60,7 @@ def _model(record: Json, site: str) -> str:
     return f"{name}: metastasis in the {site} neck; {origin}; MLflow run {text(record.get('source_run_id'))}."
 
 
-def _trained(inputs: Inputs, site: SiteInputs, record: Json) -> str:
+def _trained(inputs: ReportInputs, site: SiteInputs, record: Json) -> str:
     table = next(iter(site.tables.values()), None)
     origin = f"{ORIGINS[inputs.origin][0].upper()}{ORIGINS[inputs.origin][1:]}."
     if table is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dgfnet.report.cells import finite
-from dgfnet.report.inputs import Inputs, Json, SiteInputs
+from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
 NOT_REPORTED = "not reported: only the authors of a study know"
 # anchors of sections of the page, each followed by the site
@@ -49,7 +49,7 @@ class Checklist:
         return sum(bool(item.anchor) for item in self.items)
 
 
-def checklists(inputs: Inputs) -> tuple[Checklist, ...]:
+def checklists(inputs: ReportInputs) -> tuple[Checklist, ...]:
     """Fills in both guidelines."""
     answers = _answers(inputs)
     lists = (("TRIPOD+AI", "tripod-statement.org", TRIPOD), ("CLAIM 2024", "pubs.rsna.org", CLAIM))
@@ -65,7 +65,7 @@ def checklists(inputs: Inputs) -> tuple[Checklist, ...]:
     )
 
 
-def _answers(inputs: Inputs) -> dict[str, tuple[str, str]]:
+def _answers(inputs: ReportInputs) -> dict[str, tuple[str, str]]:
     """Returns answer and anchor per subject, as far as artifacts hold it."""
     used = (inputs.provenance.get("crossval") or {}).get("settings") or {}
     first = next((site.site for site in inputs.sites if site.variants), "")

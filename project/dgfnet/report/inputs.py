@@ -87,7 +87,7 @@ class SiteInputs:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ReportInputs:
     """Everything that the page is made of.
 
     Attributes:
@@ -109,7 +109,7 @@ class Inputs:
     provenance: dict[str, Json]
 
 
-def read(settings: Settings) -> Inputs:
+def read(settings: Settings) -> ReportInputs:
     """Reads the artifacts that exist.
 
     Raises:
@@ -117,7 +117,7 @@ def read(settings: Settings) -> Inputs:
     """
     origin, about = _origin(settings)
     records = {stage: _json(settings.artifacts(stage, "provenance.json")) for stage in STAGES}
-    return Inputs(
+    return ReportInputs(
         origin=origin,
         about=about,
         enrolment=_json(settings.artifacts("cohort", "enrolment.json")),

@@ -23,7 +23,7 @@ from dgfnet.report.card import card
 from dgfnet.report.cells import finite, limits, number, percent, short, text
 from dgfnet.report.checklists import checklists
 from dgfnet.report.figures import Picture
-from dgfnet.report.inputs import DRAWN, Inputs, Json, SiteInputs
+from dgfnet.report.inputs import DRAWN, Json, ReportInputs, SiteInputs
 from dgfnet.report.tables import Table
 from dgfnet.settings import Settings
 
@@ -71,7 +71,7 @@ class SiteView:
 Block = Table | Picture | Missing
 
 
-def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
+def render(settings: Settings, inputs: ReportInputs, own: Mapping[str, Any]) -> str:
     """Renders the page as HTML.
 
     Args:
@@ -112,7 +112,7 @@ def render(settings: Settings, inputs: Inputs, own: Mapping[str, Any]) -> str:
     )
 
 
-def _cards(settings: Settings, inputs: Inputs) -> list[list[Card]]:
+def _cards(settings: Settings, inputs: ReportInputs) -> list[list[Card]]:
     """Per site: the reference variant, the best model of one modality, and the external cohort."""
     rows, name = [], settings.compare.reference
     for site in inputs.sites:
@@ -151,14 +151,14 @@ def _area(metrics: Json) -> float | None:
     return finite((metrics.get("auc_interval") or {}).get("estimate"))
 
 
-def _flows(inputs: Inputs) -> list[tables.Flow] | Missing:
+def _flows(inputs: ReportInputs) -> list[tables.Flow] | Missing:
     if inputs.enrolment is None:
         return Missing("Cohort flow", "cohort")
     parts = {name: inputs.enrolment.get(name) for name in ("main", "external")}
     return [tables.flow(name, record, inputs.sites) for name, record in parts.items() if record]
 
 
-def _site(settings: Settings, inputs: Inputs, site: SiteInputs) -> SiteView:
+def _site(settings: Settings, inputs: ReportInputs, site: SiteInputs) -> SiteView:
     reference = settings.compare.reference
     confidence = settings.base.confidence
     return SiteView(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgfnet.report.cells import finite, number, text
-from dgfnet.report.inputs import Inputs, Json, SiteInputs
+from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
 
 SAMPLING = {
@@ -75,7 +75,7 @@ def external_interval(site: SiteInputs) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def training_run(inputs: Inputs) -> tuple[tuple[str, str], ...]:
+def training_run(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
     """Returns names and values of the training settings that crossval recorded; empty when it has not run."""
     used = settings_used(inputs)
     if not used:
@@ -117,22 +117,22 @@ def training_run(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     )
 
 
-def settings_used(inputs: Inputs) -> Json:
+def settings_used(inputs: ReportInputs) -> Json:
     """Returns the settings of the cross-validation; empty when it has not run."""
     return dict(inputs.provenance.get("crossval", {}).get("settings") or {})
 
 
-def _variants(inputs: Inputs) -> list[Json]:
+def _variants(inputs: ReportInputs) -> list[Json]:
     return [metrics for site in inputs.sites for metrics in site.variants.values()]
 
 
-def width(inputs: Inputs) -> float | None:
+def width(inputs: ReportInputs) -> float | None:
     """Returns the width of the networks relative to the paper's, as the stage crossval recorded it."""
     used = settings_used(inputs)
     return finite((used.get("network") or {}).get("width"))
 
 
-def warnings(inputs: Inputs) -> list[str]:
+def warnings(inputs: ReportInputs) -> list[str]:
     """Warns of stages that ran on different commits or cohorts, or without a recorded one."""
     warnings = []
     for key, words in (("git_commit", "commits"), ("data_md5", "cohorts")):
