@@ -209,7 +209,7 @@ def _roc(table: pd.DataFrame, title: str) -> Figure:
 
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
-    false_positive, true_positive = roc_curve(table["label"], table["probability"])
+    false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
     axes.plot(false_positive, true_positive, color="#0072B2")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     return figure

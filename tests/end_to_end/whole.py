@@ -20,10 +20,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from dgfnet import crossval, pretrain, tune
-from dgfnet.attribution import randomised
 from dgfnet.cli import main
 from dgfnet.errors import InputError
+from dgfnet.sweep import group
 from dgfnet.sweep.trial import ensure_tracked, run_trial
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +57,6 @@ def project(folder: Path, drawn: Path | None = None) -> Path:
 
 
 DROPPED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "RAY_ADDRESS")
-SWEEPING = (pretrain, crossval, tune, randomised)  # modules that import `sweep`
 
 
 def environment() -> dict[str, str]:
@@ -101,8 +99,7 @@ def called(
             os.environ.pop(name, None)
         if not ray:
             patch.setattr(os, "sched_getaffinity", lambda _: {0})
-            for module in SWEEPING:
-                patch.setattr(module, "sweep", one_by_one)
+            patch.setattr(group, "run_trials", one_by_one)
         try:
             status = main(arguments) or 0
         except SystemExit as stopped:
@@ -113,7 +110,7 @@ def called(
 
 
 def one_by_one(label: str, trials: list, *_: object) -> None:
-    """In place of `sweep`: the same trials, without Ray."""
+    """In place of `run_trials`: the same trials, without Ray."""
     for trial in trials:
         if trial.is_done():
             ensure_tracked(trial)
