@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import dgfnet
 
+ENTRY = re.compile(r" {4}\w+: ")  # a parameter, an attribute or an error
 PAGE = Path(__file__).parent / "reference" / "api.md"
 HEAD = """# The public interface
 
 For programs that import the package. These names stay; modules behind them may change between releases.
 
 ```python
+from pathlib import Path
+
 import dgfnet
 
 settings = dgfnet.load_settings(Path("params.yaml"))
@@ -51,7 +55,7 @@ def text(value: Any) -> str:
     for line in (inspect.getdoc(value) or "").split("\n"):
         if line.endswith(":") and line[:-1] in ("Args", "Returns", "Raises", "Attributes"):
             lines.append(f"**{line[:-1]}**\n")
-        elif line.startswith("    ") and not line.startswith("     ") and ": " in line:
+        elif line.startswith("    ") and not line.startswith("     ") and ENTRY.match(line):
             lines.append(f"- {line.strip()}")
         elif line.startswith("     "):
             lines.append(textwrap.indent(line.strip(), "  "))
