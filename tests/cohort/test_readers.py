@@ -429,6 +429,7 @@ def sound_files(tmp_path_factory):
     }
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # it warns of what it makes of damaged headers
 @given(st.data())
 def test_damaged_files_end_in_pixels_or_in_one_message(sound_files, data):
     name = data.draw(st.sampled_from(sorted(sound_files)))

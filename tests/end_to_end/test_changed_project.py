@@ -69,8 +69,10 @@ def test_a_champion_whose_card_was_changed_is_not_served(changeable):
     )
     text = card.read_text()
     card.write_text(text + "It never errs.")
-    done = called(changeable, "serve", "central", check=False)
-    card.write_text(text)
+    try:
+        done = called(changeable, "serve", "central", check=False)
+    finally:
+        card.write_text(text)
     assert (done.returncode, "MODEL_CARD.md was changed; not loaded" in done.stderr) == (2, True)
 
 

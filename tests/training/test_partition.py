@@ -38,6 +38,7 @@ def test_the_inner_part_is_about_one_in_so_many(places, task):
         assert len(score) / (len(inner) + len(score)) == pytest.approx(1 / parts, abs=0.12)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")  # that is the point
 def test_a_class_that_cannot_be_shared_is_an_error(places, task):
     outer, _ = split(task(), places, Archive.open(places.archive))
     one = np.flatnonzero(outer.labels == 1)[:1]
