@@ -60,9 +60,10 @@ from dgfnet.settings import load
 try:
     from dgfnet.sweep import plan
     from dgfnet.sweep.trial import Trial
-except ModuleNotFoundError:
-    from dgfnet.sweep import plan as plan
-    from dgfnet.sweep.trial import Trial
+except ModuleNotFoundError:  # a checkout before the room sweep
+    import importlib
+    plan = importlib.import_module("dgfnet." + "training.tasks")
+    Trial = importlib.import_module("dgfnet." + "training.trial").Trial
 from pathlib import Path
 settings = load(Path("params.yaml"), ["base.seed=77"])
 task = plan.classification(settings, plan.gather(settings), "central", "us_resnet", 0)[0]
@@ -80,7 +81,8 @@ trial = pickle.loads(open("trial.pkl", "rb").read())
 try:
     from dgfnet.sweep.trial import run_trial
 except ModuleNotFoundError:
-    from dgfnet.sweep.trial import run_trial
+    import importlib
+    run_trial = importlib.import_module("dgfnet." + "training.trial").run_trial
 run_trial(trial, lambda values: None)
 """
 
