@@ -6,6 +6,7 @@ Every command is one function with its options beside it. Heavy imports stand in
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     for name, value in (PRIVATE | QUIET).items():
         os.environ.setdefault(name, value)
+    gc.set_threshold(
+        100_000, 50, 50
+    )  # imports make objects and no garbage: a tenth of a start went into looking
     if COMPLETE in os.environ:
         from click.shell_completion import shell_complete
 
