@@ -61,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     for name, value in (PRIVATE | QUIET).items():
         os.environ.setdefault(name, value)
-    gc.set_threshold(
-        100_000, 50, 50
-    )  # imports make objects and no garbage: a tenth of a start went into looking
+    # imports make objects and no garbage; looking for it took a tenth of a start
+    gc.set_threshold(100_000, 50, 50)
     if COMPLETE in os.environ:
         from click.shell_completion import shell_complete
 
