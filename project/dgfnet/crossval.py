@@ -15,7 +15,7 @@ from rich.console import Console
 from dgfnet import files, provenance, tracking
 from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
-from dgfnet.metrics.discrimination import average, scores
+from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_interval
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
@@ -204,12 +204,11 @@ def _log_parent(
 
 
 def _roc(table: pd.DataFrame, title: str) -> Figure:
-    from matplotlib.figure import Figure  # a second with scikit-learn, and needed only once all fits are done
-    from sklearn.metrics import roc_curve
+    from matplotlib.figure import Figure  # half a second, and needed only once all fits are done
 
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="1 - specificity", ylabel="sensitivity", title=title, aspect="equal")
-    false_positive, true_positive, _ = roc_curve(table["label"], table["probability"])
+    false_positive, true_positive = roc_curve(table["label"], table["probability"])
     axes.plot(false_positive, true_positive, color="#0072B2")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     return figure

@@ -14,6 +14,15 @@ import yaml
 from dgfnet.files import write_json
 from dgfnet.settings import Settings, fingerprint
 
+FIT_SECTIONS = (
+    "base",
+    "cohort",
+    "preprocess",
+    "network",
+    "training",
+    "pretrain",
+    "crossval",
+)  # what a fit needs
 LIBRARIES = (
     "dgfnet",
     "torch",

@@ -21,7 +21,7 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 ORIGIN = "origin"  # tag of a version: sha256 of the file
-SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")  # what a fit needs
+SECTIONS = provenance.FIT_SECTIONS
 
 
 @dataclass(frozen=True)

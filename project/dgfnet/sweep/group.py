@@ -16,8 +16,6 @@ from dgfnet.sweep.trial import Trial
 from dgfnet.training.task import Places, Task, finished
 from dgfnet.vocabulary import SPECS, Site, Variant
 
-SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")  # of a fit
-
 
 @dataclass(frozen=True)
 class Group:
@@ -140,7 +138,7 @@ def check_modalities(settings: Settings, variants: Sequence[Variant], key: str) 
 
 def run_tags(settings: Settings) -> dict[str, str]:
     """Returns the tags every run carries: who made it, from which data and settings."""
-    record = provenance.describe(settings, SECTIONS)
+    record = provenance.describe(settings, provenance.FIT_SECTIONS)
     project = tracking.leave_project_run()
     return {
         "git_commit": record["git_commit"],
