@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
 # one row a group; the order inside a row counts too
 CORRIDOR = [
     *("errors", "vocabulary", "params", "settings", "files", "provenance", "results", "parallel", "tracking"),
+    "imaging",
     "cohort",
     *("ingest", "phantom", "s3"),
     "preprocess",

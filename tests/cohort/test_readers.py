@@ -27,11 +27,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dgfnet.cohort import readers
-from dgfnet.cohort.dicom import LARGEST
 from dgfnet.cohort.readers import _load_nifti, read_image, read_mask, read_pair
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
+from dgfnet.imaging import pictures
+from dgfnet.imaging.limits import LARGEST
 from dicom_files import CT_SOP, dicom, segmentation
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 251).astype(np.uint8)
@@ -464,16 +464,16 @@ def test_a_page_is_decoded_alone_and_a_page_that_claims_too_much_is_refused(tmp_
         taken.append(len(result[1]))
         return result
 
-    monkeypatch.setattr(readers.cv2, "imdecodemulti", counted)
+    monkeypatch.setattr(pictures.cv2, "imdecodemulti", counted)
     for place, expected in enumerate(pages):
-        np.testing.assert_array_equal(readers._decode_picture(path, place), expected)
+        np.testing.assert_array_equal(pictures.decode(path, place), expected)
     for page, words in ((None, "4 pages; name one"), (4, "page 4 asked for, the file has 4")):
         with pytest.raises(InputError, match=words):
-            readers._decode_picture(path, page)
-    monkeypatch.setattr(readers.dicom, "LARGEST", 20 * 32)
+            pictures.decode(path, page)
+    monkeypatch.setattr(pictures, "LARGEST", 20 * 32)
     with pytest.raises(InputError, match="pixels"):
-        readers._decode_picture(path, 3)
-    assert readers._decode_picture(path, 2).shape == (20, 32)
+        pictures.decode(path, 3)
+    assert pictures.decode(path, 2).shape == (20, 32)
     assert taken == [1] * 5
 
 
@@ -482,14 +482,14 @@ def test_a_tiff_of_a_kind_that_only_opencv_knows_is_held_to_its_claim_too(tmp_pa
     path = tmp_path / "wide.tif"
     raw = cv2.imencode(".tif", np.zeros((20, 30, 3), np.float32))[1].tobytes()
     path.write_bytes(raw)
-    assert "float32 pixels, expected 8 bit" in fault(readers._decode_picture, path, None)
+    assert "float32 pixels, expected 8 bit" in fault(pictures.decode, path, None)
     first = struct.unpack("<I", raw[4:8])[0]
     count = struct.unpack("<H", raw[first : first + 2])[0]
     ring = first + 2 + 12 * count  # where the next page is named
     path.write_bytes(raw[:ring] + raw[4:8] + raw[ring + 4 :])
-    assert readers._claimed_by_tiff(path.read_bytes()) == 600
-    monkeypatch.setattr(readers.cv2, "imdecodemulti", lambda *_: pytest.fail("memory was taken"))
-    monkeypatch.setattr(readers.dicom, "LARGEST", 599)
-    assert "pixels" in fault(readers._decode_picture, path, None)
+    assert pictures._claimed_by_tiff(path.read_bytes()) == 600
+    monkeypatch.setattr(pictures.cv2, "imdecodemulti", lambda *_: pytest.fail("memory was taken"))
+    monkeypatch.setattr(pictures, "LARGEST", 599)
+    assert "pixels" in fault(pictures.decode, path, None)
     path.write_bytes(raw[:8])  # no tags at all
-    assert "cannot be decoded" in fault(readers._decode_picture, path, None)
+    assert "cannot be decoded" in fault(pictures.decode, path, None)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
 from dgfnet.errors import InputError
+from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.vocabulary import Modality
 
 NODULES = "nodules.csv"
@@ -26,7 +27,6 @@ IMAGES = "images.csv"
 SHOWN = 20  # faults or columns listed before "and N more"
 LONGEST = 60  # letters of a cell that a message repeats
 PATH = 300  # the same of a path
-SPACING_MM = (0.01, 20.0)  # side of a pixel, from US enlarged fourfold to the coarsest localizer of CT
 VIEWS = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
 
 Flag = Annotated[int, Field(ge=0, le=1)]  # not Literal: cells arrive as text

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,15 +14,13 @@ from typing import Any, Literal
 import cv2
 import nibabel as nib
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
-from dgfnet.cohort import dicom
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
+from dgfnet.imaging import dicom, pictures, segmentation
+from dgfnet.imaging.limits import scale_fault
 
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 LARGEST_VOLUME = 1_000_000_000  # voxels; 2000 slices of 512 x 512 are half of it
 DEFLATE = 1032  # gzip makes data smaller by this factor at most
 LABELS = 16  # values of a mask that numbers its nodules
@@ -72,7 +68,7 @@ def read_image(image: Image) -> Pixels:
     """
     path, kind = image.image, _kind(image.image)
     if kind == "picture":
-        return Pixels(_read_picture(path, image.slice), "grey", None)
+        return Pixels(pictures.read_grey(path, image.slice), "grey", None)
     if kind == "nifti":
         if image.modality == "us":
             raise InputError(f"{path.name}: US images are read from pictures or DICOM, not NIfTI")
@@ -94,7 +90,7 @@ def read_as_shown(image: Image) -> NDArray[np.uint8]:
     """
     if _kind(image.image) == "dicom":
         return dicom.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
-    pixels = _decode_picture(image.image, image.slice)
+    pixels = pictures.decode(image.image, image.slice)
     return pixels[:, :, :3] if pixels.ndim == 3 else pixels
 
 
@@ -113,7 +109,7 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
         mask = (_read_nifti(image.mask, image.slice)[0] > 0).astype(np.uint8)
     else:
         data = dicom.open_file(image.mask)
-        mask = dicom.read_segmentation(image.mask, data, image.image, image.slice)
+        mask = segmentation.read_segmentation(image.mask, data, image.image, image.slice)
     if not mask.any():
         raise InputError(
             f"{image.mask.name}{_at(image)}: the mask is empty on {image.image.name}; expected nonzero "
@@ -139,7 +135,7 @@ def _check_scale(image: Image, pixels: Pixels, mask: NDArray[np.uint8]) -> None:
 
 
 def _of_picture(image: Image) -> NDArray[np.uint8]:
-    values = _read_picture(image.mask, image.slice)
+    values = pictures.read_grey(image.mask, image.slice)
     if values.max(initial=0) <= 127:  # labels 0, 1, 2 ...: several nodules drawn in one mask are one region
         drawn, mask = np.unique(values).size <= LABELS, values > 0
     else:
@@ -158,7 +154,7 @@ def _at(image: Image) -> str:
 
 def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
     name = path.name.lower()
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in pictures.PICTURES:
         return "picture"
     if name.endswith((".nii", ".nii.gz")):
         return "nifti"
@@ -167,99 +163,6 @@ def _kind(path: Path) -> Literal["picture", "nifti", "dicom"]:
     raise InputError(
         f"{path.name}: unknown kind of file; expected PNG, JPEG, TIFF, DICOM (.dcm) or NIfTI (.nii, .nii.gz)"
     )
-
-
-def _read_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
-    """Reads the grey pixels, (height, width), of a picture."""
-    pixels = _decode_picture(path, page)
-    if pixels.ndim == 3:
-        colour = cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-        pixels = np.asarray(cv2.cvtColor(pixels, colour), dtype=np.uint8)
-    return pixels
-
-
-def _decode_picture(path: Path, page: int | None) -> NDArray[np.uint8]:
-    """Decodes a picture as stored: (height, width), or (height, width, 3 or 4) blue first."""
-    try:
-        raw = np.fromfile(path, dtype=np.uint8)  # not cv2.imread: it cannot open every file name
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
-    count = _check_claim(path, raw.tobytes(), page)
-    try:
-        if page is not None and count > 1:  # one alone, for each takes its memory
-            done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, None, (page, page + 1))
-        else:
-            done, frames = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED) if raw.size else (False, ())
-    except cv2.error:
-        done, frames = False, ()
-    if not done or not frames:
-        raise InputError(_undecodable(path))
-    if len(frames) == 1:
-        page = 0  # a picture beside a volume: `slice` is about the other file
-    if page is None or page >= len(frames):
-        raise InputError(_no_page(path, page, len(frames)))
-    pixels = frames[page]
-    if pixels.dtype != np.uint8:
-        raise InputError(
-            f"{path.name}: {pixels.dtype} pixels, expected 8 bit; export with the window you read it in"
-        )
-    return np.asarray(pixels, dtype=np.uint8)
-
-
-def _undecodable(path: Path) -> str:
-    return f"{path.name}: cannot be decoded; the file is truncated or not a picture"
-
-
-def _no_page(path: Path, page: int | None, count: int) -> str:
-    if page is None:
-        return f"{path.name}: {count} pages; name one (0 is the first) in the column slice"
-    return f"{path.name}: page {page} asked for, the file has {count} (0 is the first)"
-
-
-def _check_claim(path: Path, raw: bytes, page: int | None) -> int:
-    """Refuses a huge or damaged picture by its header: OpenCV takes the memory first and looks then.
-
-    Returns:
-        The number of pages; 0 for the kinds of TIFF that OpenCV knows and Pillow does not.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
-        try:
-            with PIL.Image.open(io.BytesIO(raw)) as header:
-                count = int(getattr(header, "n_frames", 1))
-                if count > 1 and (page is None or page >= count):
-                    raise InputError(_no_page(path, page, count))
-                if count > 1 and page is not None:
-                    header.seek(page)
-                pixels = header.width * header.height
-                if count == 1:
-                    header.verify()  # of PNG, that its parts have the length they claim
-        except PIL.Image.DecompressionBombError:
-            raise InputError(dicom.too_large(path)) from None
-        except InputError:
-            raise
-        except Exception:  # broken; but OpenCV knows more kinds of TIFF than Pillow
-            count, pixels = 0, _claimed_by_tiff(raw)
-            if not pixels or path.suffix.lower() not in {".tif", ".tiff"}:
-                raise InputError(_undecodable(path)) from None
-    if pixels > dicom.LARGEST:
-        raise InputError(dicom.too_large(path))
-    return count
-
-
-def _claimed_by_tiff(raw: bytes) -> int:
-    """Returns the number of pixels of the largest page by the tags; 0 when there are no such tags."""
-    file, most, offsets = io.BytesIO(raw), 0, set[int]()
-    try:
-        directory = ImageFileDirectory_v2(file.read(16 if 43 in raw[2:4] else 8))  # 43: BigTIFF
-        while directory.next and directory.next not in offsets:  # a chain of pages may be a ring
-            offsets.add(directory.next)
-            file.seek(directory.next)
-            directory.load(file)
-            most = max(most, int(directory[IMAGEWIDTH]) * int(directory[IMAGELENGTH]))
-    except Exception:  # Pillow raises many kinds
-        return 0
-    return most
 
 
 @lru_cache(maxsize=4)  # the slices of a nodule are read one after another
@@ -285,7 +188,7 @@ def _load_nifti(path: Path) -> tuple[NDArray[np.float32], float]:
             f"{path.name}: {np.count_nonzero(~np.isfinite(values))} voxels are no finite numbers"
         )
     rows, columns = float(zooms[1]), float(zooms[0])
-    fault = dicom.scale_fault(rows, columns)
+    fault = scale_fault(rows, columns)
     if fault:
         raise InputError(f"{path.name}: {fault}")
     return values, columns

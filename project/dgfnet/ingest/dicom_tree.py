@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dgfnet.cohort.dicom import SEGMENTATION, UNREADABLE, identity
 from dgfnet.errors import InputError
+from dgfnet.imaging.dicom import UNREADABLE, identity
+from dgfnet.imaging.segmentation import SEGMENTATION
 from dgfnet.ingest.folder import (
     Account,
     NotUsed,

@@ -22,8 +22,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dgfnet.cohort.dicom import scale_fault
 from dgfnet.errors import InputError
+from dgfnet.imaging.limits import scale_fault
 from dgfnet.ingest.folder import NotUsed, files_of
 from dgfnet.parallel import cores, map_in_order
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dgfnet.cohort.dicom import open_file
-from dgfnet.cohort.readers import PICTURES
 from dgfnet.errors import InputError
+from dgfnet.imaging.dicom import open_file
+from dgfnet.imaging.pictures import PICTURES
 from dgfnet.ingest.folder import (
     Account,
     NotUsed,

@@ -1,4 +1,4 @@
-"""DICOM files become pixels: ultrasound in grey, CT in Hounsfield units, segmentations as masks.
+"""DICOM files become pixels: ultrasound in grey, CT in Hounsfield units.
 
 A file that still names a person is refused, image or mask.
 """
@@ -21,14 +21,11 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
-from dgfnet.cohort.manifest import SPACING_MM
 from dgfnet.errors import InputError
+from dgfnet.imaging.limits import LARGEST, SAME, scale_fault, too_large
 
-LARGEST = 50_000_000  # pixels; a US picture or CT slice has one million
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"  # SOP class of DICOM-SEG
 CENTIMETRES = 3  # PhysicalUnitsXDirection (PS3.3 C.8.5.5.1.15)
 TISSUE = 1  # RegionSpatialFormat of a 2-D image (PS3.3 C.8.5.5.1.1)
-SAME = 0.01  # two sides of a pixel, or two regions, differ by less than this share: drawn to one scale
 
 # Direct identifiers among the attributes that the Basic Application Level Confidentiality Profile removes or
 # replaces (DICOM PS3.15, table E.1-1)
@@ -58,7 +55,7 @@ def open_file(path: Path) -> Dataset:
     Raises:
         InputError: when the file is not DICOM, or names a person or a place.
     """
-    with _as_input_error(path, "cannot be read as DICOM"):
+    with as_input_error(path, "cannot be read as DICOM"):
         data = pydicom.dcmread(path)
         names = identity(data)
     if names:
@@ -94,7 +91,7 @@ def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     stored = read_as_shown(path, data, frame)
     if stored.ndim == 3:
         stored = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    with _as_input_error(path, "its scale cannot be read"):
+    with as_input_error(path, "its scale cannot be read"):
         return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
 
 
@@ -104,8 +101,8 @@ def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.ui
     Raises:
         InputError: for pixels that are not 8 bit or a missing frame.
     """
-    stored = _pixels(path, data, frame)
-    with _as_input_error(path, "its pixels cannot be decoded"):
+    stored = pixels_of(path, data, frame)
+    with as_input_error(path, "its pixels cannot be decoded"):
         kind, bits = str(data.PhotometricInterpretation), int(data.BitsStored)
         if kind == "PALETTE COLOR":
             stored = apply_color_lut(stored, data)
@@ -122,10 +119,10 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     Raises:
         InputError: for colour, a missing frame, or no slope and intercept to make HU of the stored values.
     """
-    stored = _pixels(path, data, frame)
+    stored = pixels_of(path, data, frame)
     if stored.ndim != 2:
         raise InputError(f"{path.name}: expected grey CT, found {data.PhotometricInterpretation}")
-    with _as_input_error(path, "its scale cannot be read"):
+    with as_input_error(path, "its scale cannot be read"):
         slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
         if slope is None or intercept is None:
             raise InputError(
@@ -135,41 +132,9 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
         return stored.astype(np.float32) * float(slope) + float(intercept), _spacing(path, data, frame)
 
 
-def read_segmentation(path: Path, data: Dataset, source: Path, frame: int | None) -> NDArray[np.uint8]:
-    """Returns the union of all segments on a source image, (height, width), 0 or 1.
-
-    Raises:
-        InputError: when the file is no DICOM-SEG or its frames do not say which image they lie on.
-    """
-    import highdicom
-
-    with _as_input_error(path, "cannot be read as DICOM"):
-        kind = str(data.get("SOPClassUID", ""))
-    if kind != SEGMENTATION:
-        return (_pixels(path, data, frame) > 0).astype(np.uint8)  # a mask stored as a plain image
-    picture = open_file(source)
-    try:
-        segments = highdicom.seg.segread(path)
-        if "NumberOfFrames" in picture and int(picture.NumberOfFrames) > 1:
-            planes = segments.get_pixels_by_source_frame(
-                picture.SOPInstanceUID, [(frame or 0) + 1], ignore_spatial_locations=True,
-                assert_missing_frames_are_empty=True,
-            )  # fmt: skip
-        else:
-            planes = segments.get_pixels_by_source_instance(
-                [picture.SOPInstanceUID], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
-            )
-    except UNREADABLE as error:
-        raise InputError(
-            f"{path.name}: cannot be laid on {source.name} ({short(error)}); expected a DICOM-SEG whose "
-            f"frames reference that image"
-        ) from None
-    return np.asarray(planes[0].max(axis=-1) > 0, dtype=np.uint8)
-
-
-def _pixels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
+def pixels_of(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
     """Decodes the pixels of a frame, (height, width) or (height, width, 3) in RGB."""
-    with _as_input_error(path, "its pixels cannot be decoded"):
+    with as_input_error(path, "its pixels cannot be decoded"):
         if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")
         frames = int(data.get("NumberOfFrames") or 1)
@@ -227,23 +192,8 @@ def _side(path: Path, rows: float, columns: float) -> float:
     return rows
 
 
-def scale_fault(rows: float, columns: float) -> str | None:
-    """Returns the fault of pixels of this height and width, mm, or None for squares of a usual size."""
-    finest, coarsest = SPACING_MM
-    if not (finest <= rows <= coarsest and finest <= columns <= coarsest):
-        return f"pixels of {rows:g} x {columns:g} mm; expected a side of {finest:g} to {coarsest:g} mm"
-    if abs(rows - columns) > SAME * rows:
-        return f"pixels of {rows:g} x {columns:g} mm; expected squares. Resample image and mask"
-    return None
-
-
-def too_large(path: Path) -> str:
-    """Returns the message for a file that claims more pixels than any picture has."""
-    return f"{path.name}: more than {LARGEST // 1_000_000} million pixels; expected one picture or slice"
-
-
 @contextmanager
-def _as_input_error(path: Path, what: str) -> Iterator[None]:
+def as_input_error(path: Path, what: str) -> Iterator[None]:
     """Turns whatever a broken file makes a library raise into an InputError."""
     try:
         yield
