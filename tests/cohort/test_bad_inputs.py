@@ -39,7 +39,6 @@ def outcome(folder, kind, capsys):
     if kind:
         BUILDERS[kind](cohort)
     cohort.save()
-    readers._load_nifti.cache_clear()
     remarks = ""
     for stage in ("cohort", "preprocess"):
         try:

@@ -140,11 +140,13 @@ def test_modality_may_stand_before_the_pattern_and_volumes_give_their_largest_sl
     assert read_pair(first.of("ct")[0])[1].sum() == 5 * 5
     assert second.of("ct") == ()
     reasons = not_used(tmp_path / "out")
-    assert (
-        reasons["file", "ct/B.nii.gz"]
-        == reasons["file", "seg/B.nii.gz"]
-        == "image and mask are on different grids"
+    said = reasons["file", "ct/B.nii.gz"]
+    assert said == reasons["file", "seg/B.nii.gz"]
+    assert said.startswith(
+        "image and mask are on different grids (B.nii.gz lies on another grid than B.nii.gz: "
     )
+    assert "20x18x3 of 1 x 1 x 1 mm" in said
+    assert "20x18x6 of 0.6 x 0.6 x 2 mm" in said
 
 
 def test_reasons_are_counted_whatever_the_file_is_called(tree, tmp_path, capsys):

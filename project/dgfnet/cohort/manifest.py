@@ -65,6 +65,8 @@ class ImageRow(BaseModel):
     window_level: float | None = Field(default=None, ge=-2000, le=4000)
     window_width: float | None = Field(default=None, gt=0, le=8000)
     measurement_lines: Flag = 0
+    segment: str | None = Field(default=None, min_length=1, max_length=200)
+    resample: Flag = 0
 
     @field_validator("spacing_mm", "slice", "window_level", "window_width", mode="before")
     @classmethod
@@ -72,10 +74,10 @@ class ImageRow(BaseModel):
         """Refuses numbers that people do not write."""
         return _without_underscores(value)
 
-    @field_validator("measurement_lines", mode="before")
+    @field_validator("measurement_lines", "resample", mode="before")
     @classmethod
     def empty_is_no(cls, value: Any) -> Any:
-        """Takes an empty cell for no lines."""
+        """Takes an empty cell for no."""
         return 0 if value is None else _without_underscores(value)
 
 
@@ -104,6 +106,8 @@ EXPECTED = {
     "window_level": "HU from -2000 to 4000, or empty",
     "window_width": "HU above 0 and at most 8000, or empty",
     "measurement_lines": "0, 1 or empty",
+    "segment": "number, name or code of the nodule's region in the mask, or empty",
+    "resample": "0, 1 or empty",
     "decision": "keep, set_aside or different",
 }
 
@@ -365,12 +369,13 @@ def raise_faults(faults: list[str]) -> None:
 
 
 def _image(folder: Path, row: ImageRow) -> Image:
-    cells = row.model_dump(exclude={"image", "mask", "measurement_lines"})
+    cells = row.model_dump(exclude={"image", "mask", "measurement_lines", "resample"})
     return Image(
         **cells,
         image=folder / row.image,
         mask=folder / row.mask,
         measurement_lines=bool(row.measurement_lines),
+        resample=bool(row.resample),
     )
 
 

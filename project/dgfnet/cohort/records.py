@@ -18,14 +18,16 @@ class Image:
     """One US image or one CT slice of a nodule, with the mask of the nodule.
 
     Attributes:
-        image: absolute path of a picture (PNG, JPEG, TIFF), DICOM file or NIfTI volume.
-        mask: absolute path of the mask; nonzero is nodule.
+        image: absolute path of a picture (PNG, JPEG, TIFF), DICOM file or volume (NIfTI, NRRD, MetaImage).
+        mask: absolute path of the mask; kinds and meaning of values are in the room `imaging`.
         spacing_mm: side of a pixel in the image plane, mm; None when unknown.
-        slice: of a volume, along the axial axis, inferior to superior; of a clip or a TIFF with pages, its
-            frame or page; None for files that are one picture.
+        slice: of the image: of a volume, along the axial axis, inferior to superior; of DICOM frames and
+            TIFF pages, as stored; of a mask only where the image is one picture without a place. From 0.
         window_level: centre of the CT window, HU; None uses the settings' window.
         window_width: width of the CT window, HU.
         measurement_lines: calipers or measurement lines are drawn in the picture.
+        segment: which region of the mask is the nodule: number, name or code; None when it has one only.
+        resample: lay a mask on another grid by the nearest pixel instead of refusing it.
     """
 
     nodule_id: str
@@ -38,6 +40,8 @@ class Image:
     window_level: float | None
     window_width: float | None
     measurement_lines: bool
+    segment: str | None = None
+    resample: bool = False
 
 
 @dataclass(frozen=True)

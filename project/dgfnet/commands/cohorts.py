@@ -46,30 +46,52 @@ external_option = click.option(
 )
 
 
+segment_option = click.option(
+    "--segment",
+    "segments",
+    multiple=True,
+    metavar="NAME",
+    help="region of the masks that is a nodule: name, number, code or pattern; several allowed",
+)
+resample_option = click.option(
+    "--resample", is_flag=True, help="masks on other grids: take the nearest pixel"
+)
+
+
 @ingest.command("folder")
 @source_argument
 @out_option
 @labels_option
 @click.option("--image", "images", multiple=True, metavar="PATTERN", help="of images; several allowed")
 @click.option("--mask", "masks", multiple=True, metavar="PATTERN", help="of their masks, in the same order")
+@segment_option
+@resample_option
 def ingest_folder(
-    source: Path, out: Path, labels: Path, images: tuple[str, ...], masks: tuple[str, ...]
+    source: Path,
+    out: Path,
+    labels: Path,
+    images: tuple[str, ...],
+    masks: tuple[str, ...],
+    segments: tuple[str, ...],
+    resample: bool,
 ) -> None:
     """From files whose paths say whose they are."""
     from dgfnet.ingest.tree import import_folder
 
-    _print_account(out, import_folder(source, out, images, masks, labels))
+    _print_account(out, import_folder(source, out, images, masks, labels, segments, resample))
 
 
 @ingest.command("dicom")
 @source_argument
 @out_option
 @labels_option
-def ingest_dicom(source: Path, out: Path, labels: Path) -> None:
-    """From a DICOM export with DICOM-SEG."""
+@segment_option
+@resample_option
+def ingest_dicom(source: Path, out: Path, labels: Path, segments: tuple[str, ...], resample: bool) -> None:
+    """From a DICOM export with segmentations (DICOM-SEG, label maps, RTSTRUCT)."""
     from dgfnet.ingest.dicom_tree import import_dicom
 
-    _print_account(out, import_dicom(source, out, labels))
+    _print_account(out, import_dicom(source, out, labels, segments, resample))
 
 
 @ingest.command("ddti")

@@ -1,7 +1,16 @@
 """Regions of a mask file, and the choice of the one that is the nodule.
 
-Every kind of mask file, whatever it calls its parts (labels, segments, structures, polygons), becomes a list of
-regions here.
+Every kind of mask file, whatever it calls its parts (labels, segments, structures, polygons), becomes a list
+of regions. What a value means is one rule for all (`coding_of`):
+
+| values | meaning |
+| --- | --- |
+| 0 and one other | the other is the nodule |
+| whole numbers, at most 16 | labels; 255 beside labels up to 127 is void |
+| fractions from 0 to 1 | probabilities: nodule from 0.5 on |
+| grey from 0 to 255, little in between | blurred by JPEG or scaling: nodule above 127 |
+| colours | each colour is a label, black is the ground |
+| anything else | no mask |
 """
 
 from __future__ import annotations
@@ -10,13 +19,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
 
 SHOWN = 12  # regions that a message names
+LABELS = 16  # values of a mask that numbers its regions
+BLURRED = 0.25  # share of values between ground and nodule that JPEG, scaling and networks leave, at most
+DARK, BRIGHT = 33, 223  # of 255: below is ground, above is nodule
+EDGE = 8  # times as many pixels may be edge as pure nodule: a small nodule, much enlarged
+VOID = 255  # the border that PASCAL VOC leaves undecided
+FULL = 0.9  # share of the picture from which on a mask is none of a nodule
 ALL = "*"
 # names that say a region is not a nodule: a mask of one such region would be learned as one
 ORGAN = re.compile(
@@ -24,6 +41,7 @@ ORGAN = re.compile(
     r"|background|\bthyroid$|\bnode\b",
     re.IGNORECASE,
 )
+NODULE = re.compile(r"nodul|lesion|tumou?r|mass\b|carcinoma|cancer|neoplas", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +81,13 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
     if wanted is None:
         if len(regions) > 1:
             raise InputError(
-                f"{where}: {len(regions)} regions ({_listed(regions)}); say which is the nodule in the column "
-                f"segment of images.csv (a number, name or code; {ALL} for all as one)"
+                f"{where}: {len(regions)} regions ({_listed(regions)}); say which is the nodule in the "
+                f"column segment of images.csv (a number, name or code; {ALL} for all as one)"
             )
         if ORGAN.search(regions[0].name):
             raise InputError(
-                f"{where}: its one region is called {regions[0].name!r}; expected a nodule. If it is one, say "
-                f"so in the column segment of images.csv"
+                f"{where}: its one region is called {regions[0].name!r}; expected a nodule. If it is one, "
+                f"say so in the column segment of images.csv"
             )
         chosen = list(regions)
     else:
@@ -79,7 +97,7 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
             if not matching:
                 raise InputError(f"{where}: no region {text!r}; found {_listed(regions)}")
             chosen += matching
-    return np.logical_or.reduce([region.mask for region in chosen]).astype(np.uint8)
+    return np.asarray(np.logical_or.reduce([region.mask for region in chosen]), dtype=np.uint8)
 
 
 def is_called(region: Region, text: str) -> bool:
@@ -88,6 +106,157 @@ def is_called(region: Region, text: str) -> bool:
     return any(fnmatch(name.casefold(), text.casefold()) for name in called if name)
 
 
+def may_all_be_nodules(regions: Sequence[Region]) -> bool:
+    """Returns True for regions of one name, or names and codes of nodules, and none that is an organ's."""
+    if any(ORGAN.search(region.name) for region in regions):
+        return False
+    if len({region.name for region in regions}) == 1:
+        return True
+    return all(any(NODULE.search(text) for text in (region.name, *region.codes)) for region in regions)
+
+
 def _listed(regions: Sequence[Region]) -> str:
     more = f", and {len(regions) - SHOWN} more" if len(regions) > SHOWN else ""
     return ", ".join(region.described() for region in regions[:SHOWN]) + more
+
+
+@dataclass(frozen=True)
+class Coding:
+    """The meaning of the values of a mask file.
+
+    Attributes:
+        kind: labels; fractions of 1; grey of 255.
+        numbers: of the labels; of the others 1.
+    """
+
+    kind: Literal["labels", "fractions", "grey"]
+    numbers: tuple[int, ...] = (1,)
+
+
+def coding_of(values: NDArray[Any], where: str) -> Coding:
+    """Returns the meaning of the values of a whole mask file, of any shape, by the rule above.
+
+    Raises:
+        InputError: when they are those of a picture, or none of them is the ground, 0.
+    """
+    if values.dtype == bool:
+        return Coding("labels")
+    low, high = float(values.min()), float(values.max())
+    if values.dtype.kind == "f" and bool((values != np.rint(values)).any()):
+        scale = 1.0 if high <= 1 else 255.0
+        if low < 0 or not scale / 2 <= high <= scale or not _is_blurred(values, scale):
+            raise InputError(_no_mask(where))
+        return Coding("fractions" if scale == 1 else "grey")
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise InputError(_no_mask(where))
+    present = _present(values)
+    if len(present) > LABELS and 0 not in present:
+        raise InputError(_no_mask(where))
+    if len(present) > 1 and 0 not in present:
+        raise InputError(
+            f"{where}: values {present[0]} to {present[-1]} and none of them 0; expected 0 outside the nodule"
+        )
+    numbers = [value for value in present if value]
+    if len(numbers) <= 1:
+        return Coding("labels", tuple(numbers) or (1,))
+    if high > 127 and (labels := _beside_void(values, numbers)):
+        return Coding("labels", labels)
+    if len(numbers) <= LABELS and (high <= 127 or values.ndim == 3):
+        return Coding("labels", tuple(numbers))
+    if high <= VOID:
+        flat = [value for value in numbers if len(numbers) <= LABELS and _is_flat(values == value)]
+        if len(flat) > 1:
+            return Coding("labels", tuple(flat))
+        if _is_blurred(values, 255.0):
+            return Coding("grey")
+    raise InputError(_no_mask(where))
+
+
+def _present(values: NDArray[Any]) -> list[int]:
+    """Returns the whole numbers that stand in an array, a slab at a time: volumes are large."""
+    is_there = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
+    for slab in values:
+        is_there[slab.astype(np.uint16).ravel()] = True
+    return [int(value) for value in np.flatnonzero(is_there)]
+
+
+def _beside_void(values: NDArray[Any], numbers: list[int]) -> tuple[int, ...]:
+    """Returns the labels that stand beside void; none where 255 is the nodule."""
+    labels = tuple(number for number in numbers if number != VOID)
+    if VOID not in numbers or len(numbers) > LABELS or labels[-1] > 127:
+        return ()
+    has_area = values.ndim == 3 or any(_is_flat(values == number) for number in labels)
+    return labels if has_area or (len(labels) == 1 and labels[0] < DARK) else ()
+
+
+def regions_of(values: NDArray[Any], coding: Coding) -> list[Region]:
+    """Returns the regions of a slice or picture, (rows, columns), by the coding of its file."""
+    if coding.kind == "labels":
+        return [Region(number, "", values == number) for number in coding.numbers]
+    return [Region(1, "", values >= 0.5 if coding.kind == "fractions" else values > 127)]
+
+
+def regions_of_colour(pixels: NDArray[np.uint8], where: str) -> list[Region]:
+    """Returns a region for each colour of a picture (rows, columns, 3), blue first; black is the ground.
+
+    Raises:
+        InputError: when it has more colours than a mask has.
+    """
+    brightest = pixels.max(axis=2)
+    if bool((pixels == pixels[:, :, :1]).all()):
+        return regions_of(brightest, coding_of(brightest, where))
+    keys = pixels[..., 2].astype(np.int64) << 16 | pixels[..., 1].astype(np.int64) << 8 | pixels[..., 0]
+    colours, counts = np.unique(keys, return_counts=True)
+    drawn = [int(colour) for colour in colours if colour]
+    exact = [colour for colour in drawn if len(drawn) <= LABELS and _is_flat(keys == colour)]
+    if exact and counts[0] and colours[0] == 0 and (len(exact) == len(drawn) or len(exact) > 1):
+        return [Region(n, f"#{colour:06x}", keys == colour) for n, colour in enumerate(exact, start=1)]
+    if not _is_blurred(brightest, 255.0):
+        raise InputError(_no_mask(where))
+    strong = brightest > 127  # blurred edges have a share of their colour: its channels keep their order
+    bits = (pixels.astype(np.int64) * 2 > brightest[..., None]) @ np.array([1, 2, 4])
+    kinds = [int(kind) for kind in range(1, 8) if _is_flat(strong & (bits == kind))]
+    names = {kind: "#" + "".join("ff" if kind & bit else "00" for bit in (4, 2, 1)) for kind in kinds}
+    return [Region(n, names[kind], strong & (bits == kind)) for n, kind in enumerate(kinds, start=1)]
+
+
+def check_plausible(mask: NDArray[np.uint8], where: str, picture: str) -> None:
+    """Refuses what is no mask of a nodule: nothing, everything, or the ground in place of the nodule.
+
+    Raises:
+        InputError: in one sentence.
+    """
+    share = float(np.count_nonzero(mask)) / mask.size
+    if not share:
+        raise InputError(f"{where}: the mask is empty on {picture}; expected nonzero pixels on the nodule")
+    if share == 1:
+        raise InputError(f"{where}: the mask covers the whole image; expected the nodule alone")
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    if mask[[0, 0, -1, -1], [0, -1, 0, -1]].all() and border.mean() > 0.5:
+        raise InputError(
+            f"{where}: the mask is drawn along the border of the picture and in all its corners, so it is "
+            f"inverted; expected 0 on the ground and another value on the nodule"
+        )
+    if share > FULL:
+        raise InputError(
+            f"{where}: the mask covers {share:.0%} of the picture; expected the nodule and ground around it"
+        )
+
+
+def _is_blurred(values: NDArray[Any], scale: float) -> bool:
+    """Returns True when few enough values are neither ground nor nodule for a blurred mask.
+
+    Of grey there must be pure nodule too: a dark picture has little of either.
+    """
+    between = np.count_nonzero((values >= DARK / 255 * scale) & (values <= BRIGHT / 255 * scale))
+    pure = np.count_nonzero(values > BRIGHT / 255 * scale)
+    return bool(between <= BLURRED * values.size and (scale == 1 or between <= EDGE * pure))
+
+
+def _is_flat(region: NDArray[np.bool_]) -> bool:
+    """Returns True when a region has an area, not only the width of an edge: a square of 3 x 3 pixels."""
+    return bool(cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).any())
+
+
+def _no_mask(where: str) -> str:
+    return f"{where}: grey values all over; that is a picture, expected a mask of 0 and 1 or 255"

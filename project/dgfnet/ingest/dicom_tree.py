@@ -2,7 +2,10 @@
 
 - A file is taken for what its headers say, whatever its name. Files that name a person or a place are not
   used, and the account says which attributes did, never their values.
-- The mask of an image is what a DICOM-SEG drew on it: its frames reference the image (and a clip's frame).
+- The mask of an image is what a DICOM-SEG, a label map or an RTSTRUCT draws on it, by place where both have
+  one, else by reference to the image (and a clip's frame).
+- Where segments have names that need not all be nodules, one has to say which are: a gland would get the
+  label of the patient.
 - A nodule is a label of the segments: `<patient>-<label>`, or the patient alone where all segments of a
   patient have one label. Segments of one label in a file are one mask; what a second file draws of the same
   nodule on the same image is not used.
@@ -16,21 +19,20 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import highdicom
 import numpy as np
-import pydicom
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.dicom import UNREADABLE, identity
-from dgfnet.imaging.segmentation import SEGMENTATION
+from dgfnet.imaging import structures
+from dgfnet.imaging.dicom import UNREADABLE, open_file
+from dgfnet.imaging.labels import SHOWN, Region, is_called, may_all_be_nodules
+from dgfnet.imaging.places import Placement
+from dgfnet.imaging.segmentation import SEGMENTATIONS, open_segmentation, regions_on, sources
+from dgfnet.ingest.dicom_headers import DicomImage, sort_files
 from dgfnet.ingest.folder import (
     Account,
     NotUsed,
@@ -42,30 +44,10 @@ from dgfnet.ingest.folder import (
     write_account,
 )
 from dgfnet.ingest.labels import read_labels
-from dgfnet.ingest.lidc import SLICES
-from dgfnet.parallel import cores, map_in_order
+from dgfnet.ingest.slices import SLICES
 
-LONGITUDINAL = re.compile(r"long|sag", re.IGNORECASE)
-TRANSVERSE = re.compile(r"trans|axial", re.IGNORECASE)
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 NO_LABEL = "the labels have no row of its nodule"
-
-
-@dataclass(frozen=True)
-class DicomImage:
-    """A US or CT file of the export.
-
-    Attributes:
-        view: as the headers say, or empty.
-        frames: of a clip, 1 for a single image.
-    """
-
-    path: Path
-    patient: str
-    modality: str
-    uid: str
-    view: str
-    frames: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +69,17 @@ class DrawnMask:
     png: bytes
 
 
-def import_dicom(source: Path, out: Path, labels: Path) -> Account:
+def import_dicom(
+    source: Path, out: Path, labels: Path, wanted: Sequence[str] = (), resample: bool = False
+) -> Account:
     """Writes a cohort folder of a DICOM export.
 
     Args:
         source: folder to look through, with all folders below it.
         out: folder to make; it must not exist or be empty. It appears whole or not at all.
         labels: table of labels (`labels.py`) by PatientID.
+        wanted: segments that are nodules, by name, number, code or pattern; empty where all are.
+        resample: lay a segmentation on another grid by the nearest pixel.
 
     Returns:
         What was used and what was not, also written into the folder: every file of the source is either in
@@ -105,14 +91,19 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
     """
     paths, links = files_of(source, "dicom", labels)
     table = read_labels(labels)
-    pictures, segmentations, lost = _sort(paths)
-    masks = []
-    for path, patient in progress(list(segmentations.items()), "DICOM-SEG"):
-        read = _masks(path, patient, pictures)
+    pictures, segmentations, lost = sort_files(paths)
+    masks: list[DrawnMask] = []
+    found: dict[Path, list[Region]] = {}
+    for path, patient in progress(list(segmentations.items()), "Segmentations"):
+        read = _masks(path, patient, pictures, wanted, resample)
         if isinstance(read, str):
             lost[path] = read
         else:
-            masks += read
+            masks += read[0]
+            found[path] = read[1]
+            if not read[0]:
+                lost[path] = "draws on no image of this export"
+    _check_regions(found, wanted)
     first, repeated = _first_of(source, masks)
     nodules = _by_nodule(first)
     unlabelled = {key: nodules.pop(key) for key in list(nodules) if table.of(*key) is None}
@@ -142,96 +133,66 @@ def import_dicom(source: Path, out: Path, labels: Path) -> Account:
     return account
 
 
-def _sort(paths: Sequence[Path]) -> tuple[dict[str, DicomImage], dict[Path, str], dict[Path, str]]:
-    """Sorts files: pictures by SOPInstanceUID, segmentations with their patient, others with a reason."""
-    pictures: dict[str, DicomImage] = {}
-    segmentations: dict[Path, str] = {}
-    lost: dict[Path, str] = {}
-    for path, kind in zip(
-        paths, map_in_order(_classify, paths, cores(), "DICOM headers", few=2000), strict=True
-    ):
-        if isinstance(kind, str):
-            lost[path] = kind
-        elif isinstance(kind, tuple):
-            segmentations[path] = kind[0]
-        elif pictures.setdefault(kind.uid, kind) is not kind:
-            lost[path] = "the same image as another file (SOPInstanceUID)"
-    return pictures, segmentations, lost
-
-
-def _classify(path: Path) -> DicomImage | tuple[str] | str:
-    """Returns a picture, the patient of a segmentation, or the reason why the file is neither."""
+def _masks(
+    path: Path, patient: str, pictures: dict[str, DicomImage], wanted: Sequence[str], resample: bool
+) -> tuple[list[DrawnMask], list[Region]] | str:
+    """Reads what a file draws on its patient's pictures, and its regions, or returns why it is not used."""
     try:
-        return _of_header(path, pydicom.dcmread(path, stop_before_pixels=True))
-    except InvalidDicomError:
-        return "not a DICOM file"
-    except UNREADABLE:
-        return "its DICOM headers are damaged"
-
-
-def _of_header(path: Path, data: Dataset) -> DicomImage | tuple[str] | str:
-    if names := identity(data):
-        return (
-            f"names a person or a place ({', '.join(names)}); de-identify it by the basic profile of PS3.15"
-        )
-    patient = str(data.get("PatientID") or "").strip()
-    if not patient:
-        return "PatientID is empty; expected a pseudonym"
-    if data.get("SOPClassUID") == SEGMENTATION:
-        return (patient,)
-    modality = {"US": "us", "CT": "ct"}.get(str(data.get("Modality")))
-    if modality is None:
-        return f"modality {data.get('Modality')} without use here"
-    if "Rows" not in data:
-        return f"modality {data.Modality} without pixels"
-    frames = int(data.get("NumberOfFrames") or 1)
-    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), _view(data, modality), frames)
-
-
-def _view(data: Dataset, modality: str) -> str:
-    text = f"{data.get('SeriesDescription', '')} {data.get('ProtocolName', '')}"
-    if modality == "ct":
-        return "axial"
-    if LONGITUDINAL.search(text):
-        return "longitudinal"
-    return "transverse" if TRANSVERSE.search(text) else ""
-
-
-def _masks(path: Path, patient: str, pictures: dict[str, DicomImage]) -> list[DrawnMask] | str:
-    """Reads the masks of a segmentation on its patient's pictures, or returns why it cannot be used."""
-    try:
-        segments = highdicom.seg.segread(path)
-        uids = [str(uid) for _, _, uid in segments.get_source_image_uids()]
-        ours = [pictures[uid] for uid in uids if uid in pictures]
-        if any(picture.patient != patient for picture in ours):
+        data = open_file(path)
+        drawn = open_segmentation(path, data) if data.SOPClassUID in SEGMENTATIONS else None
+        uids = sources(drawn) if drawn else set[str]()
+        if any(pictures[uid].patient != patient for uid in uids & pictures.keys()):
             return "references images of another patient"
-        labels: dict[str, list[int]] = defaultdict(list)
-        for number in segments.segment_numbers:
-            labels[str(segments.get_segment_description(number).segment_label)].append(number)
-        masks = []
-        for label, numbers in labels.items():
-            for picture in ours:
-                for frame in range(picture.frames) if picture.frames > 1 else (None,):
-                    plane = _plane(segments, numbers, picture, frame)
-                    if area := int(plane.sum()):
-                        masks.append(DrawnMask(path, picture, frame, label, area, png(plane * np.uint8(255))))
+        own = [picture for picture in pictures.values() if picture.patient == patient]
+        masks: list[DrawnMask] = []
+        regions: list[Region] = []
+        for picture, frame, place in _frames(own):
+            if drawn:
+                regions = regions_on(drawn, place, resample)[0]
+            elif place.plane is not None:
+                regions = structures.read(path, data, place.plane, place.uid)
+            for label in dict.fromkeys(region.name for region in regions if _is_wanted(region, wanted)):
+                plane = np.logical_or.reduce([region.mask for region in regions if region.name == label])
+                if area := int(plane.sum()):
+                    drawing = png(plane.astype(np.uint8) * np.uint8(255))
+                    masks.append(DrawnMask(path, picture, frame, label, area, drawing))
+    except InputError as error:
+        return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
     except UNREADABLE as error:
         return f"cannot be read as DICOM-SEG ({type(error).__name__})"
-    return masks or "draws on no image of this export"
+    return masks, regions
 
 
-def _plane(segments: Any, numbers: list[int], picture: DicomImage, frame: int | None) -> NDArray[np.uint8]:
-    """Returns the union of segments on an image or frame, (height, width), 0 or 1."""
-    choice = {
-        "segment_numbers": numbers,
-        "ignore_spatial_locations": True,
-        "assert_missing_frames_are_empty": True,
-    }
-    if frame is None:
-        planes = segments.get_pixels_by_source_instance([picture.uid], **choice)
-    else:
-        planes = segments.get_pixels_by_source_frame(picture.uid, [frame + 1], **choice)
-    return np.asarray(planes[0].max(axis=-1) > 0, dtype=np.uint8)
+def _frames(pictures: Sequence[DicomImage]) -> Iterator[tuple[DicomImage, int | None, Placement]]:
+    for picture in pictures:
+        for frame, place in zip(picture.frames, picture.places, strict=True):
+            yield picture, frame, place
+
+
+def _is_wanted(region: Region, wanted: Sequence[str]) -> bool:
+    return not wanted or any(is_called(region, text) for text in wanted)
+
+
+def _check_regions(found: Mapping[Path, Sequence[Region]], wanted: Sequence[str]) -> None:
+    """Refuses an export whose regions may not all be nodules, unless it was said which ones are.
+
+    A gland or a lymph node would get the patient's label, which leaks the answer.
+
+    Raises:
+        InputError: with the names and in how many files they stand; or for a name that stands nowhere.
+    """
+    counts = Counter(name for regions in found.values() for name in {region.name for region in regions})
+    listed = ", ".join(f"{name!r} in {count} file(s)" for name, count in counts.most_common(SHOWN))
+    every = [region for regions in found.values() for region in regions]
+    for text in wanted:
+        if every and not any(is_called(region, text) for region in every):
+            raise InputError(f"--segment {text}: no segment is called so; found {listed}")
+    if wanted or not every or may_all_be_nodules(every):
+        return
+    raise InputError(
+        f"the segments are {listed}, and not all of them need be nodules; say with --segment which ones are "
+        f"(a name, number, code or pattern; several allowed; '*' for all)"
+    )
 
 
 def _first_of(source: Path, masks: Sequence[DrawnMask]) -> tuple[list[DrawnMask], list[NotUsed]]:

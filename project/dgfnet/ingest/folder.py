@@ -31,7 +31,7 @@ ACCOUNT, LEFT_OUT = "import.json", "not_used.csv"
 PARTS = ("us", "ct")
 IMAGE_COLUMNS = (
     *("nodule_id", "modality", "view", "image", "mask", "spacing_mm"),
-    *("slice", "window_level", "window_width", "measurement_lines"),
+    *("slice", "window_level", "window_width", "measurement_lines", "segment", "resample"),
 )
 # what unpacking a broken, cut or encrypted archive raises
 UNPACKABLE = (

@@ -17,21 +17,16 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import nibabel as nib
-import numpy as np
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.limits import scale_fault
 from dgfnet.ingest.folder import NotUsed, files_of
+from dgfnet.ingest.slices import Refused, largest_slices
 from dgfnet.parallel import cores, map_in_order
 
 TABLE = "metadata.csv"
 PARTS = ("image", "nodule_mask")
 COLUMNS = ("patient_id", "nodule_id", "Malignancy_value")
 LABELS = {"1": 0, "2": 0, "4": 1, "5": 1}  # Malignancy_value; 3 is indeterminate
-SLICES = 3
 
 
 @dataclass(frozen=True)
@@ -108,8 +103,8 @@ def open_nodules(rows: Sequence[LidcRow]) -> tuple[list[LidcNodule], list[NotUse
     dropped: list[NotUsed] = []
     opened_rows = map_in_order(_open, rows, cores(), "LIDC nodules", few=1000)
     for row, opened in zip(rows, opened_rows, strict=True):
-        if isinstance(opened, str):
-            dropped.append(NotUsed("lidc", "nodule", row.name, opened))
+        if isinstance(opened, Refused):
+            dropped.append(NotUsed("lidc", "nodule", row.name, opened.reason, opened.detail))
         else:
             lesions.append(opened)
     return lesions, dropped
@@ -136,29 +131,10 @@ def _strays(folder: Path, names: set[str]) -> list[NotUsed]:
     return lost
 
 
-def _open(row: LidcRow) -> LidcNodule | str:
+def _open(row: LidcRow) -> LidcNodule | Refused:
     """Opens the nodule of a row, or returns the reason why it cannot be used."""
-    slices = largest_slices(row.image, row.mask)
-    return slices if isinstance(slices, str) else LidcNodule(row, *slices)
-
-
-def largest_slices(image_path: Path, mask_path: Path) -> tuple[tuple[int, ...], float] | str:
-    """Returns the axial slices with the largest masks, lowest first, and the pixel's side, mm; or why not."""
-    try:
-        image: Any = nib.as_closest_canonical(nib.load(image_path))  # type: ignore[no-untyped-call]
-        mask: Any = nib.as_closest_canonical(nib.load(mask_path))  # type: ignore[no-untyped-call]
-        values, drawn = np.asarray(image.dataobj), np.asarray(mask.dataobj) > 0
-    except Exception as error:  # nibabel raises many kinds for a broken file
-        return f"cannot be read as NIfTI ({type(error).__name__})"
-    if values.ndim != 3 or not np.isfinite(values).all():
-        return "the image is not a finite 3-D volume"
-    if drawn.shape != values.shape or not np.allclose(image.affine, mask.affine, atol=1e-2):
-        return "image and mask are on different grids"
-    areas = drawn.sum(axis=(0, 1))
-    if not areas.any():
-        return "the mask is empty"
-    width, height = (float(side) for side in image.header.get_zooms()[:2])
-    if scale_fault(height, width):
-        return "the pixels are not squares of a usual size"
-    largest = np.argsort(-areas, kind="stable")[:SLICES]  # of equal areas the lowest slice first
-    return tuple(sorted(int(index) for index in largest if areas[index])), width
+    drawn = largest_slices(row.image, row.mask)
+    if isinstance(drawn, Refused):
+        return drawn
+    assert drawn.spacing_mm is not None  # of a volume
+    return LidcNodule(row, tuple(index or 0 for index in drawn.slices), drawn.spacing_mm)

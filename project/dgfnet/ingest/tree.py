@@ -11,27 +11,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.dicom import open_file
-from dgfnet.imaging.pictures import PICTURES
+from dgfnet.ingest.copies import MatchedImage, write_images
 from dgfnet.ingest.folder import (
     Account,
     NotUsed,
     building,
     files_of,
-    image_row,
-    progress,
     write_account,
 )
 from dgfnet.ingest.labels import Labels, read_labels
-from dgfnet.ingest.lidc import largest_slices
 
 FIELDS = ("patient", "nodule", "modality", "view", "number")
 MODALITIES = {"us": "us", "ultrasound": "us", "ct": "ct"}
@@ -39,7 +33,6 @@ MODALITIES = {"us": "us", "ultrasound": "us", "ct": "ct"}
 VIEWS = dict.fromkeys(("t", "trans", "transverse", "axial"), "transverse")
 VIEWS |= dict.fromkeys(("l", "long", "longitudinal", "sagittal"), "longitudinal")
 PLANES = {"us": ("transverse", "longitudinal"), "ct": ("axial",)}
-VOLUMES = (".nii", ".nii.gz")
 LONGEST = 200  # bytes of a nodule id: it begins file names, which take 255
 
 
@@ -58,20 +51,14 @@ class Pattern:
     modality: str | None
 
 
-@dataclass(frozen=True)
-class MatchedImage:
-    """An image of the source with what its path says."""
-
-    image: Path
-    mask: Path
-    patient: str
-    nodule: str
-    modality: str
-    view: str
-
-
 def import_folder(
-    source: Path, out: Path, images: Sequence[str], masks: Sequence[str], labels: Path
+    source: Path,
+    out: Path,
+    images: Sequence[str],
+    masks: Sequence[str],
+    labels: Path,
+    segments: Sequence[str] = (),
+    resample: bool = False,
 ) -> Account:
     """Writes a cohort folder of the files that match the patterns.
 
@@ -81,6 +68,8 @@ def import_folder(
         images: patterns of images, each with its mask pattern at the same place of `masks`.
         masks: patterns of masks.
         labels: table of labels (`labels.py`).
+        segments: regions of the masks that are the nodule, together; empty where a mask has one.
+        resample: lay masks on other grids by the nearest pixel.
 
     Returns:
         What was used and what was not, also written into the folder: every file of the source is either in
@@ -98,10 +87,10 @@ def import_folder(
     table = read_labels(labels)
     matched, unmatched = _match(source, paths, patterns, table)
     with building(out) as folder:
-        rows, faults = _write(folder, matched)
+        rows, faults, matches = write_images(folder, matched, "+".join(segments) or None, resample)
         shown = {path for image, _ in rows for path in (image.image, image.mask)}
         lost = [
-            NotUsed("folder", "file", path.relative_to(source).as_posix(), fault)
+            NotUsed("folder", "file", path.relative_to(source).as_posix(), fault.reason, fault.detail)
             for path, fault in faults.items()
             if path not in shown  # a mask may serve several images
         ]
@@ -109,7 +98,8 @@ def import_folder(
         not_used = links + unmatched + lost + table.unused(used)
         kinds = Counter(image.modality for image, _ in rows)
         counts = {"nodules": len(used), **{f"{name}_images": kinds[name] for name in ("us", "ct")}}
-        account = Account({"source": "folder", "patterns": list(images)}, counts, tuple(not_used))
+        origin = {"source": "folder", "patterns": list(images), "matched_by": dict(matches)}
+        account = Account(origin, counts, tuple(not_used))
         write_account(folder, table.nodules(used), [row for _, row in rows], account)
     return account
 
@@ -217,54 +207,3 @@ def _describe_image(
     if len(os.fsencode(nodule)) > LONGEST:
         return f"patient and nodule together are longer than {LONGEST} bytes"
     return MatchedImage(path, mask, patient, nodule, modality, view)
-
-
-def _write(
-    folder: Path, images: Sequence[MatchedImage]
-) -> tuple[list[tuple[MatchedImage, dict[str, Any]]], dict[Path, str]]:
-    """Copies files under names of the cohort's own; their rows of images.csv, and why others are not used."""
-    rows: list[tuple[MatchedImage, dict[str, Any]]] = []
-    lost: dict[Path, str] = {}
-    counts: Counter[tuple[str, str]] = Counter()
-    for source in progress(images, "Cohort"):
-        slices: tuple[int, ...] | None = None
-        cells: dict[str, Any] = {}
-        fault = _identity_fault(source.image) or _identity_fault(source.mask)
-        if not fault and source.image.name.lower().endswith(VOLUMES):
-            chosen = largest_slices(source.image, source.mask)
-            if isinstance(chosen, str):
-                fault = chosen
-            else:
-                slices, cells = chosen[0], {"spacing_mm": f"{chosen[1]:.6g}"}
-        if fault:
-            lost |= {source.image: fault, source.mask: fault}
-            continue
-        counts[source.nodule, source.modality] += 1
-        stem = f"{source.modality}/{source.nodule}_{counts[source.nodule, source.modality]}"
-        image, mask = f"{stem}{_ending(source.image)}", f"{stem}_mask{_ending(source.mask)}"
-        shutil.copyfile(source.image, folder / image)
-        shutil.copyfile(source.mask, folder / mask)
-        for index in slices or ("",):
-            rows.append(
-                (
-                    source,
-                    image_row(source.nodule, source.modality, source.view, image, mask, slice=index, **cells),
-                )
-            )
-    return rows, lost
-
-
-def _identity_fault(path: Path) -> str:
-    """Returns the reason why a file that may be DICOM is not to be copied, or nothing."""
-    if path.suffix.lower() in PICTURES or path.name.lower().endswith(VOLUMES):
-        return ""
-    try:
-        open_file(path)
-    except InputError as error:
-        return str(error).removeprefix(f"{path.name}: ")
-    return ""
-
-
-def _ending(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()

@@ -1,0 +1,266 @@
+"""The mask of a picture: any kind of mask file laid on any kind of image.
+
+Two files that say where they lie are matched by place: the same lattice of pixels, up to flips, swapped axes,
+the order of slices and another extent, is brought together exactly; another one is refused, or resampled
+where that is asked for. A DICOM segmentation of an image without a place is matched by its references. All
+else is matched by shape, in the stored order of pixels, and counted apart where only one of the two has a
+place (`Match`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dgfnet.errors import InputError
+from dgfnet.imaging import dicom, pictures, segmentation, structures
+from dgfnet.imaging.annotations import read as read_annotation
+from dgfnet.imaging.geometry import cut, cut_off, describe, is_cut_off, nearest, other_grid, same_grid, take
+from dgfnet.imaging.kinds import kind_of
+from dgfnet.imaging.labels import (
+    Coding,
+    Region,
+    check_plausible,
+    coding_of,
+    nodule_of,
+    regions_of,
+    regions_of_colour,
+)
+from dgfnet.imaging.places import Placement, plane_of
+from dgfnet.imaging.volumes import Volume, is_stored_as_displayed, shown
+
+Match = Literal["place", "reference", "pixels", "assumed"]  # assumed: only one of the two says where it lies
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"  # SOP class of RTSTRUCT
+
+
+def read_mask(
+    path: Path, picture: Placement, segment: str | None = None, resample: bool = False
+) -> tuple[NDArray[np.uint8], Match]:
+    """Returns the mask of the nodule on a picture, (rows, columns), 0 or 1, and how the two were matched.
+
+    Args:
+        path: the mask file.
+        picture: what is known of the image.
+        segment: which of several regions is the nodule (`labels.nodule_of`).
+        resample: take the nearest voxel of a mask on another grid.
+
+    Raises:
+        InputError: when the mask cannot be read, does not fit, has several regions of which none is asked
+            for, or is no mask of a nodule.
+    """
+    regions, match = read_regions(path, picture, resample)
+    where = path.name if picture.frame is None else f"{path.name} slice {picture.frame}"
+    for region in regions:
+        if region.mask.shape != picture.shape:
+            raise InputError(
+                f"{picture.name} has {_size(picture.shape)} pixels (rows x columns) but its mask {path.name} "
+                f"has {_size(region.mask.shape)}; export the mask on the grid of the image"
+            )
+    mask = nodule_of(regions, segment, path.name)
+    check_plausible(mask, where, picture.name)
+    return mask, match
+
+
+def read_regions(path: Path, picture: Placement, resample: bool = False) -> tuple[list[Region], Match]:
+    """Returns all regions of a mask file as they lie on a picture, and how the two were matched.
+
+    Raises:
+        InputError: as `read_mask`, but for the choice of a region.
+    """
+    kind = kind_of(path)
+    if kind == "picture":
+        return _of_picture(path, picture)
+    if kind == "annotation":
+        return read_annotation(path, picture.name, picture.shape), _by_shape(picture, False)
+    if kind == "dicom":
+        return _of_dicom(path, picture, resample)
+    return _of_volume(path, picture, resample)
+
+
+def load_volume(path: Path) -> Volume:
+    """Reads a NIfTI, NRRD or MetaImage file; the last few stay in memory, for slices are read one by one.
+
+    Raises:
+        InputError: when it cannot be used.
+    """
+    return _volume(path, _stamp(path))
+
+
+@lru_cache(maxsize=4)
+def _volume(path: Path, stamp: tuple[int, int]) -> Volume:
+    from dgfnet.imaging import itk, nifti
+
+    return nifti.load(path) if kind_of(path) == "nifti" else itk.load(path)
+
+
+@lru_cache(maxsize=4)
+def _coding(path: Path, stamp: tuple[int, int]) -> Coding:
+    """Returns the meaning of a mask volume's values, of all slices: one alone may lack some of its labels."""
+    return coding_of(_volume(path, stamp).values, path.name)
+
+
+@lru_cache(maxsize=4)
+def _segmentation(path: Path, stamp: tuple[int, int]) -> segmentation.Segmentation:
+    return segmentation.open_segmentation(path, dicom.open_file(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
+    return status.st_mtime_ns, status.st_size
+
+
+def _of_picture(path: Path, picture: Placement) -> tuple[list[Region], Match]:
+    pages = pictures.pages_of(path, picture.frame)
+    if pages > 1 and picture.frames > 1 and pages != picture.frames:
+        raise InputError(
+            f"{path.name}: {pages} pages, but {picture.name} has {picture.frames} slices or frames; expected "
+            f"one page for each"
+        )
+    return pictures.read_regions(path, picture.frame), _by_shape(picture, False)
+
+
+def _of_volume(path: Path, picture: Placement, resample: bool) -> tuple[list[Region], Match]:
+    volume, image = load_volume(path), picture.volume
+    match: Match = _by_shape(picture, volume.grid is not None)
+    if volume.grid is not None and picture.plane is not None:
+        values, match = _by_place(path, volume, picture, resample), "place"
+    elif image is not None and volume.grid is None:  # both are volumes: voxel by voxel
+        if volume.shape != image.shape:
+            raise InputError(
+                f"{picture.name} has {_size(image.shape)} voxels but its mask {path.name} has "
+                f"{_size(volume.shape)}, and does not say where it lies; export it on the grid of the image"
+            )
+        values = shown(replace(volume, grid=image.grid), picture.frame or 0)[0]
+    else:
+        values = _in_stored_order(path, volume, picture)
+    if volume.segments:
+        layered = values if values.ndim == 3 else values[..., None]
+        return [
+            Region(number, part.name, layered[..., part.layer] == part.value, part.codes)
+            for number, part in enumerate(volume.segments, start=1)
+            if part.layer < layered.shape[-1]
+        ], match
+    if values.ndim == 3:
+        raise InputError(f"{path.name}: voxels of {values.shape[2]} numbers each; expected one label each")
+    return regions_of(values, _coding(path, _stamp(path))), match
+
+
+def _by_place(path: Path, volume: Volume, picture: Placement, resample: bool) -> NDArray[Any]:
+    """Returns a mask's values on the plane of a picture; both say where they lie."""
+    assert volume.grid is not None
+    assert picture.plane is not None
+    _check_rivals(path, volume, picture)
+    where = cut(volume.grid, picture.plane)
+    if where is not None:
+        values = take(volume.values, where, picture.shape)
+        if values.ndim == 2 and is_cut_off(values > 0, where, volume.shape):
+            raise cut_off(path.name)
+        return values
+    if resample:
+        return nearest(volume.values, volume.grid, picture.plane)
+    image = picture.plane if picture.volume is None else picture.volume.grid
+    raise other_grid(path.name, volume.grid, picture.name, image)
+
+
+def _check_rivals(path: Path, volume: Volume, picture: Placement) -> None:
+    """Refuses files whose sform and qform contradict each other, unless both say both alike."""
+    rival = picture.volume.rival if picture.volume is not None else None
+    if volume.rival is None and rival is None:
+        return
+    if volume.rival is None or rival is None or not same_grid(volume.rival, rival):
+        name, own = (path.name, volume.rival) if volume.rival is not None else (picture.name, rival)
+        assert own is not None
+        raise InputError(
+            f"{name}: its sform and its qform say two places, and the other file does not say the same two; "
+            f"the qform: {describe(own)}. Write the right one into both"
+        )
+
+
+def _in_stored_order(path: Path, volume: Volume, picture: Placement) -> NDArray[Any]:
+    """Returns a slice as stored, columns along the first axis; one of the two files has no place."""
+    if not is_stored_as_displayed(volume):
+        assert volume.grid is not None
+        raise InputError(
+            f"{path.name}: says where it lies ({describe(volume.grid)}), {picture.name} does not, and its "
+            f"order of pixels is not the displayed one; export both in one format, or the mask as PNG"
+        )
+    count = volume.shape[2]
+    if count > 1 and picture.frame is None:
+        raise InputError(f"{path.name}: {count} slices; name one in the column slice of images.csv")
+    if count > 1 and picture.frames > 1 and count != picture.frames:
+        raise InputError(f"{path.name}: {count} slices, but {picture.name} has {picture.frames} frames")
+    index = (picture.frame or 0) if count > 1 else 0
+    if index >= count:
+        raise InputError(f"{path.name}: slice {index} asked for, the mask has {count} (0 is the first)")
+    return volume.values[:, :, index].swapaxes(0, 1)
+
+
+def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Region], Match]:
+    data = dicom.open_file(path)
+    kind = str(data.get("SOPClassUID", ""))
+    if kind in segmentation.SEGMENTATIONS:
+        regions, by = segmentation.regions_on(_segmentation(path, _stamp(path)), picture, resample)
+        return regions, "place" if by == "place" else "reference"
+    if kind == STRUCTURES:
+        if picture.plane is None:
+            raise InputError(
+                f"{path.name}: contours in the patient's coordinates, but {picture.name} does not say where "
+                f"it lies; expected an image with a position, or another kind of mask"
+            )
+        return structures.read(path, data, picture.plane, picture.uid or None), "place"
+    return _of_plain_dicom(path, data, picture)
+
+
+def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list[Region], Match]:
+    """Returns the regions of a mask that is stored as an ordinary image."""
+    frames = int(data.get("NumberOfFrames") or 1)
+    match: Match = "pixels"
+    with dicom.as_input_error(path, "its place cannot be read"):
+        planes = [plane_of(data, index) for index in range(frames)]
+    index = picture.frame if frames > 1 else None
+    pixels = None
+    if picture.plane is not None and all(plane is not None for plane in planes):
+        match = "place"
+        for place, plane in enumerate(planes):
+            assert plane is not None
+            where = cut(plane.grid(), picture.plane)
+            if where is not None and where.start[3 - where.down[0] - where.right[0]] == 0:
+                pixels = _labels(path, data, place if frames > 1 else None)
+                rest = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, None, :]
+                pixels = take(rest, where, picture.shape)
+        if pixels is None:
+            assert planes[0] is not None
+            raise other_grid(path.name, planes[0], picture.name, picture.plane)
+    else:
+        match = _by_shape(picture, any(plane is not None for plane in planes))
+        pixels = _labels(path, data, index)
+    if pixels.ndim == 3:
+        return regions_of_colour(pixels[:, :, ::-1].astype(np.uint8), path.name), match
+    return regions_of(pixels, coding_of(pixels, path.name)), match
+
+
+def _labels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
+    """Returns stored values; of MONOCHROME1, where 0 is displayed white, turned over."""
+    pixels = dicom.pixels_of(path, data, frame)
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        return np.asarray((2 ** int(data.BitsStored) - 1) - pixels)
+    return pixels
+
+
+def _by_shape(picture: Placement, has_place: bool) -> Match:
+    """Returns the match of a mask by shape: pixels where neither has a place, else assumed."""
+    return "assumed" if has_place or picture.plane is not None else "pixels"
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(str(side) for side in shape)

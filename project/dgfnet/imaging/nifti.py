@@ -1,0 +1,67 @@
+"""NIfTI files become volumes.
+
+A file may say twice where it lies, in its sform and in its qform (nifti1.h, methods 2 and 3), and readers
+differ in which they believe. Here the sform counts, as in nibabel; a qform that says something else is kept
+as the volume's rival place, and two files are brought together then only when both say both alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from dgfnet.errors import InputError
+from dgfnet.imaging.dicom import short
+from dgfnet.imaging.geometry import same_grid
+from dgfnet.imaging.limits import check_claim
+from dgfnet.imaging.volumes import LPS, Volume, grid_of
+
+ENDINGS = (".nii", ".nii.gz")
+
+
+def load(path: Path) -> Volume:
+    """Reads a volume; its values as float32, scaled by the file's slope and intercept.
+
+    Raises:
+        InputError: when the file is broken, claims more than it can hold, has colour or a fourth axis, or
+            values that are no finite numbers.
+    """
+    try:
+        image: Any = nib.load(path)
+        _check(path, image)
+        values = np.asarray(image.dataobj, dtype=np.float32)
+        header = image.header
+        zooms = [float(zoom) for zoom in header.get_zooms()] + [1.0, 1.0, 1.0]
+        forms = [(header["sform_code"], header.get_sform), (header["qform_code"], header.get_qform)]
+        affines = [np.asarray(form(), dtype=float) for code, form in forms if int(code) > 0]
+    except InputError:
+        raise
+    except Exception as error:  # nibabel raises many kinds for a broken file
+        raise InputError(f"{path.name}: cannot be read as NIfTI ({short(error)})") from None
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3:
+        raise InputError(f"{path.name}: expected a 3-D volume, found shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{path.name}: {np.count_nonzero(~np.isfinite(values))} voxels are no finite numbers"
+        )
+    if any(abs(np.linalg.det(affine[:3, :3])) < 1e-12 or not np.isfinite(affine).all() for affine in affines):
+        raise InputError(f"{path.name}: its affine is singular, so it lies nowhere; export it again")
+    i, j, k = values.shape
+    grids = [grid_of(LPS @ affine, (i, j, k)) for affine in affines]
+    rival = grids[1] if len(grids) > 1 and not same_grid(*grids) else None
+    return Volume(values, (zooms[0], zooms[1], zooms[2]), grids[0] if grids else None, rival)
+
+
+def _check(path: Path, image: Any) -> None:
+    """Refuses by its header what is no volume of numbers, or claims more than the file can hold."""
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise InputError(f"{path.name}: voxels of several numbers each ({kind}); expected one HU each")
+    check_claim(path, image.shape, kind.itemsize, path.suffix.lower() == ".gz")

@@ -1,0 +1,95 @@
+"""Places of DICOM images and of the frames of multi-frame ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dgfnet.imaging.geometry import Plane
+
+SQUARE = 1e-3  # cosine between the two directions of an image, and deviation of their length from 1
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A picture as a mask sees it that is laid on it: all but its pixels.
+
+    Attributes:
+        name: of the file, for messages.
+        shape: rows and columns.
+        plane: the place of its pixels; None for pictures and what does not say.
+        uid: SOPInstanceUID of a DICOM file, else empty.
+        frame: of a file with several frames or slices, from 0, as the manifest names it.
+        frames: frames, pages or slices of the file.
+        volume: (i, j, k) of the file when it is a volume, else None.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    plane: Plane | None = None
+    uid: str = ""
+    frame: int | None = None
+    frames: int = 1
+    volume: Any = None
+
+
+def placement(name: str, data: Dataset, frame: int | None) -> Placement:
+    """Returns the placement of a DICOM image, or of one of its frames."""
+    shape = (int(data.Rows), int(data.Columns))
+    frames = int(data.get("NumberOfFrames") or 1)
+    return Placement(name, shape, plane_of(data, frame), str(data.get("SOPInstanceUID", "")), frame, frames)
+
+
+def plane_of(data: Dataset, frame: int | None) -> Plane | None:
+    """Returns the place of an image (PS3.3 C.7.6.2) or of a frame (C.7.6.16), None when it does not say.
+
+    Coordinates of a slide or of an ultrasound volume are not the patient's.
+
+    Raises:
+        ValueError: for directions that are not perpendicular unit vectors.
+    """
+    if str(data.get("UltrasoundAcquisitionGeometry", "")):
+        return None
+    names = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    position, orientation, spacing = (value_of(data, frame, name) for name in names)
+    if position is None or orientation is None or spacing is None:
+        return None
+    origin, along = np.array(position, dtype=float), np.array(orientation, dtype=float)
+    if origin.shape != (3,) or along.shape != (6,):
+        raise ValueError(f"{origin.size} numbers of a position, {along.size} of directions; expected 3 and 6")
+    row, column = along[:3], along[3:]
+    lengths = (float(row @ row), float(column @ column), float(row @ column))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(lengths[2])) > SQUARE:
+        raise ValueError(f"ImageOrientationPatient is {along.tolist()}; expected perpendicular unit vectors")
+    between = value_of(data, frame, "SpacingBetweenSlices") or value_of(data, frame, "SliceThickness")
+    return Plane(
+        origin,
+        column * float(spacing[0]),  # the second direction leads down a column, from row to row
+        row * float(spacing[1]),
+        (int(data.Rows), int(data.Columns)),
+        abs(float(between)) if between else None,
+        str(data.get("FrameOfReferenceUID", "")),
+    )
+
+
+def value_of(data: Dataset, frame: int | None, name: str) -> Any:
+    """Returns a value of an image, or of a frame of a multi-frame one (functional groups), or None."""
+    for item in (data, *groups_of(data, frame)):
+        if item.get(name) not in (None, ""):
+            return item.get(name)
+    return None
+
+
+def groups_of(data: Dataset, frame: int | None) -> Iterator[Dataset]:
+    """Yields the items of a frame's functional groups, then of the groups that all frames share."""
+    number = frame or 0
+    groups = [*data.get("PerFrameFunctionalGroupsSequence", [])[number : number + 1]]
+    groups += [*data.get("SharedFunctionalGroupsSequence", [])]
+    for group in groups:
+        for element in group:
+            if element.VR == "SQ" and element.value:
+                yield from element.value

@@ -1,0 +1,101 @@
+"""Headers of a DICOM export: which file is a picture, which one draws, and what neither can be used for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dgfnet.imaging.dicom import UNREADABLE, identity
+from dgfnet.imaging.masks import STRUCTURES
+from dgfnet.imaging.places import Placement, placement
+from dgfnet.imaging.segmentation import SEGMENTATIONS
+from dgfnet.parallel import cores, map_in_order
+
+LONGITUDINAL = re.compile(r"long|sag", re.IGNORECASE)
+TRANSVERSE = re.compile(r"trans|axial", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class DicomImage:
+    """A US or CT file of the export.
+
+    Attributes:
+        view: as the headers say, or empty.
+        places: of its frames; one for a single image.
+    """
+
+    path: Path
+    patient: str
+    modality: str
+    uid: str
+    view: str
+    places: tuple[Placement, ...]
+
+    @property
+    def frames(self) -> tuple[int | None, ...]:
+        """Returns the frames of a clip from 0, None alone for a single image."""
+        return tuple(range(len(self.places))) if len(self.places) > 1 else (None,)
+
+
+def sort_files(
+    paths: Sequence[Path],
+) -> tuple[dict[str, DicomImage], dict[Path, str], dict[Path, str]]:
+    """Sorts files: pictures by SOPInstanceUID, those that draw with their patient, others with a reason."""
+    pictures: dict[str, DicomImage] = {}
+    drawing: dict[Path, str] = {}
+    lost: dict[Path, str] = {}
+    for path, kind in zip(
+        paths, map_in_order(_classify, paths, cores(), "DICOM headers", few=2000), strict=True
+    ):
+        if isinstance(kind, str):
+            lost[path] = kind
+        elif isinstance(kind, tuple):
+            drawing[path] = kind[0]
+        elif pictures.setdefault(kind.uid, kind) is not kind:
+            lost[path] = "the same image as another file (SOPInstanceUID)"
+    return pictures, drawing, lost
+
+
+def _classify(path: Path) -> DicomImage | tuple[str] | str:
+    """Returns a picture, the patient of a segmentation, or the reason why the file is neither."""
+    try:
+        return _of_header(path, pydicom.dcmread(path, stop_before_pixels=True))
+    except InvalidDicomError:
+        return "not a DICOM file"
+    except UNREADABLE:
+        return "its DICOM headers are damaged"
+
+
+def _of_header(path: Path, data: Dataset) -> DicomImage | tuple[str] | str:
+    if names := identity(data):
+        return (
+            f"names a person or a place ({', '.join(names)}); de-identify it by the basic profile of PS3.15"
+        )
+    patient = str(data.get("PatientID") or "").strip()
+    if not patient:
+        return "PatientID is empty; expected a pseudonym"
+    if data.get("SOPClassUID") in (*SEGMENTATIONS, STRUCTURES):
+        return (patient,)
+    modality = {"US": "us", "CT": "ct"}.get(str(data.get("Modality")))
+    if modality is None:
+        return f"modality {data.get('Modality')} without use here"
+    if "Rows" not in data:
+        return f"modality {data.Modality} without pixels"
+    count = int(data.get("NumberOfFrames") or 1)
+    places = tuple(placement(path.name, data, frame if count > 1 else None) for frame in range(count))
+    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), _view(data, modality), places)
+
+
+def _view(data: Dataset, modality: str) -> str:
+    text = f"{data.get('SeriesDescription', '')} {data.get('ProtocolName', '')}"
+    if modality == "ct":
+        return "axial"
+    if LONGITUDINAL.search(text):
+        return "longitudinal"
+    return "transverse" if TRANSVERSE.search(text) else ""
