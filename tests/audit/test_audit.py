@@ -18,7 +18,6 @@ from dgfnet.audit.fingerprint import SIDE, near_identical, picture_fingerprint
 from dgfnet.audit.measurements import measure
 from dgfnet.audit.shortcuts import COLUMNS, baselines
 from dgfnet.cli import main
-from dgfnet.cohort import readers
 from dgfnet.cohort.records import Image, Nodule
 
 ROOT = Path(__file__).parents[2]

@@ -14,6 +14,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pydicom
+import yaml
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -92,7 +93,7 @@ class Sound:
 
     def volume(self, values: np.ndarray, affine: np.ndarray | None = None, index: str = "1") -> None:
         """Makes the first CT image a NIfTI volume with a mask in every slice."""
-        affine = np.diag([0.5, 0.5, 1, 1]) if affine is None else affine
+        affine = np.diag([-0.5, -0.5, 1, 1]) if affine is None else affine
         drawn = np.zeros(values.shape, dtype=np.uint8)
         drawn[20:40, 16:30] = 1
         for name, voxels in (("ct/1.nii", values), ("ct/1_mask.nii", drawn)):
@@ -105,6 +106,10 @@ class Sound:
 
 
 VOLUME = np.full((64, 48, 3), 60, dtype=np.int16)
+WINDOW = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["preprocess"]
+# HU that the settings' window turns into the first CT picture
+SEEN = WINDOW["window_level"] + (np.roll(GREY, 1, axis=1) / 255 - 0.5) * WINDOW["window_width"]
+SEEN = np.repeat(SEEN.T[:, :, None], 3, axis=2).astype(np.float32)
 
 # tables
 
@@ -591,7 +596,7 @@ def _(c):
 
 @bad("NIfTI whose pixels are no squares")
 def _(c):
-    c.volume(VOLUME, np.diag([0.5, 0.7, 1, 1]))
+    c.volume(VOLUME, np.diag([-0.5, -0.7, 1, 1]))
 
 
 @bad("a slice the volume does not have")
@@ -757,6 +762,151 @@ def _(c):
 @bad("mask in colour")
 def _(c):
     c.picture("us/1_mask.png", np.repeat(MASK[:, :, None] * np.uint8(255), 3, axis=2))
+
+
+@bad("a mask that numbers nodule and gland, and the cell segment 1")
+def _(c):
+    c.picture("us/1_mask.png", MASK + np.roll(MASK, 16, axis=0) * np.uint8(2))
+    c.images = [row | {"segment": ""} for row in c.images]
+    c.us(segment="1")
+
+
+@bad("a segment that the mask does not have")
+def _(c):
+    c.images = [row | {"segment": ""} for row in c.images]
+    c.us(segment="nodule")
+
+
+@bad("a mask that numbers its one region 2, beside others of 255")
+def _(c):
+    c.picture("us/1_mask.png", MASK * np.uint8(2))
+
+
+@bad("an inverted mask")
+def _(c):
+    c.picture("us/1_mask.png", 255 - MASK * np.uint8(255))
+
+
+@bad("a mask that leaves a frame of one pixel")
+def _(c):
+    whole = np.zeros_like(MASK)
+    whole[1:-1, 1:-1] = 255
+    c.picture("us/1_mask.png", whole)
+
+
+@bad("a mask whose ground is 1")
+def _(c):
+    c.picture("us/1_mask.png", MASK + np.uint8(1))
+
+
+@bad("a label mask of 16 bits")
+def _(c):
+    c.picture("us/1_mask.png", MASK.astype(np.uint16))
+
+
+@bad("a mask of two colours")
+def _(c):
+    drawn = np.zeros((*MASK.shape, 3), np.uint8)
+    drawn[MASK > 0] = 0, 0, 255
+    drawn[:6, :6] = 0, 255, 0
+    c.picture("us/1_mask.png", drawn)
+
+
+@bad("a label with a border of 255")
+def _(c):
+    border = cv2.dilate(MASK, np.ones((3, 3), np.uint8)) > MASK
+    c.picture("us/1_mask.png", np.where(border, 255, MASK).astype(np.uint8))
+
+
+@bad("probabilities as a mask of a volume")
+def _(c):
+    c.volume(SEEN)
+    drawn = np.zeros(SEEN.shape, dtype=np.float32)
+    drawn[20:40, 16:30] = 0.9
+    drawn[18:20, 16:30] = 0.3
+    nib.save(nib.Nifti1Image(drawn, np.diag([-0.5, -0.5, 1, 1])), c.root / "ct/1_mask.nii")
+
+
+@bad("a CT volume as its own mask")
+def _(c):
+    c.volume(np.random.default_rng(0).normal(0, 60, SEEN.shape).astype(np.int16))
+    c.ct(mask="ct/1.nii")
+
+
+@bad("a mask volume with another affine")
+def _(c):
+    c.volume(SEEN)
+    drawn = np.zeros(SEEN.shape, dtype=np.uint8)
+    drawn[20:40, 16:30] = 1
+    nib.save(nib.Nifti1Image(drawn, np.eye(4)), c.root / "ct/1_mask.nii")
+
+
+@bad("a coarse mask volume, and resample 1")
+def _(c):
+    c.volume(SEEN)
+    drawn = np.zeros((32, 24, 3), dtype=np.uint8)
+    drawn[10:20, 8:15] = 1
+    affine = np.diag([-1.0, -1.0, 1, 1])
+    affine[:2, 3] = -0.25
+    nib.save(nib.Nifti1Image(drawn, affine), c.root / "ct/1_mask.nii")
+    c.images = [row | {"resample": ""} for row in c.images]
+    c.ct(resample="1")
+
+
+@bad("a picture beside a volume that is stored otherwise than displayed")
+def _(c):
+    c.volume(SEEN, np.diag([0.5, 0.5, 1, 1]))
+    c.ct(mask="ct/1_mask.png")
+
+
+@bad("a picture beside a volume that is stored as displayed")
+def _(c):
+    c.volume(SEEN)
+    c.ct(mask="ct/1_mask.png")
+
+
+@bad("a segmentation of 3D Slicer without coordinates")
+def _(c):
+    c.volume(SEEN)
+    drawn = np.zeros((3, 48, 64), np.uint8)
+    drawn[:, 16:30, 20:40] = 1
+    head = b"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 64 48 3\nencoding: raw\n\n"
+    c.bytes("ct/1.seg.nrrd", head + drawn.tobytes())
+    c.ct(mask="ct/1.seg.nrrd")
+
+
+@bad("a NRRD header that names another file")
+def _(c):
+    head = b"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 64 48 3\nencoding: raw\ndata file: a.raw\n\n"
+    c.bytes("ct/1.nrrd", head)
+    c.ct(mask="ct/1.nrrd")
+
+
+@bad("a NRRD that is none")
+def _(c):
+    c.bytes("ct/1.nrrd", b"nothing")
+    c.ct(mask="ct/1.nrrd")
+
+
+@bad("a MetaImage header that names a file elsewhere")
+def _(c):
+    head = b"NDims = 3\nDimSize = 64 48 3\nElementType = MET_UCHAR\nElementDataFile = ../a.raw\n"
+    c.bytes("ct/1.mhd", head)
+    c.ct(mask="ct/1.mhd")
+
+
+@bad("a NRRD that claims 2000 x 2000 x 700 voxels")
+def _(c):
+    head = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 2000 2000 700\nencoding: raw\nendian: little\n\n"
+    c.bytes("ct/1.nrrd", head)
+    c.ct(image="ct/1.nrrd", slice="0")
+
+
+@bad("resample 2")
+def _(c):
+    c.images = [row | {"resample": "2"} for row in c.images[:1]] + [
+        row | {"resample": ""} for row in c.images[1:]
+    ]
 
 
 # decisions

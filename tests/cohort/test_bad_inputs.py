@@ -12,7 +12,6 @@ import pytest
 from bad_inputs import BUILDERS, NODULES, Sound
 
 from dgfnet.cli import main
-from dgfnet.cohort import readers
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "reference" / "bad-inputs.md"

@@ -34,13 +34,15 @@ class Pixels:
         values: (height, width); uint8 when `unit` is grey, float32 when it is HU.
         unit: grey (0-255 as displayed) or HU.
         spacing_mm: side of a pixel as the file says, None when it does not.
-        match: how the mask was laid on the image (`imaging.masks`); of `read_pair` alone.
+        match: how the mask was laid on the image (`imaging.masks.Mask`); of `read_pair` alone.
+        label: the nodule's value in the mask file, as there; of `read_pair` alone.
     """
 
     values: NDArray[Any]
     unit: Literal["grey", "HU"]
     spacing_mm: float | None
     match: Match = "pixels"
+    label: int | None = None
 
 
 def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
@@ -50,9 +52,9 @@ def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
         InputError: naming the file, when one of them cannot be used, they do not fit, or HU are no HU.
     """
     pixels, place = _open(image)
-    mask, match = masks.read_mask(image.mask, place, image.segment, image.resample)
-    _check_scale(image, pixels, mask)
-    return replace(pixels, match=match), mask
+    mask = masks.read_mask(image.mask, place, image.segment, image.resample)
+    _check_scale(image, pixels, mask.values)
+    return replace(pixels, match=mask.match, label=mask.label), mask.values
 
 
 def read_image(image: Image) -> Pixels:
@@ -90,7 +92,7 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
         place = _of_dicom(path, image.slice)[1]
     else:
         place = _open(image)[1]
-    return masks.read_mask(image.mask, place, image.segment, image.resample)[0]
+    return masks.read_mask(image.mask, place, image.segment, image.resample).values
 
 
 def _open(image: Image) -> tuple[Pixels, Placement]:

@@ -137,6 +137,11 @@ def take(values: NDArray[Any], where: Cut, shape: tuple[int, int]) -> NDArray[An
     return taken
 
 
+def is_displayed(down: Vector, right: Vector) -> bool:
+    """Returns True for rows that run to posterior and columns to the left, as axial slices are displayed."""
+    return direction(down) == "posterior" and direction(right) == "left"
+
+
 def is_cut_off(drawn: NDArray[np.bool_], where: Cut, shape: tuple[int, ...]) -> bool:
     """Returns True when what is drawn ends at the edge of its own grid, and that grid is the image's, moved.
 

@@ -10,7 +10,7 @@ place (`Match`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,19 @@ from pydicom.dataset import Dataset
 from dgfnet.errors import InputError
 from dgfnet.imaging import dicom, pictures, segmentation, structures
 from dgfnet.imaging.annotations import read as read_annotation
-from dgfnet.imaging.geometry import cut, cut_off, describe, is_cut_off, nearest, other_grid, same_grid, take
+from dgfnet.imaging.geometry import (
+    Grid,
+    Plane,
+    cut,
+    cut_off,
+    describe,
+    is_cut_off,
+    is_displayed,
+    nearest,
+    other_grid,
+    same_grid,
+    take,
+)
 from dgfnet.imaging.kinds import kind_of
 from dgfnet.imaging.labels import (
     Coding,
@@ -34,16 +46,31 @@ from dgfnet.imaging.labels import (
     regions_of_colour,
 )
 from dgfnet.imaging.places import Placement, plane_of
-from dgfnet.imaging.volumes import Volume, is_stored_as_displayed, shown
+from dgfnet.imaging.volumes import Volume, has_identity, is_stored_as_displayed, shown
 
 Match = Literal["place", "reference", "pixels", "assumed"]  # assumed: only one of the two says where it lies
+BINARY = (1, 255, 65535)  # values of masks that know one region only
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"  # SOP class of RTSTRUCT
 
 
-def read_mask(
-    path: Path, picture: Placement, segment: str | None = None, resample: bool = False
-) -> tuple[NDArray[np.uint8], Match]:
-    """Returns the mask of the nodule on a picture, (rows, columns), 0 or 1, and how the two were matched.
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The mask of a nodule on a picture.
+
+    Attributes:
+        values: (rows, columns), 0 or 1.
+        match: how it was laid on the picture.
+        label: the value that the nodule has in the file, where the file has one value and no name for it, and
+            nobody asked for it; None else. Files of one cohort should agree in it.
+    """
+
+    values: NDArray[np.uint8]
+    match: Match
+    label: int | None
+
+
+def read_mask(path: Path, picture: Placement, segment: str | None = None, resample: bool = False) -> Mask:
+    """Returns the mask of the nodule on a picture.
 
     Args:
         path: the mask file.
@@ -65,7 +92,8 @@ def read_mask(
             )
     mask = nodule_of(regions, segment, path.name)
     check_plausible(mask, where, picture.name)
-    return mask, match
+    is_anonymous = segment is None and not regions[0].name and regions[0].number not in BINARY
+    return Mask(mask, match, regions[0].number if is_anonymous else None)
 
 
 def read_regions(path: Path, picture: Placement, resample: bool = False) -> tuple[list[Region], Match]:
@@ -78,7 +106,7 @@ def read_regions(path: Path, picture: Placement, resample: bool = False) -> tupl
     if kind == "picture":
         return _of_picture(path, picture)
     if kind == "annotation":
-        return read_annotation(path, picture.name, picture.shape), _by_shape(picture, False)
+        return read_annotation(path, picture.name, picture.shape), _by_shape(path, picture)
     if kind == "dicom":
         return _of_dicom(path, picture, resample)
     return _of_volume(path, picture, resample)
@@ -126,12 +154,12 @@ def _of_picture(path: Path, picture: Placement) -> tuple[list[Region], Match]:
             f"{path.name}: {pages} pages, but {picture.name} has {picture.frames} slices or frames; expected "
             f"one page for each"
         )
-    return pictures.read_regions(path, picture.frame), _by_shape(picture, False)
+    return pictures.read_regions(path, picture.frame), _by_shape(path, picture)
 
 
 def _of_volume(path: Path, picture: Placement, resample: bool) -> tuple[list[Region], Match]:
     volume, image = load_volume(path), picture.volume
-    match: Match = _by_shape(picture, volume.grid is not None)
+    match: Match
     if volume.grid is not None and picture.plane is not None:
         values, match = _by_place(path, volume, picture, resample), "place"
     elif image is not None and volume.grid is None:  # both are volumes: voxel by voxel
@@ -140,8 +168,10 @@ def _of_volume(path: Path, picture: Placement, resample: bool) -> tuple[list[Reg
                 f"{picture.name} has {_size(image.shape)} voxels but its mask {path.name} has "
                 f"{_size(volume.shape)}, and does not say where it lies; export it on the grid of the image"
             )
+        match = _by_shape(path, picture)
         values = shown(replace(volume, grid=image.grid), picture.frame or 0)[0]
     else:
+        match = _by_shape(path, picture) if volume.grid is None else "assumed"
         values = _in_stored_order(path, volume, picture)
     if volume.segments:
         layered = values if values.ndim == 3 else values[..., None]
@@ -188,7 +218,7 @@ def _check_rivals(path: Path, volume: Volume, picture: Placement) -> None:
 
 def _in_stored_order(path: Path, volume: Volume, picture: Placement) -> NDArray[Any]:
     """Returns a slice as stored, columns along the first axis; one of the two files has no place."""
-    if not is_stored_as_displayed(volume):
+    if not is_stored_as_displayed(volume) and not has_identity(volume):
         assert volume.grid is not None
         raise InputError(
             f"{path.name}: says where it lies ({describe(volume.grid)}), {picture.name} does not, and its "
@@ -242,7 +272,10 @@ def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list
             assert planes[0] is not None
             raise other_grid(path.name, planes[0], picture.name, picture.plane)
     else:
-        match = _by_shape(picture, any(plane is not None for plane in planes))
+        placed = [plane for plane in planes if plane is not None]
+        if any(not is_displayed(plane.down, plane.right) for plane in placed):
+            raise _two_ways(picture.name, path.name, placed[0])
+        match = "assumed" if placed else _by_shape(path, picture)
         pixels = _labels(path, data, index)
     if pixels.ndim == 3:
         return regions_of_colour(pixels[:, :, ::-1].astype(np.uint8), path.name), match
@@ -257,9 +290,31 @@ def _labels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
     return pixels
 
 
-def _by_shape(picture: Placement, has_place: bool) -> Match:
-    """Returns the match of a mask by shape: pixels where neither has a place, else assumed."""
-    return "assumed" if has_place or picture.plane is not None else "pixels"
+def _by_shape(path: Path, picture: Placement) -> Match:
+    """Returns the match of a mask without a place: pixels where the image has none either, else assumed.
+
+    Raises:
+        InputError: when the image's stored order of pixels is not the displayed one, for either may be meant.
+    """
+    if picture.plane is None:
+        return "pixels"
+    place = picture.plane if picture.volume is None else picture.volume.grid
+    is_one = (
+        is_displayed(picture.plane.down, picture.plane.right)
+        if picture.volume is None
+        else is_stored_as_displayed(picture.volume)
+    )
+    if not is_one:
+        raise _two_ways(path.name, picture.name, place)
+    return "assumed"
+
+
+def _two_ways(unplaced: str, placed: str, place: Plane | Grid) -> InputError:
+    return InputError(
+        f"{unplaced} does not say where it lies, {placed} does ({describe(place)}), and its stored order of "
+        f"pixels is not the displayed one, so the mask could be meant in two ways; export it with its place "
+        f"(NIfTI, NRRD or DICOM-SEG)"
+    )
 
 
 def _size(shape: Sequence[int]) -> str:

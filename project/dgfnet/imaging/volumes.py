@@ -89,18 +89,20 @@ def slices(volume: Volume) -> int:
 
 
 def is_stored_as_displayed(volume: Volume) -> bool:
-    """Returns True when the stored order of voxels is the displayed one, or nothing speaks against it.
-
-    Nothing does without a place, and with the identity that programs write which know of none.
-    """
+    """Returns True when the stored order of voxels is the displayed one, or the file has no place."""
     if volume.grid is None:
         return True
+    where, across = _display(volume, 0)
+    return volume.rival is None and where == Cut((0, 0, 0), (1, 1), (0, 1)) and across == 2
+
+
+def has_identity(volume: Volume) -> bool:
+    """Returns True for the affine of programs that know of no place: pixels of 1 mm from the origin."""
+    if volume.grid is None or volume.rival is not None:
+        return False
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = volume.grid.steps.T, volume.grid.origin
-    if any(np.allclose(affine, unit) for unit in (np.eye(4), LPS)):
-        return True
-    where, across = _display(volume, 0)
-    return where == Cut((0, 0, 0), (1, 1), (0, 1)) and across == 2
+    return any(np.allclose(affine, unit) for unit in (np.eye(4), LPS))
 
 
 def _display(volume: Volume, index: int) -> tuple[Cut, int]:

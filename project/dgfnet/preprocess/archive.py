@@ -2,7 +2,8 @@
 
 us.npy, ct.npy   uint8 (N, 3, S, S): image 0-255, nodule mask 0/1, boundary 0/1 (US: nodule, CT: tissue)
 index.parquet    one row per image: COLUMNS below
-archive.json     size (S without its margins) and pad per modality, and the sha256 of the three files
+archive.json     size (S without its margins) and pad per modality, the sha256 of the three files, and how
+                 masks were matched with their images (`imaging.masks`), counted
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -67,13 +68,36 @@ def write(
             shape = (counts[name], 3, side, side)
             path = temporary[f"{name}.npy"]
             planes[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        _fill(planes, samples).to_parquet(temporary[INDEX], index=False)
+        matches: dict[Modality, Counter[str]] = {name: Counter() for name in MODALITIES}
+        _fill(planes, _counted(samples, matches)).to_parquet(temporary[INDEX], index=False)
         for array in planes.values():
             array.flush()
         digest = _digest([temporary[name] for name in names])
         (folder / HEAD).unlink(missing_ok=True)
-    write_json(folder / HEAD, {"size": size, "pad": pad, "sha256": digest})
+    write_json(folder / HEAD, {"size": size, "pad": pad, "sha256": digest, "matched_by": matches})
     return Archive.open(folder)
+
+
+def _counted(samples: Iterable[Sample], matches: Mapping[Modality, Counter[str]]) -> Iterator[Sample]:
+    """Passes samples on, and counts how their masks were matched.
+
+    Raises:
+        InputError: at the end, when masks of a modality without names number their one region differently: in
+            some files it may be another organ.
+    """
+    labels: dict[Modality, dict[int | None, str]] = {name: {} for name in MODALITIES}
+    for sample in samples:
+        matches[sample.modality][sample.match] += 1
+        labels[sample.modality].setdefault(sample.label, f"nodule {sample.nodule_id}")
+        yield sample
+    for name, found in labels.items():
+        if len(found) < 2:
+            continue
+        listed = ", ".join(f"{label or 1} in {where}" for label, where in found.items())
+        raise InputError(
+            f"{name}: masks call their one region by different numbers ({listed}): some may draw another organ; "
+            f"say in the column segment of images.csv which number is the nodule, or * where each is"
+        )
 
 
 def _fill(planes: Mapping[Modality, NDArray[np.uint8]], samples: Iterable[Sample]) -> pd.DataFrame:

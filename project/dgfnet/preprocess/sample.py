@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
+from dgfnet.imaging.masks import Match
 from dgfnet.preprocess.crops import stored_crop
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
@@ -25,6 +26,8 @@ class Sample:
         area_px: nodule pixels in the image as it was read.
         spacing_mm: side of those pixels, mm; None when neither the manifest nor the file says.
         side_px: side of the region of interest before resizing, pixels.
+        match: how the mask was laid on the image.
+        label: the nodule's value in a mask file that has no name for it, other than 1 and the largest.
     """
 
     nodule_id: str
@@ -35,6 +38,8 @@ class Sample:
     area_px: int
     spacing_mm: float | None
     side_px: int
+    match: Match = "pixels"
+    label: int | None = None
 
 
 def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
@@ -54,6 +59,8 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
         area_px=int(np.count_nonzero(mask)),
         spacing_mm=image.spacing_mm or pixels.spacing_mm or None,
         side_px=square.side,
+        match=pixels.match,
+        label=pixels.label,
     )
 
 

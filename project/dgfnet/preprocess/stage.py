@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 from dgfnet import provenance
 from dgfnet.cohort.screened import load_screened
 from dgfnet.parallel import cores
+from dgfnet.preprocess.archive import HEAD
 from dgfnet.preprocess.build import build
 from dgfnet.preprocess.contact import write_sheet
 from dgfnet.settings import Settings
@@ -19,9 +24,22 @@ def run(settings: Settings) -> None:
     """
     folder = settings.artifacts("preprocess")
     archive = build(load_screened(settings), settings.preprocess, folder, processes=cores())
+    _report(folder)
     for name in MODALITIES:
         sheet = folder / f"contact_{name}.png"
         sheet.unlink(missing_ok=True)
         if len(archive.planes(name)):
             write_sheet(sheet, archive, name)
     provenance.write(folder, settings, sections=("base", "preprocess"))
+
+
+def _report(folder: Path) -> None:
+    """Prints how many masks were laid on images although only one of the two says where it lies."""
+    matched = json.loads((folder / HEAD).read_text(encoding="utf-8"))["matched_by"]
+    for name in MODALITIES:
+        if count := matched[name].get("assumed"):
+            print(
+                f"{name}: {count} mask(s) taken pixel by pixel, for only one of image and mask says where it "
+                f"lies (docs/reference/image-and-mask.md); look at contact_{name}.png",
+                file=sys.stderr,
+            )
