@@ -95,8 +95,8 @@ def _counted(samples: Iterable[Sample], matches: Mapping[Modality, Counter[str]]
             continue
         listed = ", ".join(f"{label or 1} in {where}" for label, where in found.items())
         raise InputError(
-            f"{name}: masks call their one region by different numbers ({listed}): some may draw another organ; "
-            f"say in the column segment of images.csv which number is the nodule, or * where each is"
+            f"{name}: masks call their one region by different numbers ({listed}): some may draw another "
+            f"organ; say in the column segment of images.csv which number is the nodule, or * where each is"
         )
 
 
