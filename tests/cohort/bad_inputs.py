@@ -93,7 +93,7 @@ class Sound:
 
     def volume(self, values: np.ndarray, affine: np.ndarray | None = None, index: str = "1") -> None:
         """Makes the first CT image a NIfTI volume with a mask in every slice."""
-        affine = np.diag([-0.5, -0.5, 1, 1]) if affine is None else affine
+        affine = np.diag([0.5, 0.5, 1, 1]) if affine is None else affine
         drawn = np.zeros(values.shape, dtype=np.uint8)
         drawn[20:40, 16:30] = 1
         for name, voxels in (("ct/1.nii", values), ("ct/1_mask.nii", drawn)):
@@ -109,6 +109,7 @@ VOLUME = np.full((64, 48, 3), 60, dtype=np.int16)
 WINDOW = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["preprocess"]
 # HU that the settings' window turns into the first CT picture
 SEEN = WINDOW["window_level"] + (np.roll(GREY, 1, axis=1) / 255 - 0.5) * WINDOW["window_width"]
+DISPLAYED = np.diag([-0.5, -0.5, 1, 1])  # rows stored to posterior, columns to the left
 SEEN = np.repeat(SEEN.T[:, :, None], 3, axis=2).astype(np.float32)
 
 # tables
@@ -596,7 +597,7 @@ def _(c):
 
 @bad("NIfTI whose pixels are no squares")
 def _(c):
-    c.volume(VOLUME, np.diag([-0.5, -0.7, 1, 1]))
+    c.volume(VOLUME, np.diag([0.5, 0.7, 1, 1]))
 
 
 @bad("a slice the volume does not have")
@@ -820,11 +821,11 @@ def _(c):
 
 @bad("probabilities as a mask of a volume")
 def _(c):
-    c.volume(SEEN)
+    c.volume(SEEN, DISPLAYED)
     drawn = np.zeros(SEEN.shape, dtype=np.float32)
     drawn[20:40, 16:30] = 0.9
     drawn[18:20, 16:30] = 0.3
-    nib.save(nib.Nifti1Image(drawn, np.diag([-0.5, -0.5, 1, 1])), c.root / "ct/1_mask.nii")
+    nib.save(nib.Nifti1Image(drawn, DISPLAYED), c.root / "ct/1_mask.nii")
 
 
 @bad("a CT volume as its own mask")
@@ -835,7 +836,7 @@ def _(c):
 
 @bad("a mask volume with another affine")
 def _(c):
-    c.volume(SEEN)
+    c.volume(SEEN, DISPLAYED)
     drawn = np.zeros(SEEN.shape, dtype=np.uint8)
     drawn[20:40, 16:30] = 1
     nib.save(nib.Nifti1Image(drawn, np.eye(4)), c.root / "ct/1_mask.nii")
@@ -843,7 +844,7 @@ def _(c):
 
 @bad("a coarse mask volume, and resample 1")
 def _(c):
-    c.volume(SEEN)
+    c.volume(SEEN, DISPLAYED)
     drawn = np.zeros((32, 24, 3), dtype=np.uint8)
     drawn[10:20, 8:15] = 1
     affine = np.diag([-1.0, -1.0, 1, 1])
@@ -861,13 +862,13 @@ def _(c):
 
 @bad("a picture beside a volume that is stored as displayed")
 def _(c):
-    c.volume(SEEN)
+    c.volume(SEEN, DISPLAYED)
     c.ct(mask="ct/1_mask.png")
 
 
 @bad("a segmentation of 3D Slicer without coordinates")
 def _(c):
-    c.volume(SEEN)
+    c.volume(SEEN, DISPLAYED)
     drawn = np.zeros((3, 48, 64), np.uint8)
     drawn[:, 16:30, 20:40] = 1
     head = b"NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 64 48 3\nencoding: raw\n\n"

@@ -137,6 +137,15 @@ def take(values: NDArray[Any], where: Cut, shape: tuple[int, int]) -> NDArray[An
     return taken
 
 
+def overlaps(where: Cut, shape: tuple[int, ...], plane: tuple[int, int]) -> bool:
+    """Returns True when a plane of this shape has pixels within a grid of that shape, but for the slice."""
+    for (axis, sign), count in zip((where.down, where.right), plane, strict=True):
+        last = where.start[axis] + sign * (count - 1)
+        if max(where.start[axis], last) < 0 or min(where.start[axis], last) >= shape[axis]:
+            return False
+    return True
+
+
 def is_displayed(down: Vector, right: Vector) -> bool:
     """Returns True for rows that run to posterior and columns to the left, as axial slices are displayed."""
     return direction(down) == "posterior" and direction(right) == "left"

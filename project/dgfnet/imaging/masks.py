@@ -32,6 +32,7 @@ from dgfnet.imaging.geometry import (
     is_displayed,
     nearest,
     other_grid,
+    overlaps,
     same_grid,
     take,
 )
@@ -191,14 +192,14 @@ def _by_place(path: Path, volume: Volume, picture: Placement, resample: bool) ->
     assert picture.plane is not None
     _check_rivals(path, volume, picture)
     where = cut(volume.grid, picture.plane)
-    if where is not None:
+    image = picture.plane if picture.volume is None else picture.volume.grid
+    if where is not None and overlaps(where, volume.shape, picture.shape):
         values = take(volume.values, where, picture.shape)
         if values.ndim == 2 and is_cut_off(values > 0, where, volume.shape):
             raise cut_off(path.name)
         return values
     if resample:
         return nearest(volume.values, volume.grid, picture.plane)
-    image = picture.plane if picture.volume is None else picture.volume.grid
     raise other_grid(path.name, volume.grid, picture.name, image)
 
 
