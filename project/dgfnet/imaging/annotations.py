@@ -15,7 +15,7 @@ from dgfnet.errors import InputError
 from dgfnet.imaging.dicom import as_input_error
 from dgfnet.imaging.labels import Region
 from dgfnet.imaging.outlines import coco, cvat, label_studio, labelme, via
-from dgfnet.imaging.outlines.shapes import Annotations, Picture, parts, regions
+from dgfnet.imaging.outlines.shapes import AnnotatedPicture, Annotations, parts, regions
 
 LARGEST_FILE = 300_000_000  # bytes; 20,000 masks of CVAT have 100 million
 CHUNK = 65_536
@@ -61,7 +61,7 @@ def read(path: Path, picture: str, shape: tuple[int, int]) -> list[Region]:
 @dataclass(frozen=True, eq=False)
 class _File:
     annotations: Annotations
-    named: Mapping[str, list[Picture]]  # by the last part of their names
+    named: Mapping[str, list[AnnotatedPicture]]  # by the last part of their names
 
 
 @lru_cache(maxsize=2)  # the pictures of an export are asked for one after another
@@ -73,7 +73,7 @@ def _load(path: Path, changed: int, size: int) -> _File:
     tool, document = _document(path, raw)
     with as_input_error(path, f"cannot be read as {tool}"):
         annotations = _read(path, document)
-        named: dict[str, list[Picture]] = {}
+        named: dict[str, list[AnnotatedPicture]] = {}
         for picture in annotations.pictures:
             for key in {_key(name) for name in picture.names}:
                 named.setdefault(key, []).append(picture)
@@ -143,7 +143,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", last.stem) + last.suffix.casefold()
 
 
-def _choose(file: _File, picture: str, path: Path) -> Picture:
+def _choose(file: _File, picture: str, path: Path) -> AnnotatedPicture:
     pictures = file.annotations.pictures
     found = file.named.get(_key(picture), [])
     if not found and len(pictures) == 1 and not pictures[0].names:

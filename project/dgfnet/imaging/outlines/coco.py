@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from dgfnet.imaging.outlines.shapes import (
+    AnnotatedPicture,
     Annotations,
     Bitmap,
     Label,
     Mark,
-    Picture,
     Polygons,
     Shape,
     entry,
@@ -53,11 +53,13 @@ def read(document: Any) -> Annotations:
     return Annotations("COCO", sorted(labels.values(), key=lambda label: label.number), pictures)
 
 
-def _picture(image: Any, drawn: dict[Any, list[tuple[str, Any]]]) -> Picture:
+def _picture(image: Any, drawn: dict[Any, list[tuple[str, Any]]]) -> AnnotatedPicture:
     sides = image.get("height"), image.get("width")
     size = None if None in sides else (whole(sides[0]), whole(sides[1]))
     name = image.get("file_name")
-    return Picture((str(name),) if name else (), size, partial(_shapes, drawn.get(image.get("id"), []), size))
+    return AnnotatedPicture(
+        (str(name),) if name else (), size, partial(_shapes, drawn.get(image.get("id"), []), size)
+    )
 
 
 def _shapes(drawn: list[tuple[str, Any]], size: tuple[int, int] | None) -> Iterator[tuple[str, Shape]]:

@@ -13,12 +13,12 @@ from xml.etree.ElementTree import Element
 
 from dgfnet.imaging.limits import LARGEST
 from dgfnet.imaging.outlines.shapes import (
+    AnnotatedPicture,
     Annotations,
     Bitmap,
     Ellipse,
     Label,
     Mark,
-    Picture,
     Polygons,
     Shape,
     number,
@@ -52,10 +52,10 @@ def read(root: Element) -> Annotations:
     return Annotations("CVAT", labels, [_picture(image) for image in images])
 
 
-def _picture(image: Element) -> Picture:
+def _picture(image: Element) -> AnnotatedPicture:
     size = (whole(image.get("height")), whole(image.get("width")))
     name = image.get("name")
-    return Picture((name,) if name else (), size, partial(_drawn, image))
+    return AnnotatedPicture((name,) if name else (), size, partial(_drawn, image))
 
 
 def _counts(item: Element) -> bool:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from dgfnet.imaging.limits import LARGEST
 from dgfnet.imaging.outlines.shapes import (
+    AnnotatedPicture,
     Annotations,
     Bitmap,
     Ellipse,
     Label,
     Mark,
-    Picture,
     Polygons,
     Shape,
     entry,
@@ -52,7 +52,7 @@ def read(tasks: Sequence[Any]) -> Annotations:
     return Annotations("Label Studio", list(labels.values()), [_picture(task) for task in tasks])
 
 
-def _picture(task: Any) -> Picture:
+def _picture(task: Any) -> AnnotatedPicture:
     names = _names(task)
     sizes = [
         _size(item)
@@ -60,7 +60,7 @@ def _picture(task: Any) -> Picture:
         for _, _, item in _items(annotation)
         if "original_width" in item
     ]
-    return Picture(names, sizes[0] if sizes else None, partial(_shapes, task))
+    return AnnotatedPicture(names, sizes[0] if sizes else None, partial(_shapes, task))
 
 
 def _names(task: Any) -> tuple[str, ...]:

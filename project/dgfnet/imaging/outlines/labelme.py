@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from dgfnet.imaging.limits import LARGEST
 from dgfnet.imaging.outlines.shapes import (
+    AnnotatedPicture,
     Annotations,
     Bitmap,
     Ellipse,
     Mark,
-    Picture,
     Polygons,
     Shape,
     entry,
@@ -41,7 +41,7 @@ def read(document: Any) -> Annotations:
     name = document.get("imagePath")
     sides = document.get("imageHeight"), document.get("imageWidth")
     size = None if None in sides else (whole(sides[0]), whole(sides[1]))
-    picture = Picture((str(name),) if name else (), size, partial(_drawn, shapes))
+    picture = AnnotatedPicture((str(name),) if name else (), size, partial(_drawn, shapes))
     return Annotations("labelme", numbered(_name(shape) for shape in shapes), [picture])
 
 

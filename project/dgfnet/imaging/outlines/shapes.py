@@ -1,4 +1,4 @@
-"""What annotation tools draw, whichever tool: labels, pictures, and shapes that become masks."""
+"""Labels, pictures, and the shapes that annotation tools draw and that become masks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Shape = Polygons | Ellipse | Bitmap | Mark
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class AnnotatedPicture:
     """A picture that a file of annotations is about.
 
     Attributes:
@@ -93,10 +93,10 @@ class Annotations:
 
     tool: str
     labels: Sequence[Label]
-    pictures: Sequence[Picture]
+    pictures: Sequence[AnnotatedPicture]
 
 
-def regions(file: Annotations, picture: Picture, shape: tuple[int, int]) -> list[Region]:
+def regions(file: Annotations, picture: AnnotatedPicture, shape: tuple[int, int]) -> list[Region]:
     """Returns a region per label of the file, drawn on this picture or not, each (rows, columns).
 
     Raises:

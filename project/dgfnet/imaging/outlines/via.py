@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dgfnet.imaging.outlines.shapes import (
+    AnnotatedPicture,
     Annotations,
     Ellipse,
     Label,
     Mark,
-    Picture,
     Polygons,
     Shape,
     entry,
@@ -50,14 +50,14 @@ def read(document: Any) -> Annotations:
     return Annotations("VIA", list(labels.values()), pictures)
 
 
-def _picture(file: Mapping[str, Any], options: Options, alone: bool) -> Picture:
+def _picture(file: Mapping[str, Any], options: Options, alone: bool) -> AnnotatedPicture:
     name = str(file.get("filename") or "")
     if "://" in name:
         name = unquote(urlsplit(name).path)
     facts = file.get("file_attributes") or {}
     sides = facts.get("height"), facts.get("width")  # there after an import of COCO
     size = None if None in sides or "" in sides else (whole(sides[0]), whole(sides[1]))
-    return Picture((name,) if name else (), size, partial(_shapes, file, options, alone))
+    return AnnotatedPicture((name,) if name else (), size, partial(_shapes, file, options, alone))
 
 
 def _regions(file: Mapping[str, Any]) -> list[Any]:
