@@ -157,7 +157,7 @@ def test_contours_belong_to_the_slice_on_which_they_lie(tmp_path):
 def test_a_contour_that_names_the_image_and_lies_elsewhere_is_refused(tmp_path):
     drawn = ("a", [contour(corners(OUTLINE), off=5.0)])
     assert fault(tmp_path, drawn) == (
-        "rt.dcm: cannot be used as RTSTRUCT (region 'a' has a contour that names this image, but lies 5 mm "
+        "rt.dcm: cannot be used as RTSTRUCT (region a has a contour that names this image, but lies 5 mm "
         "off it)"
     )
     assert not read(tmp_path, drawn, image=None)[0].mask.any()

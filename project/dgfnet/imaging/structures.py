@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -24,7 +23,7 @@ SHARE = 0.1  # ... or nearer than this share of the thickness
 
 
 @dataclass(frozen=True, eq=False)
-class _Contour:
+class Contour:
     """A contour: its kind, points (points, 3) in mm (LPS), and the images that it says it was drawn on."""
 
     kind: str
@@ -32,60 +31,96 @@ class _Contour:
     images: frozenset[str]
 
 
-def read(path: Path, data: Dataset, plane: Plane, picture_uid: str | None) -> list[Region]:
-    """Returns a region per structure (ROI), drawn on this slice or not, each (rows, columns).
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A structure (ROI): number, name, codes, the frame of reference of its contours, and these."""
 
-    A pixel is inside when its centre is, or lies on a contour (PS3.3 C.8.8.6.3).
+    number: int
+    name: str
+    codes: tuple[str, ...]
+    frame_of_reference: str
+    contours: tuple[Contour, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """A DICOM structure set, and the file that it came from."""
+
+    path: Path
+    structures: tuple[Structure, ...]
+
+
+def open_structures(path: Path, data: Dataset) -> StructureSet:
+    """Reads all structures and contours of a structure set; slices are asked for one by one.
 
     Args:
         path: of the file, for messages.
         data: the data set of an RTSTRUCT, as `dicom.open_file` returns it.
+
+    Raises:
+        InputError: when it says them wrongly, or has none.
+    """
+    with as_input_error(path, "cannot be used as RTSTRUCT"):
+        drawn = {int(item.ReferencedROINumber): item for item in data.get("ROIContourSequence") or []}
+        structures = tuple(
+            Structure(
+                int(item.ROINumber),
+                str(item.get("ROIName", "")).strip(),
+                _codes(data, int(item.ROINumber)),
+                str(item.get("ReferencedFrameOfReferenceUID", "")),
+                tuple(_contours(drawn.get(int(item.ROINumber)))),
+            )
+            for item in data.get("StructureSetROISequence") or []
+        )
+    if not structures:
+        raise InputError(f"{path.name}: no structures in it; expected an outline of the nodule")
+    return StructureSet(path, structures)
+
+
+def read(path: Path, data: Dataset, plane: Plane, picture_uid: str | None) -> list[Region]:
+    """Opens a structure set and returns its regions on a slice (`open_structures`, `regions_on`)."""
+    return regions_on(open_structures(path, data), plane, picture_uid)
+
+
+def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> list[Region]:
+    """Returns a region per structure, drawn on this slice or not, each (rows, columns).
+
+    A pixel is inside when its centre is, or lies on a contour (PS3.3 C.8.8.6.3).
+
+    Args:
+        opened: the structure set.
         plane: the slice in the patient's coordinate system.
         picture_uid: SOP instance UID of an image that is this slice alone; None when it has others too.
 
     Raises:
-        InputError: when the file cannot be read, was drawn in another frame of reference or has no structure,
-            and when a contour says that it was drawn on this image and lies elsewhere.
+        InputError: when the set was drawn in another frame of reference, and when a contour says that it was
+            drawn on this image and lies elsewhere.
     """
-    with as_input_error(path, "cannot be used as RTSTRUCT"):
-        structures = list(data.get("StructureSetROISequence") or [])
-        drawn = {int(item.ReferencedROINumber): item for item in data.get("ROIContourSequence") or []}
-        frames = {str(item.get("ReferencedFrameOfReferenceUID", "")) for item in structures}
-        regions = [
-            _region(
-                item, drawn.get(int(item.ROINumber)), _codes(data, int(item.ROINumber)), plane, picture_uid
-            )
-            for item in structures
-        ]
-    if not regions:
-        raise InputError(f"{path.name}: no structures in it; expected an outline of the nodule")
+    frames = {structure.frame_of_reference for structure in opened.structures}
     if plane.frame_of_reference not in frames:
         raise InputError(
-            f"{path.name}: drawn in the frame of reference {', '.join(sorted(frames))}, but the image has "
-            f"{plane.frame_of_reference or 'none'}; expected contours of that image's study"
+            f"{opened.path.name}: drawn in the frame of reference {', '.join(sorted(frames))}, but the image "
+            f"has {plane.frame_of_reference or 'none'}; expected contours of that image's study"
         )
-    return regions
+    with as_input_error(opened.path, "cannot be used as RTSTRUCT"):
+        return [_region(structure, plane, picture_uid) for structure in opened.structures]
 
 
-def _region(
-    item: Dataset, drawn: Dataset | None, codes: tuple[str, ...], plane: Plane, picture_uid: str | None
-) -> Region:
-    number, name = int(item.ROINumber), str(item.get("ROIName", "")).strip()
+def _region(structure: Structure, plane: Plane, picture_uid: str | None) -> Region:
     mask, fault = np.zeros(plane.shape, dtype=np.bool_), ""
-    if str(item.get("ReferencedFrameOfReferenceUID", "")) != plane.frame_of_reference:
+    if structure.frame_of_reference != plane.frame_of_reference:
         fault = "is drawn in another frame of reference than the image"
     else:
-        contours = list(_contours(drawn)) if drawn is not None else []
-        on_slice = [one for one in contours if _lies_on(one, plane, picture_uid, name or str(number))]
-        fault = _fault(contours, on_slice, plane)
+        on_slice, crossing = _near(structure, plane, picture_uid)
+        fault = _fault(structure, on_slice, crossing)
         if not fault:
             rings = [_pixels(one.points, plane) for one in on_slice if one.kind in AREAS]
             mask = drawing.polygons(rings, plane.shape, drawing.CENTRES, outline=True)
-    return Region(number, name, mask, codes, fault)
+    return Region(structure.number, structure.name, mask, structure.codes, fault)
 
 
-def _contours(drawn: Dataset) -> Iterator[_Contour]:
-    for item in drawn.get("ContourSequence") or []:
+def _contours(drawn: Dataset | None) -> Iterator[Contour]:
+    for item in (drawn or Dataset()).get("ContourSequence") or []:
         points = np.asarray(item.ContourData, dtype=np.float64)
         said = int(item.get("NumberOfContourPoints") or points.size // 3)
         if points.ndim != 1 or points.size != 3 * said or not points.size:
@@ -94,39 +129,37 @@ def _contours(drawn: Dataset) -> Iterator[_Contour]:
             raise ValueError("a contour whose coordinates are no millimetres")
         images = item.get("ContourImageSequence") or []
         named = {str(one.ReferencedSOPInstanceUID) for one in images if "ReferencedFrameNumber" not in one}
-        yield _Contour(str(item.get("ContourGeometricType", "")), points.reshape(-1, 3), frozenset(named))
+        yield Contour(str(item.get("ContourGeometricType", "")), points.reshape(-1, 3), frozenset(named))
 
 
-def _lies_on(contour: _Contour, plane: Plane, picture_uid: str | None, name: str) -> bool:
-    distances = _distances(contour, plane)
-    on = bool((abs(distances) < _tolerance(plane)).all())
-    if not on and picture_uid in contour.images:
-        far = abs(distances).max()
-        raise ValueError(f"region {name!r} has a contour that names this image, but lies {far:.3g} mm off it")
-    return on
+def _near(structure: Structure, plane: Plane, picture_uid: str | None) -> tuple[list[Contour], bool]:
+    """Returns the contours that lie on a slice, and whether one crosses it."""
+    tolerance = max(ON_PLANE, SHARE * (plane.thickness or 0))
+    normal, on_slice, crossing = plane.normal, [], False
+    for contour in structure.contours:
+        distances = (contour.points - plane.origin) @ normal  # mm, positive on one side
+        low, high = float(distances.min()), float(distances.max())
+        if -tolerance < low and high < tolerance:
+            on_slice.append(contour)
+        elif picture_uid in contour.images:
+            raise ValueError(
+                f"region {structure.name or structure.number} has a contour that names this image, but lies "
+                f"{max(-low, high):.3g} mm off it"
+            )
+        else:
+            crossing |= low < tolerance and high > -tolerance
+    return on_slice, crossing
 
 
-def _fault(contours: Sequence[_Contour], on_slice: Sequence[_Contour], plane: Plane) -> str:
+def _fault(structure: Structure, on_slice: Sequence[Contour], crossing: bool) -> str:
     """Returns why the area of a region on a slice is unknown; empty when it is known."""
-    kinds = sorted({one.kind for one in contours})
-    if contours and not any(kind in AREAS for kind in kinds):
+    kinds = sorted({one.kind for one in structure.contours})
+    if kinds and AREAS.isdisjoint(kinds):
         return f"is drawn as {', '.join(kinds)}, which is no area; expected closed contours"
     lines = sorted({one.kind for one in on_slice} - AREAS - {"POINT"})
     if lines:
         return f"is drawn as {', '.join(lines)} on this slice, which is no area; expected closed contours"
-    crossing = (_distances(one, plane) for one in contours if one not in on_slice)
-    if any(each.min() < _tolerance(plane) and each.max() > -_tolerance(plane) for each in crossing):
-        return "has a contour that crosses this slice; expected contours drawn on its plane"
-    return ""
-
-
-def _tolerance(plane: Plane) -> float:
-    return max(ON_PLANE, SHARE * (plane.thickness or 0))
-
-
-def _distances(contour: _Contour, plane: Plane) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Returns (points,) distances from the plane, mm, positive on one side."""
-    return np.asarray((contour.points - plane.origin) @ plane.normal)
+    return "has a contour that crosses this slice; expected contours drawn on its plane" if crossing else ""
 
 
 def _pixels(points: drawing.Points, plane: Plane) -> drawing.Points:
