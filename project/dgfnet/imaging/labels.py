@@ -53,12 +53,15 @@ class Region:
         name: as the file calls it; empty when it does not.
         mask: (rows, columns), True inside.
         codes: coded meanings, such as SCT:27925004 and its text.
+        fault: of a region whose file does not say which pixels are inside, such as a box, the reason; its
+            mask is empty then.
     """
 
     number: int
     name: str
     mask: NDArray[np.bool_]
     codes: tuple[str, ...] = ()
+    fault: str = ""
 
     def described(self) -> str:
         """Returns number and name as messages give them."""
@@ -75,8 +78,8 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
         where: what a message begins with.
 
     Raises:
-        InputError: for several regions and none asked for, one that its name says is no nodule, and for a
-            region that the file does not have.
+        InputError: for several regions and none asked for, one that its name says is no nodule, a region
+            that the file does not have, and one that is no area.
     """
     if wanted is None:
         if len(regions) > 1:
@@ -97,6 +100,9 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
             if not matching:
                 raise InputError(f"{where}: no region {text!r}; found {_listed(regions)}")
             chosen += matching
+    for region in chosen:
+        if region.fault:
+            raise InputError(f"{where}: region {region.described()} {region.fault}")
     return np.asarray(np.logical_or.reduce([region.mask for region in chosen]), dtype=np.uint8)
 
 
