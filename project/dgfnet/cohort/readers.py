@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
-from dgfnet.imaging import dicom, masks, pictures
+from dgfnet.imaging import dicom, masks, pictures, tomography, ultrasound
 from dgfnet.imaging.kinds import kind_of
 from dgfnet.imaging.limits import scale_fault
 from dgfnet.imaging.masks import Match, load_volume
@@ -72,7 +72,7 @@ def read_as_shown(image: Image) -> NDArray[np.uint8]:
         InputError: naming the file, when it cannot be read or names a person.
     """
     if kind_of(image.image) == "dicom":
-        return dicom.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
+        return ultrasound.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
     pixels = pictures.decode(image.image, image.slice)
     return pixels[:, :, :3] if pixels.ndim == 3 else pixels
 
@@ -102,9 +102,9 @@ def _open(image: Image) -> tuple[Pixels, Placement]:
     if kind == "dicom":
         data, place = _of_dicom(path, image.slice)
         if image.modality == "us":
-            grey, spacing_mm = dicom.read_ultrasound(path, data, image.slice)
+            grey, spacing_mm = ultrasound.read_ultrasound(path, data, image.slice)
             return Pixels(grey, "grey", spacing_mm), place
-        units, spacing_mm = dicom.read_tomography(path, data, _frame(place))
+        units, spacing_mm = tomography.read_tomography(path, data, _frame(place))
         return Pixels(units, "HU", spacing_mm), place
     if kind == "annotation":
         raise InputError(f"{path.name}: an annotation, expected an image")
