@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]  # x, y, width, height, in pixels
 
 
 @dataclass(frozen=True)
-class Region:
+class ScaledRegion:
     """A calibrated 2-D region of an ultrasound picture.
 
     Attributes:
@@ -132,7 +132,7 @@ def _check_planar(path: Path, data: Dataset) -> None:
             raise InputError(f"{path.name}: a 3-D rendering (ImageType {kinds[3]}); expected a 2-D image")
 
 
-def _regions(data: Dataset) -> list[Region]:
+def _regions(data: Dataset) -> list[ScaledRegion]:
     """Returns the calibrated 2-D regions; those in other units, with zeros or without numbers are none."""
     found = []
     for item in data.get("SequenceOfUltrasoundRegions") or ():
@@ -146,11 +146,11 @@ def _regions(data: Dataset) -> list[Region]:
         edges = [item.get(f"RegionLocation{edge}") for edge in ("MinX0", "MaxX1", "MinY0", "MaxY1")]
         place = None if None in edges else (int(edges[0]), int(edges[1]), int(edges[2]), int(edges[3]))
         low = bool(int(item.get("RegionFlags") or 0) & LOW_PRIORITY)
-        found.append(Region(rows, columns, place, low))
+        found.append(ScaledRegion(rows, columns, place, low))
     return found
 
 
-def _agree(regions: Sequence[Region]) -> bool:
+def _agree(regions: Sequence[ScaledRegion]) -> bool:
     """Returns True when the regions are drawn to one scale."""
     return all(
         max(sides) <= min(sides) * (1 + SAME)
@@ -158,7 +158,7 @@ def _agree(regions: Sequence[Region]) -> bool:
     )
 
 
-def _common(path: Path, regions: Sequence[Region]) -> float | None:
+def _common(path: Path, regions: Sequence[ScaledRegion]) -> float | None:
     """Returns the scale that the regions share, None when they differ; pixels that are no squares raise."""
     if not _agree(regions):
         return None
