@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 import cv2
+import gdcm
 import highdicom
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -109,6 +112,20 @@ def compressed(folder, pixels, syntax, sop=US_SOP, later=None, **values):
     data.save_as(folder / "x.dcm", enforce_file_format=True)
 
 
+def recoded(path, syntax):
+    """Compresses a file by GDCM, which writes what pydicom does not."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
 # --- kind of file
 
 
@@ -147,7 +164,7 @@ def test_image_type(tmp_path):
         ["X", "Y", "Z", "0041"],
     ):
         np.testing.assert_array_equal(us(tmp_path, ImageType=kinds), GREY)
-    rendered = ["DERIVED", "PRIMARY", "SMALL PARTS", "0040"]
+    rendered = ["DERIVED", "PRIMARY", "", "0040"]
     refused("ImageType", "a 3-D rendering", us, tmp_path, ImageType=rendered)
     said = "a localizer (ImageType); expected an axial slice"
     refused("ImageType", said, ct, tmp_path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
@@ -251,6 +268,10 @@ def test_numbers_per_pixel(tmp_path):
     np.testing.assert_array_equal(us(tmp_path), GREY)
     np.testing.assert_array_equal(us(tmp_path, RGB), RGB)
     refused("SamplesPerPixel", "expected grey CT, found RGB", ct, tmp_path, RGB)
+    said = "MONOCHROME2 with SamplesPerPixel 3; expected 1"
+    refused("SamplesPerPixel", said, us, tmp_path, RGB, PhotometricInterpretation="MONOCHROME2")
+    with pytest.raises(InputError, match="RGB with SamplesPerPixel 1; expected 3"):
+        us(tmp_path, PhotometricInterpretation="RGB")
 
 
 @row("PhotometricInterpretation")
@@ -311,8 +332,9 @@ def test_eight_bits_in_sixteen(tmp_path):
         shown = us(tmp_path, wide | 0x5A00, BitsStored=8, HighBit=7, **values)
         np.testing.assert_array_equal(shown, 255 - GREY if values else GREY)
     np.testing.assert_array_equal(us(tmp_path, RGB.astype(np.uint16), BitsStored=8, HighBit=7), RGB)
-    for syntax in (JPEGLSLossless, JPEG2000Lossless):  # as RLE, pydicom 3.0.2 writes half the bytes
-        compressed(tmp_path, wide, syntax, BitsStored=8, HighBit=7)
+    for syntax in ("JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"):
+        dicom(tmp_path / "x.dcm", wide, BitsStored=8, HighBit=7)
+        recoded(tmp_path / "x.dcm", syntax)
         np.testing.assert_array_equal(again(tmp_path), GREY)
 
 
@@ -388,6 +410,10 @@ def test_signed_values(tmp_path):
     unextended = signed.view(np.uint16) & 0x0FFF
     shown = ct(tmp_path, unextended, BitsStored=12, HighBit=11, PixelRepresentation=1)
     np.testing.assert_array_equal(shown, DEEP - 3024.0)
+    for syntax in ("JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"):
+        dicom(tmp_path / "x.dcm", signed, CT_SOP, BitsStored=12, HighBit=11, **HU)
+        recoded(tmp_path / "x.dcm", syntax)
+        np.testing.assert_array_equal(again(tmp_path, read=read_tomography)[0], DEEP - 3024.0)
     low = (GREY.astype(np.int16) - 128).astype(np.int8)
     said = "MONOCHROME2 with signed values of 8 bits; expected 8-bit ultrasound"
     refused("PixelRepresentation", said, us, tmp_path, low)
@@ -778,10 +804,27 @@ def test_slope_and_intercept(tmp_path):
 @row("RescaleType")
 def test_units(tmp_path):
     assert ct(tmp_path, RescaleType="HU")[0, 0] == ct(tmp_path)[0, 0] == 5 - 1024
+    assert ct(tmp_path, RescaleType="US", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])[0, 0] == 5 - 1024
+    path = tmp_path / "x.dcm"
+    data = dicom(path, DEEP, CT_SOP, RescaleType="US", ImageType=["DERIVED", "SECONDARY"], **HU)
+    said = "its values are in US (RescaleType); expected HU"
+    with pytest.raises(InputError, match=re.escape(said)):
+        again(tmp_path, read=read_tomography)
+    data.file_meta.ImplementationVersionName = "GDCM 3.0.24"
+    data.save_as(path, enforce_file_format=True)
+    assert again(tmp_path, read=read_tomography)[0][0, 0] == 5 - 1024
+    with pytest.raises(InputError, match="multi-energy CT without a RescaleType"):
+        ct(tmp_path, RescaleType="US", ImageType=["ORIGINAL"], MultienergyCTAcquisition="YES")
     for unit in ("US", "ED", "EDW", "Z_EFF", "MGML", "HU_MOD", "PCT", "OD"):
         with pytest.raises(InputError, match=rf"its values are in {unit} \(RescaleType\); expected HU"):
             ct(tmp_path, RescaleType=unit)
     refused("RescaleType", "its values are in ED (RescaleType); expected HU", ct, tmp_path, RescaleType="ED")
+    slices = sitk.GetImageFromArray(DEEP.astype(np.int16) - 1024)
+    slices.SetMetaData("0008|0060", "CT")
+    slices.SetMetaData("0008|0016", CT_SOP)
+    sitk.WriteImage(slices, path)
+    assert str(pydicom.dcmread(path).RescaleType) == "US"
+    np.testing.assert_array_equal(again(tmp_path, read=read_tomography)[0], DEEP - 1024.0)
     refused("RescaleType", "no CT image without a RescaleType; expected HU", ct, tmp_path, sop=SC)
 
 
@@ -825,7 +868,7 @@ def test_real_world_values(tmp_path):
     np.testing.assert_array_equal(shown, expected)
     said = "HU by real-world values and by RescaleSlope differ"
     refused("RealWorldValueMappingSequence", said, ct, tmp_path, RealWorldValueMappingSequence=other)
-    said = "real-world values in mg/cm3 and no RescaleType"
+    said = "real-world values in mg/cm3 without a RescaleType of HU"
     refused("RealWorldValueMappingSequence", said, ct, tmp_path, RealWorldValueMappingSequence=iodine)
     group = frame_group("1", unit="")
     group.RealWorldValueMappingSequence = iodine

@@ -175,9 +175,9 @@ def pixels_of(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
         syntax = data.file_meta.TransferSyntaxUID
         coded = syntax.is_encapsulated and syntax != RLELossless
         # a codestream tells itself how its samples lie, so that PlanarConfiguration shall be 0 (PS3.5, 8.2);
-        # pydicom 3.0 takes JPEG 2000 apart by it all the same
-        planar: dict[str, Any] = {"planar_configuration": 0} if coded else {}
-        stored = np.asarray(pixel_array(data, index=frame or 0, correct_unused_bits=False, **planar))
+        # pydicom 3.0 takes JPEG 2000 apart by it all the same. Without one, pydicom does not heed HighBit
+        options: dict[str, Any] = {"planar_configuration": 0} if coded else {"correct_unused_bits": False}
+        stored = np.asarray(pixel_array(data, index=frame or 0, **options))
         return _significant(path, data, stored, coded)
 
 
@@ -235,8 +235,8 @@ def pixel_side(path: Path, spacing: Any, ratio: Any) -> float | None:
 
 def texts(value: Any) -> list[str]:
     """Returns the values of an attribute of text, in capitals; none for an absent or empty one."""
-    values = value if isinstance(value, MultiValue) else [value]
-    return [str(item).strip().upper() for item in values if item]
+    values = value if isinstance(value, MultiValue) else [value] if value else []
+    return [str(item).strip().upper() for item in values]
 
 
 @contextmanager

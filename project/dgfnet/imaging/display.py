@@ -31,14 +31,21 @@ def as_displayed(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.
     Raises:
         InputError: for values that no attribute says how to display in 8 bits, or two say differently.
     """
-    kind, bits = str(data.PhotometricInterpretation), int(data.BitsStored)
-    if kind in GREY and stored.ndim == 2 and stored.dtype.kind in "iu" and bits <= DEEPEST:
+    kind, bits, samples = str(data.PhotometricInterpretation), int(data.BitsStored), int(data.SamplesPerPixel)
+    if samples != (expected := 3 if kind in COLOUR else 1):
+        raise InputError(f"{path.name}: {kind} with SamplesPerPixel {samples}; expected {expected}")
+    if kind in GREY and stored.dtype.kind in "iu" and bits <= DEEPEST:
         return _grey(path, data, stored)
-    if kind == PALETTE and stored.ndim == 2 and stored.dtype.kind in "iu":
+    if kind == PALETTE and stored.dtype.kind in "iu":
         return _of_palette(path, data, stored)
-    if kind in COLOUR and stored.ndim == 3 and stored.dtype.kind == "u" and bits == 8:
+    if kind in COLOUR and stored.dtype.kind == "u" and bits == 8:
         return np.ascontiguousarray(stored.astype(np.uint8, copy=False))
-    raise InputError(f"{path.name}: {kind} with {bits} bits; expected 8-bit ultrasound")
+    raise InputError(f"{path.name}: {_described(data, stored)}; expected 8-bit ultrasound")
+
+
+def _described(data: Dataset, stored: NDArray[Any]) -> str:
+    signed = "signed values of " if stored.dtype.kind == "i" else ""
+    return f"{data.PhotometricInterpretation} with {signed}{data.BitsStored} bits"
 
 
 def check_photometric(path: Path, data: Dataset) -> None:
@@ -76,10 +83,9 @@ def _grey(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     share = _voi(path, data, values)
     if share is None:
         if bits != 8 or signed:
-            found = f"{kind} with {'signed values of ' if signed else ''}{bits} bits"
             raise InputError(
-                f"{path.name}: {found}; expected 8-bit ultrasound, or a window (WindowCenter, WindowWidth) "
-                f"that says how it is displayed"
+                f"{path.name}: {_described(data, stored)}; expected 8-bit ultrasound, or a window "
+                f"(WindowCenter, WindowWidth) that says how it is displayed"
             )
         share = possible / 255 if slope >= 0 else 1 - possible / 255
     table = np.rint(255 * (1 - share if kind == "MONOCHROME1" else share)).astype(np.uint8)

@@ -17,6 +17,7 @@ CLASSES = frozenset(STORAGE + end for end in ("2", "2.1", "2.2"))
 EXPECTED = "CT Image, Enhanced CT Image, or a secondary capture of CT in HU"
 AIR_HU = -1000.0  # in place of padding
 SHALLOW = 8  # bits: CT has 12 to 16 (C.8.2.1); so few hold a window of grey, unless the file says HU
+UNSPECIFIED = "US"  # RescaleType (C.11.1.1.2)
 HOUNSFIELD = "[hnsf'U]"  # UCUM
 # fourth value of ImageType of multi-energy CT (C.8.2.1.1.1) that is no attenuation of what was scanned; VMI,
 # as if of one keV, is
@@ -90,6 +91,8 @@ def _rescale(path: Path, data: Dataset, frame: int | None) -> tuple[float, float
     if float(slope) == 0:
         raise InputError(f"{path.name}: RescaleSlope is 0; expected another number, export it again")
     found = str(unit or "").strip().upper()
+    if found == UNSPECIFIED and _means_hounsfield(path, data, frame):
+        found = ""
     if found not in ("", "HU"):
         raise InputError(f"{path.name}: its values are in {found} (RescaleType); expected HU")
     why = {
@@ -103,6 +106,17 @@ def _rescale(path: Path, data: Dataset, frame: int | None) -> tuple[float, float
     return float(slope), float(intercept)
 
 
+def _means_hounsfield(path: Path, data: Dataset, frame: int | None) -> bool:
+    """Returns True where unspecified units are HU: in an original image, and in what GDCM has written.
+
+    C.8.2.1 demands HU of an original image whatever RescaleType says. GDCM 3, and so ITK, SimpleITK and 3D
+    Slicer, writes "unspecified" into every CT for which it was told nothing.
+    """
+    kinds = texts(_of_frame(path, data, frame, FRAME_TYPE, "FrameType") or data.get("ImageType"))
+    writer = str(data.file_meta.get("ImplementationVersionName") or "")
+    return kinds[:1] == ["ORIGINAL"] or writer.startswith("GDCM")
+
+
 def _check_mapping(path: Path, data: Dataset, frame: int | None, slope: float, intercept: float) -> None:
     """Refuses a real-world value mapping (C.7.6.16.2.11) that says other than slope and intercept do."""
     unit = _of_frame(path, data, frame, TRANSFORMATION, "RescaleType")
@@ -110,9 +124,9 @@ def _check_mapping(path: Path, data: Dataset, frame: int | None, slope: float, i
         for item in group.get("RealWorldValueMappingSequence") or ():
             code = str(next(iter(item.get("MeasurementUnitsCodeSequence") or [Dataset()])).get("CodeValue"))
             if code != HOUNSFIELD:
-                if not unit:
+                if unit != "HU":
                     raise InputError(
-                        f"{path.name}: real-world values in {code} and no RescaleType; expected HU"
+                        f"{path.name}: real-world values in {code} without a RescaleType of HU; expected HU"
                     )
                 continue
             line = (item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept"))
