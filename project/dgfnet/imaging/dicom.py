@@ -88,7 +88,7 @@ def identity(data: Dataset) -> list[str]:
     PatientID counts unless identity was removed: a pseudonym stands in the same attribute as a hospital's
     number. BurnedInAnnotation counts when it says that the picture itself tells the patient.
     """
-    removed = str(data.get("PatientIdentityRemoved", "")).upper() == "YES"
+    removed = text(data.get("PatientIdentityRemoved")) == "YES"
     method = data.get("DeidentificationMethod") or data.get("DeidentificationMethodCodeSequence")
     pseudonym = str(data.get("PatientID") or "").strip()
     keywords = dict.fromkeys(
@@ -98,7 +98,7 @@ def identity(data: Dataset) -> list[str]:
         and str(element.value or "").strip()
         and not (removed and method and _is_dummy(element.keyword, str(element.value), pseudonym))
     )
-    burned_in = str(data.get("BurnedInAnnotation", "")).upper() == "YES"
+    burned_in = text(data.get("BurnedInAnnotation")) == "YES"
     return [
         *keywords,
         *(["PatientID"] if pseudonym and not removed else []),
@@ -142,8 +142,8 @@ def check_class(path: Path, data: Dataset, classes: Collection[str], modality: s
         InputError: for a file of another class or modality.
     """
     with as_input_error(path, "cannot be read as DICOM"):
-        uid = UID(str(data.get("SOPClassUID") or ""))
-        found = str(data.get("Modality") or "").strip().upper()
+        uid = UID(text(data.get("SOPClassUID")))
+        found = text(data.get("Modality"))
     if uid in classes:
         return
     if (uid in SECONDARY_CAPTURE or not uid.startswith(STORAGE)) and found in (modality, "OT", ""):
@@ -236,7 +236,12 @@ def pixel_side(path: Path, spacing: Any, ratio: Any) -> float | None:
 def texts(value: Any) -> list[str]:
     """Returns the values of an attribute of text, in capitals; none for an absent or empty one."""
     values = value if isinstance(value, MultiValue) else [value] if value else []
-    return [str(item).strip().upper() for item in values]
+    return [re.sub(r"[^ -~]", "?", str(item)).strip().upper() for item in values]  # fit for a message
+
+
+def text(value: Any) -> str:
+    """Returns an attribute of one text in capitals; of several values, with backslashes as in the file."""
+    return "\\".join(texts(value))
 
 
 @contextmanager

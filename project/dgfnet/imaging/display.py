@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from dgfnet.errors import InputError
+from dgfnet.imaging.dicom import text
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 # pydicom turns YBR_FULL into RGB, and a JPEG 2000 codestream its own YBR_ICT and YBR_RCT
@@ -31,7 +32,11 @@ def as_displayed(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.
     Raises:
         InputError: for values that no attribute says how to display in 8 bits, or two say differently.
     """
-    kind, bits, samples = str(data.PhotometricInterpretation), int(data.BitsStored), int(data.SamplesPerPixel)
+    kind, bits, samples = (
+        text(data.PhotometricInterpretation),
+        int(data.BitsStored),
+        int(data.SamplesPerPixel),
+    )
     if samples != (expected := 3 if kind in COLOUR else 1):
         raise InputError(f"{path.name}: {kind} with SamplesPerPixel {samples}; expected {expected}")
     if kind in GREY and stored.dtype.kind in "iu" and bits <= DEEPEST:
@@ -45,7 +50,7 @@ def as_displayed(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.
 
 def _described(data: Dataset, stored: NDArray[Any]) -> str:
     signed = "signed values of " if stored.dtype.kind == "i" else ""
-    return f"{data.PhotometricInterpretation} with {signed}{data.BitsStored} bits"
+    return f"{text(data.PhotometricInterpretation)} with {signed}{data.BitsStored} bits"
 
 
 def check_photometric(path: Path, data: Dataset) -> None:
@@ -55,7 +60,7 @@ def check_photometric(path: Path, data: Dataset) -> None:
         InputError: for a retired or unknown photometric interpretation, or one that contradicts another
             attribute.
     """
-    kind = str(data.get("PhotometricInterpretation", ""))
+    kind = text(data.get("PhotometricInterpretation"))
     if kind not in (*GREY, *COLOUR, PALETTE):
         raise InputError(
             f"{path.name}: PhotometricInterpretation {kind or 'missing'}; expected {', '.join(GREY)}, RGB, "
@@ -64,10 +69,10 @@ def check_photometric(path: Path, data: Dataset) -> None:
     syntax = data.file_meta.TransferSyntaxUID
     if kind in ("YBR_ICT", "YBR_RCT") and "JPEG 2000" not in syntax.name:
         raise InputError(f"{path.name}: {kind} outside JPEG 2000 ({syntax.name}); export it again")
-    shape = str(data.get("PresentationLUTShape") or "").strip().upper()
+    shape = text(data.get("PresentationLUTShape"))
     if shape and shape != ("INVERSE" if kind == "MONOCHROME1" else "IDENTITY"):
         raise InputError(f"{path.name}: {kind} contradicts PresentationLUTShape {shape}; export it again")
-    if (shown := str(data.get("PixelPresentation") or "MONOCHROME")) != "MONOCHROME" and kind in GREY:
+    if (shown := text(data.get("PixelPresentation"))) not in ("", "MONOCHROME") and kind in GREY:
         raise InputError(f"{path.name}: PixelPresentation {shown}; expected grey without a second palette")
     if data.get("ModalityLUTSequence"):
         raise InputError(f"{path.name}: a ModalityLUTSequence; expected values as displayed, export it again")
@@ -75,7 +80,7 @@ def check_photometric(path: Path, data: Dataset) -> None:
 
 def _grey(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     """Returns grey, 0-255, by rescale, window or look-up table, and polarity."""
-    kind, bits, signed = str(data.PhotometricInterpretation), int(data.BitsStored), stored.dtype.kind == "i"
+    kind, bits, signed = text(data.PhotometricInterpretation), int(data.BitsStored), stored.dtype.kind == "i"
     lowest = -(1 << bits - 1) if signed else 0
     possible = np.arange(lowest, lowest + (1 << bits))  # all values that may be stored
     slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
@@ -88,6 +93,8 @@ def _grey(path: Path, data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
                 f"(WindowCenter, WindowWidth) that says how it is displayed"
             )
         share = possible / 255 if slope >= 0 else 1 - possible / 255
+    if not np.isfinite(share).all():
+        raise InputError(f"{path.name}: a window or rescale without finite numbers; export it again")
     table = np.rint(255 * (1 - share if kind == "MONOCHROME1" else share)).astype(np.uint8)
     table[padding_of(data, possible)] = 0  # outside the picture: black
     if bits == 8 and not signed and np.array_equal(table, possible):
@@ -125,15 +132,16 @@ def _voi(path: Path, data: Dataset, values: NDArray[np.float64]) -> NDArray[np.f
         entries = _entries(path, tables[0].LUTData, count, bits, data)
         if int(data.get("PixelRepresentation", 0)) and first > 32767:
             first -= 65536
-        place = np.clip(np.rint(values) - first, 0, entries.size - 1).astype(np.int64)
+        place = np.clip(np.nan_to_num(np.rint(values)) - first, 0, entries.size - 1).astype(np.int64)
         return np.asarray(entries[place] / ((1 << bits) - 1), dtype=np.float64)
     if centre is None or width is None:
         return None
-    shape = str(data.get("VOILUTFunction") or "LINEAR").strip().upper()
+    shape = text(data.get("VOILUTFunction")) or "LINEAR"
     if width < 1 if shape == "LINEAR" else width <= 0:
         raise InputError(f"{path.name}: WindowWidth {width:g}; expected at least 1")
     if shape == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)), dtype=np.float64)
+        steep = np.clip(-4 * (values - centre) / width, -700, 700)  # what exp can hold
+        return np.asarray(1 / (1 + np.exp(steep)), dtype=np.float64)
     if shape == "LINEAR_EXACT":
         return np.clip((values - centre) / width + 0.5, 0, 1)
     if shape != "LINEAR":

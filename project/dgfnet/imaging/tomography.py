@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.dicom import STORAGE, as_input_error, check_class, pixel_side, pixels_of, texts
+from dgfnet.imaging.dicom import STORAGE, as_input_error, check_class, pixel_side, pixels_of, text, texts
 from dgfnet.imaging.display import GREY, padding_of
 
 CLASSES = frozenset(STORAGE + end for end in ("2", "2.1", "2.2"))
@@ -41,7 +41,7 @@ def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArr
     """
     check_class(path, data, CLASSES, "CT", EXPECTED)
     stored = pixels_of(path, data, frame)
-    kind = str(data.get("PhotometricInterpretation", ""))
+    kind = text(data.get("PhotometricInterpretation"))
     if stored.ndim != 2 or kind not in GREY:
         raise InputError(f"{path.name}: expected grey CT, found {kind}")
     if stored.dtype.kind not in "iu":
@@ -71,7 +71,7 @@ def _check_picture(path: Path, data: Dataset, frame: int | None) -> None:
         "VolumetricProperties": ("VOLUME", "SAMPLED"),
     }
     for name, sound in allowed.items():
-        found = str(_of_frame(path, data, frame, FRAME_TYPE, name) or sound[0]).strip().upper()
+        found = text(_of_frame(path, data, frame, FRAME_TYPE, name)) or sound[0]
         if found not in sound:
             raise InputError(f"{path.name}: {name} {found}; expected {' or '.join(sound)}")
     if data.get("ModalityLUTSequence"):
@@ -90,13 +90,13 @@ def _rescale(path: Path, data: Dataset, frame: int | None) -> tuple[float, float
         )
     if float(slope) == 0:
         raise InputError(f"{path.name}: RescaleSlope is 0; expected another number, export it again")
-    found = str(unit or "").strip().upper()
+    found = text(unit)
     if found == UNSPECIFIED and _means_hounsfield(path, data, frame):
         found = ""
     if found not in ("", "HU"):
         raise InputError(f"{path.name}: its values are in {found} (RescaleType); expected HU")
     why = {
-        "multi-energy CT": str(data.get("MultienergyCTAcquisition", "")).upper() == "YES",
+        "multi-energy CT": text(data.get("MultienergyCTAcquisition")) == "YES",
         f"{data.BitsStored} bits": int(data.BitsStored) <= SHALLOW,
         "no CT image": str(data.get("SOPClassUID", "")) not in CLASSES,
     }
@@ -119,7 +119,7 @@ def _means_hounsfield(path: Path, data: Dataset, frame: int | None) -> bool:
 
 def _check_mapping(path: Path, data: Dataset, frame: int | None, slope: float, intercept: float) -> None:
     """Refuses a real-world value mapping (C.7.6.16.2.11) that says other than slope and intercept do."""
-    unit = _of_frame(path, data, frame, TRANSFORMATION, "RescaleType")
+    unit = text(_of_frame(path, data, frame, TRANSFORMATION, "RescaleType"))
     for group in (*_groups(path, data, frame), data):
         for item in group.get("RealWorldValueMappingSequence") or ():
             code = str(next(iter(item.get("MeasurementUnitsCodeSequence") or [Dataset()])).get("CodeValue"))
