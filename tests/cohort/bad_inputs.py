@@ -18,7 +18,7 @@ import yaml
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_files import CT_SOP, dicom
+from dicom_files import CT_SOP, US_SOP, dicom
 
 GREY = cv2.GaussianBlur(np.random.default_rng(3).integers(20, 200, (48, 64), dtype=np.uint8), (0, 0), 1.5)
 MASK = np.zeros((48, 64), dtype=np.uint8)
@@ -707,6 +707,98 @@ def _(c):
     data["PixelData"].is_undefined_length = True
     data.save_as(c.root / "us/1.dcm", enforce_file_format=True)
     c.us(image="us/1.dcm")
+
+
+def echo(c, pixels=None, sop=US_SOP, **values):
+    """Makes the first US image a DICOM file of the same picture, or of these pixels, with these values."""
+    dicom(c.root / "us/1.dcm", np.roll(GREY, 1, axis=1) if pixels is None else pixels, sop, **values)
+    c.us(image="us/1.dcm")
+
+
+@bad("DICOM ultrasound of 8 bits in 16, with junk above")
+def _(c):
+    echo(c, np.roll(GREY, 1, axis=1).astype(np.uint16) | 0x4200, BitsStored=8, HighBit=7)
+
+
+@bad("DICOM ultrasound of 12 bits with a window")
+def _(c):
+    window = {"WindowCenter": "127.5", "WindowWidth": "255", "VOILUTFunction": "LINEAR_EXACT"}
+    echo(c, np.roll(GREY, 1, axis=1).astype(np.uint16), BitsStored=12, HighBit=11, **window)
+
+
+@bad("DICOM ultrasound with 0 for white")
+def _(c):
+    echo(c, 255 - np.roll(GREY, 1, axis=1), PhotometricInterpretation="MONOCHROME1")
+
+
+@bad("DICOM ultrasound of a retired colour space")
+def _(c):
+    echo(c, np.dstack([GREY] * 3), PhotometricInterpretation="YBR_PARTIAL_422")
+
+
+@bad("DICOM that calls black and white both black")
+def _(c):
+    echo(c, PresentationLUTShape="INVERSE")
+
+
+@bad("DICOM of MR as ultrasound")
+def _(c):
+    echo(c, sop="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
+
+
+@bad("DICOM ultrasound with pixels that are no squares")
+def _(c):
+    region = Dataset()
+    region.RegionSpatialFormat = 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = 0.03, 0.04
+    echo(c, SequenceOfUltrasoundRegions=Sequence([region]))
+
+
+@bad("DICOM of a palette that is black")
+def _(c):
+    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    values = {f"{name}Descriptor": [256, 0, 16] for name in names}
+    values |= {f"{name}Data": np.arange(256).astype("<u2").tobytes() for name in names}
+    echo(c, PhotometricInterpretation="PALETTE COLOR", **values)
+
+
+@bad("DICOM localizer of CT")
+def _(c):
+    tomogram(c, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+
+
+@bad("DICOM map of iodine")
+def _(c):
+    tomogram(c, RescaleType="MGML")
+
+
+@bad("DICOM screenshot of CT")
+def _(c):
+    tomogram(c, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+
+
+@bad("DICOM projection of CT")
+def _(c):
+    tomogram(c, VolumeBasedCalculationTechnique="MAX_IP")
+
+
+CLEAN = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "basic profile, dummy values"}
+
+
+@bad("DICOM with a dummy for a name")
+def _(c):
+    echo(c, PatientID="THYR-0012", PatientName="THYR-0012", PatientBirthDate="19000101", **CLEAN)
+
+
+@bad("DICOM with a name beside another PatientID")
+def _(c):
+    echo(c, PatientID="THYR-0012", PatientName="Doe^Jane", **CLEAN)
+
+
+@bad("DICOM whose picture names the patient")
+def _(c):
+    echo(c, BurnedInAnnotation="YES", **CLEAN)
 
 
 # masks

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
-from dgfnet.imaging import dicom, masks, pictures
+from dgfnet.imaging import dicom, masks, pictures, tomography, ultrasound
 from dgfnet.imaging.kinds import kind_of
 from dgfnet.imaging.limits import scale_fault
 from dgfnet.imaging.masks import Match, load_volume
@@ -33,7 +35,8 @@ class Pixels:
     Attributes:
         values: (height, width); uint8 when `unit` is grey, float32 when it is HU.
         unit: grey (0-255 as displayed) or HU.
-        spacing_mm: side of a pixel as the file says, None when it does not.
+        spacing_mm: side of a pixel as the file says, of US in the region that holds the nodule; None when it
+            does not say.
         match: how the mask was laid on the image (`imaging.masks.Mask`); of `read_pair` alone.
         label: the nodule's value in the mask file, as there; of `read_pair` alone.
     """
@@ -51,10 +54,14 @@ def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
     Raises:
         InputError: naming the file, when one of them cannot be used, they do not fit, or HU are no HU.
     """
-    pixels, place = _open(image)
+    pixels, place, data = _open(image)
     mask = masks.read_mask(image.mask, place, image.segment, image.resample)
     _check_scale(image, pixels, mask.values)
-    return replace(pixels, match=mask.match, label=mask.label), mask.values
+    spacing = pixels.spacing_mm
+    if data is not None and image.modality == "us":
+        x, y, width, height = cv2.boundingRect(mask.values)
+        spacing = ultrasound.scale(image.image, data, (x, y, width, height))
+    return replace(pixels, spacing_mm=spacing, match=mask.match, label=mask.label), mask.values
 
 
 def read_image(image: Image) -> Pixels:
@@ -74,7 +81,7 @@ def read_as_shown(image: Image) -> NDArray[np.uint8]:
         InputError: naming the file, when it cannot be read or names a person.
     """
     if kind_of(image.image) == "dicom":
-        return dicom.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
+        return ultrasound.read_as_shown(image.image, dicom.open_file(image.image), image.slice)
     pixels = pictures.decode(image.image, image.slice)
     return pixels[:, :, :3] if pixels.ndim == 3 else pixels
 
@@ -91,37 +98,37 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
     elif kind_of(path) == "dicom":
         place = _of_dicom(path, image.slice)[1]
     else:
-        place = _open(image)[1]
+        place = _of_volume(path, image.slice)[1]
     return masks.read_mask(image.mask, place, image.segment, image.resample).values
 
 
-def _open(image: Image) -> tuple[Pixels, Placement]:
-    """Reads the pixels of an image, and what is known of their place."""
+def _open(image: Image) -> tuple[Pixels, Placement, Dataset | None]:
+    """Reads the pixels of an image, what is known of their place, and of DICOM the data set."""
     path, kind = image.image, kind_of(image.image)
     if kind == "picture":
         grey = pictures.read_grey(path, image.slice)
-        return Pixels(grey, "grey", None), _of_picture(path, grey.shape, image.slice)
+        return Pixels(grey, "grey", None), _of_picture(path, grey.shape, image.slice), None
     if kind == "dicom":
         data, place = _of_dicom(path, image.slice)
         if image.modality == "us":
-            grey, spacing_mm = dicom.read_ultrasound(path, data, image.slice)
-            return Pixels(grey, "grey", spacing_mm), place
-        units, spacing_mm = dicom.read_tomography(path, data, _frame(place))
-        return Pixels(units, "HU", spacing_mm), place
+            grey, spacing_mm = ultrasound.read_ultrasound(path, data, _frame(place))
+            return Pixels(grey, "grey", spacing_mm), place, data
+        units, spacing_mm = tomography.read_tomography(path, data, _frame(place))
+        return Pixels(units, "HU", spacing_mm), place, data
     if kind == "annotation":
         raise InputError(f"{path.name}: an annotation, expected an image")
     if image.modality == "us":
         raise InputError(
             f"{path.name}: US images are read from pictures or DICOM, not NIfTI, NRRD or MetaImage"
         )
-    return _of_volume(path, image.slice)
+    return (*_of_volume(path, image.slice), None)
 
 
 def _of_picture(path: Path, shape: tuple[int, ...], index: int | None) -> Placement:
     return Placement(path.name, (shape[0], shape[1]), None, "", index, pictures.pages_of(path, index))
 
 
-def _of_dicom(path: Path, index: int | None) -> tuple[Any, Placement]:
+def _of_dicom(path: Path, index: int | None) -> tuple[Dataset, Placement]:
     data = dicom.open_file(path)
     with dicom.as_input_error(path, "its place cannot be read"):
         if "Rows" not in data or "Columns" not in data:

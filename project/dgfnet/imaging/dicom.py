@@ -1,31 +1,32 @@
-"""DICOM files become pixels: ultrasound in grey, CT in Hounsfield units.
+"""DICOM files: opened, refused when they still name a person, and decoded to the values that they store.
 
-A file that still names a person is refused, image or mask.
+What stored values mean is said in `ultrasound.py`, `display.py` and `tomography.py`;
+docs/reference/dicom-attributes.md lists every attribute that is heeded, and how.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, RLELossless
 
 from dgfnet.errors import InputError
 from dgfnet.imaging.limits import LARGEST, SAME, scale_fault, too_large
 
-CENTIMETRES = 3  # PhysicalUnitsXDirection (PS3.3 C.8.5.5.1.15)
-TISSUE = 1  # RegionSpatialFormat of a 2-D image (PS3.3 C.8.5.5.1.1)
+STORAGE = "1.2.840.10008.5.1.4.1.1."  # the SOP classes of PS3.4 table B.5-1 begin so
+SECONDARY_CAPTURE = frozenset(STORAGE + end for end in ("7", "7.1", "7.2", "7.3", "7.4"))
 
 # Direct identifiers among the attributes that the Basic Application Level Confidentiality Profile removes or
 # replaces (DICOM PS3.15, table E.1-1)
@@ -38,10 +39,23 @@ IDENTITY = (
         "PatientMotherBirthName",
     ),
     *("OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "MilitaryRank", "MedicalRecordLocator"),
-    *("AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
-    *("IssuerOfPatientID", "ResponsibleOrganization", "InstitutionalDepartmentName", "PatientComments"),
-    *("InstitutionName", "InstitutionAddress", "RequestingPhysician", "NameOfPhysiciansReadingStudy"),
+    *("OtherPatientIDsSequence", "AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName"),
+    *("OperatorsName", "IssuerOfPatientID", "ResponsibleOrganization", "InstitutionalDepartmentName"),
+    *("PatientComments", "InstitutionName", "InstitutionAddress", "RequestingPhysician"),
+    "NameOfPhysiciansReadingStudy",
 )
+# those whose action in that table is Z, D or Z/D: a dummy may stand in their place. The others are X, and
+# X/Z/D, which is X where images do not need them: absent or empty
+DUMMY_NAMES = (
+    *("PatientName", "ReferringPhysicianName", "ConsultingPhysicianName", "ContentCreatorName"),
+    *("PersonName", "VerifyingObserverName", "AccessionNumber"),
+)
+DUMMY_WORD = re.compile(
+    r"(anon(ym(ous|i[sz]ed|e|us)?)?|deid(entified)?|identified|pseudonym|removed|redacted|unknown|none|"
+    r"nobody|dummy|name|noname|patient|subject|phantom|test)\d*",
+    re.IGNORECASE,
+)
+NOBODY_BORN = 1900  # up to this year of birth nobody is alive: 19000101 and 00010101 are in use as dummies
 # what pydicom raises for a broken file, most of it only when the broken element is asked for
 UNREADABLE = (
     *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError, ArithmeticError),
@@ -61,7 +75,7 @@ def open_file(path: Path) -> Dataset:
     if names:
         raise InputError(
             f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
-            f"profile of DICOM PS3.15 and set PatientIdentityRemoved to YES"
+            f"profile of DICOM PS3.15, set PatientIdentityRemoved to YES and name the DeidentificationMethod"
         )
     return data
 
@@ -69,71 +83,83 @@ def open_file(path: Path) -> Dataset:
 def identity(data: Dataset) -> list[str]:
     """Returns the keywords of the attributes that name a person or a place; none for a de-identified file.
 
-    Every person's name counts (VR PN), wherever it stands, and the identifiers of IDENTITY.
-    PatientID counts unless the file says that identity was removed (PatientIdentityRemoved is YES): a
-    pseudonym stands in the same attribute as a hospital's number.
+    Every person's name counts (VR PN), wherever it stands, and the identifiers of IDENTITY; not so a dummy in
+    a file that says that identity was removed (PatientIdentityRemoved is YES) and by which method.
+    PatientID counts unless identity was removed: a pseudonym stands in the same attribute as a hospital's
+    number. BurnedInAnnotation counts when it says that the picture itself tells the patient.
     """
+    removed = text(data.get("PatientIdentityRemoved")) == "YES"
+    method = data.get("DeidentificationMethod") or data.get("DeidentificationMethodCodeSequence")
+    pseudonym = str(data.get("PatientID") or "").strip()
     keywords = dict.fromkeys(
         element.keyword or str(element.tag)
         for element in data.iterall()  # nested sequences too: originals are kept there
-        if (element.VR == "PN" or element.keyword in IDENTITY) and str(element.value or "").strip()
+        if (element.VR == "PN" or element.keyword in IDENTITY)
+        and str(element.value or "").strip()
+        and not (removed and method and _is_dummy(element.keyword, str(element.value), pseudonym))
     )
-    removed = str(data.get("PatientIdentityRemoved", "")).upper() == "YES"
-    return [*keywords, *(["PatientID"] if data.get("PatientID") and not removed else [])]
+    burned_in = text(data.get("BurnedInAnnotation")) == "YES"
+    return [
+        *keywords,
+        *(["PatientID"] if pseudonym and not removed else []),
+        *(["BurnedInAnnotation"] if burned_in else []),
+    ]
 
 
-def read_ultrasound(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.uint8], float | None]:
-    """Returns grey pixels (height, width), 0-255 as displayed, and the side of a pixel, mm, or None.
+def _is_dummy(keyword: str, value: str, pseudonym: str) -> bool:
+    """Returns True for what stands in place of a removed value: the pseudonym again, or words like ANONYMOUS.
+
+    A name that repeats PatientID, or a part of it, tells no more than PatientID does. It has a digit and no
+    caret: a name that was written into PatientID too is still a name.
+    """
+    if keyword == "PatientBirthDate":
+        return value[:4].isdigit() and int(value[:4]) <= NOBODY_BORN
+    if keyword not in DUMMY_NAMES:
+        return False
+    text = value.strip(" ^=")
+    parts = _parts(text)
+    if "^" not in text and any(letter.isdigit() for letter in text) and set(parts) <= set(_parts(pseudonym)):
+        return True
+    words = [part for part in parts if not part.isdigit() and part.casefold() != "de"]
+    return all(DUMMY_WORD.fullmatch(word) for word in words) and (bool(words) or set(text) == {"0"})
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in re.split(r"[\W_]+", text) if part]
+
+
+def check_class(path: Path, data: Dataset, classes: Collection[str], modality: str, expected: str) -> None:
+    """Refuses a file of another kind than the cohort says.
+
+    Args:
+        path: of the file, for the message.
+        data: of the file.
+        classes: UIDs of the SOP classes that are right whatever Modality says.
+        modality: that a secondary capture, or a file of a private class, has to have, when it has one.
+        expected: what the message says was expected.
 
     Raises:
-        InputError: for pixels that are not 8 bit, a missing frame, or a scale that differs by direction.
+        InputError: for a file of another class or modality.
     """
-    stored = read_as_shown(path, data, frame)
-    if stored.ndim == 3:
-        stored = np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    with as_input_error(path, "its scale cannot be read"):
-        return np.ascontiguousarray(stored), _calibration(path, data) or _spacing(path, data)
-
-
-def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.uint8]:
-    """Returns 8-bit pixels as displayed: (height, width) grey or (height, width, 3) red first.
-
-    Raises:
-        InputError: for pixels that are not 8 bit or a missing frame.
-    """
-    stored = pixels_of(path, data, frame)
-    with as_input_error(path, "its pixels cannot be decoded"):
-        kind, bits = str(data.PhotometricInterpretation), int(data.BitsStored)
-        if kind == "PALETTE COLOR":
-            stored = apply_color_lut(stored, data)
-            stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
-    if stored.dtype != np.uint8 or bits != 8:
-        raise InputError(f"{path.name}: {kind} with {bits} bits; expected 8-bit ultrasound")
-    # pydicom has turned YBR into RGB; in MONOCHROME1 0 is white
-    return np.ascontiguousarray(255 - stored if kind == "MONOCHROME1" else stored)
-
-
-def read_tomography(path: Path, data: Dataset, frame: int | None) -> tuple[NDArray[np.float32], float | None]:
-    """Returns a CT slice in HU, (height, width), and the side of a pixel in mm, or None.
-
-    Raises:
-        InputError: for colour, a missing frame, or no slope and intercept to make HU of the stored values.
-    """
-    stored = pixels_of(path, data, frame)
-    if stored.ndim != 2:
-        raise InputError(f"{path.name}: expected grey CT, found {data.PhotometricInterpretation}")
-    with as_input_error(path, "its scale cannot be read"):
-        slope, intercept = (_of_frame(data, frame, name) for name in ("RescaleSlope", "RescaleIntercept"))
-        if slope is None or intercept is None:
-            raise InputError(
-                f"{path.name}: no RescaleSlope and RescaleIntercept, so its values are not HU; "
-                f"export it again"
-            )
-        return stored.astype(np.float32) * float(slope) + float(intercept), _spacing(path, data, frame)
+    with as_input_error(path, "cannot be read as DICOM"):
+        uid = UID(text(data.get("SOPClassUID")))
+        found = text(data.get("Modality"))
+    if uid in classes:
+        return
+    if (uid in SECONDARY_CAPTURE or not uid.startswith(STORAGE)) and found in (modality, "OT", ""):
+        return
+    raise InputError(f"{path.name}: {uid.name or 'an image'} of modality {found or '?'}; expected {expected}")
 
 
 def pixels_of(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
-    """Decodes the pixels of a frame, (height, width) or (height, width, 3) in RGB."""
+    """Decodes the stored values of a frame, (height, width) or (height, width, 3) in RGB.
+
+    Bits that belong to no value (overlays of old files, or left undefined) do not enter them, and the sign is
+    extended from the highest bit stored (PS3.5, 8.1.1).
+
+    Raises:
+        InputError: for pixels that are absent, too many or cannot be decoded, and for a missing frame.
+    """
     with as_input_error(path, "its pixels cannot be decoded"):
         if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")
@@ -146,50 +172,76 @@ def pixels_of(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:
             raise InputError(f"{path.name}: frame {frame} asked for, the file has {frames} (0 is the first)")
         if int(data.get("Rows") or 0) * int(data.get("Columns") or 0) > LARGEST:  # before memory is taken
             raise InputError(too_large(path))
-        return np.asarray(pixel_array(data, index=frame or 0))
+        syntax = data.file_meta.TransferSyntaxUID
+        coded = syntax.is_encapsulated and syntax != RLELossless
+        # a codestream tells itself how its samples lie, so that PlanarConfiguration shall be 0 (PS3.5, 8.2);
+        # pydicom 3.0 takes JPEG 2000 apart by it all the same. Without one, pydicom does not heed HighBit
+        options: dict[str, Any] = {"planar_configuration": 0} if coded else {"correct_unused_bits": False}
+        stored = np.asarray(pixel_array(data, index=frame or 0, **options))
+        return _significant(path, data, stored, coded)
 
 
-def _of_frame(data: Dataset, frame: int | None, name: str) -> Any:
-    """Returns a value of an image, or of a frame of an enhanced image (PS3.3 C.7.6.16), or None."""
-    if name in data:
-        return data.get(name)
-    groups = [*data.get("PerFrameFunctionalGroupsSequence", [])[frame or 0 : (frame or 0) + 1]]
-    groups += [*data.get("SharedFunctionalGroupsSequence", [])]
-    for group in groups:
-        for macro in ("PixelValueTransformationSequence", "PixelMeasuresSequence"):
-            for item in group.get(macro, []):
-                if name in item:
-                    return item.get(name)
-    return None
+def _significant(path: Path, data: Dataset, stored: NDArray[Any], coded: bool) -> NDArray[Any]:
+    """Returns values of the bits from HighBit down, BitsStored of them, in the byte order of the machine."""
+    if stored.dtype.kind == "f" or int(data.BitsAllocated) == 1:
+        return stored
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    allocated, bits = 8 * stored.dtype.itemsize, int(data.BitsStored)
+    high = int(data.get("HighBit", bits - 1))
+    if not 1 <= bits <= high + 1 <= allocated or (coded and high != bits - 1):
+        raise InputError(
+            f"{path.name}: BitsStored {bits} with HighBit {high} in {allocated} bits; expected HighBit "
+            f"{bits - 1}, export it again"
+        )
+    if bits == allocated:
+        return stored
+    if coded:  # overshoot of lossy coding would wrap around where bits are cut off
+        signed = stored.dtype.kind == "i"
+        lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+        if stored.min() < lowest or stored.max() > highest:
+            raise InputError(
+                f"{path.name}: values of {stored.min()} to {stored.max()} in {bits} bits stored; expected "
+                f"{lowest} to {highest}, export it again"
+            )
+        return stored
+    return (stored << (allocated - 1 - high)) >> (allocated - bits)
 
 
-def _spacing(path: Path, data: Dataset, frame: int | None = None) -> float | None:
-    values = _of_frame(data, frame, "PixelSpacing")
-    if not values:
+def pixel_side(path: Path, spacing: Any, ratio: Any) -> float | None:
+    """Returns the side of a pixel, mm, of a value of PixelSpacing; None for none.
+
+    Args:
+        path: of the file, for messages.
+        spacing: value of PixelSpacing, or None.
+        ratio: value of PixelAspectRatio, which counts where there is no spacing, or None.
+
+    Raises:
+        InputError: for other than two numbers, pixels that are no squares, or of no usual size.
+    """
+    if not spacing:
+        if ratio and abs(float(ratio[0]) / float(ratio[1]) - 1) > SAME:
+            raise InputError(
+                f"{path.name}: pixels of {ratio[0]} to {ratio[1]} (PixelAspectRatio); expected squares. "
+                f"Resample image and mask"
+            )
         return None
-    if not isinstance(values, MultiValue) or len(values) != 2:
-        raise InputError(f"{path.name}: PixelSpacing is {values}; expected two numbers, of rows and columns")
-    return _side(path, float(values[0]), float(values[1]))
-
-
-def _calibration(path: Path, data: Dataset) -> float | None:
-    """Returns the scale of an ultrasound image's calibrated 2-D regions, or None if they differ or lack."""
-    sides = [
-        _side(path, 10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)))
-        for item in data.get("SequenceOfUltrasoundRegions", [])
-        if item.get("RegionSpatialFormat") == TISSUE
-        and item.get("PhysicalUnitsXDirection") == item.get("PhysicalUnitsYDirection") == CENTIMETRES
-        and "PhysicalDeltaX" in item
-        and "PhysicalDeltaY" in item
-    ]
-    return sides[0] if sides and max(sides) <= min(sides) * (1 + SAME) else None
-
-
-def _side(path: Path, rows: float, columns: float) -> float:
-    fault = scale_fault(rows, columns)
-    if fault:
+    if not isinstance(spacing, MultiValue) or len(spacing) != 2:
+        raise InputError(f"{path.name}: PixelSpacing is {spacing}; expected two numbers, of rows and columns")
+    rows, columns = float(spacing[0]), float(spacing[1])
+    if fault := scale_fault(rows, columns):
         raise InputError(f"{path.name}: {fault}")
     return rows
+
+
+def texts(value: Any) -> list[str]:
+    """Returns the values of an attribute of text, in capitals; none for an absent or empty one."""
+    values = value if isinstance(value, MultiValue) else [value] if value else []
+    return [re.sub(r"[^ -~]", "?", str(item)).strip().upper() for item in values]  # fit for a message
+
+
+def text(value: Any) -> str:
+    """Returns an attribute of one text in capitals; of several values, with backslashes as in the file."""
+    return "\\".join(texts(value))
 
 
 @contextmanager

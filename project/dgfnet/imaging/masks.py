@@ -140,6 +140,11 @@ def _segmentation(path: Path, stamp: tuple[int, int]) -> segmentation.Segmentati
     return segmentation.open_segmentation(path, dicom.open_file(path))
 
 
+@lru_cache(maxsize=4)
+def _structures(path: Path, stamp: tuple[int, int]) -> structures.StructureSet:
+    return structures.open_structures(path, dicom.open_file(path))
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
@@ -248,7 +253,8 @@ def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Regi
                 f"{path.name}: contours in the patient's coordinates, but {picture.name} does not say where "
                 f"it lies; expected an image with a position, or another kind of mask"
             )
-        return structures.read(path, data, picture.plane, picture.uid or None), "place"
+        drawn = _structures(path, _stamp(path))
+        return structures.regions_on(drawn, picture.plane, picture.uid or None), "place"
     return _of_plain_dicom(path, data, picture)
 
 

@@ -140,6 +140,7 @@ def _masks(
     try:
         data = open_file(path)
         drawn = open_segmentation(path, data) if data.SOPClassUID in SEGMENTATIONS else None
+        outlines = None if drawn else structures.open_structures(path, data)
         uids = sources(drawn) if drawn else set[str]()
         if any(pictures[uid].patient != patient for uid in uids & pictures.keys()):
             return "references images of another patient"
@@ -149,8 +150,8 @@ def _masks(
         for picture, frame, place in _frames(own):
             if drawn:
                 regions = regions_on(drawn, place, resample)[0]
-            elif place.plane is not None:
-                regions = structures.read(path, data, place.plane, place.uid)
+            elif outlines and place.plane is not None:
+                regions = structures.regions_on(outlines, place.plane, place.uid)
             for label in dict.fromkeys(region.name for region in regions if _is_wanted(region, wanted)):
                 plane = np.logical_or.reduce([region.mask for region in regions if region.name == label])
                 if area := int(plane.sum()):
