@@ -290,10 +290,16 @@ def test_phantom(line, expected, behind, tiny):
     [
         (
             "folder src --out o --labels l --image i1 --mask m1 --image i2 --mask m2",
-            ("tree.import_folder", Path("src"), Path("o"), ("i1", "i2"), ("m1", "m2"), Path("l")),
+            ("tree.import_folder", Path("src"), Path("o"), ("i1", "i2"), ("m1", "m2"), Path("l"), (), False),
         ),
-        ("folder --labels l --out o src", ("tree.import_folder", Path("src"), Path("o"), (), (), Path("l"))),
-        ("dicom src --out o --labels l", ("dicom_tree.import_dicom", Path("src"), Path("o"), Path("l"))),
+        (
+            "folder --labels l --out o src --segment 2 --resample",
+            ("tree.import_folder", Path("src"), Path("o"), (), (), Path("l"), ("2",), True),
+        ),
+        (
+            "dicom src --out o --labels l --segment nodule --segment lesion",
+            ("dicom_tree.import_dicom", Path("src"), Path("o"), Path("l"), ("nodule", "lesion"), False),
+        ),
         ("ddti src --out o", ("public.import_ddti", Path("src"), Path("o"), 1, 0.2)),
         ("lidc-voi --seed 3 src --out o", ("public.import_lidc", Path("src"), Path("o"), 3, 0.2)),
         (

@@ -88,7 +88,7 @@ def ingest_folder(
 @segment_option
 @resample_option
 def ingest_dicom(source: Path, out: Path, labels: Path, segments: tuple[str, ...], resample: bool) -> None:
-    """From a DICOM export with segmentations (DICOM-SEG, label maps, RTSTRUCT)."""
+    """From a DICOM export with DICOM-SEG or RTSTRUCT."""
     from dgfnet.ingest.dicom_tree import import_dicom
 
     _print_account(out, import_dicom(source, out, labels, segments, resample))
