@@ -63,8 +63,13 @@ UNREADABLE = (
 )
 
 
-def open_file(path: Path) -> Dataset:
+def open_file(path: Path, pseudonym: str = "") -> Dataset:
     """Reads the data set of a DICOM file.
+
+    Args:
+        path: the file.
+        pseudonym: a PatientID that is known to be none of a hospital's. Programs that draw on an image copy
+            its PatientID, but not that identity was removed (dcmqi 1.5.7, pydicom-seg 0.4.1).
 
     Raises:
         InputError: when the file is not DICOM, or names a person or a place.
@@ -72,6 +77,8 @@ def open_file(path: Path) -> Dataset:
     with as_input_error(path, "cannot be read as DICOM"):
         data = pydicom.dcmread(path)
         names = identity(data)
+        if pseudonym and str(data.get("PatientID") or "").strip() == pseudonym:
+            names = [name for name in names if name != "PatientID"]
     if names:
         raise InputError(
             f"{path.name}: names a person or a place ({', '.join(names)}); de-identify it by the basic "
@@ -104,6 +111,13 @@ def identity(data: Dataset) -> list[str]:
         *(["PatientID"] if pseudonym and not removed else []),
         *(["BurnedInAnnotation"] if burned_in else []),
     ]
+
+
+def pseudonym_of(data: Dataset) -> str:
+    """Returns the PatientID of a file that says that identity was removed, else nothing."""
+    return (
+        str(data.get("PatientID") or "").strip() if text(data.get("PatientIdentityRemoved")) == "YES" else ""
+    )
 
 
 def _is_dummy(keyword: str, value: str, pseudonym: str) -> bool:

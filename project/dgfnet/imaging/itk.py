@@ -18,7 +18,6 @@ from dgfnet.imaging.dicom import short
 from dgfnet.imaging.limits import check_claim
 from dgfnet.imaging.volumes import Segment, Volume, grid_of
 
-ENDINGS = (".nrrd", ".mha", ".mhd")
 HEADER = 2**20  # bytes that a header takes at most
 SPACES = re.compile(
     r"(left|right)-(posterior|anterior)-superior|LPS|RAS|LAS", re.IGNORECASE

@@ -32,6 +32,7 @@ LABELS = 16  # values of a mask that numbers its regions
 BLURRED = 0.25  # share of values between ground and nodule that JPEG, scaling and networks leave, at most
 DARK, BRIGHT = 33, 223  # of 255: below is ground, above is nodule
 EDGE = 8  # times as many pixels may be edge as pure nodule: a small nodule, much enlarged
+WHOLE = 0.01  # labels as floats that were scaled into bytes (nibabel) miss whole numbers by less
 VOID = 255  # the border that PASCAL VOC leaves undecided
 FULL = 0.9  # share of the picture from which on a mask is none of a nodule
 ALL = "*"
@@ -96,7 +97,7 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
     else:
         chosen = []
         for text in (part.strip() for part in wanted.split("+")):
-            matching = [region for region in regions if is_called(region, text)]
+            matching = called(regions, text)
             if not matching:
                 raise InputError(f"{where}: no region {text!r}; found {_listed(regions)}")
             chosen += matching
@@ -106,10 +107,20 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
     return np.asarray(np.logical_or.reduce([region.mask for region in chosen]), dtype=np.uint8)
 
 
-def is_called(region: Region, text: str) -> bool:
-    """Returns True when the text is the region's number, name or code, or a pattern of one."""
-    called = (str(region.number), region.name, *region.codes)
-    return any(fnmatch(name.casefold(), text.casefold()) for name in called if name)
+def called(regions: Sequence[Region], text: str) -> list[Region]:
+    """Returns the regions of this number, else name, else code, else those whose name or code fits a pattern.
+
+    The first of these that any region has decides: a gland that was coded as a nodule is none of `nodule`.
+    """
+    wanted = text.casefold()
+    ways = (
+        lambda region: str(region.number) == wanted,
+        lambda region: region.name.casefold() == wanted,
+        lambda region: any(code.casefold() == wanted for code in region.codes),
+        lambda region: fnmatch(region.name.casefold(), wanted),
+        lambda region: any(fnmatch(code.casefold(), wanted) for code in region.codes),
+    )
+    return next((found for way in ways if (found := [region for region in regions if way(region)])), [])
 
 
 def may_all_be_nodules(regions: Sequence[Region]) -> bool:
@@ -148,7 +159,7 @@ def coding_of(values: NDArray[Any], where: str) -> Coding:
     if values.dtype == bool:
         return Coding("labels")
     low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and bool((values != np.rint(values)).any()):
+    if values.dtype.kind == "f" and bool((np.abs(values - np.rint(values)) > WHOLE).any()):
         scale = 1.0 if high <= 1 else 255.0
         if low < 0 or not scale / 2 <= high <= scale or not _is_blurred(values, scale):
             raise InputError(_no_mask(where))
@@ -182,7 +193,7 @@ def _present(values: NDArray[Any]) -> list[int]:
     """Returns the whole numbers that stand in an array, a slab at a time: volumes are large."""
     is_there = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
     for slab in values:
-        is_there[slab.astype(np.uint16).ravel()] = True
+        is_there[np.rint(slab).astype(np.uint16).ravel()] = True
     return [int(value) for value in np.flatnonzero(is_there)]
 
 
@@ -198,7 +209,8 @@ def _beside_void(values: NDArray[Any], numbers: list[int]) -> tuple[int, ...]:
 def regions_of(values: NDArray[Any], coding: Coding) -> list[Region]:
     """Returns the regions of a slice or picture, (rows, columns), by the coding of its file."""
     if coding.kind == "labels":
-        return [Region(number, "", values == number) for number in coding.numbers]
+        whole = np.rint(values) if values.dtype.kind == "f" else values
+        return [Region(number, "", whole == number) for number in coding.numbers]
     return [Region(1, "", values >= 0.5 if coding.kind == "fractions" else values > 127)]
 
 

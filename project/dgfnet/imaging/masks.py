@@ -136,13 +136,13 @@ def _coding(path: Path, stamp: tuple[int, int]) -> Coding:
 
 
 @lru_cache(maxsize=4)
-def _segmentation(path: Path, stamp: tuple[int, int]) -> segmentation.Segmentation:
-    return segmentation.open_segmentation(path, dicom.open_file(path))
+def _segmentation(path: Path, stamp: tuple[int, int], pseudonym: str) -> segmentation.Segmentation:
+    return segmentation.open_segmentation(path, dicom.open_file(path, pseudonym))
 
 
 @lru_cache(maxsize=4)
-def _structures(path: Path, stamp: tuple[int, int]) -> structures.StructureSet:
-    return structures.open_structures(path, dicom.open_file(path))
+def _structures(path: Path, stamp: tuple[int, int], pseudonym: str) -> structures.StructureSet:
+    return structures.open_structures(path, dicom.open_file(path, pseudonym))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -242,10 +242,12 @@ def _in_stored_order(path: Path, volume: Volume, picture: Placement) -> NDArray[
 
 
 def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Region], Match]:
-    data = dicom.open_file(path)
+    data = dicom.open_file(path, picture.pseudonym)
     kind = str(data.get("SOPClassUID", ""))
     if kind in segmentation.SEGMENTATIONS:
-        regions, by = segmentation.regions_on(_segmentation(path, _stamp(path)), picture, resample)
+        regions, by = segmentation.regions_on(
+            _segmentation(path, _stamp(path), picture.pseudonym), picture, resample
+        )
         return regions, "place" if by == "place" else "reference"
     if kind == STRUCTURES:
         if picture.plane is None:
@@ -253,7 +255,7 @@ def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Regi
                 f"{path.name}: contours in the patient's coordinates, but {picture.name} does not say where "
                 f"it lies; expected an image with a position, or another kind of mask"
             )
-        drawn = _structures(path, _stamp(path))
+        drawn = _structures(path, _stamp(path), picture.pseudonym)
         return structures.regions_on(drawn, picture.plane, picture.uid or None), "place"
     return _of_plain_dicom(path, data, picture)
 

@@ -19,7 +19,7 @@ from dgfnet.imaging.geometry import same_grid
 from dgfnet.imaging.limits import check_claim
 from dgfnet.imaging.volumes import LPS, Volume, grid_of
 
-ENDINGS = (".nii", ".nii.gz")
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # xyzt_units; millimetres where the header says nothing
 
 
 def load(path: Path) -> Volume:
@@ -34,9 +34,11 @@ def load(path: Path) -> Volume:
         _check(path, image)
         values = np.asarray(image.dataobj, dtype=np.float32)
         header = image.header
-        zooms = [float(zoom) for zoom in header.get_zooms()] + [1.0, 1.0, 1.0]
+        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+        zooms = [unit * float(zoom) for zoom in header.get_zooms()] + [1.0, 1.0, 1.0]
         forms = [(header["sform_code"], header.get_sform), (header["qform_code"], header.get_qform)]
-        affines = [np.asarray(form(), dtype=float) for code, form in forms if int(code) > 0]
+        scale = np.diag([unit, unit, unit, 1.0])
+        affines = [scale @ np.asarray(form(), dtype=float) for code, form in forms if int(code) > 0]
     except InputError:
         raise
     except Exception as error:  # nibabel raises many kinds for a broken file

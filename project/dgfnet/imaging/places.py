@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dgfnet.imaging import dicom
 from dgfnet.imaging.geometry import Plane
 
 SQUARE = 1e-3  # cosine between the two directions of an image, and deviation of their length from 1
@@ -25,7 +26,8 @@ class Placement:
         uid: SOPInstanceUID of a DICOM file, else empty.
         frame: of a file with several frames or slices, from 0, as the manifest names it.
         frames: frames, pages or slices of the file.
-        volume: (i, j, k) of the file when it is a volume, else None.
+        volume: the file when it is a volume (`volumes.Volume`), else None.
+        pseudonym: PatientID of a de-identified DICOM file, else empty.
     """
 
     name: str
@@ -35,13 +37,16 @@ class Placement:
     frame: int | None = None
     frames: int = 1
     volume: Any = None
+    pseudonym: str = ""
 
 
 def placement(name: str, data: Dataset, frame: int | None) -> Placement:
     """Returns the placement of a DICOM image, or of one of its frames."""
     shape = (int(data.Rows), int(data.Columns))
     frames = int(data.get("NumberOfFrames") or 1)
-    return Placement(name, shape, plane_of(data, frame), str(data.get("SOPInstanceUID", "")), frame, frames)
+    uid = str(data.get("SOPInstanceUID", ""))
+    pseudonym = dicom.pseudonym_of(data)
+    return Placement(name, shape, plane_of(data, frame), uid, frame, frames, None, pseudonym)
 
 
 def plane_of(data: Dataset, frame: int | None) -> Plane | None:

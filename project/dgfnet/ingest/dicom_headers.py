@@ -43,27 +43,47 @@ class DicomImage:
         return tuple(range(len(self.places))) if len(self.places) > 1 else (None,)
 
 
+@dataclass(frozen=True)
+class DrawingFile:
+    """A file that draws on pictures: a segmentation or a structure set.
+
+    Attributes:
+        named: attributes that name a person; PatientID alone is none where a picture has it as a pseudonym.
+    """
+
+    patient: str
+    named: tuple[str, ...]
+
+
 def sort_files(
     paths: Sequence[Path],
 ) -> tuple[dict[str, DicomImage], dict[Path, str], dict[Path, str]]:
     """Sorts files: pictures by SOPInstanceUID, those that draw with their patient, others with a reason."""
     pictures: dict[str, DicomImage] = {}
-    drawing: dict[Path, str] = {}
+    found: dict[Path, DrawingFile] = {}
     lost: dict[Path, str] = {}
     for path, kind in zip(
         paths, map_in_order(_classify, paths, cores(), "DICOM headers", few=2000), strict=True
     ):
         if isinstance(kind, str):
             lost[path] = kind
-        elif isinstance(kind, tuple):
-            drawing[path] = kind[0]
+        elif isinstance(kind, DrawingFile):
+            found[path] = kind
         elif pictures.setdefault(kind.uid, kind) is not kind:
             lost[path] = "the same image as another file (SOPInstanceUID)"
+    pseudonyms = {picture.places[0].pseudonym for picture in pictures.values()}
+    drawing: dict[Path, str] = {}
+    for path, kind in found.items():
+        named = [name for name in kind.named if name != "PatientID" or kind.patient not in pseudonyms]
+        if named:
+            lost[path] = _named(named)
+        else:
+            drawing[path] = kind.patient
     return pictures, drawing, lost
 
 
-def _classify(path: Path) -> DicomImage | tuple[str] | str:
-    """Returns a picture, the patient of a segmentation, or the reason why the file is neither."""
+def _classify(path: Path) -> DicomImage | DrawingFile | str:
+    """Returns a picture, a file that draws, or the reason why the file is neither."""
     try:
         return _of_header(path, pydicom.dcmread(path, stop_before_pixels=True))
     except InvalidDicomError:
@@ -72,16 +92,15 @@ def _classify(path: Path) -> DicomImage | tuple[str] | str:
         return "its DICOM headers are damaged"
 
 
-def _of_header(path: Path, data: Dataset) -> DicomImage | tuple[str] | str:
-    if names := identity(data):
-        return (
-            f"names a person or a place ({', '.join(names)}); de-identify it by the basic profile of PS3.15"
-        )
+def _of_header(path: Path, data: Dataset) -> DicomImage | DrawingFile | str:
+    names = identity(data)
     patient = str(data.get("PatientID") or "").strip()
+    if patient and data.get("SOPClassUID") in (*SEGMENTATIONS, STRUCTURES):
+        return DrawingFile(patient, tuple(names))
+    if names:
+        return _named(names)
     if not patient:
         return "PatientID is empty; expected a pseudonym"
-    if data.get("SOPClassUID") in (*SEGMENTATIONS, STRUCTURES):
-        return (patient,)
     modality = {"US": "us", "CT": "ct"}.get(str(data.get("Modality")))
     if modality is None:
         return f"modality {data.get('Modality')} without use here"
@@ -99,3 +118,7 @@ def _view(data: Dataset, modality: str) -> str:
     if LONGITUDINAL.search(text):
         return "longitudinal"
     return "transverse" if TRANSVERSE.search(text) else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"names a person or a place ({', '.join(names)}); de-identify it by the basic profile of PS3.15"

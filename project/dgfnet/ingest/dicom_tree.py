@@ -29,7 +29,7 @@ import numpy as np
 from dgfnet.errors import InputError
 from dgfnet.imaging import structures
 from dgfnet.imaging.dicom import UNREADABLE, open_file
-from dgfnet.imaging.labels import SHOWN, Region, is_called, may_all_be_nodules
+from dgfnet.imaging.labels import SHOWN, Region, called, may_all_be_nodules
 from dgfnet.imaging.places import Placement
 from dgfnet.imaging.segmentation import SEGMENTATIONS, open_segmentation, regions_on, sources
 from dgfnet.ingest.dicom_headers import DicomImage, sort_files
@@ -138,7 +138,7 @@ def _masks(
 ) -> tuple[list[DrawnMask], list[Region]] | str:
     """Reads what a file draws on its patient's pictures, and its regions, or returns why it is not used."""
     try:
-        data = open_file(path)
+        data = open_file(path, patient)
         drawn = open_segmentation(path, data) if data.SOPClassUID in SEGMENTATIONS else None
         outlines = None if drawn else structures.open_structures(path, data)
         uids = sources(drawn) if drawn else set[str]()
@@ -152,8 +152,9 @@ def _masks(
                 regions = regions_on(drawn, place, resample)[0]
             elif outlines and place.plane is not None:
                 regions = structures.regions_on(outlines, place.plane, place.uid)
-            for label in dict.fromkeys(region.name for region in regions if _is_wanted(region, wanted)):
-                plane = np.logical_or.reduce([region.mask for region in regions if region.name == label])
+            chosen = _wanted(regions, wanted)
+            for label in dict.fromkeys(region.name for region in chosen):
+                plane = np.logical_or.reduce([region.mask for region in chosen if region.name == label])
                 if area := int(plane.sum()):
                     drawing = png(plane.astype(np.uint8) * np.uint8(255))
                     masks.append(DrawnMask(path, picture, frame, label, area, drawing))
@@ -170,8 +171,9 @@ def _frames(pictures: Sequence[DicomImage]) -> Iterator[tuple[DicomImage, int | 
             yield picture, frame, place
 
 
-def _is_wanted(region: Region, wanted: Sequence[str]) -> bool:
-    return not wanted or any(is_called(region, text) for text in wanted)
+def _wanted(regions: Sequence[Region], wanted: Sequence[str]) -> list[Region]:
+    """Returns the regions of a file that are nodules: all where nothing is said."""
+    return list(regions) if not wanted else [region for text in wanted for region in called(regions, text)]
 
 
 def _check_regions(found: Mapping[Path, Sequence[Region]], wanted: Sequence[str]) -> None:
@@ -186,7 +188,7 @@ def _check_regions(found: Mapping[Path, Sequence[Region]], wanted: Sequence[str]
     listed = ", ".join(f"{name!r} in {count} file(s)" for name, count in counts.most_common(SHOWN))
     every = [region for regions in found.values() for region in regions]
     for text in wanted:
-        if every and not any(is_called(region, text) for region in every):
+        if every and not called(every, text):
             raise InputError(f"--segment {text}: no segment is called so; found {listed}")
     if wanted or not every or may_all_be_nodules(every):
         return
