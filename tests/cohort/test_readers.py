@@ -183,6 +183,23 @@ def test_calibration_of_ultrasound_regions(tmp_path, regions, expected):
     assert spacing == (None if expected is None else pytest.approx(expected))
 
 
+def test_the_scale_of_a_pair_is_that_of_the_region_with_the_nodule(tmp_path):
+    """MASK lies in columns 10 to 19; a region beside it has other pixels, which are no squares either."""
+    beside = region(0.02, 0.03)
+    regions = [region(0.01, 0.01), beside, region(0.0, 0.0)]
+    for item, (left, right) in zip(regions, ((0, 31), (32, 63), (32, 63)), strict=True):
+        item.RegionLocationMinX0, item.RegionLocationMaxX1 = left, right
+        item.RegionLocationMinY0, item.RegionLocationMaxY1 = 0, 47
+    dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence(regions))
+    for shift, expected in ((0, 0.1), (30, None)):
+        cv2.imwrite(str(tmp_path / "m.png"), np.roll(MASK, shift, axis=1) * 255)
+        pair = image(tmp_path / "r.dcm", tmp_path / "m.png")
+        if expected is None:
+            assert "pixels of 0.3 x 0.2 mm; expected squares" in fault(read_pair, pair)
+        else:
+            assert read_pair(pair)[0].spacing_mm == pytest.approx(expected)
+
+
 def test_pixels_that_are_no_squares_are_refused(tmp_path):
     dicom(tmp_path / "r.dcm", GREY, SequenceOfUltrasoundRegions=Sequence([region(0.01, 0.02)]))
     assert "pixels of 0.2 x 0.1 mm; expected squares" in fault(read_image, image(tmp_path / "r.dcm"))
