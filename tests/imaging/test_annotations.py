@@ -201,6 +201,8 @@ def test_without_a_label_the_name_is_empty(tmp_path):
         studio(studio_polygon(kind="polygon", labels=())),
     ):
         assert shown(regions(tmp_path, document)) == [(1, "", 240, "")]
+    nameless = coco(coco_annotation([FLAT]), coco_annotation([FLAT], 2), categories=[])
+    assert [region.name for region in regions(tmp_path, nameless)] == ["category 1", "category 2"]
 
 
 def test_an_outline_through_a_channel_leaves_its_hole_out(tmp_path):
@@ -262,6 +264,8 @@ WITHOUT_AREA = {
     ),
     "Label Studio keypoint": studio(studio_result({"x": 10, "y": 10, "width": 0.4}, kind="keypointlabels")),
     "Label Studio bitmask": studio(studio_result({"imageDataURL": "data:image/png;,"}, kind="bitmasklabels")),
+    "Label Studio brushlabels": studio(studio_result({"touches": []}, kind="brushlabels")),
+    "Label Studio vector": studio(studio_result({"vertices": [], "closed": True}, kind="vectorlabels")),
     "Label Studio open polygon": studio(
         studio_result({"points": [[1, 1], [5, 1], [5, 5]], "closed": False}, kind="polygonlabels")
     ),
@@ -440,8 +444,10 @@ def test_label_studio_results_of_one_id_are_about_one_region(tmp_path):
     label = studio_polygon(kind="labels", labels=["nodule"])
     about_picture = {"id": "q", "type": "choices", "value": {"choices": ["good"]}, "from_name": "quality"}
     relation = {"type": "relation", "from_id": "r1", "to_id": "r2", "direction": "right"}
-    found = regions(tmp_path, studio(polygon, label, choice, about_picture, relation))
-    assert shown(found) == [(1, "nodule", 240, "")]
+    bare = {**label, "value": {"labels": ["nodule"]}}
+    for results in ((polygon, label, choice), (choice, label, polygon), (bare, polygon)):
+        found = regions(tmp_path, studio(*results, about_picture, relation))
+        assert shown(found) == [(1, "nodule", 240, "")]
     several = regions(tmp_path, studio(studio_polygon(labels=["nodule", "cystic"])))
     assert (several[0].name, several[0].codes) == ("nodule, cystic", ("nodule", "cystic"))
     np.testing.assert_array_equal(nodule_of(several, "nodule", "a"), NODULE)

@@ -38,14 +38,15 @@ def read(document: Any) -> Annotations:
         for item in document.get("categories") or []
         if isinstance(item, dict)
     }
-    drawn: dict[Any, list[tuple[str, Any]]] = {}
-    used: dict[Any, str] = {}
-    for item in entry(document, "annotations", list):
-        category = entry({"annotation": item}, "annotation", dict).get("category_id")
+    items = [entry({"annotation": item}, "annotation", dict) for item in entry(document, "annotations", list)]
+    used: dict[Any, str] = {item.get("category_id"): "" for item in items}
+    for category in used:
         if names and category not in names:
             raise ValueError(f"category_id {category!r}, which is not among the categories")
-        used[category] = names.get(category, "")
-        drawn.setdefault(item.get("image_id"), []).append((used[category], item))
+        used[category] = names.get(category) or (f"category {category}" if len(used) > 1 else "")
+    drawn: dict[Any, list[tuple[str, Any]]] = {}
+    for item in items:
+        drawn.setdefault(item.get("image_id"), []).append((used[item.get("category_id")], item))
     labels: dict[str, Label] = {}
     for place, (category, name) in enumerate(used.items(), start=1):
         labels.setdefault(name, Label(category if isinstance(category, int) else place, name))

@@ -35,6 +35,8 @@ from dgfnet.imaging.outlines.shapes import (
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # put before the name of a picture that was uploaded
 PICTURES = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|dcm|dicom|nii|nii\.gz|nrrd|mha)$", re.IGNORECASE)
+AREAS = {"brush": "rle", "polygon": "points", "ellipse": "radiusX"}  # and where a result has its outline
+SAID = {"", "choices", "textarea", "rating", "number", "taxonomy", "datetime", "pairwise", "ranker"}
 CHANNELS = 4  # a brush is stored as red, green, blue and alpha, and alpha is what was drawn
 
 
@@ -96,7 +98,7 @@ def _items(annotation: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]
         if isinstance(entry({"result": result}, "result", dict).get("value"), dict):  # not a relation
             groups.setdefault(result.get("id") or place, []).append(result)
     for results in groups.values():
-        shapes = [result for result in results if _kind(result)]
+        shapes = sorted(filter(_kind, results), key=lambda result: _kind(result) not in AREAS)
         if not shapes:
             continue  # about the picture as a whole
         names = [
@@ -110,20 +112,13 @@ def _items(annotation: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]
 
 
 def _kind(result: Mapping[str, Any]) -> str:
-    """Returns the kind of a result by what is stored; empty for one without a place, such as a choice."""
-    value = result["value"]
-    kinds = {
-        "rle": "brush",
-        "points": "polygon",
-        "radiusX": "ellipse",
-        "x": "",
-        "vertices": "",
-        "imageDataURL": "",
-    }
-    for name, kind in kinds.items():
-        if name in value:
-            return kind or str(result.get("type")).removesuffix("labels")
-    return ""
+    """Returns the kind of a result by what is stored; empty for one that draws nothing, such as a choice."""
+    for kind, name in AREAS.items():
+        if name in result["value"]:
+            return kind
+    kind = str(result.get("type"))
+    bare = kind.removesuffix("labels")
+    return "" if bare in SAID else kind if bare in AREAS else bare
 
 
 def _size(result: Mapping[str, Any]) -> tuple[int, int]:
