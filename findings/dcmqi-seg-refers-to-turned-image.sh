@@ -9,10 +9,10 @@
 #   mask in RAS order           rows 22-37 columns 12-23  slice at 106   at 11.5, -6.5, 106      turned -1 0 0 0 -1 0
 #   mask 0.25 mm to the left    rows 10-25 columns 40-51  slice at 106   at -20.25, -30, 106     turned 1 0 0 0 1 0
 #   mask 0.9 mm higher          rows 10-25 columns 40-51  slice at 106   at -20, -30, 106.9      turned 1 0 0 0 1 0
-#   Plane position and orientation are right; SpatialLocationsPreserved is absent. "RAS order" is what nibabel's
-#   as_closest_canonical and MONAI's Orientation leave.
+#   Plane position and orientation are right; SpatialLocationsPreserved is absent (highdicom writes YES). "RAS order" is
+#   what nibabel's as_closest_canonical and MONAI's Orientation leave.
 #
-# For a user: whoever pairs frames by the images they refer to gets a mask turned by 180 degrees, of the right size and on
+# For a user: whoever pairs frames by the images they refer to gets a mask turned by 180 degrees, of the right size, on
 # the right slice. highdicom (get_pixels_by_source_instance) refuses at first, and with ignore_spatial_locations=True
 # gives that mask. Lay frames by PlanePositionSequence and PlaneOrientationSequence. No report of it found.
 set -euo pipefail

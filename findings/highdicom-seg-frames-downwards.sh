@@ -11,7 +11,7 @@
 #   highdicom's own readers go by them. Images whose rows run the other way (1 0 0 0 -1 0) are written upwards.
 #
 # For a user: pydicom's pixel_array of the file, SimpleITK's slices counted from the first, and viewers that go by the
-# order of frames show the mask on the mirrored slice. Go by PlanePositionSequence or the source images, never by number.
+# order of frames show the mask on the mirrored slice. Go by PlanePositionSequence or source images, never by number.
 # Reported upstream: github.com/ImagingDataCommons/highdicom/issues/330.
 set -euo pipefail
 folder=$(mktemp -d)
