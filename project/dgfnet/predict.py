@@ -68,8 +68,9 @@ def predict_case(
     pictures: dict[Modality, Sequence[tuple[Path, Path]]],
     out: Path | None,
     overlays: Path | None,
+    segment: str | None = None,
 ) -> pd.DataFrame:
-    """Scores one case by its files: images, each with the mask of the nodule.
+    """Scores one case by its files: images, each with the mask of the nodule, or the region of it to take.
 
     Raises:
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
@@ -79,7 +80,7 @@ def predict_case(
     if out is not None and out.resolve() in sources:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
     images = [
-        loose_image(modality, image.resolve(), mask.resolve())
+        loose_image(modality, image.resolve(), mask.resolve(), segment)
         for modality, pairs in pictures.items()
         for image, mask in pairs
     ]

@@ -7,6 +7,8 @@ columns run.
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import highdicom
 import nibabel as nib
@@ -183,6 +185,44 @@ def exif(turn):
 
 def read(path):
     return pydicom.dcmread(path)
+
+
+OUTLINE = [(48, 6), (58, 6), (58, 20), (38, 20), (38, 12), (48, 12)]  # corners of the L, along pixel edges
+
+
+def structure_set(path):
+    """Contours of both nodules, through the places of the corners."""
+    data = dicom(path, np.zeros((1, 1), np.uint8), US_SOP, **STUDY)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    data.Modality = "RTSTRUCT"
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(data, name)
+    square = [(8, 28), (16, 28), (16, 40), (8, 40)]
+    contours = [
+        item(
+            ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(ring),
+            ContourData=[
+                float(value) for x, y in ring
+                for value in ORIGIN + np.array([(x - 0.5) * SPACING, (y - 0.5) * SPACING, k * STEP])
+            ],
+        )
+        for k, ring in ((SHOWN, OUTLINE), (1, square))
+    ]  # fmt: skip
+    data.StructureSetROISequence = Sequence(
+        [item(ROINumber=1, ROIName="nodule", ReferencedFrameOfReferenceUID=STUDY["FrameOfReferenceUID"])]
+    )
+    data.ROIContourSequence = Sequence([item(ReferencedROINumber=1, ContourSequence=Sequence(contours))])
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def labelme(path, image):
+    shape = {"label": "nodule", "points": OUTLINE, "shape_type": "polygon", "flags": {}, "group_id": None}
+    path.write_text(json.dumps({
+        "version": "5.5.0", "flags": {}, "shapes": [shape], "imagePath": image.name, "imageData": None,
+        "imageHeight": ROWS, "imageWidth": COLUMNS,
+    }))  # fmt: skip
+    return path
 
 
 def itk2d(path, array):

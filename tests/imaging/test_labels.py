@@ -157,7 +157,7 @@ def test_several_regions_are_joined_where_that_is_asked_for():
         (
             NAMED,
             None,
-            "m.dcm: 2 regions (1 'Thyroid gland', 2 'Nodule left'); say which is the nodule in the column",
+            "m.dcm: 2 regions (1 'Thyroid gland', 2 'Nodule left'); say which is the nodule in segment",
         ),
         (NAMED, "3", "m.dcm: no region '3'; found 1 'Thyroid gland', 2 'Nodule left'"),
         (NAMED[:1], None, "m.dcm: its one region is called 'Thyroid gland'; expected a nodule"),

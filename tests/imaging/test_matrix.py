@@ -183,6 +183,8 @@ MASK_KINDS = {
     "DICOM label map": segmentation("LABELMAP"),
     "DICOM-SEG, turned": segmentation_turned,
     "DICOM image": plain_dicom,
+    "RTSTRUCT": lambda i, f: scene.structure_set(f / "m.dcm"),
+    "labelme": lambda i, f: scene.labelme(f / "m.json", i),
 }
 
 

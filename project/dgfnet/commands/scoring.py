@@ -28,6 +28,7 @@ ONE_CASE = "of one case, instead of a folder; may be repeated"
 @click.option("--out", type=PATH, help="CSV file to write")
 @click.option("--overlays", type=PATH, help="folder for a picture of each nodule")
 @click.option("--nodule", help="one nodule's id; all without it")
+@click.option("--segment", help="of one case: which region of the masks is the nodule")
 def score(
     settings: Settings,
     folder: Path | None,
@@ -36,6 +37,7 @@ def score(
     out: Path | None,
     overlays: Path | None,
     nodule: str | None,
+    segment: str | None,
 ) -> None:
     """Score a cohort folder, or one case, with a champion.
 
@@ -51,10 +53,12 @@ def score(
     if folder is None:
         if nodule:
             raise InputError("--nodule names a nodule of a cohort folder; one case by its files has none")
-        case = predict_case(settings, site, files, out, overlays).iloc[0]
+        case = predict_case(settings, site, files, out, overlays, segment).iloc[0]
         for name, value in case.items():
             print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
         return
+    if segment:
+        raise InputError("--segment is of one case; a cohort folder has the column segment in images.csv")
     if out is None:
         raise InputError("a cohort folder needs --out, the CSV file to write")
     table = predict(settings, site, folder, out, nodule, overlays)

@@ -85,13 +85,13 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
     if wanted is None:
         if len(regions) > 1:
             raise InputError(
-                f"{where}: {len(regions)} regions ({_listed(regions)}); say which is the nodule in the "
-                f"column segment of images.csv (a number, name or code; {ALL} for all as one)"
+                f"{where}: {len(regions)} regions ({_listed(regions)}); say which is the nodule "
+                f"in segment: its number, name or code, or {ALL} for all as one"
             )
         if ORGAN.search(regions[0].name):
             raise InputError(
                 f"{where}: its one region is called {regions[0].name!r}; expected a nodule. If it is one, "
-                f"say so in the column segment of images.csv"
+                f"say so in segment"
             )
         chosen = list(regions)
     else:

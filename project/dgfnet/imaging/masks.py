@@ -256,7 +256,8 @@ def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Regi
                 f"it lies; expected an image with a position, or another kind of mask"
             )
         drawn = _structures(path, _stamp(path), picture.pseudonym)
-        return structures.regions_on(drawn, picture.plane, picture.uid or None), "place"
+        uid = picture.uid if picture.frames == 1 else ""
+        return structures.regions_on(drawn, picture.plane, uid or None), "place"
     return _of_plain_dicom(path, data, picture)
 
 

@@ -101,7 +101,7 @@ def _decode(path: Path, page: int | None) -> tuple[NDArray[Any], Header]:
     except cv2.error:
         done, frames = False, ()
     if not done or not frames:
-        return _by_pillow(path, page, header), header
+        return _by_pillow(path, raw.tobytes(), page, header), header
     if len(frames) == 1:
         page = 0  # a picture beside a volume: `slice` is about the other file
     if page is None or page >= len(frames):
@@ -116,10 +116,17 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
 
 
-def _by_pillow(path: Path, page: int | None, header: Header) -> NDArray[Any]:
-    """Decodes the kinds of TIFF that Pillow knows and OpenCV does not, such as Zstandard; turned already."""
+def _by_pillow(path: Path, raw: bytes, page: int | None, header: Header) -> NDArray[Any]:
+    """Decodes the kinds of TIFF that Pillow knows and OpenCV does not, such as Zstandard; turned already.
+
+    From memory, not by path: Pillow 11 to 13 scrambles turned TIFF that it opens itself
+    (findings/pillow-turned-tiff-scrambled.sh).
+    """
     if header.pages and path.suffix.lower() in TIFF:
-        with contextlib.suppress(Exception), PIL.Image.open(path) as picture:  # Pillow raises many kinds
+        with (
+            contextlib.suppress(Exception),
+            PIL.Image.open(io.BytesIO(raw)) as picture,
+        ):  # Pillow raises many kinds
             if header.pages > 1:
                 picture.seek(page or 0)
             pixels = np.array(picture)
@@ -129,7 +136,7 @@ def _by_pillow(path: Path, page: int | None, header: Header) -> NDArray[Any]:
 
 def _indices(path: Path, page: int | None, header: Header, pixels: NDArray[Any]) -> NDArray[Any]:
     """Returns the indices of a palette whose first colour is black, else the colours as they were decoded."""
-    with PIL.Image.open(path) as picture:
+    with PIL.Image.open(io.BytesIO(_bytes(path))) as picture:
         if header.pages > 1:
             picture.seek(page or 0)
         picture.load()

@@ -85,6 +85,7 @@ def read(path: Path, data: Dataset, plane: Plane, picture_uid: str | None) -> li
 def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> list[Region]:
     """Returns a region per structure, drawn on this slice or not, each (rows, columns).
 
+    NIfTI and its like have no frame of reference: there the coordinates alone count.
     A pixel is inside when its centre is, or lies on a contour (PS3.3 C.8.8.6.3).
 
     Args:
@@ -97,10 +98,10 @@ def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> l
             drawn on this image and lies elsewhere.
     """
     frames = {structure.frame_of_reference for structure in opened.structures}
-    if plane.frame_of_reference not in frames:
+    if plane.frame_of_reference and plane.frame_of_reference not in frames:
         raise InputError(
             f"{opened.path.name}: drawn in the frame of reference {', '.join(sorted(frames))}, but the image "
-            f"has {plane.frame_of_reference or 'none'}; expected contours of that image's study"
+            f"has {plane.frame_of_reference}; expected contours of that image's study"
         )
     with as_input_error(opened.path, "cannot be used as RTSTRUCT"):
         return [_region(structure, plane, picture_uid) for structure in opened.structures]
@@ -108,7 +109,7 @@ def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> l
 
 def _region(structure: Structure, plane: Plane, picture_uid: str | None) -> Region:
     mask, fault = np.zeros(plane.shape, dtype=np.bool_), ""
-    if structure.frame_of_reference != plane.frame_of_reference:
+    if plane.frame_of_reference and structure.frame_of_reference != plane.frame_of_reference:
         fault = "is drawn in another frame of reference than the image"
     else:
         on_slice, crossing = _near(structure, plane, picture_uid)

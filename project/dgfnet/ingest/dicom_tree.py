@@ -151,7 +151,8 @@ def _masks(
             if drawn:
                 regions = regions_on(drawn, place, resample)[0]
             elif outlines and place.plane is not None:
-                regions = structures.regions_on(outlines, place.plane, place.uid)
+                uid = place.uid if place.frames == 1 else None
+                regions = structures.regions_on(outlines, place.plane, uid)
             chosen = _wanted(regions, wanted)
             for label in dict.fromkeys(region.name for region in chosen):
                 plane = np.logical_or.reduce([region.mask for region in chosen if region.name == label])

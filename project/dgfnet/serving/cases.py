@@ -33,6 +33,7 @@ from dgfnet.vocabulary import MODALITIES, Modality
 
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
+SEGMENTS = tuple(f"{modality}_segment" for modality in MODALITIES)
 FOLDERS = "dgfnet-case-"  # temporary ones begin so
 HOUR = 3600.0
 LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
@@ -109,6 +110,7 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
     Args:
         record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
             a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
+            `us_segment`, `ct_segment`: which region of masks with several is the nodule, a text.
         settings: of the model's preprocessing.
         modalities: that the model can use; fields of others are not looked at.
 
@@ -120,6 +122,7 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
         for modality in modalities:
             pictures, masks = fields[modality], fields[f"{modality}_mask"]
+            segment = _segment(record.get(f"{modality}_segment"), f"{modality}_segment")
             if len(pictures) != len(masks):
                 raise InputError(
                     f"{len(pictures)} image(s) in {modality} but {len(masks)} in {modality}_mask; expected a "
@@ -128,11 +131,11 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
             if len(pictures) > MOST_IMAGES:
                 raise InputError(f"{len(pictures)} images in {modality}; expected at most {MOST_IMAGES}")
             for place, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
-                paths = [
+                image, drawn = (
                     _stored(Path(folder), f"{name}[{place}]", value)
                     for name, value in ((modality, picture), (f"{modality}_mask", mask))
-                ]
-                images.append(loose_image(modality, *paths))
+                )
+                images.append(loose_image(modality, image, drawn, segment))
         if not images:
             expected = " or ".join(f"{name} with {name}_mask" for name in modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
@@ -147,10 +150,20 @@ def clear_folders() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def loose_image(modality: Modality, image: Path, mask: Path) -> Image:
+def loose_image(modality: Modality, image: Path, mask: Path, segment: str | None = None) -> Image:
     """Makes an image that is in no manifest: spacing, slice and window are unknown."""
     view: View = "transverse" if modality == "us" else "axial"
-    return Image("case", modality, view, image, mask, None, None, None, None, False)
+    return Image("case", modality, view, image, mask, None, None, None, None, False, segment)
+
+
+def _segment(value: Any, name: str) -> str | None:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise InputError(
+        f"{name}: found {type(value).__name__}; expected a text: number, name or code of a region"
+    )
 
 
 def _several(value: Any, name: str) -> list[Any]:

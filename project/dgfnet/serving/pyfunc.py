@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
 
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS, NAME
+from dgfnet.serving.cases import FIELDS, NAME, SEGMENTS
 from dgfnet.vocabulary import Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC
@@ -52,7 +52,7 @@ def _signature() -> ModelSignature:
     outputs: list[Any] = [
         ColSpec(types.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
-    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS)]
+    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS, *SEGMENTS)]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 

@@ -19,7 +19,7 @@ def answer_records(model: ScoringModel, records: Any, origin: Mapping[str, str])
     Args:
         model: scores them.
         records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
-            and `us`, `us_mask`, `ct`, `ct_mask` (see `serving.cases.decode_case`). Other fields are ignored.
+            and `us`, `us_mask`, `ct`, `ct_mask` and more (`serving.cases.decode_case`). Others are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
 
     Returns:
