@@ -244,7 +244,7 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
             "o.csv: 2 nodules, 1 called positive\n  nodule C: no CT\n",
         ),
         (
-            "predict lateral --us a am --ct c cm --us b bm --out o.csv",
+            "predict lateral --us a am --ct c cm --us b bm --out o.csv --segment nodule",
             "predict.predict_case",
             (),
             [
@@ -252,6 +252,7 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
                 {"us": ((Path("a"), Path("am")), (Path("b"), Path("bm"))), "ct": ((Path("c"), Path("cm")),)},
                 Path("o.csv"),
                 None,
+                "nodule",
             ],
             "probability        0.7500\n",
         ),
