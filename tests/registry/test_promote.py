@@ -103,10 +103,18 @@ def test_a_challenger_must_not_be_worse_than_the_champion(estimate, met):
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_champion_that_does_not_compare_is_no_obstacle_but_a_table_nobody_can_trust_is(trusted):
+def test_what_could_not_be_compared_is_not_passed_but_by_a_persons_word(trusted):
     gain = Comparison(None, "not compared: why", trusted)
-    assert (failed(gain=gain) == []) is trusted
-    assert judge(GOOD, gain, LIMITS)[-1].value == "not compared: why"
+    last = judge(GOOD, gain, LIMITS)[-1]
+    assert (last.value, last.met) == ("not compared: why", False)
+    taken = judge(GOOD, gain, LIMITS, without_comparison=True)[-1]
+    assert taken.met is trusted  # nobody's word makes a changed table the one that was registered
+    assert taken.value == "not compared: why" + "; taken by hand, --without-comparison" * trusted
+
+
+def test_a_persons_word_does_not_make_a_worse_version_better():
+    gain = Comparison(Difference(-0.345, -0.4, -0.3, 0.9), "300 shared nodules")
+    assert not judge(GOOD, gain, LIMITS, without_comparison=True)[-1].met
 
 
 def test_the_weakest_group_counts_right_calls_of_groups_that_are_large_enough():

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 @site_argument
 @version_argument
 @click.option("--dry-run", is_flag=True, help="judge and change nothing")
-def promote(settings: Settings, version: str, dry_run: bool) -> None:
+@click.option(
+    "--without-comparison", is_flag=True, help="take it although it cannot be compared with the champion"
+)
+def promote(settings: Settings, version: str, dry_run: bool, without_comparison: bool) -> None:
     """Judge a version, make it champion if it passes."""
     from dgfnet.registry import commands
 
-    print(commands.promote(settings, settings.base.sites[0], version, dry_run))
+    print(commands.promote(settings, settings.base.sites[0], version, dry_run, without_comparison))
 
 
 @click.command()

@@ -33,7 +33,7 @@ ORIGIN = {  # tags of a version
 }
 
 
-def criteria(settings: Settings, model: str, version: str) -> Judgement:
+def criteria(settings: Settings, model: str, version: str, without_comparison: bool = False) -> Judgement:
     """Applies the gate's criteria to a version, against the present champion, by what the store holds.
 
     Raises:
@@ -53,14 +53,16 @@ def criteria(settings: Settings, model: str, version: str) -> Judgement:
     champion, gain = champion_of(client, model), None
     if champion is not None and str(champion.version) != version:
         gain = _compare(settings, candidate, champion)
-    verdicts = judge(evidence, gain, settings.register_)
+    verdicts = judge(evidence, gain, settings.register_, without_comparison)
     return Judgement(verdicts, None if champion is None else str(champion.version))
 
 
-def promote(settings: Settings, site: Site, version: str, dry_run: bool) -> str:
+def promote(
+    settings: Settings, site: Site, version: str, dry_run: bool, without_comparison: bool = False
+) -> str:
     """Judges a version and, unless `dry_run`, sets the aliases; returns what was decided, line by line."""
     model = f"dgfnet-{site}"
-    judged = criteria(settings, model, version)
+    judged = criteria(settings, model, version, without_comparison)
     met = all(criterion.met for criterion in judged.criteria)
     lines = [
         f"{'met    ' if criterion.met else 'NOT MET'}  "

@@ -49,14 +49,18 @@ class Judgement:
     champion: str | None
 
 
-def judge(evidence: Evidence, gain: Comparison | None, settings: Register) -> tuple[Criterion, ...]:
+def judge(
+    evidence: Evidence, gain: Comparison | None, settings: Register, without_comparison: bool = False
+) -> tuple[Criterion, ...]:
     """Applies the criteria.
 
     Args:
         evidence: of the new version.
-        gain: the version beside the present champion; None when there is no champion. Where they cannot be
-            compared, the criterion is passed over; where the store's tables cannot be trusted, it is not met.
+        gain: the version beside the present champion; None when there is no champion. Where the two cannot be
+            compared, the criterion is not met: that a version is no worse was not seen.
         settings: the gate's limits.
+        without_comparison: a person takes the version although it cannot be compared. That does not help
+            where the store's tables cannot be trusted.
 
     Returns:
         Eight criteria, and a ninth where `gain` is given, in the order they are printed.
@@ -101,10 +105,12 @@ def judge(evidence: Evidence, gain: Comparison | None, settings: Register) -> tu
     ]
     if gain is not None:
         name, needed = "AUC less the champion's, shared nodules", f"at least {settings.minimum_gain:+g}"
-        value, met, gap = gain.account, gain.trusted, gain.difference
+        value, met, gap = gain.account, gain.trusted and without_comparison, gain.difference
         if gap is not None:
             value = f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), {value}"
             met = gap.estimate >= settings.minimum_gain
+        elif met:
+            value = f"{value}; taken by hand, --without-comparison"
         criteria.append(Criterion(name, value, needed, met))
     return tuple(criteria)
 
