@@ -136,7 +136,7 @@ def test_settings_sections_listed_in_dvc_exist():
     for stage in DVC.values():
         assert set(stage["params"]) <= known
         assert {"base", "profiles"} <= set(stage["params"])
-        assert "sweep" not in stage["params"]
+        assert not {"sweep", "resources"} & set(stage["params"])
 
 
 def test_conda_pins_equal_the_lock():

@@ -14,7 +14,7 @@ from dgfnet import files
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, map_in_order
+from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import Case, loose_image, read_case
@@ -52,7 +52,7 @@ def predict(
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
     work = partial(_read, settings=champion.preprocess, modalities=champion.model.usable)
-    cases = list(map_in_order(work, chosen, cores(), "predict"))
+    cases = list(map_in_order(work, chosen, workers(settings.resources.memory_mb), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
     table.insert(1, "patient_id", [candidate.patient_id for candidate in chosen])

@@ -52,6 +52,16 @@ class Base(Section):
     """Sites of metastasis that models are made for."""
 
 
+class Resources(Section):
+    """Resources of the commands that read pictures; they change how long one takes, not what it computes."""
+
+    memory_mb: Annotated[int, Field(ge=600)]
+    """Memory of a command, MB: as many processes work on pictures at once as fit into it, at most one per
+    core. One takes 200 and the command 400 beside them (for 20,000 pictures; the audit, which compares all
+    with all, more); a picture above 4 million pixels and a CT volume add what they take while they are read.
+    """
+
+
 class Phantom(Section):
     """The generated cohort, `dgfnet phantom`."""
 
@@ -445,6 +455,7 @@ class Settings(Section):
     root: Path
     overrides: tuple[str, ...]
     base: Base
+    resources: Resources
     phantom: Phantom
     cohort: CohortSettings
     audit: Audit

@@ -90,7 +90,8 @@ def test_spacing_of_manifest_wins_over_the_files(tmp_path, settings):
 
 def test_processes_do_not_change_the_result(cohort, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "FEW", 0)
-    monkeypatch.setattr(parallel, "IN_FLIGHT", 1)  # two rounds for three nodules
+    monkeypatch.setattr(parallel, "TOGETHER", 1)
+    monkeypatch.setattr(parallel, "IN_FLIGHT", 1)  # so that one of three nodules waits
     serial = stage.build(cohort, settings, tmp_path / "serial", processes=1)
     spread = stage.build(cohort, settings, tmp_path / "parallel", processes=2)
     assert contents(spread.folder) == contents(serial.folder)

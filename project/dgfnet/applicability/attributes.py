@@ -12,7 +12,7 @@ import pandas as pd
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, map_in_order
+from dgfnet.parallel import map_in_order
 
 DIAMETER, ASPECT = "max_diameter_mm", "aspect_ratio"
 EDGES = {DIAMETER: (12.0, 20.0, 36.0, 60.0), ASPECT: (1.0,)}  # the paper's groups (Figure 5)
@@ -21,16 +21,20 @@ FEW = 6  # distinct numbers of a column that are still taken for categories
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-def measured(nodules: Sequence[Nodule]) -> pd.DataFrame:
+def measured(nodules: Sequence[Nodule], processes: int) -> pd.DataFrame:
     """Measures largest diameter (mm) and height over width of each nodule, on its US masks; NaN if unknown.
 
     The diameter is the longer side of the bounding rectangle, the larger of all views; the ratio is that of
     the transverse view with the largest mask (paper, section 5).
 
+    Args:
+        nodules: of the cohort.
+        processes: number of processes at work at once.
+
     Returns:
         One row per nodule, indexed by nodule_id.
     """
-    rows = list(map_in_order(_measure, nodules, cores(), "applicability"))
+    rows = list(map_in_order(_measure, nodules, processes, "applicability"))
     table = pd.DataFrame(rows, columns=[DIAMETER, ASPECT], index=[nodule.nodule_id for nodule in nodules])
     return table.rename_axis("nodule_id")
 

@@ -13,6 +13,7 @@ from dgfnet.applicability.attributes import ASPECT, DIAMETER, NAMED, combined, g
 from dgfnet.applicability.groups import by_group, interactions
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
+from dgfnet.parallel import workers
 from dgfnet.results import (
     check_same,
     is_cross_validated,
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
             f"{', '.join(map(str, nodules.columns))}"
         )
     screened = load_screened(settings)
-    table, agreement = combined(nodules, measured(screened.nodules))
+    table, agreement = combined(nodules, measured(screened.nodules, workers(settings.resources.memory_mb)))
     folder = settings.artifacts("applicability")
     attributes = table[[name for name in columns if name in table]]
     files.write_csv(attributes.reset_index(), folder / "attributes.csv")

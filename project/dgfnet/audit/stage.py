@@ -24,7 +24,7 @@ from dgfnet.cohort.screened import load_screened, written_upon
 from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores, map_in_order
+from dgfnet.parallel import map_in_order, workers
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -46,7 +46,7 @@ def run(settings: Settings) -> None:
     folds = Folds.read(settings.artifacts("cohort", "folds.csv"))
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
-    processes = cores()
+    processes = workers(settings.resources.memory_mb)
     measured = [
         image for images in map_in_order(measure, cohort.nodules, processes, "audit") for image in images
     ]

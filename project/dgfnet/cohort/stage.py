@@ -19,7 +19,7 @@ from dgfnet.cohort.screening.criteria import screen
 from dgfnet.cohort.screening.decisions import DECISIONS, read_decisions
 from dgfnet.cohort.screening.review import Suspicion
 from dgfnet.errors import InputError
-from dgfnet.parallel import cores
+from dgfnet.parallel import workers
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SITES
 
@@ -32,7 +32,7 @@ def run(settings: Settings) -> None:
     """
     cohort = read_cohort(settings.data)
     _check_modalities(cohort, settings)
-    processes = cores()
+    processes = workers(settings.resources.memory_mb)
     suspicions = review.review(cohort, read_decisions(cohort), settings.preprocess.us_dilations, processes)
     decided = review.apply(cohort, suspicions, settings.cohort.undecided)
     screened = screen(decided, settings.cohort.modalities)

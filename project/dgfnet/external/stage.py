@@ -15,7 +15,7 @@ from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
-from dgfnet.parallel import cores
+from dgfnet.parallel import workers
 from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, attach, load_champion
 from dgfnet.results import is_current, load_registered, load_results, load_table
@@ -80,7 +80,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
             "nodule_id": [nodule.nodule_id for nodule in cohort.nodules],
             "patient_id": [nodule.patient_id for nodule in cohort.nodules],
             "label": [int(nodule.labels[site] or 0) for nodule in cohort.nodules],
-            **predict(champion, cohort, settings.work),
+            **predict(champion, cohort, settings),
         }
     )
     folder = settings.artifacts("external", site)
@@ -128,15 +128,16 @@ def _own_fold(settings: Settings, site: Site, champion: Champion) -> pd.DataFram
     return table[table["fold"] == fold]
 
 
-def predict(champion: Champion, cohort: Cohort, work: Path) -> dict[str, Any]:
+def predict(champion: Champion, cohort: Cohort, settings: Settings) -> dict[str, Any]:
     """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects.
 
     Returns:
         `probability` of the champion, and `us_probability`, `ct_probability` of its models of one modality.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix="external-") as folder:
-        archive = build(cohort, champion.preprocess, Path(folder), processes=cores())
+    settings.work.mkdir(parents=True, exist_ok=True)
+    processes = workers(settings.resources.memory_mb)
+    with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
+        archive = build(cohort, champion.preprocess, Path(folder), processes)
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         crops = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
         scores = {"probability": champion.model.score(crops)["probability"]}

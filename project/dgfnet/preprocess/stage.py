@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dgfnet import provenance
 from dgfnet.cohort.screened import load_screened
-from dgfnet.parallel import cores
+from dgfnet.parallel import workers
 from dgfnet.preprocess.archive import HEAD
 from dgfnet.preprocess.build import build
 from dgfnet.preprocess.contact import write_sheet
@@ -23,7 +23,8 @@ def run(settings: Settings) -> None:
         InputError: listing every image that cannot be used.
     """
     folder = settings.artifacts("preprocess")
-    archive = build(load_screened(settings), settings.preprocess, folder, processes=cores())
+    processes = workers(settings.resources.memory_mb)
+    archive = build(load_screened(settings), settings.preprocess, folder, processes)
     _report(folder)
     for name in MODALITIES:
         sheet = folder / f"contact_{name}.png"
