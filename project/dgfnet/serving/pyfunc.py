@@ -22,7 +22,7 @@ from dgfnet.vocabulary import Modality
 NEEDED = (  # to answer: no torch, no Ray, no DVC
     *("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),
     *("opencv-python-headless", "pillow", "nibabel", "pydicom"),
-    *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "highdicom"),
+    *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"),
 )
 TEXT = (NAME, "variant", "statement", "model", "version")
 
