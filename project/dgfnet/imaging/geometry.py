@@ -24,6 +24,10 @@ class OtherGrid(InputError):
     """A mask whose pixels do not coincide with those of its image."""
 
 
+class CutOff(OtherGrid):
+    """A mask on a grid that is moved against its image's, so that a part of it may be missing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plane:
     """The place of a picture's pixels.
@@ -151,6 +155,11 @@ def is_displayed(down: Vector, right: Vector) -> bool:
     return direction(down) == "posterior" and direction(right) == "left"
 
 
+def is_axial(plane: Plane) -> bool:
+    """Returns True for a plane that lies across the patient more than along the body, as axial slices do."""
+    return int(np.argmax(np.abs(plane.normal))) == 2
+
+
 def is_cut_off(drawn: NDArray[np.bool_], where: Cut, shape: tuple[int, ...]) -> bool:
     """Returns True when what is drawn ends at the edge of its own grid, and that grid is the image's, moved.
 
@@ -222,9 +231,9 @@ def other_grid(mask: str, of_mask: Plane | Grid, image: str, of_image: Plane | G
     )
 
 
-def cut_off(mask: str) -> OtherGrid:
+def cut_off(mask: str) -> CutOff:
     """Returns the error for a mask whose grid is moved, so that what is drawn may go on beyond it."""
-    return OtherGrid(
+    return CutOff(
         f"{mask}: what is drawn ends at the edge of the mask's grid, which is moved against the image's, so "
         f"it may be cut off; export the mask on the grid of the image"
     )

@@ -68,7 +68,9 @@ def load(path: Path) -> Volume:
     i, j, k = values.shape[:3]
     grid = grid_of(affine, (i, j, k)) if is_placed else None
     sides = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    return Volume(values if components > 1 else values[..., 0], sides, grid, segments=_segments(path, meta))
+    return Volume(
+        values if components > 1 else values[..., 0], sides, grid, segments=_segments(path, meta, components)
+    )
 
 
 def save_as_one(source: Path, target: Path) -> None:
@@ -138,8 +140,11 @@ def _is_placed(path: Path, header: str) -> bool:
     return bool(space)  # "space dimension" alone says nothing of the patient
 
 
-def _segments(path: Path, meta: dict[str, str]) -> tuple[Segment, ...]:
-    """Returns the segments that 3D Slicer describes in the header: name, value, layer and terminology."""
+def _segments(path: Path, meta: dict[str, str], layers: int) -> tuple[Segment, ...]:
+    """Returns the segments that 3D Slicer describes in the header: name, value, layer and terminology.
+
+    Before version 4.11 it gave each segment a layer of its own and said neither layer nor value.
+    """
     found = []
     for number in range(len(meta)):
         name = meta.get(f"Segment{number}_Name")
@@ -152,7 +157,7 @@ def _segments(path: Path, meta: dict[str, str]) -> tuple[Segment, ...]:
         codes = (f"{code[0]}:{code[1]}", code[2]) if len(code) > 2 and code[1] else ()
         try:
             value = int(meta.get(f"Segment{number}_LabelValue", "1"))
-            layer = int(meta.get(f"Segment{number}_Layer", "0"))
+            layer = int(meta.get(f"Segment{number}_Layer", number if layers > 1 else 0))
         except ValueError as error:
             raise InputError(
                 f"{path.name}: segment {name!r}: no whole label value ({short(error)})"

@@ -6,7 +6,8 @@ of regions. What a value means is one rule for all (`coding_of`):
 | values | meaning |
 | --- | --- |
 | 0 and one other | the other is the nodule |
-| whole numbers, at most 16 | labels; 255 beside labels up to 127 is void |
+| whole numbers, at most 16 | labels; 255 is void where it is the thin border of labels up to 32 |
+| whole numbers in a volume, more of them, in areas of one value | labels |
 | fractions from 0 to 1 | probabilities: nodule from 0.5 on |
 | grey from 0 to 255, little in between | blurred by JPEG or scaling: nodule above 127 |
 | colours | each colour is a label, black is the ground |
@@ -19,6 +20,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import pairwise
 from typing import Any, Literal
 
 import cv2
@@ -32,6 +34,11 @@ LABELS = 16  # values of a mask that numbers its regions
 BLURRED = 0.25  # share of values between ground and nodule that JPEG, scaling and networks leave, at most
 DARK, BRIGHT = 33, 223  # of 255: below is ground, above is nodule
 EDGE = 8  # times as many pixels may be edge as pure nodule: a small nodule, much enlarged
+ROUNDED = 1e-3  # by which probabilities exceed 1
+MANY = 1024  # labels of a volume, at most
+PIECED = 0.5  # share of neighbours of one value, from which on values are labels, not grey
+LEVEL = 8  # greys by which values of an area differ after JPEG, at most; edges differ by more
+BORDER = 9  # pixels; void is thinner
 WHOLE = 0.01  # labels as floats that were scaled into bytes (nibabel) miss whole numbers by less
 VOID = 255  # the border that PASCAL VOC leaves undecided
 FULL = 0.9  # share of the picture from which on a mask is none of a nodule
@@ -88,10 +95,10 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
                 f"{where}: {len(regions)} regions ({_listed(regions)}); say which is the nodule "
                 f"in segment: its number, name or code, or {ALL} for all as one"
             )
-        if ORGAN.search(regions[0].name):
+        if _is_organ(regions[0]):
+            name = regions[0].name if ORGAN.search(regions[0].name) else regions[0].codes[-1]
             raise InputError(
-                f"{where}: its one region is called {regions[0].name!r}; expected a nodule. If it is one, "
-                f"say so in segment"
+                f"{where}: its one region is called {name!r}; expected a nodule. If it is one, say so in segment"
             )
         chosen = list(regions)
     else:
@@ -125,11 +132,19 @@ def called(regions: Sequence[Region], text: str) -> list[Region]:
 
 def may_all_be_nodules(regions: Sequence[Region]) -> bool:
     """Returns True for regions of one name, or names and codes of nodules, and none that is an organ's."""
-    if any(ORGAN.search(region.name) for region in regions):
+    if any(_is_organ(region) for region in regions):
         return False
     if len({region.name for region in regions}) == 1:
         return True
     return all(any(NODULE.search(text) for text in (region.name, *region.codes)) for region in regions)
+
+
+def _is_organ(region: Region) -> bool:
+    """Returns True for a region whose name, or else its code, says that it is no nodule."""
+    if ORGAN.search(region.name):
+        return True
+    texts = (region.name, *region.codes)
+    return any(ORGAN.search(text) for text in texts) and not any(NODULE.search(text) for text in texts)
 
 
 def _listed(regions: Sequence[Region]) -> str:
@@ -150,8 +165,13 @@ class Coding:
     numbers: tuple[int, ...] = (1,)
 
 
-def coding_of(values: NDArray[Any], where: str) -> Coding:
+def coding_of(values: NDArray[Any], where: str, is_lossy: bool = False) -> Coding:
     """Returns the meaning of the values of a whole mask file, of any shape, by the rule above.
+
+    Args:
+        values: a picture (rows, columns), or a volume.
+        where: what a message begins with.
+        is_lossy: the file was coded as JPEG, which does not keep values, so that they can be no labels.
 
     Raises:
         InputError: when they are those of a picture, or none of them is the ground, 0.
@@ -160,12 +180,14 @@ def coding_of(values: NDArray[Any], where: str) -> Coding:
         return Coding("labels")
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f" and bool((np.abs(values - np.rint(values)) > WHOLE).any()):
-        scale = 1.0 if high <= 1 else 255.0
-        if low < 0 or not scale / 2 <= high <= scale or not _is_blurred(values, scale):
+        scale = 1.0 if high <= 1 + ROUNDED else 255.0
+        if low < 0 or not scale / 2 <= high <= scale * (1 + ROUNDED) or not _is_blurred(values, scale):
             raise InputError(_no_mask(where))
         return Coding("fractions" if scale == 1 else "grey")
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise InputError(_no_mask(where))
+    if is_lossy:
+        return _of_lossy(values, where)
     present = _present(values)
     if len(present) > LABELS and 0 not in present:
         raise InputError(_no_mask(where))
@@ -180,13 +202,44 @@ def coding_of(values: NDArray[Any], where: str) -> Coding:
         return Coding("labels", labels)
     if len(numbers) <= LABELS and (high <= 127 or values.ndim == 3):
         return Coding("labels", tuple(numbers))
+    if values.ndim == 3 and len(numbers) <= MANY and _is_pieced(values, high):
+        return Coding("labels", tuple(numbers))
     if high <= VOID:
         flat = [value for value in numbers if len(numbers) <= LABELS and _is_flat(values == value)]
-        if len(flat) > 1:
-            return Coding("labels", tuple(flat))
+        if len(flat) > 1 or any(DARK <= value <= BRIGHT for value in flat):
+            return Coding("labels", tuple(numbers))
         if _is_blurred(values, 255.0):
             return Coding("grey")
     raise InputError(_no_mask(where))
+
+
+def _of_lossy(values: NDArray[Any], where: str) -> Coding:
+    """Returns the coding of a JPEG: ground and nodule with blurred edges, or nothing that can be told."""
+    if values.max() <= 127 or _has_level(values):
+        raise InputError(
+            f"{where}: a JPEG with other values than 0 and 255, which JPEG does not keep; expected a PNG"
+        )
+    if not _is_blurred(values, 255.0):
+        raise InputError(_no_mask(where))
+    return Coding("grey")
+
+
+def _has_level(values: NDArray[Any]) -> bool:
+    """Returns True when a grey between ground and nodule fills an area, which edges do not."""
+    grey, area = values.astype(np.uint8), np.ones((5, 5), np.uint8)
+    low, high = cv2.erode(grey, area, borderValue=0), cv2.dilate(grey, area)
+    return bool(((low >= DARK) & (high <= BRIGHT) & (high - low <= LEVEL)).any())
+
+
+def _is_pieced(values: NDArray[Any], high: float) -> bool:
+    """Returns True when most neighbours have one value, as labels do; near 0 and 255 probabilities do too."""
+    low, top = (DARK, BRIGHT) if high <= VOID and high >= DARK else (1, np.inf)
+    same = pairs = 0
+    for slab, following in pairwise(values):
+        is_meant = (np.minimum(slab, following) >= low) & (np.maximum(slab, following) <= top)
+        pairs += int(np.count_nonzero(is_meant))
+        same += int(np.count_nonzero(is_meant & (slab == following)))
+    return pairs > 0 and same >= PIECED * pairs
 
 
 def _present(values: NDArray[Any]) -> list[int]:
@@ -198,12 +251,14 @@ def _present(values: NDArray[Any]) -> list[int]:
 
 
 def _beside_void(values: NDArray[Any], numbers: list[int]) -> tuple[int, ...]:
-    """Returns the labels that stand beside void; none where 255 is the nodule."""
+    """Returns the labels whose thin border is void; none where 255 is a region of its own, or in a volume."""
     labels = tuple(number for number in numbers if number != VOID)
-    if VOID not in numbers or len(numbers) > LABELS or labels[-1] > 127:
+    if VOID not in numbers or len(numbers) > LABELS or values.ndim != 2 or labels[-1] >= DARK:
         return ()
-    has_area = values.ndim == 3 or any(_is_flat(values == number) for number in labels)
-    return labels if has_area or (len(labels) == 1 and labels[0] < DARK) else ()
+    drawn = (np.isin(values, labels)).astype(np.uint8)
+    rim = (cv2.dilate(drawn, np.ones((3, 3), np.uint8)) > drawn) & (drawn == 0)
+    encloses = np.count_nonzero(rim & (values == VOID)) >= 0.9 * np.count_nonzero(rim)
+    return labels if encloses and not _is_flat(values == VOID, BORDER) else ()
 
 
 def regions_of(values: NDArray[Any], coding: Coding) -> list[Region]:
@@ -214,22 +269,29 @@ def regions_of(values: NDArray[Any], coding: Coding) -> list[Region]:
     return [Region(1, "", values >= 0.5 if coding.kind == "fractions" else values > 127)]
 
 
-def regions_of_colour(pixels: NDArray[np.uint8], where: str) -> list[Region]:
+def regions_of_colour(pixels: NDArray[np.uint8], where: str, is_lossy: bool = False) -> list[Region]:
     """Returns a region for each colour of a picture (rows, columns, 3), blue first; black is the ground.
+
+    Args:
+        pixels: of the picture.
+        where: what a message begins with.
+        is_lossy: the file was coded as JPEG, which keeps colours only roughly.
 
     Raises:
         InputError: when it has more colours than a mask has.
     """
     brightest = pixels.max(axis=2)
     if bool((pixels == pixels[:, :, :1]).all()):
-        return regions_of(brightest, coding_of(brightest, where))
+        return regions_of(brightest, coding_of(brightest, where, is_lossy))
     keys = pixels[..., 2].astype(np.int64) << 16 | pixels[..., 1].astype(np.int64) << 8 | pixels[..., 0]
     colours, counts = np.unique(keys, return_counts=True)
     drawn = [int(colour) for colour in colours if colour]
-    exact = [colour for colour in drawn if len(drawn) <= LABELS and _is_flat(keys == colour)]
+    exact = [colour for colour in drawn if not is_lossy and len(drawn) <= LABELS and _is_flat(keys == colour)]
     if exact and counts[0] and colours[0] == 0 and (len(exact) == len(drawn) or len(exact) > 1):
         return [Region(n, f"#{colour:06x}", keys == colour) for n, colour in enumerate(exact, start=1)]
-    if not _is_blurred(brightest, 255.0):
+    if is_lossy:
+        _of_lossy(brightest, where)
+    elif not _is_blurred(brightest, 255.0):
         raise InputError(_no_mask(where))
     strong = brightest > 127  # blurred edges have a share of their colour: its channels keep their order
     bits = (pixels.astype(np.int64) * 2 > brightest[..., None]) @ np.array([1, 2, 4])
@@ -250,10 +312,11 @@ def check_plausible(mask: NDArray[np.uint8], where: str, picture: str) -> None:
     if share == 1:
         raise InputError(f"{where}: the mask covers the whole image; expected the nodule alone")
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if mask[[0, 0, -1, -1], [0, -1, 0, -1]].all() and border.mean() > 0.5:
+    if border.mean() > 0.5:
+        corners = " and in all its corners" if mask[[0, 0, -1, -1], [0, -1, 0, -1]].all() else ""
         raise InputError(
-            f"{where}: the mask is drawn along the border of the picture and in all its corners, so it is "
-            f"inverted; expected 0 on the ground and another value on the nodule"
+            f"{where}: the mask is drawn along the border of the picture{corners}, so it is inverted; "
+            f"expected 0 on the ground and another value on the nodule"
         )
     if share > FULL:
         raise InputError(
@@ -271,9 +334,9 @@ def _is_blurred(values: NDArray[Any], scale: float) -> bool:
     return bool(between <= BLURRED * values.size and (scale == 1 or between <= EDGE * pure))
 
 
-def _is_flat(region: NDArray[np.bool_]) -> bool:
+def _is_flat(region: NDArray[np.bool_], side: int = 3) -> bool:
     """Returns True when a region has an area, not only the width of an edge: a square of 3 x 3 pixels."""
-    return bool(cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).any())
+    return bool(cv2.erode(region.astype(np.uint8), np.ones((side, side), np.uint8), borderValue=0).any())
 
 
 def _no_mask(where: str) -> str:

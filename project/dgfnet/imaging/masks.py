@@ -181,9 +181,12 @@ def _of_volume(path: Path, picture: Placement, resample: bool) -> tuple[list[Reg
         values = _in_stored_order(path, volume, picture)
     if volume.segments:
         layered = values if values.ndim == 3 else values[..., None]
+        numbers = [part.value for part in volume.segments]
+        if len(set(numbers)) < len(numbers):  # layers use values again: the order in the file counts
+            numbers = list(range(1, len(numbers) + 1))
         return [
             Region(number, part.name, layered[..., part.layer] == part.value, part.codes)
-            for number, part in enumerate(volume.segments, start=1)
+            for number, part in zip(numbers, volume.segments, strict=True)
             if part.layer < layered.shape[-1]
         ], match
     if values.ndim == 3:
@@ -245,9 +248,13 @@ def _of_dicom(path: Path, picture: Placement, resample: bool) -> tuple[list[Regi
     data = dicom.open_file(path, picture.pseudonym)
     kind = str(data.get("SOPClassUID", ""))
     if kind in segmentation.SEGMENTATIONS:
-        regions, by = segmentation.regions_on(
-            _segmentation(path, _stamp(path), picture.pseudonym), picture, resample
-        )
+        opened = _segmentation(path, _stamp(path), picture.pseudonym)
+        regions, by = segmentation.regions_on(opened, picture, resample)
+        if by == "reference" and picture.uid not in segmentation.sources(opened):
+            raise InputError(
+                f"{path.name}: drawn on other images than {picture.name}, and not in one frame of reference "
+                f"with it; expected a segmentation of that image"
+            )
         return regions, "place" if by == "place" else "reference"
     if kind == STRUCTURES:
         if picture.plane is None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
 from dgfnet.imaging.dicom import short
-from dgfnet.imaging.geometry import same_grid
+from dgfnet.imaging.geometry import Plane, same_grid
 from dgfnet.imaging.limits import check_claim
 from dgfnet.imaging.volumes import LPS, Volume, grid_of
 
@@ -59,6 +60,19 @@ def load(path: Path) -> Volume:
     grids = [grid_of(LPS @ affine, (i, j, k)) for affine in affines]
     rival = grids[1] if len(grids) > 1 and not same_grid(*grids) else None
     return Volume(values, (zooms[0], zooms[1], zooms[2]), grids[0] if grids else None, rival)
+
+
+def save_plane(path: Path, mask: NDArray[np.uint8], plane: Plane) -> None:
+    """Writes a mask (rows, columns), 0 and anything else, as a volume of one slice with its place."""
+    affine = np.eye(4)
+    across = plane.normal * (plane.thickness or 1.0)
+    affine[:3, :3] = np.stack([plane.right, plane.down, across], axis=1)
+    affine[:3, 3] = plane.origin
+    values = np.ascontiguousarray((mask > 0).astype(np.uint8).T[:, :, None])
+    image = nib.Nifti1Image(values, LPS @ affine)  # type: ignore[no-untyped-call]
+    image.set_sform(LPS @ affine, 1)  # type: ignore[no-untyped-call]
+    image.set_qform(LPS @ affine, 1)  # type: ignore[no-untyped-call]
+    nib.save(image, path)
 
 
 def _check(path: Path, image: Any) -> None:

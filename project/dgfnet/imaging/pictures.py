@@ -21,6 +21,7 @@ from dgfnet.imaging.limits import LARGEST, too_large
 
 TIFF = {".tif", ".tiff"}
 ORIENTATION = 0x0112
+SAMPLES = 0x0115
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 
@@ -33,12 +34,16 @@ class Header:
         shape: rows and columns as displayed; (0, 0) where only OpenCV knows.
         turn: orientation tag (EXIF 2.3, 0x0112) still to be applied to what OpenCV decodes; 1 for none.
         has_palette: pixels are indices of a palette.
+        is_lossy: pixels were coded as JPEG.
+        samples: numbers of a pixel that a TIFF says; 0 where it does not.
     """
 
     pages: int
     shape: tuple[int, int]
     turn: int
     has_palette: bool
+    is_lossy: bool = False
+    samples: int = 0
 
 
 def read_grey(path: Path, page: int | None) -> NDArray[np.uint8]:
@@ -67,15 +72,30 @@ def read_regions(path: Path, page: int | None) -> list[Region]:
         InputError: when it cannot be decoded, or is no mask.
     """
     pixels, header = _decode(path, page)
+    if header.samples == 2:
+        raise InputError(
+            f"{path.name}: 2 channels; expected one, or colours. Export the mask's channel alone"
+        )
     if header.has_palette:
         pixels = _indices(path, page, header, pixels)
     if pixels.ndim == 3 and pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 3 and pixels.dtype == np.uint8:
-        return regions_of_colour(np.asarray(pixels[:, :, :3], dtype=np.uint8), path.name)
+        return regions_of_colour(_on_black(pixels), path.name, header.is_lossy)
     if pixels.ndim != 2:
         raise InputError(f"{path.name}: colours of {pixels.dtype}; expected a mask of 8 bits")
-    return regions_of(pixels, coding_of(pixels, path.name))
+    return regions_of(pixels, coding_of(pixels, path.name, header.is_lossy))
+
+
+def _on_black(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns colours before black, the ground: what is transparent may keep a colour that nobody sees.
+
+    What is most opaque counts as opaque, for overlays are drawn half transparent.
+    """
+    if pixels.shape[2] < 4 or not pixels[:, :, 3].any():
+        return pixels[:, :, :3]
+    alpha = pixels[:, :, 3:].astype(np.uint32)
+    return np.asarray((pixels[:, :, :3] * alpha + alpha.max() // 2) // alpha.max(), dtype=np.uint8)
 
 
 def shape_of(path: Path, page: int | None) -> tuple[int, int]:
@@ -169,7 +189,7 @@ def _no_page(path: Path, page: int | None, count: int) -> str:
 
 def _header(path: Path, raw: bytes, page: int | None) -> Header:
     """Reads a header, and refuses a huge or damaged picture by it: OpenCV takes the memory first."""
-    shape, turn, has_palette = (0, 0), 1, False
+    shape, turn, has_palette, is_lossy, samples = (0, 0), 1, False, False, 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
         try:
@@ -181,6 +201,8 @@ def _header(path: Path, raw: bytes, page: int | None) -> Header:
                     header.seek(page)
                 pixels = header.width * header.height
                 has_palette = header.mode == "P"
+                is_lossy = header.format == "JPEG" or header.info.get("compression") == "jpeg"
+                samples = int(getattr(header, "tag_v2", {}).get(SAMPLES, 0))
                 turn = _orientation(header, raw)
                 shape = (header.width, header.height) if turn > 4 else (header.height, header.width)
                 if count == 1:
@@ -195,7 +217,7 @@ def _header(path: Path, raw: bytes, page: int | None) -> Header:
                 raise InputError(_undecodable(path)) from None
     if pixels > LARGEST:
         raise InputError(too_large(path))
-    return Header(count, shape, turn, has_palette)
+    return Header(count, shape, turn, has_palette, is_lossy, samples)
 
 
 def _orientation(header: PIL.Image.Image, raw: bytes) -> int:

@@ -17,7 +17,18 @@ from pydicom.pixels.utils import pixel_array
 
 from dgfnet.errors import InputError
 from dgfnet.imaging.dicom import as_input_error
-from dgfnet.imaging.geometry import Plane, cut, cut_off, distance, is_cut_off, nearest, other_grid, take
+from dgfnet.imaging.geometry import (
+    CutOff,
+    OtherGrid,
+    Plane,
+    cut,
+    cut_off,
+    distance,
+    is_cut_off,
+    nearest,
+    other_grid,
+    take,
+)
 from dgfnet.imaging.labels import Region
 from dgfnet.imaging.places import Placement, groups_of, plane_of
 
@@ -55,12 +66,22 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A DICOM segmentation: segments by number with name and codes, and its frames."""
+    """A DICOM segmentation.
+
+    Attributes:
+        path: of the file.
+        data: its data set.
+        segments: name and codes by number.
+        frames: all of them.
+        step: smallest distance of two frames, mm, where it is less than their thickness (slices overlap);
+            None where it is not.
+    """
 
     path: Path
     data: Dataset
     segments: dict[int, tuple[str, tuple[str, ...]]]
     frames: tuple[Frame, ...]
+    step: float | None = None
 
 
 def open_segmentation(path: Path, data: Dataset) -> Segmentation:
@@ -78,7 +99,18 @@ def open_segmentation(path: Path, data: Dataset) -> Segmentation:
         is_map = str(data.SOPClassUID) == LABEL_MAP or str(data.SegmentationType) == "LABELMAP"
         count = int(data.get("NumberOfFrames") or 1)
         frames = tuple(_frame(data, index, is_map) for index in range(count))
-    return Segmentation(path, data, segments, frames)
+        return Segmentation(path, data, segments, frames, _step(frames))
+
+
+def _step(frames: tuple[Frame, ...]) -> float | None:
+    """Returns the smallest distance of two parallel frames where it is less than their thickness."""
+    planes = [frame.plane for frame in frames if frame.plane is not None]
+    if not planes or any(_is_tilted(plane, planes[0]) for plane in planes):
+        return None
+    places = np.array([plane.origin @ planes[0].normal for plane in planes])
+    apart = np.diff(np.unique(np.round(places, 2)))
+    thickness = planes[0].thickness
+    return float(apart.min()) if apart.size and thickness and apart.min() < thickness else None
 
 
 def sources(segmentation: Segmentation) -> set[str]:
@@ -102,11 +134,19 @@ def regions_on(
     path, data = segmentation.path, segmentation.data
     drawn = {number: np.zeros(picture.shape, dtype=bool) for number in segmentation.segments}
     by = "reference"
+    is_on_slice, beside = False, None
     for frame in segmentation.frames:
         is_meant = _is_meant(frame, picture)
         if _is_comparable(frame.plane, picture.plane, is_meant):
             by = "place"
-            pixels = _by_place(segmentation, frame, picture, resample)
+            try:
+                pixels = _by_place(segmentation, frame, picture, resample)
+            except CutOff:
+                raise
+            except OtherGrid as error:  # slices may overlap: a neighbour is nearer than half their thickness
+                beside = beside or error
+                continue
+            is_on_slice |= pixels is not None
         elif is_meant:
             _check_reference(path, frame, picture, data)
             pixels = _decode(segmentation, frame)
@@ -114,6 +154,8 @@ def regions_on(
             continue
         if pixels is not None:
             _add(path, drawn, frame, pixels)
+    if beside is not None and not is_on_slice:
+        raise beside
     regions = [
         Region(number, segmentation.segments[number][0], mask, segmentation.segments[number][1])
         for number, mask in drawn.items()
@@ -133,7 +175,7 @@ def _by_place(
     assert frame.plane is not None
     assert plane is not None
     apart = distance(plane, frame.plane)
-    thickness = frame.plane.thickness or plane.thickness or 1.0
+    thickness = segmentation.step or frame.plane.thickness or plane.thickness or 1.0
     if apart > thickness and not _is_tilted(frame.plane, plane):
         return None
     grid = frame.plane.grid()

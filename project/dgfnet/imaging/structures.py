@@ -22,6 +22,10 @@ ON_PLANE = 0.1  # mm; a contour nearer to a slice lies on it, as coordinates are
 SHARE = 0.1  # ... or nearer than this share of the thickness
 
 
+class OtherFrame(InputError):
+    """A structure set that was drawn in another frame of reference than its image has."""
+
+
 @dataclass(frozen=True, eq=False)
 class Contour:
     """A contour: its kind, points (points, 3) in mm (LPS), and the images that it says it was drawn on."""
@@ -98,8 +102,13 @@ def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> l
             drawn on this image and lies elsewhere.
     """
     frames = {structure.frame_of_reference for structure in opened.structures}
+<<<<<<< HEAD
     if plane.frame_of_reference and plane.frame_of_reference not in frames:
         raise InputError(
+=======
+    if plane.frame_of_reference not in frames:
+        raise OtherFrame(
+>>>>>>> 53eca5cd1ffeb451f19db6bd313c751f93f9695a
             f"{opened.path.name}: drawn in the frame of reference {', '.join(sorted(frames))}, but the image "
             f"has {plane.frame_of_reference}; expected contours of that image's study"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from dgfnet.errors import InputError
 from dgfnet.imaging import itk, pictures
 from dgfnet.imaging.annotations import read as read_annotation
-from dgfnet.imaging.dicom import open_file
+from dgfnet.imaging.dicom import as_input_error, open_file, pseudonym_of
 from dgfnet.imaging.kinds import ending_of, kind_of
 from dgfnet.imaging.labels import check_plausible, nodule_of
 from dgfnet.ingest.folder import image_row, png, progress
@@ -80,7 +80,7 @@ def _fit(
     series: dict[str, list[Path]] = defaultdict(list)
     usable = []
     for source in progress(images, "Masks"):
-        fault = _identity_fault(source.image) or _identity_fault(source.mask)
+        fault = _identity_fault(source)
         refused = Refused(fault) if fault else None
         if not refused and source.modality == "ct" and kind_of(source.image) != "picture":
             found = largest_slices(source.image, source.mask, segment, resample)
@@ -105,7 +105,7 @@ def _copy(source: MatchedImage, folder: Path, stem: str, segment: str | None) ->
     image, mask = f"{stem}{_ending(source.image)}", f"{stem}_mask{_ending(source.mask)}"
     if kind_of(source.mask) == "annotation":
         mask = f"{stem}{DRAWN}"
-        shape = pictures.shape_of(source.image, None)
+        shape = _shape_of(source.image, source.mask)
         regions = read_annotation(source.mask, source.image.name, shape)
         drawn = nodule_of(regions, segment, source.mask.name)
         check_plausible(drawn, source.mask.name, source.image.name)
@@ -128,14 +128,34 @@ def _bare(error: InputError, path: Path) -> str:
     return str(error).removeprefix(f"{path.name}: ")
 
 
-def _identity_fault(path: Path) -> str:
-    """Returns the reason why a file that may be DICOM is not to be copied, or nothing."""
-    try:
-        if kind_of(path) == "dicom":
-            open_file(path)
-    except InputError as error:
-        return _bare(error, path)
+def _identity_fault(source: MatchedImage) -> str:
+    """Returns the reason why one of two files that may be DICOM is not to be copied, or nothing.
+
+    The image's PatientID names nobody in its mask where the image is de-identified: many tools that write
+    segmentations drop the flag that says so.
+    """
+    pseudonym = ""
+    for path in (source.image, source.mask):
+        try:
+            if kind_of(path) == "dicom":
+                data = open_file(path, pseudonym)
+                pseudonym = pseudonym_of(data) if path == source.image else pseudonym
+        except InputError as error:
+            return _bare(error, path)
     return ""
+
+
+def _shape_of(image: Path, mask: Path) -> tuple[int, int]:
+    """Returns rows and columns of an image that was annotated."""
+    if kind_of(image) == "picture":
+        return pictures.shape_of(image, None)
+    if kind_of(image) != "dicom":
+        raise InputError(
+            f"{mask.name}: outlines on a picture, but the image is a volume; expected a mask volume"
+        )
+    data = open_file(image)
+    with as_input_error(image, "its size cannot be read"):
+        return int(data.Rows), int(data.Columns)
 
 
 def _ending(path: Path) -> str:

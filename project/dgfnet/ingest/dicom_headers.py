@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from dgfnet.imaging.dicom import UNREADABLE, identity
+from dgfnet.imaging.geometry import is_axial
 from dgfnet.imaging.masks import STRUCTURES
 from dgfnet.imaging.places import Placement, placement
 from dgfnet.imaging.segmentation import SEGMENTATIONS
@@ -26,6 +27,8 @@ class DicomImage:
     """A US or CT file of the export.
 
     Attributes:
+        series: SeriesInstanceUID.
+        study: StudyInstanceUID.
         view: as the headers say, or empty.
         places: of its frames; one for a single image.
     """
@@ -34,6 +37,8 @@ class DicomImage:
     patient: str
     modality: str
     uid: str
+    series: str
+    study: str
     view: str
     places: tuple[Placement, ...]
 
@@ -108,7 +113,11 @@ def _of_header(path: Path, data: Dataset) -> DicomImage | DrawingFile | str:
         return f"modality {data.Modality} without pixels"
     count = int(data.get("NumberOfFrames") or 1)
     places = tuple(placement(path.name, data, frame if count > 1 else None) for frame in range(count))
-    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), _view(data, modality), places)
+    if modality == "ct" and any(place.plane and not is_axial(place.plane) for place in places):
+        return "no axial slices (ImageOrientationPatient)"
+    series, study = str(data.get("SeriesInstanceUID", "")), str(data.get("StudyInstanceUID", ""))
+    view = _view(data, modality)
+    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), series, study, view, places)
 
 
 def _view(data: Dataset, modality: str) -> str:

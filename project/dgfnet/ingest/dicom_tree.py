@@ -3,7 +3,8 @@
 - A file is taken for what its headers say, whatever its name. Files that name a person or a place are not
   used, and the account says which attributes did, never their values.
 - The mask of an image is what a DICOM-SEG, a label map or an RTSTRUCT draws on it, by place where both have
-  one, else by reference to the image (and a clip's frame).
+  one, else by reference to the image (and a clip's frame). A file that names series of the export, or images
+  of them, draws on no other series: phases of contrast and reconstructions lie at the same places.
 - Where segments have names that need not all be nodules, one has to say which are: a gland would get the
   label of the patient.
 - A nodule is a label of the segments: `<patient>-<label>`, or the patient alone where all segments of a
@@ -25,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from dgfnet.errors import InputError
-from dgfnet.imaging import structures
+from dgfnet.imaging import nifti, structures
 from dgfnet.imaging.dicom import UNREADABLE, open_file
+from dgfnet.imaging.geometry import CutOff, OtherGrid, is_displayed
 from dgfnet.imaging.labels import SHOWN, Region, called, may_all_be_nodules
 from dgfnet.imaging.places import Placement
 from dgfnet.imaging.segmentation import SEGMENTATIONS, open_segmentation, regions_on, sources
@@ -41,6 +44,7 @@ from dgfnet.ingest.folder import (
     image_row,
     png,
     progress,
+    unpng,
     write_account,
 )
 from dgfnet.ingest.labels import read_labels
@@ -139,20 +143,37 @@ def _masks(
     """Reads what a file draws on its patient's pictures, and its regions, or returns why it is not used."""
     try:
         data = open_file(path, patient)
+        own = _drawn_on(data, [picture for picture in pictures.values() if picture.patient == patient])
         drawn = open_segmentation(path, data) if data.SOPClassUID in SEGMENTATIONS else None
         outlines = None if drawn else structures.open_structures(path, data)
         uids = sources(drawn) if drawn else set[str]()
         if any(pictures[uid].patient != patient for uid in uids & pictures.keys()):
             return "references images of another patient"
-        own = [picture for picture in pictures.values() if picture.patient == patient]
         masks: list[DrawnMask] = []
         regions: list[Region] = []
+        beside: InputError | None = None
         for picture, frame, place in _frames(own):
+<<<<<<< HEAD
             if drawn:
                 regions = regions_on(drawn, place, resample)[0]
             elif outlines and place.plane is not None:
                 uid = place.uid if place.frames == 1 else None
                 regions = structures.regions_on(outlines, place.plane, uid)
+=======
+            try:
+                if drawn:
+                    found = regions_on(drawn, place, resample)[0]
+                elif outlines and place.plane is not None:
+                    found = structures.regions_on(outlines, place.plane, place.uid)
+                else:
+                    continue
+            except CutOff:
+                raise
+            except (OtherGrid, structures.OtherFrame) as error:  # of another series of the patient
+                beside = beside or error
+                continue
+            regions = found
+>>>>>>> 53eca5cd1ffeb451f19db6bd313c751f93f9695a
             chosen = _wanted(regions, wanted)
             for label in dict.fromkeys(region.name for region in chosen):
                 plane = np.logical_or.reduce([region.mask for region in chosen if region.name == label])
@@ -160,10 +181,39 @@ def _masks(
                     drawing = png(plane.astype(np.uint8) * np.uint8(255))
                     masks.append(DrawnMask(path, picture, frame, label, area, drawing))
     except InputError as error:
-        return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+        return _bare(error, path)
     except UNREADABLE as error:
         return f"cannot be read as DICOM-SEG ({type(error).__name__})"
+    if beside is not None and not masks:
+        return _bare(beside, path)
     return masks, regions
+
+
+def _bare(error: InputError, path: Path) -> str:
+    """Returns a message without the name of the file in front."""
+    return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path.name} ")
+
+
+def _drawn_on(data: Dataset, own: list[DicomImage]) -> list[DicomImage]:
+    """Returns the pictures of the series that a file names, of its patient's; all where it names none.
+
+    Phases of contrast and reconstructions of one scan share their frame of reference: a nodule drawn on one
+    of them lies on all by place, but was seen on one. Without a frame of reference studies are kept apart.
+    """
+    names = ("ReferencedSOPInstanceUID", "SeriesInstanceUID")
+    named = {str(element.value) for element in data.iterall() if element.keyword in names}
+    series = {picture.series for picture in own if picture.uid in named or picture.series in named}
+    if series:
+        return [picture for picture in own if picture.series in series]
+    if len({picture.study for picture in own}) == 1:
+        return own
+    study = str(data.get("StudyInstanceUID", ""))
+    is_placed = bool(str(data.get("FrameOfReferenceUID", "")))
+    return [picture for picture in own if picture.study == study or (is_placed and _has_reference(picture))]
+
+
+def _has_reference(picture: DicomImage) -> bool:
+    return all(place.plane is not None and place.plane.frame_of_reference for place in picture.places)
 
 
 def _frames(pictures: Sequence[DicomImage]) -> Iterator[tuple[DicomImage, int | None, Placement]]:
@@ -211,6 +261,19 @@ def _first_of(source: Path, masks: Sequence[DrawnMask]) -> tuple[list[DrawnMask]
     return list(first.values()), repeated
 
 
+def _once(masks: Sequence[DrawnMask]) -> tuple[list[DrawnMask], list[DrawnMask]]:
+    """Splits masks on slices into the first at each place, and those on further files of the same slice."""
+    first: dict[object, DrawnMask] = {}
+    for mask in masks:
+        plane = mask.picture.places[mask.frame or 0].plane
+        place: object = (mask.picture.uid, mask.frame)
+        if plane is not None:
+            place = (mask.picture.study, plane.frame_of_reference, *np.round(plane.origin, 1).tolist())
+        first.setdefault(place, mask)
+    once = list(first.values())
+    return once, [mask for mask in masks if mask not in once]
+
+
 def _by_nodule(masks: Sequence[DrawnMask]) -> dict[tuple[str, str], list[DrawnMask]]:
     """Groups masks by patient and nodule id."""
     names = defaultdict(set)
@@ -230,6 +293,16 @@ def _by_nodule(masks: Sequence[DrawnMask]) -> dict[tuple[str, str], list[DrawnMa
     return dict(nodules)
 
 
+def _write_mask(folder: Path, stem: str, mask: DrawnMask) -> str:
+    """Writes a mask and returns its name: a PNG, or NIfTI with its place where a PNG could mean two ways."""
+    plane = mask.picture.places[mask.frame or 0].plane
+    if plane is None or is_displayed(plane.down, plane.right):
+        (folder / f"{stem}.png").write_bytes(mask.png)
+        return f"{stem}.png"
+    nifti.save_plane(folder / f"{stem}.nii.gz", unpng(mask.png), plane)
+    return f"{stem}.nii.gz"
+
+
 def _write(
     folder: Path, nodules: dict[tuple[str, str], list[DrawnMask]]
 ) -> tuple[list[dict[str, Any]], set[Path], dict[Path, str]]:
@@ -242,6 +315,8 @@ def _write(
             chosen = [mask for mask in masks if mask.picture.modality == modality]
             if modality == "ct":
                 chosen.sort(key=lambda mask: -mask.area)
+                chosen, again = _once(chosen)
+                lost |= {mask.picture.path: "another file shows the same slice" for mask in again}
                 reason = f"not among the {SLICES} largest slices of its nodule"
                 lost |= {mask.picture.path: reason for mask in chosen[SLICES:]}
                 chosen = chosen[:SLICES]
@@ -254,8 +329,7 @@ def _write(
                     shutil.copyfile(mask.picture.path, folder / f"{stem}.dcm")
                 frame = "" if mask.frame is None else str(mask.frame)
                 # the f keeps frame 2 of A_1 apart from image 2 of a nodule A_1
-                mask_file = f"{stem}{frame and '_f' + frame}_mask.png"
-                (folder / mask_file).write_bytes(mask.png)
+                mask_file = _write_mask(folder, f"{stem}{frame and '_f' + frame}_mask", mask)
                 view = mask.picture.view or "transverse"
                 rows.append(image_row(nodule, modality, view, f"{stem}.dcm", mask_file, slice=frame))
                 used |= {mask.picture.path, mask.source}

@@ -204,6 +204,13 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
+def unpng(file: bytes) -> NDArray[np.uint8]:
+    """Decodes what `png` has encoded of a grey picture, (height, width)."""
+    pixels = cv2.imdecode(np.frombuffer(file, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    return np.asarray(pixels, dtype=np.uint8)
+
+
 def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     """Yields the items, with a bar on stderr."""
     return track(items, what, console=Console(stderr=True), transient=True)
