@@ -1,4 +1,4 @@
-"""20,000 pictures of 560 x 360 pixels through the left end of the pipeline: time and memory, and where it goes.
+"""20,000 pictures of 560 x 360 pixels through the left end of the pipeline: time, memory, where time goes.
 
     python benchmarks/cohort.py [--nodules 4000] [--folder work/benchmark-cohort]
     python benchmarks/cohort.py --against CHECKOUT [--runs 3]

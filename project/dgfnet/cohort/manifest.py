@@ -125,6 +125,7 @@ def read_cohort(folder: Path) -> Cohort:
         _duplicates(nodule_rows) + _strangers(nodule_rows, image_rows) + _shown_twice(nodule_rows, image_rows)
     )
     images: dict[str, list[Image]] = defaultdict(list)
+    inside: dict[Path, bool] = {}
     for number, row in image_rows:
         if row.view not in VIEWS[row.modality]:
             faults.append(
@@ -132,7 +133,7 @@ def read_cohort(folder: Path) -> Cohort:
                 f"{' or '.join(VIEWS[row.modality])}"
             )
         for column in ("image", "mask"):
-            fault = _path_fault(folder, getattr(row, column))
+            fault = _path_fault(folder, getattr(row, column), inside)
             if fault:
                 faults.append(f"{IMAGES} row {number}, column {column}: {fault}")
         images[row.nodule_id].append(_image(folder, row))
@@ -341,22 +342,29 @@ def _shown_twice(
     return faults
 
 
-def _path_fault(folder: Path, text: str) -> str | None:
-    """Returns the reason why a path cannot be used, or None; links out of the folder count as outside."""
+def _path_fault(folder: Path, text: str, inside: dict[Path, bool]) -> str | None:
+    """Returns the reason why a path cannot be used, or None; links out of the folder count as outside.
+
+    Args:
+        folder: of the cohort, resolved.
+        text: the path as it stands in the table.
+        inside: what is known of folders, and learns: files are many, and following links takes long.
+    """
+    named = Path(text)
     if "\\" in text:
         return f"found {_cell(text, PATH)}, expected forward slashes"
-    if Path(text).is_absolute() or ".." in Path(text).parts:
+    if named.is_absolute() or ".." in named.parts:
         return f"found {_cell(text, PATH)}, expected a path inside the cohort folder"
-    path = folder / text
+    path = folder / named
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        if not path.is_file():
+            what = "is a folder, expected a file" if path.is_dir() else f"does not exist in {folder}"
+            return f"{text!r} {what}"
     except OSError as error:  # a name longer than the file system takes
         return f"found {_cell(text)}, which cannot be a path ({error.strerror})"
-    if not is_file:
-        return (
-            f"{text!r} is a folder, expected a file" if is_folder else f"{text!r} does not exist in {folder}"
-        )
-    if not path.resolve().is_relative_to(folder):
+    if path.parent not in inside:
+        inside[path.parent] = path.parent.resolve().is_relative_to(folder)
+    if not (path.resolve().is_relative_to(folder) if path.is_symlink() else inside[path.parent]):
         return f"{text!r} is a link that leads out of the cohort folder; copy the file in"
     return None
 

@@ -98,7 +98,8 @@ def nodule_of(regions: Sequence[Region], wanted: str | None, where: str) -> NDAr
         if _is_organ(regions[0]):
             name = regions[0].name if ORGAN.search(regions[0].name) else regions[0].codes[-1]
             raise InputError(
-                f"{where}: its one region is called {name!r}; expected a nodule. If it is one, say so in segment"
+                f"{where}: its one region is called {name!r}; expected a nodule. If it is one, "
+                f"say so in segment"
             )
         chosen = list(regions)
     else:

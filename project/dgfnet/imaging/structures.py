@@ -102,13 +102,8 @@ def regions_on(opened: StructureSet, plane: Plane, picture_uid: str | None) -> l
             drawn on this image and lies elsewhere.
     """
     frames = {structure.frame_of_reference for structure in opened.structures}
-<<<<<<< HEAD
     if plane.frame_of_reference and plane.frame_of_reference not in frames:
-        raise InputError(
-=======
-    if plane.frame_of_reference not in frames:
         raise OtherFrame(
->>>>>>> 53eca5cd1ffeb451f19db6bd313c751f93f9695a
             f"{opened.path.name}: drawn in the frame of reference {', '.join(sorted(frames))}, but the image "
             f"has {plane.frame_of_reference}; expected contours of that image's study"
         )

@@ -153,18 +153,12 @@ def _masks(
         regions: list[Region] = []
         beside: InputError | None = None
         for picture, frame, place in _frames(own):
-<<<<<<< HEAD
-            if drawn:
-                regions = regions_on(drawn, place, resample)[0]
-            elif outlines and place.plane is not None:
-                uid = place.uid if place.frames == 1 else None
-                regions = structures.regions_on(outlines, place.plane, uid)
-=======
             try:
                 if drawn:
                     found = regions_on(drawn, place, resample)[0]
                 elif outlines and place.plane is not None:
-                    found = structures.regions_on(outlines, place.plane, place.uid)
+                    uid = place.uid if place.frames == 1 else None
+                    found = structures.regions_on(outlines, place.plane, uid)
                 else:
                     continue
             except CutOff:
@@ -173,7 +167,6 @@ def _masks(
                 beside = beside or error
                 continue
             regions = found
->>>>>>> 53eca5cd1ffeb451f19db6bd313c751f93f9695a
             chosen = _wanted(regions, wanted)
             for label in dict.fromkeys(region.name for region in chosen):
                 plane = np.logical_or.reduce([region.mask for region in chosen if region.name == label])
