@@ -179,7 +179,9 @@ def structure_set(path, frame, image):
 
 
 @pytest.mark.parametrize("name", ["a", "z"])
-@pytest.mark.parametrize("frame", [scene.STUDY["FrameOfReferenceUID"], generate_uid()])
+@pytest.mark.parametrize(
+    "frame", [scene.STUDY["FrameOfReferenceUID"], generate_uid()], ids=["one frame", "another frame"]
+)
 def test_a_structure_set_is_drawn_on_no_other_phase_study_or_ultrasound(export, frame, name):
     paths = series(export / "e/s", VOLUME[:4])  # so that the slice drawn on is the last before the ultrasound
     series(export / f"e/{name}", VOLUME + 1000, FrameOfReferenceUID=frame)
