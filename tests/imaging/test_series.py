@@ -8,6 +8,7 @@ import io
 import json
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 import scene
@@ -16,6 +17,8 @@ from scene import MASKS, PICTURE, VOLUME
 
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_pair
+from dgfnet.cohort.records import Image
+from dgfnet.errors import InputError
 from dgfnet.ingest.dicom_tree import import_dicom
 from dgfnet.ingest.tree import import_folder
 from dicom_files import CT_SOP, dicom
@@ -215,3 +218,24 @@ def test_a_mask_that_lost_the_flag_of_deidentification_is_taken_in_a_tree(export
     del data.PatientIdentityRemoved
     data.save_as(export / "e/A.dcm")
     assert sorted(folder(export, "ct:{patient}/s{number}.dcm", "{patient}.dcm")) == sorted(RIGHT)
+
+
+@pytest.mark.parametrize("kind", ["nii", "tif"])
+@pytest.mark.parametrize(
+    ("order", "is_taken"), [((0, 1, 2, 3, 4), True), ((4, 3, 2, 1, 0), False), ((2, 0, 4, 3, 1), False)]
+)
+def test_slices_without_a_place_go_with_frames_in_order_alone(tmp_path, order, is_taken, kind):
+    """A nodule on several slices would else lie on another frame than its own, and nobody would see it."""
+    scene.enhanced(tmp_path / "i.dcm", order)
+    path = tmp_path / f"m.{kind}"
+    if kind == "nii":
+        scene.nifti(path, scene.stored(), scene.AFFINE, 0, 0)
+    else:
+        first, *others = [PIL.Image.fromarray(plane * np.uint8(255)) for plane in MASKS]
+        first.save(path, save_all=True, append_images=others)
+    image = Image("N", "ct", "axial", tmp_path / "i.dcm", path, None, 3, None, None, False)
+    if is_taken:
+        np.testing.assert_array_equal(read_pair(image)[1], scene.NODULE)
+    else:
+        with pytest.raises(InputError, match="are not stored from the lowest upwards"):
+            read_pair(image)

@@ -160,6 +160,7 @@ def _of_picture(path: Path, picture: Placement) -> tuple[list[Region], Match]:
             f"{path.name}: {pages} pages, but {picture.name} has {picture.frames} slices or frames; expected "
             f"one page for each"
         )
+    _check_order(path, pages, picture)
     return pictures.read_regions(path, picture.frame), _by_shape(path, picture)
 
 
@@ -238,6 +239,7 @@ def _in_stored_order(path: Path, volume: Volume, picture: Placement) -> NDArray[
         raise InputError(f"{path.name}: {count} slices; name one in the column slice of images.csv")
     if count > 1 and picture.frames > 1 and count != picture.frames:
         raise InputError(f"{path.name}: {count} slices, but {picture.name} has {picture.frames} frames")
+    _check_order(path, count, picture)
     index = (picture.frame or 0) if count > 1 else 0
     if index >= count:
         raise InputError(f"{path.name}: slice {index} asked for, the mask has {count} (0 is the first)")
@@ -292,6 +294,7 @@ def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list
         placed = [plane for plane in planes if plane is not None]
         if any(not is_displayed(plane.down, plane.right) for plane in placed):
             raise _two_ways(picture.name, path.name, placed[0])
+        _check_order(path, frames, picture)
         match = "assumed" if placed else _by_shape(path, picture)
         pixels = _labels(path, data, index)
     if pixels.ndim == 3:
@@ -324,6 +327,15 @@ def _by_shape(path: Path, picture: Placement) -> Match:
     if not is_one:
         raise _two_ways(path.name, picture.name, place)
     return "assumed"
+
+
+def _check_order(path: Path, count: int, picture: Placement) -> None:
+    """Refuses slices without a place beside frames that are not stored from the lowest upwards."""
+    if count > 1 and not picture.is_in_order:
+        raise InputError(
+            f"{path.name}: does not say where its {count} slices lie, and frames of {picture.name} are not "
+            f"stored from the lowest upwards; export the mask with its place (NIfTI, NRRD or DICOM-SEG)"
+        )
 
 
 def _two_ways(unplaced: str, placed: str, place: Plane | Grid) -> InputError:

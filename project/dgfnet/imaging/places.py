@@ -28,6 +28,8 @@ class Placement:
         frames: frames, pages or slices of the file.
         volume: the file when it is a volume (`volumes.Volume`), else None.
         pseudonym: PatientID of a de-identified DICOM file, else empty.
+        is_in_order: False for a frame that, from the lowest, does not lie where its number says; slices
+            of a file without a place may belong to it in two ways.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Placement:
     frames: int = 1
     volume: Any = None
     pseudonym: str = ""
+    is_in_order: bool = True
 
 
 def placement(name: str, data: Dataset, frame: int | None) -> Placement:
@@ -46,7 +49,19 @@ def placement(name: str, data: Dataset, frame: int | None) -> Placement:
     frames = int(data.get("NumberOfFrames") or 1)
     uid = str(data.get("SOPInstanceUID", ""))
     pseudonym = dicom.pseudonym_of(data)
-    return Placement(name, shape, plane_of(data, frame), uid, frame, frames, None, pseudonym)
+    plane = plane_of(data, frame)
+    in_order = plane is None or frames == 1 or _is_in_order(data, plane, frame or 0, frames)
+    return Placement(name, shape, plane, uid, frame, frames, None, pseudonym, in_order)
+
+
+def _is_in_order(data: Dataset, plane: Plane, frame: int, frames: int) -> bool:
+    """Returns True when a frame lies as far above the first one as its number says, by first and last."""
+    first, last = plane_of(data, 0), plane_of(data, frames - 1)
+    if first is None or last is None:
+        return False
+    up = plane.normal * (1 if plane.normal[2] > 0 else -1)
+    step = float((last.origin - first.origin) @ up) / (frames - 1)
+    return step > 0 and abs(float((plane.origin - first.origin) @ up) - frame * step) < step / 2
 
 
 def plane_of(data: Dataset, frame: int | None) -> Plane | None:
