@@ -83,7 +83,8 @@ def _measure(nodule: Nodule, image: Image) -> Measurements:
     spacing = image.spacing_mm or pixels.spacing_mm or float("nan")
     area = float(np.count_nonzero(mask))
     around = pixels.values[_far(mask)]
-    (_, _), sides, _ = cv2.minAreaRect(cv2.findNonZero(mask))
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)  # what is inside is many
+    (_, _), sides, _ = cv2.minAreaRect(np.concatenate(outlines))
     return Measurements(
         source=image,
         patient_id=nodule.patient_id,

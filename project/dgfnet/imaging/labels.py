@@ -246,8 +246,12 @@ def _is_pieced(values: NDArray[Any], high: float) -> bool:
 def _present(values: NDArray[Any]) -> list[int]:
     """Returns the whole numbers that stand in an array, a slab at a time: volumes are large."""
     is_there = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
-    for slab in values:
-        is_there[np.rint(slab).astype(np.uint16).ravel()] = True
+    for slab in values[None] if values.ndim == 2 else values:
+        if slab.dtype == np.uint8:
+            is_there[:256] |= np.bincount(slab.ravel(), minlength=256) > 0
+        else:
+            whole = np.rint(slab) if slab.dtype.kind == "f" else slab
+            is_there[whole.astype(np.uint16).ravel()] = True
     return [int(value) for value in np.flatnonzero(is_there)]
 
 
