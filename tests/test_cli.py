@@ -393,7 +393,11 @@ def test_an_input_error_of_a_stage_is_one_line_and_status_2(behind, capsys):
 
 def test_ctrl_c_is_status_130(behind, capsys):
     behind.replace("stages.cohort", run=lambda settings: signal.raise_signal(signal.SIGINT))
-    assert run("cohort") == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert run("cohort") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "dgfnet cohort: interrupted\n"
 
 
