@@ -12,16 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from dgfnet.errors import InputError
 from dgfnet.imaging import masks, pictures
-from dgfnet.imaging.labels import (
-    Region,
-    check_plausible,
-    coding_of,
-    may_all_be_nodules,
-    nodule_of,
-    regions_of,
-    regions_of_colour,
-)
+from dgfnet.imaging.labels import Region, check_plausible, may_all_be_nodules, nodule_of
 from dgfnet.imaging.places import Placement
+from dgfnet.imaging.values import coding_of, regions_of, regions_of_colour
 
 MASK = np.zeros((48, 64), np.uint8)
 MASK[6:20, 38:58] = 1
@@ -349,3 +342,12 @@ def test_numbers_of_a_segmentation_of_slicer_are_its_label_values(tmp_path):
     said = {"Segment0_LabelValue": 2, "Segment1_LabelValue": 1, "Segment0_Layer": 0, "Segment1_Layer": 1}
     path = slicer(tmp_path / "m.seg.nrrd", layers, ("gland", "nodule"), **said)
     np.testing.assert_array_equal(masks.read_mask(path, Placement("i.png", MASK.shape), "1").values, MASK)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_an_outline_in_place_of_an_area_is_refused(width):
+    line = np.zeros((100, 100), np.uint8)
+    cv2.circle(line, (50, 50), 25, 1, width)
+    with pytest.raises(InputError, match="an outline, not an area"):
+        check_plausible(line, "m.png", "i.png")
+    check_plausible(cv2.circle(line, (50, 50), 25, 1, cv2.FILLED), "m.png", "i.png")

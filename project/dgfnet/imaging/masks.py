@@ -37,16 +37,9 @@ from dgfnet.imaging.geometry import (
     take,
 )
 from dgfnet.imaging.kinds import kind_of
-from dgfnet.imaging.labels import (
-    Coding,
-    Region,
-    check_plausible,
-    coding_of,
-    nodule_of,
-    regions_of,
-    regions_of_colour,
-)
+from dgfnet.imaging.labels import Region, check_plausible, nodule_of
 from dgfnet.imaging.places import Placement, plane_of
+from dgfnet.imaging.values import Coding, coding_of, regions_of, regions_of_colour
 from dgfnet.imaging.volumes import Volume, has_identity, is_stored_as_displayed, shown
 
 Match = Literal["place", "reference", "pixels", "assumed"]  # assumed: only one of the two says where it lies

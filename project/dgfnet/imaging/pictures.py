@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.labels import Region, coding_of, regions_of, regions_of_colour
+from dgfnet.imaging.labels import Region
 from dgfnet.imaging.limits import LARGEST, too_large
+from dgfnet.imaging.values import coding_of, regions_of, regions_of_colour
 
 TIFF = {".tif", ".tiff"}
 ORIENTATION = 0x0112
