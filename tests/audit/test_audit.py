@@ -46,14 +46,41 @@ def test_a_picture_stored_twice_is_found_among_others(kind):
     pictures = [speckle(seed) for seed in range(12)]
     copy = dict(again(pictures[4]))[kind]
     prints = np.stack([picture_fingerprint(picture) for picture in [*pictures, copy]])
-    [(a, b, alike)] = near_identical(prints, [str(n) for n in range(13)], 0.92)
-    assert (a, b) == (4, 12)
-    assert alike > 0.92
+    [found] = near_identical(prints, [str(n) for n in range(13)], 0.92)
+    assert (found.first, found.second, found.change) == (4, 12, "")
+    assert found.correlation > 0.92
+
+
+CHANGES = {
+    "mirrored": lambda picture: picture[:, ::-1],
+    "upside down": lambda picture: picture[::-1],
+    "rotated 180": lambda picture: picture[::-1, ::-1],
+    "rotated 90": lambda picture: np.rot90(picture, -1),  # clockwise
+    "rotated 270": lambda picture: np.rot90(picture),
+    "mirrored, rotated 90": lambda picture: np.rot90(picture[:, ::-1], -1)[::-1, ::-1],
+    "mirrored, rotated 270": lambda picture: np.rot90(picture[:, ::-1])[::-1, ::-1],
+    "inverted": lambda picture: 255 - picture,
+    "mirrored, inverted": lambda picture: 255 - picture[:, ::-1],
+    "rotated 90, inverted": lambda picture: 255 - np.rot90(picture, -1),
+}
+
+
+@pytest.mark.parametrize("stored", [name for name, _ in again(speckle(0))])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_that_was_turned_mirrored_or_inverted_is_found_and_named(change, stored):
+    pictures = [speckle(seed) for seed in range(12)]
+    copy = dict(again(np.ascontiguousarray(CHANGES[change](pictures[4]))))[stored]
+    prints = np.stack([picture_fingerprint(picture) for picture in [*pictures, copy]])
+    [found] = near_identical(prints, [str(n) for n in range(13)], 0.92)
+    assert (found.first, found.second, found.change) == (4, 12, change)
 
 
 def test_pairs_of_one_patient_are_no_finding():
     prints = np.stack([picture_fingerprint(speckle(1))] * 3)
-    assert [pair[:2] for pair in near_identical(prints, ["a", "a", "b"], 0.92)] == [(0, 2), (1, 2)]
+    assert [(pair.first, pair.second) for pair in near_identical(prints, ["a", "a", "b"], 0.92)] == [
+        (0, 2),
+        (1, 2),
+    ]
 
 
 def test_blocks_find_the_same_pairs(monkeypatch):
@@ -62,7 +89,7 @@ def test_blocks_find_the_same_pairs(monkeypatch):
     persons = [str(n) for n in range(30)]
     whole = near_identical(prints, persons, 0.5)
     monkeypatch.setattr("dgfnet.audit.fingerprint.ROWS", 7)
-    assert {pair[:2] for pair in near_identical(prints, persons, 0.5)} == {pair[:2] for pair in whole}
+    assert set(near_identical(prints, persons, 0.5)) == set(whole)
     assert len(whole) == 6
 
 
@@ -199,7 +226,7 @@ def test_the_threshold_stands_between_other_cases_and_stored_copies_of_real_pict
     prints = np.stack([picture_fingerprint(picture) for picture in pictures])
     cases = [path.stem.partition("_")[0] for path in paths]
     threshold = yaml.safe_load((ROOT / "params.yaml").read_text())["audit"]["same_picture"]
-    nearest = near_identical(prints, cases, 0.3)[0][2]
+    nearest = near_identical(prints, cases, 0.3)[0].correlation
     lost = {}
     for picture, mark in zip(pictures, prints.astype(np.float32), strict=True):
         for kind, copy in again(picture):

@@ -30,7 +30,7 @@ from dgfnet.vocabulary import MODALITIES
 
 SHOWN = 10  # pairs told in the message; all are in the table
 COLUMNS = [
-    *("modality", "correlation", "leak"),
+    *("modality", "correlation", "leak", "change"),
     *(f"{name}_{side}" for side in "ab" for name in ("patient_id", "nodule_id", "image", "slice")),
 ]
 
@@ -87,11 +87,12 @@ def run(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture of two patients, how much the two correlate, and where that leaks."""
+    """One picture of two patients, how much the two correlate, how one was changed, where that leaks."""
 
     a: Measurements
     b: Measurements
     correlation: float
+    change: str
     leak: str
 
 
@@ -101,8 +102,9 @@ def _pairs(measured: list[Measurements], folds: Folds, threshold: float) -> list
         images = [image for image in measured if image.source.modality == modality]
         if images:
             prints = np.stack([image.fingerprint for image in images])
-            for i, j, alike in near_identical(prints, [image.patient_id for image in images], threshold):
-                pairs.append(Pair(images[i], images[j], alike, _leak(images[i], images[j], folds)))
+            for alike in near_identical(prints, [image.patient_id for image in images], threshold):
+                a, b = images[alike.first], images[alike.second]
+                pairs.append(Pair(a, b, alike.correlation, alike.change, _leak(a, b, folds)))
     return pairs
 
 
@@ -125,6 +127,7 @@ def _row(pair: Pair, root: Path) -> dict[str, Any]:
         "modality": pair.a.source.modality,
         "correlation": round(pair.correlation, 4),
         "leak": pair.leak,
+        "change": pair.change,
         **sides,
     }
 
@@ -183,7 +186,8 @@ def _message(pairs: list[Pair], sheet: Path) -> str:
     lines = [f"{len(pairs)} pair(s) of pictures are the same in two patients, which leaks:"]
     for pair in pairs[:SHOWN]:
         a, b = (f"{image.source.image.name} of patient {image.patient_id}" for image in (pair.a, pair.b))
-        lines.append(f"{a} and {b} ({pair.leak}, correlation {pair.correlation:.3f})")
+        changed = f"{pair.change}, " if pair.change else ""
+        lines.append(f"{a} and {b} ({changed}{pair.leak}, correlation {pair.correlation:.3f})")
     if len(pairs) > SHOWN:
         lines.append(f"... and {len(pairs) - SHOWN} more in same_picture.csv")
     lines.append(
