@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Header:
         shape: rows and columns as displayed; (0, 0) where only OpenCV knows.
         turn: orientation tag (EXIF 2.3, 0x0112) still to be applied to what OpenCV decodes; 1 for none.
         has_palette: pixels are indices of a palette.
+        pixels: number of those that the header claims.
         is_lossy: pixels were coded as JPEG.
         samples: numbers of a pixel that a TIFF says; 0 where it does not.
     """
@@ -43,6 +45,7 @@ class Header:
     shape: tuple[int, int]
     turn: int
     has_palette: bool
+    pixels: int
     is_lossy: bool = False
     samples: int = 0
 
@@ -111,8 +114,8 @@ def pages_of(path: Path, page: int | None) -> int:
 
 
 def _decode(path: Path, page: int | None) -> tuple[NDArray[Any], Header]:
-    raw = np.frombuffer(_bytes(path), dtype=np.uint8)
-    header = _header(path, raw.tobytes(), page)
+    encoded = _bytes(path)
+    raw, header = np.frombuffer(encoded, dtype=np.uint8), _header(path, encoded, page)
     count = header.pages
     try:
         if page is not None and count > 1:  # one alone, for each takes its memory
@@ -122,7 +125,7 @@ def _decode(path: Path, page: int | None) -> tuple[NDArray[Any], Header]:
     except cv2.error:
         done, frames = False, ()
     if not done or not frames:
-        return _by_pillow(path, raw.tobytes(), page, header), header
+        return _by_pillow(path, encoded, page, header), header
     if len(frames) == 1:
         page = 0  # a picture beside a volume: `slice` is about the other file
     if page is None or page >= len(frames):
@@ -190,6 +193,14 @@ def _no_page(path: Path, page: int | None, count: int) -> str:
 
 def _header(path: Path, raw: bytes, page: int | None) -> Header:
     """Reads a header, and refuses a huge or damaged picture by it: OpenCV takes the memory first."""
+    header = _parsed(path, raw, page)
+    if header.pixels > LARGEST:
+        raise InputError(too_large(path))
+    return header
+
+
+@lru_cache(maxsize=2)  # an image and its mask, whose pages are asked for too
+def _parsed(path: Path, raw: bytes, page: int | None) -> Header:
     shape, turn, has_palette, is_lossy, samples = (0, 0), 1, False, False, 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of pictures above a limit of its own
@@ -216,20 +227,18 @@ def _header(path: Path, raw: bytes, page: int | None) -> Header:
             count, pixels, shape = 0, _claimed_by_tiff(raw), (0, 0)
             if not pixels or path.suffix.lower() not in TIFF:
                 raise InputError(_undecodable(path)) from None
-    if pixels > LARGEST:
-        raise InputError(too_large(path))
-    return Header(count, shape, turn, has_palette, is_lossy, samples)
+    return Header(count, shape, turn, has_palette, pixels, is_lossy, samples)
 
 
 def _orientation(header: PIL.Image.Image, raw: bytes) -> int:
     """Returns the orientation of a JPEG or PNG; OpenCV turns TIFF itself, Pillow gives its size turned."""
-    if header.format == "JPEG" or (header.format == "PNG" and b"eXIf" in raw):
-        with PIL.Image.open(
-            io.BytesIO(raw)
-        ) as picture:  # of PNG it may decode, and then nothing can be verified
+    turn = 1
+    if header.format == "JPEG":
+        turn = int(header.getexif().get(ORIENTATION, 1) or 1)
+    elif header.format == "PNG" and b"eXIf" in raw:
+        with PIL.Image.open(io.BytesIO(raw)) as picture:  # it may decode, and then nothing can be verified
             turn = int(picture.getexif().get(ORIENTATION, 1) or 1)
-        return turn if 1 <= turn <= 8 else 1
-    return 1
+    return turn if 1 <= turn <= 8 else 1
 
 
 def _claimed_by_tiff(raw: bytes) -> int:

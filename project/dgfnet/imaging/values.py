@@ -132,7 +132,7 @@ def _present(values: NDArray[Any]) -> list[int]:
     is_there = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
     for slab in values[None] if values.ndim == 2 else values:
         if slab.dtype == np.uint8:
-            is_there[:256] |= np.bincount(slab.ravel(), minlength=256) > 0
+            is_there[:256] |= cv2.calcHist([slab], [0], None, [256], [0, 256]).ravel() > 0
         else:
             whole = np.rint(slab) if slab.dtype.kind == "f" else slab
             is_there[whole.astype(np.uint16).ravel()] = True
