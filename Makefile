@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-slow test-realdata lint docs ui lock
+.PHONY: demo test test-slow test-faults test-realdata lint docs ui lock
 
 demo: .stamp/installed data/phantom.json
 	dvc repro
@@ -23,6 +23,9 @@ test: .stamp/installed
 
 test-slow: .stamp/installed
 	HYPOTHESIS_PROFILE=full pytest -m "slow or hypothesis"
+
+test-faults: .stamp/installed
+	pytest -m faults -s
 
 test-realdata: .stamp/installed
 	pytest -m realdata

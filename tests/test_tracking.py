@@ -1,5 +1,6 @@
 """MLflow runs are found again by identity, end with the right status, and survive their process."""
 
+import multiprocessing
 import os
 import shutil
 import socket
@@ -7,6 +8,8 @@ import socket
 import pytest
 
 from dgfnet import tracking
+from dgfnet.errors import InputError
+from dgfnet.settings import load
 
 
 @pytest.fixture
@@ -98,3 +101,56 @@ def test_the_run_of_mlflow_run_is_taken_out_of_the_environment(monkeypatch):
 
 def test_flat_settings():
     assert tracking.flat({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a.b.c": 1, "a.d": 2, "e": 3}
+
+
+def first_use(params, ready, keys):
+    settings = load(params)
+    ready.wait()
+    keys.put(tracking.identity_key(settings))
+
+
+def test_several_first_users_get_one_key(tmp_path, params, monkeypatch):
+    monkeypatch.delenv(tracking.KEY, raising=False)
+    shutil.copy(params, tmp_path / "params.yaml")
+    context = multiprocessing.get_context("fork")  # eight interpreters would take half a minute to start
+    ready, keys = context.Barrier(8), context.Queue()
+    users = [
+        context.Process(target=first_use, args=(tmp_path / "params.yaml", ready, keys)) for _ in range(8)
+    ]
+    for user in users:
+        user.start()
+    found = {keys.get(timeout=60) for _ in users}
+    for user in users:
+        user.join()
+    assert found == {(tmp_path / "id.key").read_bytes()}
+    assert (tmp_path / "id.key").stat().st_mode & 0o077 == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "id.key"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"secret", b"x" * 15])
+def test_a_key_that_is_no_secret_is_refused(tmp_path, params, monkeypatch, content):
+    shutil.copy(params, tmp_path / "params.yaml")
+    settings = load(tmp_path / "params.yaml")
+    monkeypatch.delenv(tracking.KEY, raising=False)
+    (tmp_path / "id.key").write_bytes(content)
+    with pytest.raises(InputError, match=r"id\.key: \d+ characters are no secret"):
+        tracking.identity_key(settings)
+    assert (tmp_path / "id.key").read_bytes() == content
+    if content.strip():
+        monkeypatch.setenv(tracking.KEY, content.decode())
+        with pytest.raises(InputError, match=r"DGFNET_ID_KEY: \d+ characters"):
+            tracking.identity_key(settings)
+
+
+def test_without_hard_links_there_is_a_key_too(tmp_path, params, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.setattr(os, "link", no_links)
+    shutil.copy(params, tmp_path / "params.yaml")
+    settings = load(tmp_path / "params.yaml")
+    key = tracking.identity_key(settings)
+    assert len(key) == 64
+    assert tracking.identity_key(settings) == key
+    assert (tmp_path / "id.key").stat().st_mode & 0o077 == 0

@@ -18,7 +18,7 @@ import click
 
 from dgfnet.commands import cohorts, registry, scoring
 from dgfnet.commands.options import SITES, InOrder, overrides, settings_options, site_option, with_settings
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, explained
 
 if TYPE_CHECKING:
     from dgfnet.settings import Settings
@@ -87,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None  # as shells say it of Ctrl-C
+    except Exception as error:
+        if (sentence := explained(error)) is None:
+            raise  # a fault of ours: the traceback is what a report of it needs
+        print(f"{name}: {sentence}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

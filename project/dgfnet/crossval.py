@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import files, provenance, tracking
+from dgfnet import digests, files, provenance, tracking
 from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
@@ -115,7 +115,7 @@ def _conclude(
 ) -> None:
     """Writes the out-of-fold table and metrics of one site and variant, to disk and to MLflow."""
     where = places(settings)
-    patients = Folds.read(where.folds).patients
+    folds = Folds.read(where.folds)
     records = [finished(where, task.key) or {} for task in tasks]
     tables = []
     for task, record in zip(tasks, records, strict=True):
@@ -125,7 +125,8 @@ def _conclude(
         )
         tables.append(table.assign(fold=task.fold, threshold=record["threshold"]))
     table = pd.concat(tables, ignore_index=True)
-    table.insert(1, "patient_id", [patients[nodule] for nodule in table["nodule_id"]])
+    _check_held_out(table, folds, f"{site} {variant}")
+    table.insert(1, "patient_id", [folds.patients[nodule] for nodule in table["nodule_id"]])
     table = table[["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]]
     folder = settings.artifacts("crossval", site, variant)
     files.write_csv(table, folder / "out_of_fold.csv")
@@ -138,6 +139,20 @@ def _conclude(
     metrics |= summarise(table, records, settings.base.confidence)
     files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
     _log_parent(settings, metrics, folder, table, tasks[0], parent, searched)
+    digests.keep(folder)
+
+
+def _check_held_out(table: pd.DataFrame, folds: Folds, name: str) -> None:
+    """Checks that every nodule of an out-of-fold table stands there once, and was held out in its fold.
+
+    Raises:
+        InputError: naming the nodules.
+    """
+    elsewhere = table["nodule_id"].map(folds.fold) != table["fold"]
+    if len(wrong := table.loc[elsewhere | table["nodule_id"].duplicated(), "nodule_id"]):
+        raise InputError(
+            f"{name}: {', '.join(wrong[:3])} ({len(wrong)} in all) were not held out once, in their own fold"
+        )
 
 
 def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place and moved there when they are complete."""
+"""Files that are whole or absent: written beside their place and moved there when they are on the disk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dgfnet.errors import InputError
 
 if TYPE_CHECKING:  # heavy, and what is written brings them along
     import pandas as pd
@@ -27,7 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        _to_disk(temporary)  # else a power cut can leave the new name with nothing in it
         os.replace(temporary, path)
+        _to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -36,6 +41,25 @@ def write_json(path: Path, content: Any) -> None:
     """Writes JSON atomically; NaN becomes null, as JSON knows no NaN."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: when it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of the text, and of its encoding
+        raise InputError(f"{path}: damaged, no JSON ({error})") from None
+
+
+def keep_away(path: Path) -> Path:
+    """Renames a damaged file, so that it is made again and somebody can look at it; returns its new path."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
+    target = next(name for name in names if not name.exists())
+    return path.rename(target)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -60,6 +84,15 @@ def sha256(path: Path) -> str:
     """Returns the digest of a file, hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _plain(content: Any) -> Any:

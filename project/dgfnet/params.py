@@ -104,6 +104,7 @@ def explain(name: str, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
+        place = f"{name}: {where}" if where else name  # several sections together have no place
         if problem["type"] == "extra_forbidden":
             lines.append(
                 f"{name}: unknown setting {where}; see docs/reference/settings.md for the known ones"
@@ -111,7 +112,7 @@ def explain(name: str, error: ValidationError) -> str:
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
         elif problem["type"] == "value_error":  # ours, and complete
-            lines.append(f"{name}: {where}: {problem['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}")
     return "\n".join(lines)

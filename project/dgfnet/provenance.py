@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dgfnet import digests
+from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.settings import Settings, fingerprint
 
@@ -36,9 +38,12 @@ LIBRARIES = (
 )
 
 
-def write(folder: Path, settings: Settings, sections: Sequence[str]) -> None:
-    """Writes `folder/provenance.json`: the settings sections that were used, and where they ran."""
+def write(
+    folder: Path, settings: Settings, sections: Sequence[str], made_from: Mapping[str, str] | None = None
+) -> None:
+    """Ends a stage: writes `provenance.json`, the settings used and where they ran, and `digests.json`."""
     write_json(folder / "provenance.json", describe(settings, sections))
+    digests.keep(folder, made_from)
 
 
 def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:
@@ -71,7 +76,21 @@ def data_md5(settings: Settings) -> str:
     pointer = settings.data.with_name(settings.data.name + ".dvc")
     if not pointer.is_file():
         return "untracked"
-    return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    return pointed(pointer)
+
+
+def pointed(pointer: Path) -> str:
+    """Returns DVC's hash of what a `.dvc` file stands for.
+
+    Raises:
+        InputError: when it is no such file.
+    """
+    try:
+        return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
+        raise InputError(
+            f"{pointer}: names no data as DVC writes it; take it from git again, or run dvc add on the folder"
+        ) from None
 
 
 def _git(root: Path, *arguments: str) -> str:

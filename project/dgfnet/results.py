@@ -1,18 +1,22 @@
 """Paths of artifacts, their readers, and the messages when one is missing or out of date.
 
-A stage writes into its own folder, `artifacts/<stage>`; whatever another stage reads of it is read here.
+A stage writes into its own folder, `artifacts/<stage>`; whatever another stage reads of it is read here, and
+is believed only when it is what that stage wrote (`digests`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dgfnet import digests
+from dgfnet.digests import Damaged
 from dgfnet.errors import InputError
+from dgfnet.files import sha256
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import VARIANTS, Site
 
@@ -24,16 +28,89 @@ METRICS = "metrics.json"
 IDS = {"nodule_id": str, "patient_id": str}
 
 
-def required(settings: Settings, stage: str, name: str) -> Path:
+def required(settings: Settings, stage: str, *names: str) -> Path:
     """Returns the path of a file that a stage writes.
 
     Raises:
-        InputError: when the stage has not run.
+        InputError: when the stage has not run, or the file is not what it wrote.
     """
-    path = settings.artifacts(stage, name)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run the stage {stage} first")
+    path = existing(settings, stage, *names)
+    if path is None:
+        raise InputError(f"{settings.artifacts(stage, *names)}: no such file; run the stage {stage} first")
     return path
+
+
+def existing(settings: Settings, stage: str, *names: str) -> Path | None:
+    """Returns the path of a file that a stage writes, or None when there is none.
+
+    Raises:
+        InputError: when it is not the file that the stage wrote.
+    """
+    path = settings.artifacts(stage, *names)
+    if not path.is_file():
+        return None
+    try:
+        digests.check(path)
+    except Damaged as error:
+        raise _again(error, stage) from None
+    return path
+
+
+def checked_folder(settings: Settings, stage: str, thorough: bool = False) -> Path:
+    """Returns the folder of a stage, whose files are those that it wrote.
+
+    Args:
+        settings: of the run.
+        stage: that wrote it.
+        thorough: large files are read too although nothing says that they changed; where something is
+            decided by them.
+
+    Raises:
+        InputError: when the stage has not run, or a file is not what it wrote.
+    """
+    folder = settings.artifacts(stage)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; run the stage {stage} first")
+    try:
+        digests.check_folder(folder, thorough)
+    except Damaged as error:
+        raise _again(error, stage) from None
+    return folder
+
+
+def sources(settings: Settings, *paths: Path) -> dict[str, str]:
+    """Returns the sha256 of artifacts by their path, as `digests.keep` keeps those a result is made from."""
+    top = settings.artifacts()
+    return {path.relative_to(top).as_posix(): sha256(path) for path in paths}
+
+
+def tables_of(settings: Settings, site: Site, variants: Iterable[str]) -> dict[str, str]:
+    """Returns `sources` for results made from the out-of-fold tables of variants."""
+    return sources(settings, *(settings.artifacts("crossval", site, name, OUT_OF_FOLD) for name in variants))
+
+
+def check_sources(settings: Settings, stage: str, *names: str) -> None:
+    """Refuses results of a stage whose sources have changed since it ran; does nothing when there are none.
+
+    Args:
+        settings: of the run.
+        stage: that made the results.
+        names: of their folder below that of the stage.
+
+    Raises:
+        InputError: naming the source.
+    """
+    folder = settings.artifacts(stage, *names)
+    if not (folder / digests.NAME).is_file():
+        return
+    for name, digest in digests.read(folder)["made_from"].items():
+        path = settings.artifacts(name)
+        if not path.is_file() or sha256(path) != digest:
+            raise InputError(f"{folder}: made from another {path}; run the stage {stage} again")
+
+
+def _again(error: Damaged, stage: str) -> InputError:
+    return InputError(f"{error}; run the stage {stage} again")
 
 
 def load_nodules(settings: Settings) -> pd.DataFrame:
@@ -60,14 +137,14 @@ def load_images(settings: Settings) -> pd.DataFrame:
 
 def audit_findings(settings: Settings) -> list[str] | None:
     """Returns the findings of the audit that stop a model, or None when the cohort was not audited."""
-    audit = read_json(settings.artifacts("audit", "audit.json"))
+    audit = _json(settings, "audit", "audit.json")
     return None if audit is None else list(audit["blocks"])
 
 
 def load_chosen(settings: Settings) -> dict[str, dict[str, Any]]:
     """Reads what the stage tune chose, per site and variant; empty when nothing was searched."""
-    path = settings.artifacts("tune", "chosen.yaml")
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    path = existing(settings, "tune", "chosen.yaml")
+    return {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def is_cross_validated(settings: Settings, site: Site, variant: str) -> bool:
@@ -76,10 +153,13 @@ def is_cross_validated(settings: Settings, site: Site, variant: str) -> bool:
 
 
 def load_results(settings: Settings, site: Site) -> dict[str, dict[str, Any]]:
-    """Reads metrics.json of each cross-validated variant of a site; empty when there is none."""
-    paths = sorted(settings.artifacts("crossval", site).glob(f"*/{METRICS}"))
-    results = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-    return {name: results[name] for name in VARIANTS if name in results}
+    """Reads metrics.json of each cross-validated variant of a site; empty when there is none.
+
+    Raises:
+        InputError: when one is not what the stage crossval wrote.
+    """
+    found = {name: _json(settings, "crossval", site, name, METRICS) for name in VARIANTS}
+    return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 
 def load_metrics(settings: Settings, site: Site, variant: str) -> dict[str, Any]:
@@ -88,17 +168,21 @@ def load_metrics(settings: Settings, site: Site, variant: str) -> dict[str, Any]
     Raises:
         InputError: when it was not cross-validated at the site.
     """
-    metrics = read_json(settings.artifacts("crossval", site, variant, METRICS))
+    metrics = _json(settings, "crossval", site, variant, METRICS)
     if metrics is None:
         raise InputError(f"{site} {variant} was not cross-validated; run the stage crossval")
     return metrics
 
 
 def load_table(settings: Settings, site: Site, variant: str) -> pd.DataFrame:
-    """Reads the out-of-fold table of a variant, in the order of nodule ids."""
+    """Reads the out-of-fold table of a variant, in the order of nodule ids; each stands there once.
+
+    Raises:
+        InputError: when it is not what the stage crossval wrote.
+    """
     import pandas as pd
 
-    table = pd.read_csv(settings.artifacts("crossval", site, variant, OUT_OF_FOLD), dtype=IDS)
+    table = pd.read_csv(required(settings, "crossval", site, variant, OUT_OF_FOLD), dtype=IDS)
     return table.sort_values("nodule_id", ignore_index=True)
 
 
@@ -132,25 +216,25 @@ def check_current(metrics: Mapping[str, Any], fold: int, key: str, name: str) ->
 
 def crossval_provenance(settings: Settings) -> dict[str, Any] | None:
     """Reads the provenance of the cross-validation, or returns None when it has not run."""
-    return read_json(settings.artifacts("crossval", "provenance.json"))
+    return _json(settings, "crossval", "provenance.json")
 
 
 def load_registered(settings: Settings, site: Site) -> dict[str, Any] | None:
     """Reads what the stage register decided about a site, or None when it has not run there."""
-    return read_json(settings.artifacts("register", f"{site}.json"))
+    return _json(settings, "register", f"{site}.json")
 
 
 def load_external(settings: Settings, site: Site) -> dict[str, Any] | None:
     """Reads the metrics of the external validation of a site, or None without one."""
-    return read_json(settings.artifacts("external", site, METRICS))
+    return _json(settings, "external", site, METRICS)
 
 
 def load_skipped(settings: Settings, stage: str, site: Site) -> str | None:
     """Reads why a stage skipped a site, or None when it did not."""
-    record = read_json(settings.artifacts(stage, site, "skipped.json"))
+    record = _json(settings, stage, site, "skipped.json")
     return None if record is None else str(record["reason"])
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON file, or returns None when there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+def _json(settings: Settings, stage: str, *names: str) -> dict[str, Any] | None:
+    path = existing(settings, stage, *names)
+    return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))

@@ -85,6 +85,9 @@ class CohortSettings(Section):
     """Modalities that every nodule needs; one without is excluded."""
     undecided: Literal["keep", "set_aside"]
     """The fate of US pictures that look drawn upon, until `decisions.csv` decides."""
+    spellings: Literal["stop", "apart"]
+    """Patient ids that differ in case, invisible characters or leading zeros alone: `stop`, or `apart` where
+    they are different people."""
     folds: Annotated[int, Field(ge=2)]
     """Number of folds, made over patients and stratified on the labels of both sites."""
     minimum_per_class: Positive
@@ -234,6 +237,8 @@ class Training(Section):
     augment: Augment
     precision: Literal["auto", "float32"]
     """`auto` is mixed precision on GPUs."""
+    threads: Positive
+    """CPU threads of one fit, at most sweep.cpus_per_trial. They change its last digits, and so its key."""
     compile: Literal["auto", "on", "off"]
     """`torch.compile`: `auto` compiles on a GPU, for fits of 5,000 steps and more. A compiled fit draws other
     random numbers for dropout."""
@@ -288,7 +293,13 @@ class Tune(Section):
     @model_validator(mode="after")
     def only_what_fits_may_differ(self) -> Tune:
         """Refuses keys of shape and data: fusions start from their parents' streams, which fix both."""
-        fixed = ("network.width", "network.encoder", "network.pretrained", "training.sampling")
+        fixed = (
+            "network.width",
+            "network.encoder",
+            "network.pretrained",
+            "training.sampling",
+            "training.threads",
+        )
         for name in self.space:
             if not name.startswith(("network.", "training.")) or name.startswith(fixed):
                 raise ValueError(
@@ -472,6 +483,16 @@ class Settings(Section):
     attribute: Attribute
     applicability: Applicability
     report: Report
+
+    @model_validator(mode="after")
+    def threads_have_cores(self) -> Settings:
+        """Refuses more threads of a fit than a trial has CPUs."""
+        if self.training.threads > max(1, self.sweep.cpus_per_trial):
+            raise ValueError(
+                f"training.threads {self.training.threads} needs sweep.cpus_per_trial as large, found "
+                f"{self.sweep.cpus_per_trial:g}"
+            )
+        return self
 
     def artifacts(self, *parts: str) -> Path:
         """Returns an absolute path below the artifacts folder."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from dgfnet.files import read_json
 from dgfnet.results import load_external, load_registered, load_results, load_skipped
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SPECS, Site
@@ -66,4 +66,4 @@ def _print_promotion(console: Console, settings: Settings, site: Site) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}

@@ -17,11 +17,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dgfnet.errors import InputError
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -41,6 +42,7 @@ STOPPED = "dgfnet.stopped"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs and charts, not traces
 IDENTIFIERS = ("patient_id", "nodule_id")  # columns whose values name somebody
 KEY, KEY_FILE = "DGFNET_ID_KEY", "id.key"
+SHORTEST_KEY = 16  # characters
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -156,18 +158,42 @@ def hidden(path: Path, key: bytes) -> bytes:
 def identity_key(settings: Settings) -> bytes:
     """Returns the secret behind pseudonyms: DGFNET_ID_KEY, or id.key beside params.yaml, made if missing.
 
-    Machines that log to one store need the same key, or the same patient gets two pseudonyms.
+    Machines that log to one store need the same key, or the same patient gets two pseudonyms. Of several
+    first users at once all get the key of the first: it is written elsewhere, and its name is given once.
+
+    Raises:
+        InputError: when the key is so short that somebody could try all there are.
     """
-    if key := os.environ.get(KEY):
-        return key.encode()
+    if given := os.environ.get(KEY):
+        return _long_enough(given.encode(), KEY)
     path = settings.root / KEY_FILE
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(secrets.token_hex(32).encode())
-    return path.read_bytes()
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=settings.root, prefix=f".{KEY_FILE}.") as stream:
+            stream.write(secrets.token_hex(32).encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+            try:
+                os.link(stream.name, path)
+            except FileExistsError:
+                pass  # somebody else was first
+            except OSError:  # no hard links here: nearly as good, and a short key is refused below
+                with suppress(FileExistsError), open(path, "xb", opener=_private) as whole:
+                    whole.write(Path(stream.name).read_bytes())
+    return _long_enough(path.read_bytes(), str(path))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _long_enough(key: bytes, origin: str) -> bytes:
+    if len(key.strip()) < SHORTEST_KEY:
+        raise InputError(
+            f"{origin}: {len(key.strip())} characters are no secret, expected at least {SHORTEST_KEY}; bring "
+            f"the key back from a backup, or remove it and a new one is made: then nothing logged before is "
+            f"comparable any more (docs/how-to/own-data.md)"
+        )
+    return key
 
 
 def pseudonym(key: bytes, identifier: str) -> str:

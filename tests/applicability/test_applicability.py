@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
+from dgfnet import digests
 from dgfnet.applicability import rule
 from dgfnet.applicability.attributes import DIAMETER, combined, grouped
 from dgfnet.applicability.groups import by_group, interactions
@@ -233,4 +234,5 @@ def test_an_external_validation_of_an_earlier_release_is_told(tmp_path, params):
     path = settings.artifacts("external", "central", "metrics.json")
     path.parent.mkdir(parents=True)
     path.write_text('{"threshold": 0.4}')
+    digests.keep(path.parent)
     assert "earlier release" in _external(settings, "central")

@@ -11,6 +11,7 @@ import torch
 import yaml
 from scipy.stats import spearmanr
 
+from dgfnet import digests
 from dgfnet.attribution import randomised, repeatability, stage
 from dgfnet.attribution.fold_network import load as load_network
 from dgfnet.attribution.networks import pictures, scorer
@@ -71,6 +72,8 @@ def settings(tmp_path_factory, params):
     nodules = [(f"N{n:02d}", f"P{n:02d}", {"us": [40, 30], "ct": [25]}) for n in numbers]
     nodules += [(f"X{n}", f"Y{n}", {"us": [40, 30], "ct": [25]}) for n in range(5)]
     write_archive(settings.artifacts("preprocess"), settings.preprocess, nodules, textured)
+    for name in ("cohort", "preprocess"):
+        digests.keep(settings.artifacts(name))
     train(settings, folds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "cores", lambda: 1)  # starting processes takes longer than all of this
@@ -103,6 +106,7 @@ def train(settings, folds):
         (folder / "metrics.json").write_text(json.dumps({"folds": keys}))
         table = pd.concat(tables).merge(folds[["nodule_id", "patient_id"]], on="nodule_id")
         table.to_csv(folder / "out_of_fold.csv", index=False)
+        digests.keep(folder)
 
 
 def test_every_nodule_is_explained_completely_by_the_network_it_was_held_out_from(settings):

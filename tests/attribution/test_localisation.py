@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dgfnet import digests
 from dgfnet.attribution.localisation import PictureAttribution, Truth, rows, share, summary, why_not
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.phantom import generate
@@ -114,6 +115,7 @@ def project(tmp_path_factory, params):
     settings.artifacts("cohort").mkdir(parents=True)
     table = pd.DataFrame(images, columns=["nodule_id", "modality", "image", "slice"])
     table.to_parquet(settings.artifacts("cohort", "images.parquet"))
+    digests.keep(settings.artifacts("cohort"))
     return settings, build(cohort, settings.preprocess, settings.artifacts("preprocess"), 1)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from dgfnet import digests
 from dgfnet.audit import stage
 from dgfnet.audit.fingerprint import SIDE, near_identical, picture_fingerprint
 from dgfnet.audit.measurements import measure
@@ -186,6 +187,7 @@ def test_nothing_is_trained_on_a_cohort_that_is_not_audited(tmp_path, capsys, bl
     if blocks is not None:
         (tmp_path / "artifacts/audit").mkdir(parents=True)
         (tmp_path / "artifacts/audit/audit.json").write_text(json.dumps({"blocks": blocks}))
+        digests.keep(tmp_path / "artifacts/audit")
     with pytest.raises(SystemExit):
         main(["pretrain", "--params", str(tmp_path / "params.yaml")])
     assert said in capsys.readouterr().err

@@ -307,11 +307,12 @@ def test_killed_and_run_again_gives_the_uninterrupted_table(finished, tmp_path, 
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     done = {
-        path.parent.name: path.stat().st_mtime_ns for path in (folders[1] / "work/fits").glob("*/fit.json")
+        path.parent.name: path.stat().st_mtime_ns
+        for path in (folders[1] / "work/fits").glob("*/digests.json")
     }
     dgfnet(folders[1], "crossval", *longer)
     for key, stamp in done.items():
-        assert (folders[1] / "work/fits" / key / "fit.json").stat().st_mtime_ns == stamp
+        assert (folders[1] / "work/fits" / key / "digests.json").stat().st_mtime_ns == stamp
     for path in (folders[0] / "artifacts/crossval").glob("*/*/out_of_fold.csv"):
         assert (folders[1] / path.relative_to(folders[0])).read_bytes() == path.read_bytes()
     for name in ("dgfnet-central", "dgfnet-lateral", "dgfnet-pretrain"):

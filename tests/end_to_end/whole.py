@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from dgfnet.cli import main
 from dgfnet.errors import InputError
 from dgfnet.sweep import group
-from dgfnet.sweep.trial import ensure_tracked, run_trial
+from dgfnet.sweep.trial import run_trial, unfinished
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "MUSTERMANN"
@@ -111,11 +111,8 @@ def called(
 
 def one_by_one(label: str, trials: list, *_: object) -> None:
     """In place of `run_trials`: the same trials, without Ray."""
-    for trial in trials:
-        if trial.is_done():
-            ensure_tracked(trial)
-        else:
-            run_trial(trial, lambda _: None)
+    for trial in unfinished(label, trials):
+        run_trial(trial, lambda _: None)
     if failed := [f"{trial.task.name}: {trial.failure()}" for trial in trials if not trial.is_done()]:
         raise InputError("\n".join(failed))
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from dgfnet import files, tracking
+from dgfnet import digests, files, tracking
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.stored import version_of
 from dgfnet.settings import load
@@ -29,6 +29,8 @@ def settings(tmp_path, params, monkeypatch, empty_store):
     chosen = {"central": {"dgf": {"chosen": [{}], "folds": "f"}}, "lateral": {}}
     resolved.artifacts("tune").mkdir()
     resolved.artifacts("tune", "chosen.yaml").write_text(yaml.safe_dump(chosen))
+    for stage in ("crossval", "tune"):
+        digests.keep(resolved.artifacts(stage))
     return resolved
 
 

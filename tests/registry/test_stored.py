@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dgfnet import files, tracking
+from dgfnet import digests, files, tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
 from dgfnet.registry.evidence import Evidence
@@ -33,6 +33,7 @@ def register(settings, rows):
     experiment = tracking.prepare(tracking.store(settings), MODEL)
     path = settings.artifacts("crossval", "central", "dgf", "out_of_fold.csv")
     files.write_csv(rows, path)
+    digests.keep(path.parent)
     parent = tracking.open_run(
         tracking.store(settings), experiment, "dgf", str(rows["probability"].sum()), {}
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dgfnet import digests
 from dgfnet.report import stage
 from dgfnet.report.cells import DASH, MINUS
 from dgfnet.settings import Settings, load
@@ -251,7 +252,15 @@ def located(network: str) -> dict[str, Any]:
     }
 
 
+def seal(settings: Settings) -> None:
+    """Ends every stage as it would end itself: what lies there is what it wrote."""
+    for folder in settings.artifacts().iterdir():
+        digests.keep(folder)
+
+
 def render(settings: Settings) -> tuple[str, Page]:
+    if settings.artifacts().is_dir():
+        seal(settings)
     stage.run(settings)
     text = settings.artifacts("report", "index.html").read_text(encoding="utf-8")
     return text, Page(text)

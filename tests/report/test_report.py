@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from filled import PNG, VARIANTS, Page, fill, interval, make_settings, put, render
 
+from dgfnet import digests
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import auc
 from dgfnet.report import stage
+from dgfnet.results import tables_of
 from dgfnet.settings import Settings
 
 HOSTILE = '<script>alert("x")</script>&'
@@ -242,5 +244,21 @@ def test_a_broken_file_is_the_users_to_mend(tmp_path: Path) -> None:
     path = settings.artifacts("cohort", "enrolment.json")
     path.parent.mkdir(parents=True)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"enrolment.json: not valid JSON"):
+    with pytest.raises(InputError, match=r"its writer was interrupted; run the stage cohort again"):
         stage.run(settings)
+    with pytest.raises(InputError, match=r"enrolment.json: not valid JSON"):
+        render(settings)
+
+
+def test_results_made_from_other_tables_are_not_shown(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    fill(settings)
+    compare = settings.artifacts("compare", "central")
+    digests.keep(compare, tables_of(settings, "central", ["dgf", "concat"]))
+    render(settings)
+    table = settings.artifacts("crossval", "central", "concat", "out_of_fold.csv")
+    table.write_text(table.read_text() + "\n", encoding="utf-8")  # as the stage crossval wrote it anew
+    with pytest.raises(
+        InputError, match=r"compare/central: made from another .*concat.*; run the stage compare"
+    ):
+        render(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from dgfnet import digests
 from dgfnet.errors import InputError
 from dgfnet.sweep.plan import Inputs, _chosen, classification, inner_classification, segmentation
 from dgfnet.vocabulary import SITES, SPECS, VARIANTS
@@ -90,6 +91,7 @@ def chosen_file(settings, content):
     path = settings.artifacts("tune", "chosen.yaml")
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(content))
+    digests.keep(path.parent)
 
 
 def test_chosen_settings_are_read_per_fold(project):

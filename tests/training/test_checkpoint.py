@@ -61,10 +61,21 @@ def test_a_checkpoint_is_data_only(tmp_path):
     }
 
 
-def test_a_pickled_object_in_a_checkpoint_is_refused(tmp_path):
+def test_a_pickled_object_in_a_checkpoint_is_not_executed_and_the_fit_starts_again(tmp_path):
     torch.save({**vars(checkpoint()), "scaler": Trap()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        load_checkpoint(tmp_path / "checkpoint.pt", CPU)
+    assert load_checkpoint(tmp_path / "checkpoint.pt", CPU) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-damaged.pt"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_checkpoint_that_was_cut_is_set_aside_and_the_fit_starts_again(tmp_path, share):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, checkpoint())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert load_checkpoint(path, CPU) is None
+    assert not path.exists()
+    assert (tmp_path / "checkpoint-damaged.pt").read_bytes() == whole[: int(len(whole) * share)]
 
 
 def test_no_checkpoint_is_none(tmp_path):

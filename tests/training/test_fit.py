@@ -120,7 +120,7 @@ def test_a_finished_fit_is_returned_without_training(places, task):
     assert again == json.loads((folder / "fit.json").read_text())
     assert again["history"] == record["history"]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "lock"} == before
-    assert set(before) == {"fit.json", "predictions.csv", "weights.safetensors"}
+    assert set(before) == {"digests.json", "fit.json", "predictions.csv", "weights.safetensors"}
 
 
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_resnet"])

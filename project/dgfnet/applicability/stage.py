@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet import files, provenance
+from dgfnet import digests, files, provenance
 from dgfnet.applicability import figures, rule
 from dgfnet.applicability.attributes import ASPECT, DIAMETER, NAMED, combined, grouped, measured
 from dgfnet.applicability.groups import by_group, interactions
@@ -21,11 +21,15 @@ from dgfnet.results import (
     load_nodules,
     load_results,
     load_table,
+    required,
+    sources,
+    tables_of,
 )
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 SECTIONS = ("base", "applicability")
+PREDICTIONS = "predictions.csv"
 
 
 def run(settings: Settings) -> None:
@@ -71,6 +75,7 @@ def _site(settings: Settings, site: Site, attributes: pd.DataFrame, folder: Path
         "skipped.json",
         "groups.png",
         "rule.png",
+        digests.NAME,
     ):
         (folder / name).unlink(missing_ok=True)
     absent = [name for name in variants.values() if not is_cross_validated(settings, site, name)]
@@ -92,13 +97,17 @@ def _site(settings: Settings, site: Site, attributes: pd.DataFrame, folder: Path
     files.write_json(folder / "rule.json", record)
     files.write_figure(figures.frontier(site, curve, chosen.ct_share), folder / "rule.png")
     external = _external(settings, site)
+    made_from = tables_of(settings, site, variants.values())
     if isinstance(external, str):
         files.write_json(folder / "rule_external.json", {"reason": external})
+        digests.keep(folder, made_from)
         return
     expected = rule.expected_externally(us, both, numbers, external["us"], numbers)
     curve, record = _evaluated(settings, external["us"], external["both"], expected)
     files.write_csv(curve, folder / "frontier_external.csv")
     files.write_json(folder / "rule_external.json", {"n": len(expected), **record})
+    made_from |= sources(settings, settings.artifacts("external", site, PREDICTIONS))
+    digests.keep(folder, made_from)
 
 
 def _external(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
@@ -118,7 +127,7 @@ def _external(settings: Settings, site: Site) -> dict[str, pd.DataFrame] | str:
     if metrics["fit"] not in {fold["key"] for fold in folds}:
         return f"version {metrics['version']}, which was validated, is of another cross-validation"
     text = {"nodule_id": str, "patient_id": str}
-    table = pd.read_csv(settings.artifacts("external", site, "predictions.csv"), dtype=text).assign(fold=0)
+    table = pd.read_csv(required(settings, "external", site, PREDICTIONS), dtype=text).assign(fold=0)
     return {
         "us": table.assign(probability=table["us_probability"], threshold=us["threshold"]),
         "both": table.assign(threshold=metrics["threshold"]),

@@ -25,6 +25,7 @@ from dgfnet.metrics.intervals import bootstrap_interval
 from dgfnet.phantom.signal import FOLDER, REGIONS, path_of
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.roi import crop, find_square, resize_mask
+from dgfnet.results import load_images
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES, Modality
 
@@ -67,7 +68,7 @@ class Truth:
     @cached_property
     def _names(self) -> dict[tuple[str, str], list[tuple[str, int]]]:
         """Pictures per nodule and modality in the order of the archive: that of the screened cohort."""
-        table = pd.read_parquet(self.settings.artifacts("cohort", "images.parquet"))
+        table = load_images(self.settings)
         return {
             (str(nodule), str(modality)): list(zip(part["image"], part["slice"], strict=True))
             for (nodule, modality), part in table.groupby(["nodule_id", "modality"], sort=False)

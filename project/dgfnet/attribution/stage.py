@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import files, provenance, tracking
+from dgfnet import digests, files, provenance, tracking
 from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, correct, summary
 from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
 from dgfnet.attribution.fold_network import MIXES, mixes_rows
 from dgfnet.attribution.saliency import SaliencyCase, mass_differences, pick
 from dgfnet.parallel import cores
-from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table
+from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.vocabulary import SPECS, Site
 
@@ -27,7 +27,7 @@ SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute"
 NAMES = (
     *("contributions.csv", "stability.csv", "masses.csv", "cases.csv", "summary.json", "checks.json"),
     *("localisation.csv", "repeatability.csv"),
-    *("contributions.png", "saliency.png", "checks.png", "skipped.json"),
+    *("contributions.png", "saliency.png", "checks.png", "skipped.json", digests.NAME),
 )
 
 
@@ -131,6 +131,7 @@ def _write(
     files.write_json(folder / "summary.json", results)
     files.write_json(folder / "checks.json", checks)
     _draw(site, table, [case for each in folds for case in each.cases], checks, folder)
+    digests.keep(folder, tables_of(settings, site, _variants(settings).values()))
     _log(settings, site, folder)
 
 

@@ -25,6 +25,7 @@ from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
 from dgfnet.parallel import map_in_order, workers
+from dgfnet.results import required
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -43,7 +44,7 @@ def run(settings: Settings) -> None:
             artifacts show which.
     """
     cohort = load_screened(settings)
-    folds = Folds.read(settings.artifacts("cohort", "folds.csv"))
+    folds = Folds.read(required(settings, "cohort", "folds.csv"))
     folder = settings.artifacts("audit")
     folder.mkdir(parents=True, exist_ok=True)
     processes = workers(settings.resources.memory_mb)

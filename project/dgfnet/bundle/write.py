@@ -59,7 +59,7 @@ def members(tasks: Sequence[Task], where: Places) -> list[Member]:
 
 
 def _member(task: Task, where: Places) -> Member:
-    record = finished(where, task.key)
+    record = finished(where, task.key, thorough=True)
     if record is None:
         raise InputError(f"{task.name}: this fit is not done; run the stage crossval")
     model = restore(task, where)

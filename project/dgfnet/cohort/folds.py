@@ -71,13 +71,19 @@ class Folds:
         """Reads folds.csv.
 
         Raises:
-            InputError: when it is missing or leaks.
+            InputError: when it is missing, is no such table, names a nodule twice, or leaks.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the stage cohort first")
-        table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str}).set_index("nodule_id")
-        patients = {str(k): str(v) for k, v in table["patient_id"].items()}
-        return cls(patients, {str(k): int(v) for k, v in table["fold"].items()})
+        try:
+            table = pd.read_csv(path, dtype={"nodule_id": str, "patient_id": str, "fold": np.int64})
+            names, patients = table["nodule_id"].tolist(), table["patient_id"].tolist()
+            numbers = table["fold"].tolist()
+        except (ValueError, KeyError) as error:  # pandas' own are ValueErrors
+            raise InputError(f"{path}: no table of folds ({error}); run the stage cohort again") from None
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: a nodule stands there twice; run the stage cohort again")
+        return cls(dict(zip(names, patients, strict=True)), dict(zip(names, numbers, strict=True)))
 
 
 def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: int) -> Folds:

@@ -12,6 +12,7 @@ import pandas as pd
 from dgfnet import files, provenance
 from dgfnet.cohort import folds
 from dgfnet.cohort.manifest import read_cohort, unknown_columns
+from dgfnet.cohort.persons import check_spellings
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.cohort.screened import identity
 from dgfnet.cohort.screening import flowchart, review
@@ -32,6 +33,8 @@ def run(settings: Settings) -> None:
     """
     cohort = read_cohort(settings.data)
     _check_modalities(cohort, settings)
+    if settings.cohort.spellings == "stop":
+        check_spellings(nodule.patient_id for nodule in cohort.nodules)
     processes = workers(settings.resources.memory_mb)
     suspicions = review.review(cohort, read_decisions(cohort), settings.preprocess.us_dilations, processes)
     decided = review.apply(cohort, suspicions, settings.cohort.undecided)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet import files, provenance
+from dgfnet import digests, files, provenance
 from dgfnet.compare import figures, pairs, usefulness
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
-from dgfnet.results import check_same, load_chosen, load_results, load_table
+from dgfnet.results import check_same, load_chosen, load_results, load_table, tables_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -37,6 +37,7 @@ def run(settings: Settings) -> None:
             tables = {name: load_table(settings, site, name) for name in results}
             check_same(tables)
             _compare(folder / site, settings, site, results, tables)
+            digests.keep(folder / site, tables_of(settings, site, tables))
             rows += paper_rows(site, results)
             pooled[site] = {name: {"auc": result["pooled"]["auc"]} for name, result in results.items()}
     if not pooled:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import files, provenance
+from dgfnet import digests, files, provenance
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
 
 def _clear(settings: Settings, site: Site) -> None:
     """Results of an earlier run do not outlive this one."""
-    for name in ("skipped.json", "metrics.json", "predictions.csv"):
+    for name in ("skipped.json", "metrics.json", "predictions.csv", digests.NAME):
         settings.artifacts("external", site, name).unlink(missing_ok=True)
 
 
@@ -104,6 +104,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         "alone": unimodal,
     }
     files.write_json(folder / "metrics.json", metrics)
+    digests.keep(folder)
     outside: dict[str, Any] = metrics["external"]
     tags = {
         name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")

@@ -29,7 +29,14 @@ from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import keep_table
-from dgfnet.results import check_current, is_cross_validated, load_metrics, load_nodules, load_table
+from dgfnet.results import (
+    check_current,
+    checked_folder,
+    is_cross_validated,
+    load_metrics,
+    load_nodules,
+    load_table,
+)
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings
 from dgfnet.sweep.plan import Inputs, classification, gather, places
@@ -45,6 +52,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: when the variant to register was not cross-validated at any site.
     """
+    checked_folder(settings, "preprocess", thorough=True)
     inputs = gather(settings, variants=(settings.register_.variant,))
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]

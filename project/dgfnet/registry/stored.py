@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
+from dgfnet.results import required
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -34,7 +35,7 @@ def keep_table(
 
     A champion of the same fit, registered before that was kept, is thereby comparable again.
     """
-    path = settings.artifacts("crossval", site, variant, TABLE)
+    path = required(settings, "crossval", site, variant, TABLE)
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
     for registered in client.search_model_versions(f"name = '{model}'"):
         if registered.tags.get("fit") == fit:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.errors import InputError
+from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import VARIANTS
 
@@ -113,16 +114,17 @@ def read(settings: Settings) -> ReportInputs:
     """Reads the artifacts that exist.
 
     Raises:
-        InputError: for a file that is there but cannot be read.
+        InputError: for a file that is not what its stage wrote, cannot be read, or whose sources have
+            changed.
     """
     origin, about = _origin(settings)
-    records = {stage: _json(settings.artifacts(stage, "provenance.json")) for stage in STAGES}
+    records = {stage: _json(existing(settings, stage, "provenance.json")) for stage in STAGES}
     return ReportInputs(
         origin=origin,
         about=about,
-        enrolment=_json(settings.artifacts("cohort", "enrolment.json")),
-        case_mix=_csv(settings.artifacts("external", "case_mix.csv")),
-        audit=_json(settings.artifacts("audit", "audit.json")),
+        enrolment=_json(existing(settings, "cohort", "enrolment.json")),
+        case_mix=_csv(existing(settings, "external", "case_mix.csv")),
+        audit=_json(existing(settings, "audit", "audit.json")),
         sites=tuple(_site(settings, site) for site in settings.base.sites),
         provenance={stage: record for stage, record in records.items() if record is not None},
     )
@@ -130,45 +132,44 @@ def read(settings: Settings) -> ReportInputs:
 
 def _origin(settings: Settings) -> tuple[str, Json]:
     for origin, name in ORIGINS.items():
-        about = _json(settings.data / name)
+        path = settings.data / name
+        about = _json(path) if path.is_file() else None
         if about is not None and (origin == "phantom" or "notice" in about):  # own imports have no notice
             return origin, about
     return ("own" if settings.data.is_dir() else "unknown"), {}
 
 
 def _site(settings: Settings, site: str) -> SiteInputs:
-    attribution = settings.artifacts("attribution", site)
-    crossval, external = settings.artifacts("crossval", site), settings.artifacts("external", site)
-    names = sorted((path.parent.name for path in crossval.glob("*/metrics.json")), key=_rank)
-    metrics = {name: _json(crossval / name / "metrics.json") or {} for name in names}
-    tables = {name: _csv(crossval / name / "out_of_fold.csv") for name in names}
+    crossval = settings.artifacts("crossval", site)
+    names = sorted((path.parent.name for path in crossval.glob(f"*/{METRICS}")), key=_rank)
+    metrics = {name: _json(existing(settings, "crossval", site, name, METRICS)) or {} for name in names}
+    tables = {name: _csv(existing(settings, "crossval", site, name, OUT_OF_FOLD)) for name in names}
+    for stage in ("compare", "applicability", "attribution"):
+        check_sources(settings, stage, site)
+    drawn = {name: existing(settings, "attribution", site, f"{name}.png") for name in DRAWN}
     return SiteInputs(
         site=site,
         variants=metrics,
         tables={name: table for name, table in tables.items() if table is not None},
-        skipped=_reason(crossval),
-        differences=_csv(settings.artifacts("compare", site, "differences.csv")),
-        pairs=_csv(settings.artifacts("compare", site, "pairs.csv")),
-        calibration=_csv(settings.artifacts("compare", site, "calibration.csv")),
-        decision=_csv(settings.artifacts("compare", site, "decision.csv")),
-        groups=_csv(settings.artifacts("applicability", site, "groups.csv")),
-        interactions=_csv(settings.artifacts("applicability", site, "interactions.csv")),
-        frontier=_csv(settings.artifacts("applicability", site, "frontier.csv")),
-        rule=_json(settings.artifacts("applicability", site, "rule.json")),
-        rule_external=_json(settings.artifacts("applicability", site, "rule_external.json")),
-        attribution=_json(attribution / "summary.json"),
-        sanity=_json(attribution / "checks.json"),
-        drawn={
-            name: (attribution / f"{name}.png").read_bytes()
-            for name in DRAWN
-            if (attribution / f"{name}.png").is_file()
-        },
-        not_explained=_reason(attribution),
-        optimism=_csv(settings.artifacts("compare", site, "optimism.csv")),
-        registered=_json(settings.artifacts("register", f"{site}.json")),
-        external=_json(external / "metrics.json"),
-        predictions=_csv(external / "predictions.csv"),
-        external_skipped=_reason(external),
+        skipped=_reason(settings, "crossval", site),
+        differences=_csv(existing(settings, "compare", site, "differences.csv")),
+        pairs=_csv(existing(settings, "compare", site, "pairs.csv")),
+        calibration=_csv(existing(settings, "compare", site, "calibration.csv")),
+        decision=_csv(existing(settings, "compare", site, "decision.csv")),
+        groups=_csv(existing(settings, "applicability", site, "groups.csv")),
+        interactions=_csv(existing(settings, "applicability", site, "interactions.csv")),
+        frontier=_csv(existing(settings, "applicability", site, "frontier.csv")),
+        rule=_json(existing(settings, "applicability", site, "rule.json")),
+        rule_external=_json(existing(settings, "applicability", site, "rule_external.json")),
+        attribution=_json(existing(settings, "attribution", site, "summary.json")),
+        sanity=_json(existing(settings, "attribution", site, "checks.json")),
+        drawn={name: path.read_bytes() for name, path in drawn.items() if path is not None},
+        not_explained=_reason(settings, "attribution", site),
+        optimism=_csv(existing(settings, "compare", site, "optimism.csv")),
+        registered=_json(existing(settings, "register", f"{site}.json")),
+        external=_json(existing(settings, "external", site, METRICS)),
+        predictions=_csv(existing(settings, "external", site, "predictions.csv")),
+        external_skipped=_reason(settings, "external", site),
     )
 
 
@@ -176,13 +177,13 @@ def _rank(variant: str) -> tuple[int, str]:
     return (VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant)
 
 
-def _reason(folder: Path) -> str | None:
-    record = _json(folder / "skipped.json")
+def _reason(settings: Settings, stage: str, site: str) -> str | None:
+    record = _json(existing(settings, stage, site, "skipped.json"))
     return None if record is None else str(record.get("reason", "no reason given"))
 
 
-def _json(path: Path) -> Json | None:
-    if not path.is_file():
+def _json(path: Path | None) -> Json | None:
+    if path is None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -193,8 +194,8 @@ def _json(path: Path) -> Json | None:
     return content
 
 
-def _csv(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
+def _csv(path: Path | None) -> pd.DataFrame | None:
+    if path is None:
         return None
     text = dict.fromkeys(("nodule_id", "patient_id", "a", "b"), "str")
     try:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from dgfnet.errors import InputError
+from dgfnet.provenance import pointed
 
 PARAMS = "params.yaml"
 
@@ -76,7 +75,7 @@ def _data(root: Path, folder: Path, commit: str, data: str, md5: str) -> None:
     pointer = folder / f"{data}.dvc"
     if Path(data).is_absolute() or ".." in Path(data).parts or not pointer.is_file():
         raise InputError(f"commit {commit} has no {data}.dvc beside {PARAMS}; it was never committed")
-    committed = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
+    committed = pointed(pointer)
     if committed != md5:
         raise InputError(f"{data}.dvc of commit {commit} names the cohort {committed}, expected {md5}")
     dvc = [sys.executable, "-m", "dvc"]

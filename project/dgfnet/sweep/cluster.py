@@ -7,6 +7,7 @@ own folder (training/fit.py), so a sweep that was killed is simply run again.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
-from dgfnet.sweep.trial import Trial, ensure_tracked, run_trial
+from dgfnet.sweep.trial import Trial, run_trial, unfinished
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,10 +44,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
     Raises:
         InputError: when a fit diverged or kept crashing; the others are finished first.
     """
-    waiting = [trial for trial in trials if not trial.is_done()]
-    for trial in trials:
-        if trial.is_done():
-            ensure_tracked(trial)
+    waiting = unfinished(label, trials)
     if not waiting:
         return
     with cluster():
@@ -62,6 +60,9 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
         results = tuner.fit()
     crashed = [str(error) for error in results.errors]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
+    for trial in waiting:
+        if again := trial.started_again():
+            print(f"{label}: {again}", file=sys.stderr)
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
     if missing:
         raise InputError(

@@ -56,7 +56,7 @@ class Group:
             experiment_id=self.experiment_id,
             parent=self.run_id,
             tags={**self.tags, **tags, "fold": str(task.fold), "fit": task.key},
-            threads=max(1, int(sweep.cpus_per_trial)),
+            workers=max(1, int(sweep.cpus_per_trial)),
             checkpoint_every=sweep.checkpoint_every,
         )
 

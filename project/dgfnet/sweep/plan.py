@@ -13,7 +13,7 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import load_chosen, load_nodules
+from dgfnet.results import checked_folder, load_chosen, load_nodules, required
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.pretrained import resolve
 from dgfnet.training.task import Phase, Places, Task
@@ -66,8 +66,9 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
             other folds.
     """
     nodules = load_nodules(settings)
-    folds = Folds.read(places(settings).folds)
+    folds = Folds.read(required(settings, "cohort", "folds.csv"))
     main = nodules[nodules["cohort"] == "main"].sort_values("nodule_id")
+    _check_same(folds, dict(zip(main["nodule_id"], main["patient_id"], strict=True)))
     ids = [
         [str(row.nodule_id), str(row.patient_id), folds.fold[str(row.nodule_id)]] for row in main.itertuples()
     ]
@@ -79,13 +80,27 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
     if "us_tlr" in variants:
         backbones.add("inception_v3")
     return Inputs(
-        archive=Archive.open(places(settings).archive).digest(),
+        archive=Archive.open(checked_folder(settings, "preprocess")).digest(),
         folds=digests,
         fold_count=folds.count,
         pretrained={name: _checkpoint(settings, name) for name in sorted(backbones)},
         labelled=tuple(site for site in SITES if main[f"lnm_{site}"].nunique() == 2),
         chosen=_chosen(settings, digests) if searched else {},
     )
+
+
+def _check_same(folds: Folds, patients: Mapping[str, str]) -> None:
+    """Refuses folds of other nodules or patients than the screened ones.
+
+    Raises:
+        InputError: naming one.
+    """
+    if wrong := sorted(folds.patients.items() ^ patients.items()):
+        nodule, patient = wrong[0]
+        raise InputError(
+            f"folds.csv and nodules.parquet disagree on {len({name for name, _ in wrong})} nodule(s), for "
+            f"example {nodule} of patient {patient}; run the stage cohort again"
+        )
 
 
 def encoders(settings: Settings) -> set[EncoderName]:

@@ -7,13 +7,14 @@ is simply run again: finished points are given to Optuna, interrupted ones go on
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dgfnet.errors import InputError
-from dgfnet.files import write_json
+from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
 from dgfnet.sweep.cluster import cluster, progress, resources, run_config
 from dgfnet.sweep.trial import Trial, run_trial
@@ -45,10 +46,14 @@ def best(points: list[Point]) -> Point:
 
 
 def read_ledger(path: Path) -> list[Point]:
-    """Reads the points tried so far; none without a ledger."""
+    """Reads the points tried so far; none without a ledger, or with one that cannot be read."""
     if not path.is_file():
         return []
-    return [Point(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [Point(**record) for record in read_json(path)]
+    except (InputError, TypeError):
+        print(f"{keep_away(path)}: a damaged ledger; its search begins again", file=sys.stderr)
+        return []
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
-"""One fit as a worker runs it: threads, MLflow child run, failure noted where the driver finds it."""
+"""One fit as a worker runs it: MLflow child run, failure noted where the driver finds it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dgfnet.digests import Damaged
 from dgfnet.files import write_json
-from dgfnet.training.task import Places, Task, finished
+from dgfnet.training.task import DAMAGED, Places, Task, finished, set_aside
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Trial:
         experiment_id: of the experiment, which exists.
         parent: id of the parent run.
         tags: of the child run.
-        threads: CPU threads; on a GPU they prepare batches.
+        workers: threads that prepare batches for a GPU.
         checkpoint_every: epochs between checkpoints.
     """
 
@@ -30,7 +32,7 @@ class Trial:
     experiment_id: str
     parent: str
     tags: Mapping[str, str]
-    threads: int
+    workers: int
     checkpoint_every: int
 
     @property
@@ -42,10 +44,37 @@ class Trial:
         """Returns True when the fit's result is on disk."""
         return finished(self.places, self.task.key) is not None
 
+    def mend(self) -> str | None:
+        """Sets the fit aside when it is damaged, so that it is trained again; returns what was done."""
+        try:
+            self.is_done()
+        except Damaged as error:
+            aside = set_aside(self.places, self.task.key)
+            return f"{error}; set aside in {aside}, and {self.task.name} is trained again" if aside else None
+        return None
+
     def failure(self) -> str | None:
         """Returns the error of the fit's last attempt, None when it did not fail."""
         path = self.places.fit(self.task.key) / "failure.json"
         return str(json.loads(path.read_text())["error"]) if path.is_file() and not self.is_done() else None
+
+    def started_again(self) -> str | None:
+        """Says that the fit was trained from its first epoch, where its checkpoint could not be read."""
+        path = self.places.fit(self.task.key) / DAMAGED
+        again = f"{path}: cannot be read; {self.task.name} was trained from its first epoch"
+        return again if path.is_file() else None
+
+
+def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that are not done, damaged ones among them; those that are done get a run each."""
+    for trial in trials:
+        if mended := trial.mend():
+            print(f"{label}: {mended}", file=sys.stderr)
+    waiting = [trial for trial in trials if not trial.is_done()]
+    for trial in trials:
+        if trial not in waiting:
+            ensure_tracked(trial)
+    return waiting
 
 
 def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
@@ -53,11 +82,8 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
 
     It is not raised, since training again would diverge again.
     """
-    import torch
-
     from dgfnet.training.loop import TrainingDiverged
 
-    torch.set_num_threads(trial.threads)
     failure = trial.places.fit(trial.task.key) / "failure.json"
     failure.unlink(missing_ok=True)
     try:
@@ -89,7 +115,7 @@ def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
             run.epoch(epoch, record)
             report({"epoch": epoch, **record})
 
-        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.threads)
+        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.workers)
         for epoch, values in enumerate(record["history"], start=1):
             run.epoch(epoch, values)
         final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
+from dgfnet.training.task import DAMAGED
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
-    """Reads a checkpoint as data only (`weights_only`); None when there is none."""
+    """Reads a checkpoint as data only (`weights_only`); None when there is none.
+
+    One that cannot be read is renamed to DAMAGED, and counts as none: the fit starts again.
+    """
     if not path.is_file():
         return None
-    return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
+    try:
+        return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
+    except OSError:  # the disk, not the content
+        raise
+    except Exception:  # pickle, zip and torch have their own kinds
+        path.rename(path.with_name(DAMAGED))
+        return None
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

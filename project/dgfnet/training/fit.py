@@ -1,7 +1,7 @@
 """One fit, from its last checkpoint to its end.
 
-A fit's folder holds checkpoint.pt while it runs; weights.safetensors, predictions.csv and, written last,
-fit.json when it is done.
+A fit's folder holds checkpoint.pt while it runs; weights.safetensors, predictions.csv, fit.json and, written
+last, their digests when it is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from dgfnet import digests
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import Nodules, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
@@ -53,6 +55,8 @@ def fit(
     Raises:
         TrainingDiverged: when the loss is not finite.
     """
+    # a sum of floats depends on how many threads share it
+    torch.set_num_threads(task.training.threads)
     folder = places.fit(task.key)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -148,6 +152,7 @@ def _finish(
             table.to_csv(temporary, index=False)
     save_weights(folder / "weights.safetensors", model.state_dict())
     write_json(folder / "fit.json", record)
+    digests.keep(folder)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return record
 

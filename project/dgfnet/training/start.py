@@ -73,15 +73,25 @@ def _transfer(
         return model.to(hardware.device), report
 
     path = places.fit(task.key) / "head.json"
-    if not path.is_file():
+    stored = _annealed(path)
+    if stored is None:
         model, _ = build(PLAIN)
         values = features(model, archive, training, hardware)
         inner, score = grouped_split(training, 4, task.seed)
         head, tried = anneal(values, training.labels, inner, score, task.network.tlr.annealing, task.seed)
-        write_json(path, {"head": asdict(head), "tried": tried})
-    stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = {"head": asdict(head), "tried": tried}
+        write_json(path, stored)
     model, report = build(Head(**stored["head"]))
     return model, {**report, "head": stored["head"]}
+
+
+def _annealed(path: Path) -> dict[str, Any] | None:
+    """Reads the head that annealing found; None when it was not searched, or cannot be read."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {"head": asdict(Head(**stored["head"])), "tried": stored["tried"]}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _report(task: Task, match: Match) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
+from dgfnet import digests
 from dgfnet.settings import Network, Training, fingerprint
 from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
+DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
     *("vocabulary.py", "preprocess/archive.py", "dataset", "network", "training"),
@@ -125,7 +128,37 @@ class Places:
         return self.work / "fits" / key
 
 
-def finished(places: Places, key: str) -> dict[str, Any] | None:
-    """Reads the record of a finished fit; None for an unfinished one."""
-    path = places.fit(key) / "fit.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+def finished(places: Places, key: str, thorough: bool = False) -> dict[str, Any] | None:
+    """Reads the record of a finished fit; None for an unfinished one.
+
+    Args:
+        places: of the fits.
+        key: of the fit.
+        thorough: its weights are read and compared although nothing says that they changed.
+
+    Raises:
+        Damaged: when its files are not those that were written, or are those of another fit.
+    """
+    folder = places.fit(key)
+    if not (folder / digests.NAME).is_file():
+        return None
+    digests.check_folder(folder, thorough)
+    record = dict(json.loads((folder / "fit.json").read_text(encoding="utf-8")))
+    if record["key"] != key:
+        raise digests.Damaged(f"{folder}: holds the fit {record['key']}")
+    return record
+
+
+def set_aside(places: Places, key: str) -> Path | None:
+    """Moves the folder of a damaged fit to `<work>/damaged`; returns where it lies now.
+
+    Returns None when there is nothing to move, for example because another process was faster.
+    """
+    names = (key if not number else f"{key}-{number}" for number in count())
+    target = next(path for name in names if not (path := places.work / "damaged" / name).exists())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        places.fit(key).rename(target)
+    except FileNotFoundError:
+        return None
+    return target
