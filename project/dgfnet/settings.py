@@ -372,7 +372,7 @@ class Register(Section):
     """Gate: lowest and highest calibration slope out of fold."""
     groups: tuple[str, ...] = Field(strict=False)
     """Gate: columns of `nodules.csv` to group by, numbers with more than six values by tertiles; absent ones
-    are passed over."""
+    are passed over. Where no group is large enough the gate stays shut; empty, it asks for none."""
     smallest_group: Positive
     """Gate: nodules that a group needs to count."""
     minimum_group_accuracy: Annotated[float, Field(ge=0, le=1)]

@@ -65,6 +65,7 @@ def test_a_version_that_meets_everything_passes():
         ({"calibration_slope": 2.01}, "calibration slope"),
         ({"calibration_slope": math.nan}, "calibration slope"),
         ({"weakest_accuracy": 0.49}, "weakest group"),
+        ({"weakest_accuracy": None}, "weakest group"),  # none was large enough: not looked at is not passed
         ({"missing_lineage": "its cohort is not under DVC"}, "lineage"),
     ],
 )
@@ -80,11 +81,18 @@ def test_each_criterion_alone_stops_a_version(change, name):
         {"calibration_slope": 0.5},
         {"calibration_slope": 2.0},
         {"weakest_accuracy": 0.5},
-        {"weakest_accuracy": None},
     ],
 )
 def test_limits_belong_to_what_passes(change):
     assert failed(dataclasses.replace(GOOD, **change)) == []
+
+
+def test_groups_can_be_done_without():
+    nobody = LIMITS.model_copy(update={"groups": ()})
+    table = pd.DataFrame({"nodule_id": ["a"], "label": [1], "probability": [0.5], "threshold": [0.5]})
+    text, share = weakest_group(table, pd.DataFrame(index=["a"]), nobody)
+    assert (text, share) == ("no groups asked for", None)
+    assert failed(dataclasses.replace(GOOD, weakest_accuracy=None), settings=nobody) == []
 
 
 def test_lineage_can_be_waived_and_is_still_told():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import training_batches
+from dgfnet.digests import Damaged
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.fit import _schedule, fit
@@ -20,7 +21,7 @@ from dgfnet.training.inference import build_bank, predict
 from dgfnet.training.loop import Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model, restore
-from dgfnet.training.task import finished
+from dgfnet.training.task import finished, set_aside
 
 
 class Killed(BaseException):
@@ -121,6 +122,60 @@ def test_a_finished_fit_is_returned_without_training(places, task):
     assert again["history"] == record["history"]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "lock"} == before
     assert set(before) == {"digests.json", "fit.json", "predictions.csv", "weights.safetensors"}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("before", [1, 2, 4])
+def test_threads_of_the_process_change_no_weight(places, tmp_path, task, before, workers):
+    """The key holds how many threads a fit has, so whoever calls it cannot change them."""
+    chosen, elsewhere = task(), replace(places, work=tmp_path / "other")
+    run(chosen, places)
+    torch.set_num_threads(before)
+    try:
+        fit(chosen, elsewhere, 1, lambda *_: None, workers)
+        assert torch.get_num_threads() == chosen.training.threads
+    finally:
+        torch.set_num_threads(1)
+    assert equal(weights(chosen, places), weights(chosen, elsewhere))
+    names = [place.fit(chosen.key) / "predictions.csv" for place in (places, elsewhere)]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_a_fit_with_more_threads_is_another_fit(places, task):
+    chosen = task(training={"threads": 2})
+    assert chosen.key != task().key
+    try:
+        run(chosen, places)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_damaged_fit_is_not_finished_and_is_set_aside_whole(places, task):
+    chosen = task(epochs=1)
+    run(chosen, places)
+    folder = places.fit(chosen.key)
+    (folder / "predictions.csv").write_text("nodule_id,label,probability\n")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(Damaged, match=r"predictions\.csv: not what was written"):
+        finished(places, chosen.key)
+    first = set_aside(places, chosen.key)
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == before
+    assert set_aside(places, chosen.key) is None  # another process was faster
+    run(chosen, places)
+    assert finished(places, chosen.key) is not None
+    assert set_aside(places, chosen.key) != first
+
+
+def test_a_damaged_head_is_annealed_again(places, task):
+    chosen = task(variant="us_tlr", encoder="inception_v3", epochs=2)
+    with pytest.raises(Killed):
+        run(chosen, places, kill_after=1)
+    path = places.fit(chosen.key) / "head.json"
+    head = path.read_text()
+    path.write_text(head[: len(head) // 2])
+    run(chosen, places)
+    assert path.read_text() == head
 
 
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_resnet"])

@@ -96,8 +96,11 @@ def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, settings: Register
         groups += zip(large["mean"].astype(float), names, strict=True)
     absent = [name for name in settings.groups if name not in nodules]
     note = f"; nodules.csv has no {', '.join(absent)}" if absent else ""
+    if not settings.groups:
+        return "no groups asked for", None
     if not groups:
-        return f"no group of {', '.join(settings.groups)} has {settings.smallest_group} nodules{note}", None
+        few = f"no group of {', '.join(settings.groups)} has {settings.smallest_group} nodules{note}"
+        return f"{few} (register.groups may be empty, to do without)", None
     share, name = min(groups)
     return f"{name}{note}", share
 

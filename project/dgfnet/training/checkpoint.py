@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +87,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch have their own kinds
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own text tells how to load such a file all the same, which runs what is in it
+        holds = isinstance(error, pickle.UnpicklingError)
+        why = "it holds other things than tensors" if holds else "damaged, or no file of torch"
         raise InputError(
-            f"{path}: cannot be read as weights only ({first}); expected a state dict, save it with "
+            f"{path}: cannot be read as weights only ({why}); expected a state dict, save it with "
             "torch.save(model.state_dict(), path)"
         ) from None
     if not isinstance(content, dict):
