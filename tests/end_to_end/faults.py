@@ -329,7 +329,7 @@ FAULTS = {
         "folder of a registered version gone",
         lambda folder: [shutil.rmtree(path) for path in (folder / "mlruns/dgfnet-central/models").iterdir()],
         ("external", "--site", "central"),
-        "dgfnet-central version 1.* cannot be read",
+        "dgfnet-central version 1: its files cannot be read from the store",
     ),
     "seals_binary": Fault(
         "list of checksums of a version binary",

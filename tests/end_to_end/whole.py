@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from dgfnet.cli import main
 from dgfnet.errors import InputError
 from dgfnet.sweep import group
-from dgfnet.sweep.trial import run_trial, unfinished
+from dgfnet.sweep.trial import run_trial, tell_restarts, unfinished
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "MUSTERMANN"
@@ -112,8 +112,9 @@ def called(
 
 def one_by_one(label: str, trials: list, *_: object) -> None:
     """In place of `run_trials`: the same trials, without Ray."""
-    for trial in unfinished(label, trials):
+    for trial in (waiting := unfinished(label, trials)):
         run_trial(trial, lambda _: None)
+    tell_restarts(label, waiting)
     if failed := [f"{trial.task.name}: {trial.failure()}" for trial in trials if not trial.is_done()]:
         raise InputError("\n".join(failed))
 

@@ -47,4 +47,7 @@ class Evidence:
         Raises:
             TypeError: when it has other fields: another release measured something else.
         """
-        return cls(**json.loads(text))
+        try:
+            return cls(**json.loads(text))
+        except ValueError as error:
+            raise TypeError(f"no evidence: {error}") from None

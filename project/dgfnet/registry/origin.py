@@ -83,7 +83,7 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
         with tempfile.TemporaryDirectory() as folder:
             path = client.download_artifacts(version.run_id, _name(version.name, version.version), folder)
             text = Path(path).read_text(encoding="utf-8")
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{title}: its settings cannot be read ({error})") from None
     if hashlib.sha256(text.encode()).hexdigest() != version.tags[ORIGIN]:
         raise InputError(f"{title}: its settings in the store are not those it was registered with")

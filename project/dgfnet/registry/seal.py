@@ -81,7 +81,13 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
 
 
 def _fetched(model: str, version: str) -> Path:
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}"))
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}"))
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            f"{model} version {version}: its files cannot be read from the store ({error}); bring them back "
+            "from a backup, or register the model again"
+        ) from None
 
 
 def _listed(client: MlflowClient, registered: Any, name: str) -> str:
@@ -90,7 +96,7 @@ def _listed(client: MlflowClient, registered: Any, name: str) -> str:
             return Path(client.download_artifacts(registered.run_id, name, folder)).read_text(
                 encoding="utf-8"
             )
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{registered.name} version {registered.version}: its checksums cannot be read ({error})"
         ) from None

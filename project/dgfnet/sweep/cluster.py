@@ -7,7 +7,6 @@ own folder (training/fit.py), so a sweep that was killed is simply run again.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
-from dgfnet.sweep.trial import Trial, run_trial, unfinished
+from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, unfinished
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -60,9 +59,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
         results = tuner.fit()
     crashed = [str(error) for error in results.errors]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
-    for trial in waiting:
-        if again := trial.started_again():
-            print(f"{label}: {again}", file=sys.stderr)
+    tell_restarts(label, waiting)
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
     if missing:
         raise InputError(

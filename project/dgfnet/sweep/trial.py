@@ -77,6 +77,13 @@ def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
     return waiting
 
 
+def tell_restarts(label: str, trials: Sequence[Trial]) -> None:
+    """Prints which of the trials had to start again, for their checkpoint could not be read."""
+    for trial in trials:
+        if again := trial.started_again():
+            print(f"{label}: {again}", file=sys.stderr)
+
+
 def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
     """Fits the trial's task and logs it as a child run; a diverged fit leaves failure.json and a FAILED run.
 
