@@ -28,6 +28,7 @@ from dgfnet.cohort.manifest import IMAGES, NODULES, read_cohort
 from dgfnet.errors import InputError
 
 ACCOUNT, LEFT_OUT = "import.json", "not_used.csv"
+UNCHECKED = "copied_unchecked"  # in import.json: private attributes and free text of DICOM, by files
 PARTS = ("us", "ct")
 IMAGE_COLUMNS = (
     *("nodule_id", "modality", "view", "image", "mask", "spacing_mm"),
