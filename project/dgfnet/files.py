@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dgfnet.formulas import guarded_table
+
 if TYPE_CHECKING:  # heavy, and what is written brings them along
     import pandas as pd
     from matplotlib.figure import Figure
@@ -39,9 +41,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table without its index, atomically."""
+    """Writes a table without its index, atomically; no cell of it is a formula to a spreadsheet."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        guarded_table(table).to_csv(temporary, index=False)
 
 
 def write_figure(figure: Figure, path: Path) -> None:

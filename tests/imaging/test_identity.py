@@ -1,4 +1,4 @@
-"""DICOM attributes that name somebody: all of the table of PS3.15 that identify, at any depth, and no other."""
+"""DICOM attributes that name somebody: all those of the table of PS3.15, at any depth, and no other."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.errors import InputError
+from dgfnet.formulas import unguarded_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import VARIANTS
 
@@ -198,7 +199,7 @@ def _csv(path: Path) -> pd.DataFrame | None:
         return None
     text = dict.fromkeys(("nodule_id", "patient_id", "a", "b"), "str")
     try:
-        return pd.read_csv(path, dtype=text)
+        return unguarded_table(pd.read_csv(path, dtype=text))
     except ValueError as error:  # pandas' parser and empty-file errors are ValueErrors
         raise InputError(
             f"{path}: not a readable table ({error}); run the stage that writes it again"
