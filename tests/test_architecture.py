@@ -13,18 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
 # one row a group; the order inside a row counts too
 CORRIDOR = [
-    *(
-        "errors",
-        "vocabulary",
-        "params",
-        "settings",
-        "files",
-        "digests",
-        "provenance",
-        "results",
-        "parallel",
-        "tracking",
-    ),
+    *("errors", "vocabulary", "params", "settings", "formulas", "files", "digests"),
+    *("provenance", "results", "parallel", "tracking"),
     "imaging",
     "cohort",
     *("ingest", "phantom", "s3"),

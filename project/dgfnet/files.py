@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgfnet.errors import InputError
+from dgfnet.formulas import guarded_table
 
 if TYPE_CHECKING:  # heavy, and what is written brings them along
     import pandas as pd
@@ -63,9 +64,9 @@ def keep_away(path: Path) -> Path:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table without its index, atomically."""
+    """Writes a table without its index, atomically; no cell of it is a formula to a spreadsheet."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        guarded_table(table).to_csv(temporary, index=False)
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from filled import PNG, VARIANTS, Page, fill, interval, make_settings, put, render
 
-from dgfnet import digests
+from dgfnet import digests, files
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import auc
 from dgfnet.report import stage
@@ -206,6 +206,32 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "<b onload" not in text
     assert HOSTILE in page.text
     assert page.row("<b onload=x>$\\frac")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ('"><img src=x>', '"&gt;&lt;img src=x&gt;'),
+        ("![x](http://evil/x.png)", "!\\[x\\](http://evil/x.png)"),
+        ("a\n# Heading", "a # Heading"),
+        ("=cmd", "=cmd"),  # stands in the table as '=cmd
+    ],
+)
+def test_groups_with_hostile_names_are_text_on_page_and_card(tmp_path: Path, name: str, shown: str) -> None:
+    settings = make_settings(tmp_path, "base.sites=[central]")
+    fill(settings)
+    path = settings.artifacts("applicability", "central", "groups.csv")
+    groups = pd.read_csv(path).assign(group=[name, "rough"])
+    files.write_csv(groups, path)
+    text, page = render(settings)
+    assert name.split()[0] in page.text
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert all((attributes.get("src") or "").startswith("data:") for attributes in pictures)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script>alert" not in text
+    card = settings.artifacts("report", "model_card_central.md").read_text(encoding="utf-8")
+    assert f"Weakest of 1 groups of nodules: margin {shown}, where" in card
 
 
 def test_public_images_are_called_so_and_own_imports_are_not(tmp_path: Path) -> None:

@@ -56,10 +56,8 @@ def run(settings: Settings) -> None:
     alike = _pairs(measured, folds, settings.audit.same_picture)
     pairs = [pair for pair in alike if _names(pair, cohort) not in different]
     shortcuts = _baselines(cohort, measured, folds, settings)
-    with files.replacing(folder / "same_picture.csv") as temporary:
-        pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS).to_csv(
-            temporary, index=False
-        )
+    table = pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS)
+    files.write_csv(table, folder / "same_picture.csv")
     sheet = folder / "same_picture.png"
     sheet.unlink(missing_ok=True)
     if pairs:

@@ -10,7 +10,7 @@ import csv
 import difflib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
 from dgfnet.errors import InputError
+from dgfnet.formulas import is_formula, unguarded
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.vocabulary import Modality
 
@@ -124,6 +125,8 @@ def read_cohort(folder: Path) -> Cohort:
     faults = (
         _duplicates(nodule_rows) + _strangers(nodule_rows, image_rows) + _shown_twice(nodule_rows, image_rows)
     )
+    faults += _formulas(NODULES, nodule_rows, ("patient_id", "nodule_id"))
+    faults += _formulas(IMAGES, image_rows, ("image",))
     images: dict[str, list[Image]] = defaultdict(list)
     inside: dict[Path, bool] = {}
     for number, row in image_rows:
@@ -227,6 +230,10 @@ def _open(path: Path, model: type[BaseModel]) -> tuple[Iterator[list[str]], list
         raise InputError(
             f"{path.name} row 1: column {columns.index('') + 1} has no name; name it or delete it"
         )
+    if formulas := [name for name in columns if is_formula(name)]:
+        raise InputError(
+            f"{path.name} row 1: column {_cell(formulas[0])} is a formula to a spreadsheet; rename it"
+        )
     return reader, columns
 
 
@@ -304,6 +311,20 @@ def _duplicates(rows: Iterable[tuple[int, NoduleRow]]) -> list[str]:
                 f"and {cohort} in row {where}; a patient belongs to one cohort, or the external test leaks"
             )
     return faults
+
+
+def _formulas(name: str, rows: Iterable[tuple[int, BaseModel]], columns: Sequence[str]) -> list[str]:
+    """Returns the faults of cells that spreadsheets would run in the tables that repeat them.
+
+    Those tables are joined by these cells, so that they are refused; other text is guarded instead.
+    """
+    return [
+        f"{name} row {number}, column {column}: found {_cell(text)}, which a spreadsheet would run as a "
+        f"formula; expected a letter, digit or other sign than = + - @ at its start"
+        for number, row in rows
+        for column in columns
+        if is_formula(text := getattr(row, column))
+    ]
 
 
 def _strangers(nodules: Iterable[tuple[int, NoduleRow]], images: Iterable[tuple[int, ImageRow]]) -> list[str]:
@@ -388,7 +409,7 @@ def _image(folder: Path, row: ImageRow) -> Image:
 
 
 def _nodule(row: NoduleRow, images: tuple[Image, ...]) -> Nodule:
-    extra = {key: value for key, value in (row.model_extra or {}).items() if value is not None}
+    extra = {key: unguarded(value) for key, value in (row.model_extra or {}).items() if value is not None}
     return Nodule(
         nodule_id=row.nodule_id,
         patient_id=row.patient_id,

@@ -135,6 +135,10 @@ def _print_account(out: Path, account: Account) -> None:
     print(f"{out}: {dict(account.used)}; not used (row by row in not_used.csv):")
     for reason, count in account.reasons().items():
         print(f"{count:5d}  {reason}")
+    if held := account.origin.get("copied_unchecked"):
+        print("copied unchecked, number of files (private attributes, free text: they may name a person):")
+        for name, count in held.items():
+            print(f"{count:5d}  {name}")
 
 
 address_argument = click.argument("address", metavar="s3://BUCKET/PREFIX")

@@ -23,39 +23,12 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
 from dgfnet.errors import InputError
+from dgfnet.imaging.identity import identity
 from dgfnet.imaging.limits import LARGEST, SAME, scale_fault, too_large
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."  # the SOP classes of PS3.4 table B.5-1 begin so
 SECONDARY_CAPTURE = frozenset(STORAGE + end for end in ("7", "7.1", "7.2", "7.3", "7.4"))
 
-# Direct identifiers among the attributes that the Basic Application Level Confidentiality Profile removes or
-# replaces (DICOM PS3.15, table E.1-1)
-IDENTITY = (
-    *(
-        "PatientName",
-        "PatientBirthDate",
-        "PatientAddress",
-        "PatientTelephoneNumbers",
-        "PatientMotherBirthName",
-    ),
-    *("OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "MilitaryRank", "MedicalRecordLocator"),
-    *("OtherPatientIDsSequence", "AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName"),
-    *("OperatorsName", "IssuerOfPatientID", "ResponsibleOrganization", "InstitutionalDepartmentName"),
-    *("PatientComments", "InstitutionName", "InstitutionAddress", "RequestingPhysician"),
-    "NameOfPhysiciansReadingStudy",
-)
-# those whose action in that table is Z, D or Z/D: a dummy may stand in their place. The others are X, and
-# X/Z/D, which is X where images do not need them: absent or empty
-DUMMY_NAMES = (
-    *("PatientName", "ReferringPhysicianName", "ConsultingPhysicianName", "ContentCreatorName"),
-    *("PersonName", "VerifyingObserverName", "AccessionNumber"),
-)
-DUMMY_WORD = re.compile(
-    r"(anon(ym(ous|i[sz]ed|e|us)?)?|deid(entified)?|identified|pseudonym|removed|redacted|unknown|none|"
-    r"nobody|dummy|name|noname|patient|subject|phantom|test)\d*",
-    re.IGNORECASE,
-)
-NOBODY_BORN = 1900  # up to this year of birth nobody is alive: 19000101 and 00010101 are in use as dummies
 # what pydicom raises for a broken file, most of it only when the broken element is asked for
 UNREADABLE = (
     *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError, ArithmeticError),
@@ -85,61 +58,6 @@ def open_file(path: Path, pseudonym: str = "") -> Dataset:
             f"profile of DICOM PS3.15, set PatientIdentityRemoved to YES and name the DeidentificationMethod"
         )
     return data
-
-
-def identity(data: Dataset) -> list[str]:
-    """Returns the keywords of the attributes that name a person or a place; none for a de-identified file.
-
-    Every person's name counts (VR PN), wherever it stands, and the identifiers of IDENTITY; not so a dummy in
-    a file that says that identity was removed (PatientIdentityRemoved is YES) and by which method.
-    PatientID counts unless identity was removed: a pseudonym stands in the same attribute as a hospital's
-    number. BurnedInAnnotation counts when it says that the picture itself tells the patient.
-    """
-    removed = text(data.get("PatientIdentityRemoved")) == "YES"
-    method = data.get("DeidentificationMethod") or data.get("DeidentificationMethodCodeSequence")
-    pseudonym = str(data.get("PatientID") or "").strip()
-    keywords = dict.fromkeys(
-        element.keyword or str(element.tag)
-        for element in data.iterall()  # nested sequences too: originals are kept there
-        if (element.VR == "PN" or element.keyword in IDENTITY)
-        and str(element.value or "").strip()
-        and not (removed and method and _is_dummy(element.keyword, str(element.value), pseudonym))
-    )
-    burned_in = text(data.get("BurnedInAnnotation")) == "YES"
-    return [
-        *keywords,
-        *(["PatientID"] if pseudonym and not removed else []),
-        *(["BurnedInAnnotation"] if burned_in else []),
-    ]
-
-
-def pseudonym_of(data: Dataset) -> str:
-    """Returns the PatientID of a file that says that identity was removed, else nothing."""
-    return (
-        str(data.get("PatientID") or "").strip() if text(data.get("PatientIdentityRemoved")) == "YES" else ""
-    )
-
-
-def _is_dummy(keyword: str, value: str, pseudonym: str) -> bool:
-    """Returns True for what stands in place of a removed value: the pseudonym again, or words like ANONYMOUS.
-
-    A name that repeats PatientID, or a part of it, tells no more than PatientID does. It has a digit and no
-    caret: a name that was written into PatientID too is still a name.
-    """
-    if keyword == "PatientBirthDate":
-        return value[:4].isdigit() and int(value[:4]) <= NOBODY_BORN
-    if keyword not in DUMMY_NAMES:
-        return False
-    text = value.strip(" ^=")
-    parts = _parts(text)
-    if "^" not in text and any(letter.isdigit() for letter in text) and set(parts) <= set(_parts(pseudonym)):
-        return True
-    words = [part for part in parts if not part.isdigit() and part.casefold() != "de"]
-    return all(DUMMY_WORD.fullmatch(word) for word in words) and (bool(words) or set(text) == {"0"})
-
-
-def _parts(text: str) -> list[str]:
-    return [part for part in re.split(r"[\W_]+", text) if part]
 
 
 def check_class(path: Path, data: Dataset, classes: Collection[str], modality: str, expected: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dgfnet.imaging import dicom
 from dgfnet.imaging.geometry import Plane
+from dgfnet.imaging.identity import pseudonym_of
 
 SQUARE = 1e-3  # cosine between the two directions of an image, and deviation of their length from 1
 
@@ -48,7 +48,7 @@ def placement(name: str, data: Dataset, frame: int | None) -> Placement:
     shape = (int(data.Rows), int(data.Columns))
     frames = int(data.get("NumberOfFrames") or 1)
     uid = str(data.get("SOPInstanceUID", ""))
-    pseudonym = dicom.pseudonym_of(data)
+    pseudonym = pseudonym_of(data)
     plane = plane_of(data, frame)
     in_order = plane is None or frames == 1 or _is_in_order(data, plane, frame or 0, frames)
     return Placement(name, shape, plane, uid, frame, frames, None, pseudonym, in_order)

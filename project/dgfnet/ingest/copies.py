@@ -14,7 +14,8 @@ import numpy as np
 from dgfnet.errors import InputError
 from dgfnet.imaging import itk, pictures
 from dgfnet.imaging.annotations import read as read_annotation
-from dgfnet.imaging.dicom import as_input_error, open_file, pseudonym_of
+from dgfnet.imaging.dicom import as_input_error, open_file
+from dgfnet.imaging.identity import pseudonym_of, unchecked
 from dgfnet.imaging.kinds import ending_of, kind_of
 from dgfnet.imaging.labels import check_plausible, nodule_of
 from dgfnet.ingest.folder import image_row, png, progress
@@ -37,18 +38,20 @@ class MatchedImage:
 
 def write_images(
     folder: Path, images: Sequence[MatchedImage], segment: str | None, resample: bool
-) -> tuple[list[tuple[MatchedImage, dict[str, Any]]], dict[Path, Refused], Counter[str]]:
+) -> tuple[list[tuple[MatchedImage, dict[str, Any]]], dict[Path, Refused], Counter[str], Counter[str]]:
     """Copies files under names of the cohort's own.
 
     Returns:
-        Their rows of images.csv, why others are not used, and how masks that were opened were matched.
+        Their rows of images.csv, why others are not used, how masks that were opened were matched, and what
+        DICOM files hold that nobody can check, by the number of files.
     """
     rows: list[tuple[MatchedImage, dict[str, Any]]] = []
     lost: dict[Path, Refused] = {}
     counts: Counter[tuple[str, str]] = Counter()
     matches: Counter[str] = Counter()
     options = {"segment": segment or "", "resample": int(resample) or ""}
-    usable, fits = _fit(images, segment, resample, lost)
+    unchecked: dict[Path, list[str]] = {}
+    usable, fits = _fit(images, segment, resample, lost, unchecked)
     for source in progress(usable, "Cohort"):
         drawn = fits.get(source.image)
         counts[source.nodule, source.modality] += 1
@@ -66,11 +69,17 @@ def write_images(
             at = "" if index is None else index
             row = image_row(source.nodule, source.modality, source.view, image, mask, slice=at, **cells)
             rows.append((source, row))
-    return rows, lost, matches
+    copied = {path for source, _ in rows for path in (source.image, source.mask)}
+    held = Counter(name for path in copied & unchecked.keys() for name in unchecked[path])
+    return rows, lost, matches, held
 
 
 def _fit(
-    images: Sequence[MatchedImage], segment: str | None, resample: bool, lost: dict[Path, Refused]
+    images: Sequence[MatchedImage],
+    segment: str | None,
+    resample: bool,
+    lost: dict[Path, Refused],
+    held: dict[Path, list[str]],
 ) -> tuple[list[MatchedImage], dict[Path, Drawn]]:
     """Opens CT volumes and DICOM images with their masks: slices that show most, and what is lost.
 
@@ -80,7 +89,7 @@ def _fit(
     series: dict[str, list[Path]] = defaultdict(list)
     usable = []
     for source in progress(images, "Masks"):
-        fault = _identity_fault(source)
+        fault = _identity_fault(source, held)
         refused = Refused(fault) if fault else None
         if not refused and source.modality == "ct" and kind_of(source.image) != "picture":
             found = largest_slices(source.image, source.mask, segment, resample)
@@ -128,8 +137,10 @@ def _bare(error: InputError, path: Path) -> str:
     return str(error).removeprefix(f"{path.name}: ")
 
 
-def _identity_fault(source: MatchedImage) -> str:
+def _identity_fault(source: MatchedImage, held: dict[Path, list[str]]) -> str:
     """Returns the reason why one of two files that may be DICOM is not to be copied, or nothing.
+
+    What the files hold that nobody can check is put into `held`.
 
     The image's PatientID names nobody in its mask where the image is de-identified: many tools that write
     segmentations drop the flag that says so.
@@ -139,6 +150,8 @@ def _identity_fault(source: MatchedImage) -> str:
         try:
             if kind_of(path) == "dicom":
                 data = open_file(path, pseudonym)
+                with as_input_error(path, "cannot be read as DICOM"):
+                    held[path] = unchecked(data)
                 pseudonym = pseudonym_of(data) if path == source.image else pseudonym
         except InputError as error:
             return _bare(error, path)

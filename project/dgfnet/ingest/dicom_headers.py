@@ -11,8 +11,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dgfnet.imaging.dicom import UNREADABLE, identity
+from dgfnet.imaging.dicom import UNREADABLE
 from dgfnet.imaging.geometry import is_axial
+from dgfnet.imaging.identity import identity, unchecked
 from dgfnet.imaging.masks import STRUCTURES
 from dgfnet.imaging.places import Placement, placement
 from dgfnet.imaging.segmentation import SEGMENTATIONS
@@ -31,6 +32,7 @@ class DicomImage:
         study: StudyInstanceUID.
         view: as the headers say, or empty.
         places: of its frames; one for a single image.
+        unchecked: private attributes and free text in it, which nobody can check (`imaging.identity`).
     """
 
     path: Path
@@ -41,6 +43,7 @@ class DicomImage:
     study: str
     view: str
     places: tuple[Placement, ...]
+    unchecked: tuple[str, ...] = ()
 
     @property
     def frames(self) -> tuple[int | None, ...]:
@@ -117,7 +120,8 @@ def _of_header(path: Path, data: Dataset) -> DicomImage | DrawingFile | str:
         return "no axial slices (ImageOrientationPatient)"
     series, study = str(data.get("SeriesInstanceUID", "")), str(data.get("StudyInstanceUID", ""))
     view = _view(data, modality)
-    return DicomImage(path, patient, modality, str(data.SOPInstanceUID), series, study, view, places)
+    whose = (path, patient, modality, str(data.SOPInstanceUID), series, study)
+    return DicomImage(*whose, view, places, tuple(unchecked(data)))
 
 
 def _view(data: Dataset, modality: str) -> str:

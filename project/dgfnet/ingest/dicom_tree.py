@@ -1,7 +1,8 @@
 """`dgfnet ingest dicom`: an export of US, CT and DICOM-SEG becomes a cohort folder.
 
 - A file is taken for what its headers say, whatever its name. Files that name a person or a place are not
-  used, and the account says which attributes did, never their values.
+  used, and the account says which attributes did, never their values. Private attributes and free text are
+  copied, and counted in import.json.
 - The mask of an image is what a DICOM-SEG, a label map or an RTSTRUCT draws on it, by place where both have
   one, else by reference to the image (and a clip's frame). A file that names series of the export, or images
   of them, draws on no other series: phases of contrast and reconstructions lie at the same places.
@@ -37,6 +38,7 @@ from dgfnet.imaging.places import Placement
 from dgfnet.imaging.segmentation import SEGMENTATIONS, open_segmentation, regions_on, sources
 from dgfnet.ingest.dicom_headers import DicomImage, sort_files
 from dgfnet.ingest.folder import (
+    UNCHECKED,
     Account,
     NotUsed,
     building,
@@ -132,7 +134,13 @@ def import_dicom(
             picture for picture in pictures.values() if picture.path in used and picture.modality == "us"
         ]
         assumed = sum(not picture.view for picture in shown)
-        account = Account({"source": "dicom", "views_assumed_transverse": assumed}, counts, not_used)
+        held = Counter(name for p in pictures.values() if p.path in used for name in p.unchecked)
+        origin = {
+            "source": "dicom",
+            "views_assumed_transverse": assumed,
+            UNCHECKED: dict(sorted(held.items())),
+        }
+        account = Account(origin, counts, not_used)
         write_account(folder, table.nodules(list(nodules)), rows, account)
     return account
 

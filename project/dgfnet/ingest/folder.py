@@ -26,8 +26,10 @@ from rich.progress import track
 
 from dgfnet.cohort.manifest import IMAGES, NODULES, read_cohort
 from dgfnet.errors import InputError
+from dgfnet.formulas import guarded
 
 ACCOUNT, LEFT_OUT = "import.json", "not_used.csv"
+UNCHECKED = "copied_unchecked"  # in import.json: private attributes and free text of DICOM, by files
 PARTS = ("us", "ct")
 IMAGE_COLUMNS = (
     *("nodule_id", "modality", "view", "image", "mask", "spacing_mm"),
@@ -191,12 +193,12 @@ def image_row(
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes a CSV file in UTF-8; cells that a row lacks are empty."""
+    """Writes a CSV file in UTF-8 without formulas; cells that a row lacks are empty."""
     # names of files need not be text: what is none is escaped
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: guarded(cell) for name, cell in row.items()} for row in rows)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

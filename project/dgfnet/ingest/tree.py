@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from dgfnet.errors import InputError
 from dgfnet.ingest.copies import MatchedImage, write_images
 from dgfnet.ingest.folder import (
+    UNCHECKED,
     Account,
     NotUsed,
     building,
@@ -87,7 +88,7 @@ def import_folder(
     table = read_labels(labels)
     matched, unmatched = _match(source, paths, patterns, table)
     with building(out) as folder:
-        rows, faults, matches = write_images(folder, matched, "+".join(segments) or None, resample)
+        rows, faults, matches, held = write_images(folder, matched, "+".join(segments) or None, resample)
         shown = {path for image, _ in rows for path in (image.image, image.mask)}
         lost = [
             NotUsed("folder", "file", path.relative_to(source).as_posix(), fault.reason, fault.detail)
@@ -99,6 +100,7 @@ def import_folder(
         kinds = Counter(image.modality for image, _ in rows)
         counts = {"nodules": len(used), **{f"{name}_images": kinds[name] for name in ("us", "ct")}}
         origin = {"source": "folder", "patterns": list(images), "matched_by": dict(matches)}
+        origin[UNCHECKED] = dict(sorted(held.items()))
         account = Account(origin, counts, tuple(not_used))
         write_account(folder, table.nodules(used), [row for _, row in rows], account)
     return account

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
@@ -48,10 +51,16 @@ def card(inputs: ReportInputs, site: SiteInputs) -> Lines | None:
 
 
 def markdown(site: str, lines: Lines) -> str:
-    """Returns the card as Markdown, a file that travels with a model."""
+    """Returns the card as Markdown, a file that travels with a model; names in it stay text."""
     return "\n\n".join(
-        [f"# Model card, {site} lymph nodes", *(f"## {name}\n\n{words}" for name, words in lines)]
+        [f"# Model card, {site} lymph nodes", *(f"## {name}\n\n{_literal(words)}" for name, words in lines)]
     )
+
+
+def _literal(words: str) -> str:
+    """Returns text that Markdown shows as it stands: no HTML, link, picture, heading or list can begin."""
+    line = html.escape(" ".join(words.split()), quote=False)
+    return re.sub(r"([\\`*\[\]|~])", r"\\\1", line)
 
 
 def _model(record: Json, site: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet.errors import InputError
+from dgfnet.formulas import unguarded_table
 from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import VARIANTS
@@ -199,7 +200,7 @@ def _csv(path: Path | None) -> pd.DataFrame | None:
         return None
     text = dict.fromkeys(("nodule_id", "patient_id", "a", "b"), "str")
     try:
-        return pd.read_csv(path, dtype=text)
+        return unguarded_table(pd.read_csv(path, dtype=text))
     except ValueError as error:  # pandas' parser and empty-file errors are ValueErrors
         raise InputError(
             f"{path}: not a readable table ({error}); run the stage that writes it again"

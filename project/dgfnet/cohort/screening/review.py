@@ -20,7 +20,7 @@ from dgfnet.cohort.screening.decisions import Decisions, name_of
 from dgfnet.cohort.screening.overlays import Box, Drawing, find
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
-from dgfnet.files import replacing
+from dgfnet.files import replacing, write_csv
 from dgfnet.parallel import map_in_order
 
 COLUMNS = ["nodule_id", "image", "slice", "found", "where", "noted", "decision"]
@@ -131,8 +131,8 @@ def write(folder: Path, suspicions: Sequence[Suspicion]) -> None:
         }
         for suspicion in suspicions
     ]
-    with replacing(folder / "suspicious.csv") as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).astype({"slice": "Int64"}).to_csv(temporary, index=False)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"slice": "Int64"})
+    write_csv(table, folder / "suspicious.csv")
     sheet = folder / "suspicious.png"
     sheet.unlink(missing_ok=True)
     waiting = undecided(suspicions)
