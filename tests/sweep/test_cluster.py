@@ -7,39 +7,111 @@ import os
 import subprocess
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 
-LISTENING = """
-import json
-from dgfnet.sweep.cluster import cluster
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from dgfnet.sweep.crash import cause
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+SWEEP = """
+import json, os, signal, subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+from dgfnet.errors import InputError
+from dgfnet.settings import load
+from dgfnet.sweep.cluster import cluster, run_trials
+
+class Trial:
+    # a worker asks for the number of threads first of all, and then it happens
+    def __init__(self, name, folder):
+        self.task, self.folder = SimpleNamespace(name=name, epochs=1, key=name), folder
+    def is_done(self):
+        return False
+    def failure(self):
+        return None
+    @property
+    def threads(self):
+        import psutil
+        me = psutil.Process()
+        driver = me.parent().parent()
+        listening = [
+            [process.name(), socket.laddr.ip]
+            for process in [driver, *driver.children(recursive=True)]
+            for socket in process.net_connections("inet")
+            if socket.status == "LISTEN"
+        ]
+        (self.folder / f"{self.task.name}.json").write_text(json.dumps(listening))
+        if self.task.name == "full":
+            raise OSError(28, "No space left on device", "/work/fits/1/checkpoint.pt")
+        if self.task.name == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise ValueError("first line\\nlast line.")
+
+def ask(address, **environment):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    plain |= {"RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    code = "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR'); print(len(ray.nodes()))"
+    command = [sys.executable, "-c", code, address]
+    done = subprocess.run(command, env=plain | environment, capture_output=True, text=True)
+    return [done.returncode, (done.stdout + done.stderr)]
+
+import ray  # before the rules are set: they hold all the same
+folder = Path(sys.argv[1])
+settings = load(Path(sys.argv[2]), ["sweep.retries=0"])
 with cluster():
-    import ray, psutil
-    ray.get(ray.remote(lambda: None).remote())  # workers listen too
-    me = psutil.Process()
-    print(json.dumps([
-        [process.name(), socket.laddr.ip]
-        for process in [me, *me.children(recursive=True)]
-        for socket in process.net_connections("inet")
-        if socket.status == "LISTEN"
-    ]))
+    address = ray.get_runtime_context().gcs_address
+    try:
+        trials = [Trial(name, folder) for name in ("full", "killed", "other")]
+        run_trials("fits", trials, settings.sweep, folder)
+    except InputError as error:
+        said = str(error)
+    own, = Path(ray._private.worker._global_node.get_session_dir_path()).parents[1:2]
+    print(json.dumps({
+        "said": said,
+        "listening": json.loads((folder / "full.json").read_text()),
+        "none": ask(address),
+        "wrong": ask(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64),
+        "right": ask(address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=os.environ["RAY_AUTH_TOKEN"]),
+        "mode": oct(own.stat().st_mode & 0o777),
+        "own": str(own),
+    }))
 """
 FAILING = """
-import os, sys
+import sys, tempfile
 from pathlib import Path
+import psutil
 from dgfnet.errors import InputError
 from dgfnet.sweep.cluster import cluster
 from ray._private import services
-started = Path(sys.argv[1]) / "gcs"
-started.write_text(f"#!/bin/sh\\necho start >> {started}.log\\nexec sleep 600\\n")
-started.chmod(0o755)
-services.GCS_SERVER_EXECUTABLE = str(started)  # a server that never answers
+started = Path(sys.argv[1]) / "started"
+if sys.argv[3]:
+    started.write_text(f"#!/bin/sh\\necho start >> {started}.log\\n{sys.argv[3]}\\n")
+    started.chmod(0o755)
+setattr(services, sys.argv[2], str(started))  # in place of a program of Ray
+tempfile.tempdir = sys.argv[1]
 try:
     with cluster():
         print("it started")
 except InputError as error:
-    import psutil
     print(error)
-    print(Path(f"{started}.log").read_text().split())
+    log = Path(f"{started}.log")
+    print(log.read_text().split() if log.exists() else [])
     print([process.name() for process in psutil.Process().children(recursive=True)])
+    print([path.name for path in Path(sys.argv[1]).glob("dgfnet-ray-*")])
+"""
+SHUT = """
+from dgfnet.errors import InputError
+from dgfnet.sweep.cluster import cluster
+import tempfile
+tempfile.tempdir = "/proc"
+try:
+    with cluster():
+        print("it started")
+except InputError as error:
+    print(error)
 """
 
 
@@ -62,17 +134,112 @@ def loopback(address):
     return (getattr(plain, "ipv4_mapped", None) or plain).is_loopback
 
 
-def test_a_local_cluster_listens_on_the_loopback_interface_only():
-    sockets = json.loads(python(LISTENING)[-1])
-    assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
-    assert any(name.startswith("ray::") for name, _ in sockets)
-    assert [(name, address) for name, address in sockets if not loopback(address)] == []
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """What is seen while three fits run and crash, with an environment that weakens."""
+    folder = tmp_path_factory.mktemp("swept")
+    home = folder / "home"
+    home.mkdir()
+    weak = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "HOME": str(home)}
+    seen = json.loads(python(SWEEP, str(folder), str(PARAMS), **weak)[-1])
+    return seen | {"home": sorted(path.name for path in home.rglob("*"))}
 
 
-def test_a_start_that_fails_is_tried_once_more_and_said_in_one_sentence(tmp_path):
-    seconds = {"RAY_gcs_server_port_wait_time_s": "1"}
-    said, starts, left = python(FAILING, str(tmp_path), **seconds)
-    assert said.startswith("Ray did not start on this machine in 2 tries (Timed out waiting for file ")
+@pytest.mark.slow
+def test_a_local_cluster_listens_on_the_loopback_interface_only_while_it_trains(swept):
+    assert {"gcs_server", "raylet"} <= {name for name, _ in swept["listening"]}
+    assert any(name.startswith("ray::") for name, _ in swept["listening"])
+    assert [(name, address) for name, address in swept["listening"] if not loopback(address)] == []
+
+
+@pytest.mark.slow
+def test_a_local_cluster_answers_who_has_its_token_and_nobody_else(swept):
+    for refused in ("none", "wrong"):
+        status, text = swept[refused]
+        assert status == 1
+        assert "Authentication token is missing or incorrect" in text
+    assert swept["right"] == [0, "1\n"]
+
+
+@pytest.mark.slow
+def test_the_token_and_the_sockets_are_the_users_alone(swept):
+    assert swept["home"] == []
+    assert swept["mode"] == "0o700"
+    assert not Path(swept["own"]).exists()
+
+
+@pytest.mark.slow
+def test_what_crashed_is_said_in_one_line_per_fit(swept):
+    assert swept["said"].splitlines() == [
+        "3 fit(s) failed: full, killed, other",
+        "full: OSError: [Errno 28] No space left on device: '/work/fits/1/checkpoint.pt'",
+        "killed: its process died (killed, or out of memory)",
+        "other: ValueError: last line",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("first line\nlast line.\n"), "ValueError: last line"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ValueError(), "ValueError: it gives no reason"),
+        (ValueError("x" * 5000), f"ValueError: {'x' * 288}"),
+    ],
+)
+def test_a_cause_is_kind_and_last_line(error, said):
+    assert cause(error) == said
+
+
+def test_a_cause_of_ray_is_what_happened_to_the_process():
+    assert cause(ActorDiedError()) == "its process died (killed, or out of memory)"
+    assert cause(RayTaskError("f", "Traceback...", OSError(28, "No space left on device"))) == (
+        "OSError: [Errno 28] No space left on device"
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "does", "seconds", "why", "starts"),
+    [
+        ("GCS_SERVER_EXECUTABLE", "exec sleep 600", "1", "Timed out waiting for file ", 2),
+        ("GCS_SERVER_EXECUTABLE", "exit 1", "1", "Timed out waiting for file ", 2),
+        pytest.param(
+            *("RAYLET_EXECUTABLE", "exit 1", "60", "The current node timed out during startup", 2),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_start_that_fails_is_tried_once_more_and_said_in_one_sentence(
+    tmp_path, program, does, seconds, why, starts
+):
+    limits = {"RAY_gcs_server_port_wait_time_s": seconds, "RAY_raylet_start_wait_time_s": "5"}
+    said, tried, left, folders = python(FAILING, str(tmp_path), program, does, **limits)
+    assert said.startswith(f"Ray did not start on this machine in 2 tries ({why}")
     assert "run the same command again when the machine is less busy" in said
-    assert starts == "['start', 'start']"
-    assert left == "[]"
+    assert tried == str(["start"] * starts)
+    assert left == folders == "[]"
+
+
+def test_a_start_for_which_something_is_missing_is_not_tried_again(tmp_path):
+    said, _, left, folders = python(FAILING, str(tmp_path), "RAYLET_EXECUTABLE", "")
+    assert said == (
+        f"Ray did not start on this machine: [Errno 2] No such file or directory: '{tmp_path}/started'; put "
+        "that right and run the same command again"
+    )
+    assert left == folders == "[]"
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_sentence():
+    (said,) = python(SHUT)
+    assert said.startswith(
+        "Ray did not start on this machine: [Errno 2] No such file or directory: '/proc/dgf"
+    )
+    assert said.endswith("; free space or name another TMPDIR")
+
+
+def test_a_named_cluster_that_cannot_be_joined_is_one_sentence():
+    (said,) = python(SHUT, RAY_ADDRESS="nonsense", RAY_NUM_REDIS_GET_RETRIES="1")
+    assert said == (
+        "RAY_ADDRESS: no Ray cluster can be joined at nonsense (Invalid address format: nonsense); start it, "
+        "or unset RAY_ADDRESS to use this machine"
+    )

@@ -6,14 +6,17 @@ own folder (training/fit.py), so a sweep that was killed is simply run again.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
+from dgfnet.sweep.crash import cause, last_line
+from dgfnet.sweep.local import PATIENCE, private_folder, start
 from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, unfinished
 
 QUIET = {
@@ -25,16 +28,6 @@ QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-LOCAL = {  # of a cluster that is started here; one that RAY_ADDRESS names keeps its own rules
-    "RAY_AUTH_MODE": "disabled",  # nobody outside this machine reaches it
-    # The node's address becomes 127.0.0.1, and Ray then binds every socket there, on Linux too. (It replaces
-    # ray.init(_node_ip_address="127.0.0.1") by the machine's outer address, and then binds every interface.)
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_gcs_server_port_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
-    "RAY_raylet_start_wait_time_s": "120",
-}
-STARTS = 2
-OBJECT_STORE = 100 * 2**20  # bytes; trials read the archive from disk
 
 
 def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Path) -> None:
@@ -57,13 +50,17 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
             run_config=run_config(label, settings, storage, [bar]),
         )
         results = tuner.fit()
-    crashed = [str(error) for error in results.errors]
+    crashed = [
+        f"{trial.task.name}: {cause(error)}"
+        for place, trial in enumerate(waiting)
+        if (error := results[place].error)
+    ]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
     tell_restarts(label, waiting)
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
     if missing:
         raise InputError(
-            "\n".join([f"{len(missing)} fit(s) failed: {', '.join(missing)}", *failed, *crashed[:1]])
+            "\n".join([f"{len(missing)} fit(s) failed: {', '.join(missing)}", *failed, *crashed[:3]])
         )
 
 
@@ -74,18 +71,25 @@ def cluster() -> Iterator[None]:
     Raises:
         InputError: when Ray does not start, or the cluster that RAY_ADDRESS names does not answer.
     """
-    for name, value in (QUIET if os.environ.get("RAY_ADDRESS") else QUIET | LOCAL).items():
+    for name, value in (QUIET if _named() else QUIET | PATIENCE).items():
         os.environ.setdefault(name, value)  # before the import, which reads some of them
     import ray
 
     if ray.is_initialized():
         yield
         return
-    _start(ray)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with nullcontext() if _named() else private_folder() as folder:
+        start(ray, folder, _options()) if folder else _join(ray)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _named() -> str:
+    """Returns the address of the cluster that the user names, empty when one is to be started here."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return "" if address == "local" else address
 
 
 def resources(settings: Sweep) -> dict[str, float]:
@@ -97,6 +101,7 @@ def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any])
     """Returns Ray's settings of a run: the folder of its own files, restarts of a trial, callbacks."""
     from ray import tune
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks; what crashed is said at the end
     return tune.RunConfig(
         name=label,
         storage_path=str(storage),
@@ -106,63 +111,27 @@ def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any])
     )
 
 
-def _start(ray: Any) -> None:
-    """Joins the cluster of RAY_ADDRESS, or starts one on this machine's CPUs and GPUs.
-
-    Raises:
-        InputError: when the named cluster does not answer, or no start of a local one came up in time.
-    """
-    options: dict[str, Any] = {
+def _options() -> dict[str, Any]:
+    return {
         "logging_level": "ERROR",
         "log_to_driver": False,
         "runtime_env": {"env_vars": {name: os.environ[name] for name in QUIET}},
     }
-    if address := os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(**options)
-        except ConnectionError as error:
-            raise InputError(
-                f"RAY_ADDRESS: no Ray cluster can be joined at {address} ({_last_line(error)}); start it, or "
-                "unset RAY_ADDRESS to use this machine"
-            ) from None
-        return
-    cpus = len(os.sched_getaffinity(0))
-    options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    for start in range(1, STARTS + 1):
-        own = _children()
-        try:
-            ray.init(**options)
-            return
-        except Exception as error:  # Ray raises a plain Exception when its processes are late
-            ray.shutdown()
-            _end(_children() - own)
-            if start == STARTS:
-                raise InputError(
-                    f"Ray did not start on this machine in {STARTS} tries ({_last_line(error)}); run the "
-                    "same command again when the machine is less busy, or raise "
-                    "RAY_raylet_start_wait_time_s and RAY_gcs_server_port_wait_time_s (seconds)"
-                ) from None
 
 
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+def _join(ray: Any) -> None:
+    """Joins the cluster of RAY_ADDRESS, by its own rules.
 
-
-def _children() -> set[Any]:
-    """Processes that descend from this one; Ray brings psutil along."""
-    import psutil
-
-    return set(psutil.Process().children(recursive=True))
-
-
-def _end(processes: set[Any]) -> None:
-    """Ends what a failed start left behind: Ray forgets it, and it would take the next start's time."""
-    import psutil
-
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    Raises:
+        InputError: when it does not answer, or refuses.
+    """
+    try:
+        ray.init(**_options())
+    except Exception as error:
+        raise InputError(
+            f"RAY_ADDRESS: no Ray cluster can be joined at {_named()} ({last_line(error)}); start it, or "
+            "unset RAY_ADDRESS to use this machine"
+        ) from None
 
 
 def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:

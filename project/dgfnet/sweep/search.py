@@ -17,6 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
 from dgfnet.sweep.cluster import cluster, progress, resources, run_config
+from dgfnet.sweep.crash import cause
 from dgfnet.sweep.trial import Trial, run_trial
 
 Values = Mapping[str, Any]
@@ -133,7 +134,7 @@ def search(request: Search) -> list[Point]:
         ).fit()
     finished = [point for point in read_ledger(request.ledger) if point.done]
     if not finished:
-        reason = str(results.errors[0]) if results.errors else "none was reported"
+        reason = cause(results.errors[0]) if results.errors else "none was reported"
         raise InputError(f"{request.label}: no trial came to an end; the first error: {reason}")
     return finished
 
