@@ -93,10 +93,12 @@ def empty_store(common: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_store() -> Iterator[None]:
-    """MLflow keeps its places in globals and in the environment; no test inherits them."""
+    """MLflow keeps its places in globals, the environment and sys.path; no test inherits them."""
+    path = list(sys.path)
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     before = {name: os.environ.get(name) for name in names}
     yield
+    sys.path[:] = path
     if "mlflow" in sys.modules:
         import mlflow
 

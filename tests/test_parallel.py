@@ -28,7 +28,7 @@ def fail_at_seven(number):
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 23])
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, 2])
 def test_results_come_in_the_order_of_the_items(tmp_path, count, processes):
     found = list(map_in_order(partial(begin, tmp_path), range(count), processes, "squares", few=0))
     assert found == [number * number for number in range(count)]
@@ -40,7 +40,6 @@ def test_work_is_spread_only_when_there_is_much_of_it(tmp_path):
     assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
 
 
-@pytest.mark.slow
 def test_no_more_items_are_under_way_than_are_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "IN_FLIGHT", 4)
     monkeypatch.setattr(parallel, "TOGETHER", 2)
@@ -60,7 +59,6 @@ def settle(folder: Path):
         time.sleep(0.5)
 
 
-@pytest.mark.slow
 def test_an_error_of_one_item_ends_the_work(tmp_path):
     results = map_in_order(fail_at_seven, range(100), 2, "numbers", few=0)
     with pytest.raises(ValueError, match="seven"):

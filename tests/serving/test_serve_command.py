@@ -33,8 +33,10 @@ def project(model, params, tmp_path_factory):
     (model / "scorer.py").write_text("from dgfnet.a_room_that_moved import Scorer\n")
     for path in (model / "code").rglob("*.py"):
         path.write_text("raise ImportError('code of the version was run')\n")
+    path = list(sys.path)
     with pytest.raises((ImportError, mlflow.MlflowException)):
         mlflow.pyfunc.load_model(str(model))  # as `mlflow models serve` would
+    sys.path[:] = path  # MLflow leaves the version's code there, and processes started later would run it
     client.log_artifacts(run, str(model), "model")
     client.create_registered_model(NAME)
     source = f"{client.get_run(run).info.artifact_uri}/model"
