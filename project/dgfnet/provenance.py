@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import yaml
 
 from dgfnet import digests
 from dgfnet.errors import InputError
-from dgfnet.files import write_json
+from dgfnet.files import read_json, write_json
 from dgfnet.settings import Settings, fingerprint
 
+UNTRACKED, CHANGED = "untracked", "-changed"
 FIT_SECTIONS = (
     "base",
     "cohort",
@@ -38,12 +40,20 @@ LIBRARIES = (
 )
 
 
-def write(
-    folder: Path, settings: Settings, sections: Sequence[str], made_from: Mapping[str, str] | None = None
-) -> None:
-    """Ends a stage: writes `provenance.json`, the settings used and where they ran, and `digests.json`."""
-    write_json(folder / "provenance.json", describe(settings, sections))
-    digests.keep(folder, made_from)
+def write(folder: Path, settings: Settings, sections: Sequence[str], cohort_md5: str | None = None) -> None:
+    """Ends a stage: writes `provenance.json`, the settings used and where they ran, and `digests.json`.
+
+    Args:
+        folder: of the stage.
+        settings: of the run.
+        sections: of the settings that the stage used.
+        cohort_md5: of `checked_md5`, from a stage that reads the cohort folder.
+    """
+    record = describe(settings, sections)
+    if cohort_md5 is not None:
+        record["data_md5"] = cohort_md5
+    write_json(folder / "provenance.json", record)
+    digests.keep(folder)
 
 
 def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:
@@ -72,11 +82,39 @@ def git_commit(root: Path) -> str:
 
 
 def data_md5(settings: Settings) -> str:
-    """Returns DVC's hash of the cohort from data.dvc; `untracked` when the cohort is not under DVC."""
-    pointer = settings.data.with_name(settings.data.name + ".dvc")
+    """Returns DVC's hash of the cohort that the results come from; `untracked` when it is not under DVC.
+
+    It is what the stages that read the cohort folder found, `cohort` and `preprocess`; before they ran, what
+    data.dvc names.
+    """
+    found = []
+    for stage in ("cohort", "preprocess"):
+        path = settings.artifacts(stage, "provenance.json")
+        if path.is_file():
+            found.append(str(read_json(path)["data_md5"]))
+    if not found:
+        pointer = _pointer(settings)
+        return pointed(pointer) if pointer.is_file() else UNTRACKED
+    return found[0] if len(set(found)) == 1 else max(found, key=len).removesuffix(CHANGED) + CHANGED
+
+
+def checked_md5(settings: Settings) -> str:
+    """Returns DVC's hash of the cohort from data.dvc, after a look at the folder itself.
+
+    Returns:
+        The hash; with `-changed` where the folder is not what it names, or DVC could not tell; `untracked`
+        when the cohort is not under DVC.
+    """
+    pointer = _pointer(settings)
     if not pointer.is_file():
-        return "untracked"
-    return pointed(pointer)
+        return UNTRACKED
+    command = [sys.executable, "-m", "dvc", "status", "--json", pointer.name]
+    done = subprocess.run(command, cwd=pointer.parent, capture_output=True, text=True, check=False)
+    return pointed(pointer) + ("" if done.returncode == 0 and done.stdout.strip() == "{}" else CHANGED)
+
+
+def _pointer(settings: Settings) -> Path:
+    return settings.data.with_name(settings.data.name + ".dvc")
 
 
 def pointed(pointer: Path) -> str:

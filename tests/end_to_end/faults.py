@@ -348,7 +348,7 @@ FAULTS = {
     "pointer_garbled": Fault(
         "`data.dvc` garbled",
         content("data.dvc", b"outs: what?\n"),
-        CROSSVAL,
+        ("cohort",),
         "data.dvc: names no data as DVC writes it",
     ),
     "key_empty": Fault("`id.key` empty", content("id.key", b""), CROSSVAL, "0 characters are no secret"),

@@ -31,6 +31,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: for a faulty manifest or table of decisions, or when nothing is left.
     """
+    md5 = provenance.checked_md5(settings)
     cohort = read_cohort(settings.data)
     _check_modalities(cohort, settings)
     if settings.cohort.spellings == "stop":
@@ -55,7 +56,7 @@ def run(settings: Settings) -> None:
         folder / "images.parquet",
     )
     made.write(folder / "folds.csv")
-    provenance.write(folder, settings, sections=("base", "cohort"))
+    provenance.write(folder, settings, ("base", "cohort"), md5)
 
 
 def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.Folds:

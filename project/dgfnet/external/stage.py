@@ -114,7 +114,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         settings,
         champion,
         site,
-        {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
+        {**tags, **limits, "n": len(table), "data_md5": provenance.checked_md5(settings)},
         folder,
     )
 

@@ -22,7 +22,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: listing every image that cannot be used.
     """
-    folder = settings.artifacts("preprocess")
+    folder, md5 = settings.artifacts("preprocess"), provenance.checked_md5(settings)
     processes = workers(settings.resources.memory_mb)
     archive = build(load_screened(settings), settings.preprocess, folder, processes)
     _report(folder)
@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
         sheet.unlink(missing_ok=True)
         if len(archive.planes(name)):
             write_sheet(sheet, archive, name)
-    provenance.write(folder, settings, sections=("base", "preprocess"))
+    provenance.write(folder, settings, ("base", "preprocess"), md5)
 
 
 def _report(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dgfnet.provenance import CHANGED, UNTRACKED
 from dgfnet.results import crossval_provenance
 from dgfnet.settings import Settings
 
 
 def trained_on(settings: Settings) -> dict[str, str]:
     """Returns commit and data of the cross-validation, whose tables and fits a version is made of."""
-    record = crossval_provenance(settings) or {"git_commit": "unknown", "data_md5": "untracked"}
+    record = crossval_provenance(settings) or {"git_commit": "unknown", "data_md5": UNTRACKED}
     return {name: str(record[name]) for name in ("git_commit", "data_md5")}
 
 
@@ -18,4 +19,6 @@ def missing_lineage(commit: str, data: str) -> str:
         return "it was trained outside git"
     if commit.endswith("-dirty"):
         return "it was trained with uncommitted changes"
-    return "its cohort is not under DVC" if data == "untracked" else ""
+    if data.endswith(CHANGED):
+        return "its cohort was not the one that data.dvc names"
+    return "its cohort is not under DVC" if data == UNTRACKED else ""
