@@ -23,6 +23,7 @@ PATIENCE = {  # seconds; Ray's 30 are too short on a busy machine
 }
 MODE = "RAY_AUTH_MODE"
 STARTS = 2
+PRIVATE = "dgfnet-ray-"  # folders of ours; the number of the process follows
 LONGEST_PLACE = 20  # letters; with Ray's own the path of a socket must have fewer than 108
 OBJECT_STORE = 100 * 2**20  # bytes; trials read the archive from disk
 
@@ -103,7 +104,8 @@ def private_folder() -> Iterator[Path]:
     try:
         if len(place) > LONGEST_PLACE:
             place = "/tmp"
-        outer = tempfile.mkdtemp(prefix="dgfnet-ray-", dir=place)
+        _remove_orphans(Path(place))
+        outer = tempfile.mkdtemp(prefix=f"{PRIVATE}{os.getpid()}-", dir=place)
     except OSError as error:
         raise InputError(
             f"Ray did not start on this machine: {error}; free space or name another TMPDIR"
@@ -112,6 +114,15 @@ def private_folder() -> Iterator[Path]:
         yield Path(outer) / "r"  # Ray opens this one to everybody, behind one that stays shut
     finally:
         shutil.rmtree(outer, ignore_errors=True)
+
+
+def _remove_orphans(place: Path) -> None:
+    """Removes the folders of commands that were killed."""
+    for folder in place.glob(f"{PRIVATE}*"):
+        pid = folder.name.removeprefix(PRIVATE).partition("-")[0]
+        with suppress(OSError):  # another command removes it too
+            if folder.stat().st_uid == os.getuid() and pid.isdigit() and not Path("/proc", pid).exists():
+                shutil.rmtree(folder)
 
 
 @cache
