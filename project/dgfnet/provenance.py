@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,13 @@ LIBRARIES = (
 )
 
 
-def write(folder: Path, settings: Settings, sections: Sequence[str], cohort_md5: str | None = None) -> None:
+def write(
+    folder: Path,
+    settings: Settings,
+    sections: Sequence[str],
+    cohort_md5: str | None = None,
+    made_from: Mapping[str, str] | None = None,
+) -> None:
     """Ends a stage: writes `provenance.json`, the settings used and where they ran, and `digests.json`.
 
     Args:
@@ -48,12 +54,13 @@ def write(folder: Path, settings: Settings, sections: Sequence[str], cohort_md5:
         settings: of the run.
         sections: of the settings that the stage used.
         cohort_md5: of `checked_md5`, from a stage that reads the cohort folder.
+        made_from: of `results.sources`.
     """
     record = describe(settings, sections)
     if cohort_md5 is not None:
         record["data_md5"] = cohort_md5
     write_json(folder / "provenance.json", record)
-    digests.keep(folder)
+    digests.keep(folder, made_from)
 
 
 def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:

@@ -136,8 +136,13 @@ def load_images(settings: Settings) -> pd.DataFrame:
 
 
 def audit_findings(settings: Settings) -> list[str] | None:
-    """Returns the findings of the audit that stop a model, or None when the cohort was not audited."""
+    """Returns the findings of the audit that stop a model, or None when the cohort was not audited.
+
+    Raises:
+        InputError: when the audit is not what its stage wrote, or is of another cohort than today's.
+    """
     audit = _json(settings, "audit", "audit.json")
+    check_sources(settings, "audit")
     return None if audit is None else list(audit["blocks"])
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+
+from dgfnet import digests
 
 TABLE = "artifacts/crossval/central/dgf/out_of_fold.csv"
 
@@ -140,6 +143,14 @@ def switched(folder: Path) -> None:
     path.write_text("\n".join(",".join(row) for row in rows) + "\n")
 
 
+def screened_again(folder: Path) -> None:
+    """A picture left the cohort, and the stage cohort ran."""
+    path = folder / "artifacts/cohort"
+    images = pd.read_parquet(path / "images.parquet")
+    images.iloc[1:].to_parquet(path / "images.parquet", index=False)
+    digests.keep(path)
+
+
 def broken_store(folder: Path) -> None:
     store = folder / "mlflow.db"
     store.write_bytes(b"no database at all" * 500)
@@ -253,6 +264,18 @@ FAULTS = {
         gone("artifacts/preprocess"),
         CROSSVAL,
         "no such folder; run the stage preprocess first",
+    ),
+    "audit_of_another_cohort": Fault(
+        "the cohort was screened again after the audit",
+        screened_again,
+        ("pretrain",),
+        "artifacts/audit: made from another .*; run the stage audit again",
+    ),
+    "archive_of_another_cohort": Fault(
+        "the cohort was screened again after `preprocess`",
+        screened_again,
+        CROSSVAL,
+        "artifacts/preprocess: made from another .*; run the stage preprocess again",
     ),
     "folds_garbled": Fault(
         "`folds.csv` garbled",

@@ -1,4 +1,4 @@
-"""The folder of Ray's sockets: nobody else's, gone at the end, and gone after a kill with the next command."""
+"""The folder of Ray's sockets is nobody else's; that of a killed command is removed by the next one."""
 
 import os
 import stat

@@ -25,7 +25,7 @@ from dgfnet.cohort.screening.decisions import DECISIONS, name_of, read_decisions
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
 from dgfnet.parallel import map_in_order, workers
-from dgfnet.results import required
+from dgfnet.results import required, sources
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -77,7 +77,10 @@ def run(settings: Settings) -> None:
             "baselines": [vars(shortcut) | {"auc": vars(shortcut.auc)} for shortcut in shortcuts],
         },
     )
-    provenance.write(folder, settings, sections=("base", "audit"))
+    tables = (
+        settings.artifacts("cohort", name) for name in ("images.parquet", "suspicious.csv", "folds.csv")
+    )
+    provenance.write(folder, settings, ("base", "audit"), made_from=sources(settings, *tables))
     _report(shortcuts)
     if pairs or written:
         said = [_message(pairs, sheet)] if pairs else []

@@ -12,6 +12,7 @@ from dgfnet.parallel import workers
 from dgfnet.preprocess.archive import HEAD
 from dgfnet.preprocess.build import build
 from dgfnet.preprocess.contact import write_sheet
+from dgfnet.results import sources
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import MODALITIES
 
@@ -31,7 +32,8 @@ def run(settings: Settings) -> None:
         sheet.unlink(missing_ok=True)
         if len(archive.planes(name)):
             write_sheet(sheet, archive, name)
-    provenance.write(folder, settings, ("base", "preprocess"), md5)
+    made_from = sources(settings, settings.artifacts("cohort", "images.parquet"))
+    provenance.write(folder, settings, ("base", "preprocess"), md5, made_from)
 
 
 def _report(folder: Path) -> None:

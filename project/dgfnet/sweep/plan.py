@@ -13,7 +13,7 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import checked_folder, load_chosen, load_nodules, required
+from dgfnet.results import check_sources, checked_folder, load_chosen, load_nodules, required
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.pretrained import resolve
 from dgfnet.training.task import Phase, Places, Task
@@ -66,6 +66,7 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
             other folds.
     """
     nodules = load_nodules(settings)
+    check_sources(settings, "preprocess")
     folds = Folds.read(required(settings, "cohort", "folds.csv"))
     main = nodules[nodules["cohort"] == "main"].sort_values("nodule_id")
     _check_same(folds, dict(zip(main["nodule_id"], main["patient_id"], strict=True)))
