@@ -23,6 +23,10 @@ SPACES = re.compile(
     r"(left|right)-(posterior|anterior)-superior|LPS|RAS|LAS", re.IGNORECASE
 )  # those that ITK turns into its own coordinates
 
+AXES = re.compile(
+    r"^[ \t]*(?:NDims[ \t]*=|dimension[ \t]*:)[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
+)
+
 
 def load(path: Path) -> Volume:
     """Reads a volume with the names of its segments.
@@ -33,6 +37,7 @@ def load(path: Path) -> Volume:
     """
     header = _header(path)
     holder = path if path.suffix.lower() != ".mhd" else data_file(path)
+    _check_axes(path, header)
     is_placed = _is_placed(path, header)
     try:
         reader: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
@@ -43,7 +48,8 @@ def load(path: Path) -> Volume:
         check_claim(holder, (*size, components), 1, "gz" in header.lower() or "true" in header.lower())
         image = reader.Execute()
         values = sitk.GetArrayFromImage(image)
-        meta = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+        # SimpleITK cannot be asked for a key that is no UTF-8; those of segments are ASCII
+        meta = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.isascii()}
     except InputError:
         raise
     except RuntimeError as error:  # the one kind that SimpleITK raises
@@ -66,7 +72,7 @@ def load(path: Path) -> Volume:
     affine[:3, :3] *= spacing
     affine[:dimension, 3] = image.GetOrigin()
     i, j, k = values.shape[:3]
-    grid = grid_of(affine, (i, j, k)) if is_placed else None
+    grid = grid_of(path.name, affine, (i, j, k)) if is_placed else None
     sides = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     return Volume(
         values if components > 1 else values[..., 0], sides, grid, segments=_segments(path, meta, components)
@@ -122,6 +128,13 @@ def _header(path: Path) -> str:
     if path.suffix.lower() == ".mha" and not is_whole:
         raise InputError(f"{path.name}: ElementDataFile is not LOCAL; expected a file that holds its voxels")
     return header
+
+
+def _check_axes(path: Path, header: str) -> None:
+    """Refuses a number of axes that no volume has: SimpleITK 2.5 trusts it."""
+    for count in AXES.findall(header):
+        if count not in ("2", "3", "4"):
+            raise InputError(f"{path.name}: claims {count[:20]} axes; expected a 3-D volume; copy it again")
 
 
 def _is_placed(path: Path, header: str) -> bool:
