@@ -308,10 +308,10 @@ def test_interrupted_and_run_again_gives_the_undisturbed_tables(
     folder = copy_of(undisturbed.before[stage], tmp_path / "project")
     rng = random.Random(f"{SEED} {number}")
     said = kind(Round(folder, stage, undisturbed.seconds[stage] * moment, rng))
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said[-5000:]
     for _ in range(TRIES):
         done = dgfnet(folder, stage, check=False)
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr, done.stderr[-5000:]
         if done.returncode == 0:
             break
     assert done.returncode == 0, done.stderr
@@ -329,5 +329,4 @@ def test_interrupted_and_run_again_gives_the_undisturbed_tables(
         chosen = yaml.safe_load((folder / "artifacts/tune/chosen.yaml").read_text())
         assert len(chosen["central"]["us_multitask"]["chosen"]) == 2
     if stage == "register":
-        versions = store.search_model_versions("name = 'dgfnet-central'")
-        assert [(v.version, list(v.aliases)) for v in versions if v.aliases]
+        assert store.get_registered_model("dgfnet-central").aliases.keys() == {"champion"}
