@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -73,6 +73,7 @@ def test_the_bound_fails_no_cross(picture):
     assert set(_at_size(picture)) == everywhere(picture)
 
 
+@settings(max_examples=25)
 @given(pictures())
 def test_reduced_pictures_are_searched_too(picture):
     boxes = set(everywhere(picture))

@@ -80,6 +80,13 @@ def test_flat_echoes_and_blobs_are_none():
     assert marks(picture) == []
 
 
+def test_a_scale_at_the_edge_of_the_ultrasound_is_none():
+    picture = echoes(7)
+    picture[:, 300:] = 0
+    assert marks(polyline(picture.copy(), (296, 140), (304, 148), (296, 156))) == []
+    assert len(marks(polyline(picture.copy(), (246, 140), (254, 148), (246, 156)))) == 1
+
+
 def test_letters_of_a_word_are_no_marks():
     picture = cv2.putText(echoes(5), "Nodule", (90, 200), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 1, cv2.LINE_AA)
     assert {drawing.kind for drawing in find(picture)} == {"text"}

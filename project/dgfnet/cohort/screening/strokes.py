@@ -21,11 +21,14 @@ FULL = 0.85  # share of its box that a mark fills; bright echoes are blobs
 SHARP = 0.25  # of its contrast, what is left a pixel outside; of echoes about half
 EVEN = 0.15  # middle half of its grey values over its contrast; of echoes about a third
 CLEAR = 4.0  # contrast over the spread of what is around: noise of single pixels is sharp and even too
+FIELD, BLACK = 16, 5  # pixels around a mark, of which a quarter is no brighter at the edge of the ultrasound
 ONE, TWO = np.ones((3, 3), dtype=np.uint8), np.ones((5, 5), dtype=np.uint8)
 
 
 def find_marks(grey: Grey, strokes: Grey, words: Sequence[Box]) -> list[Box]:
     """Returns the boxes of marks among strokes; those a pixel apart, such as dots of a cross, are one.
+
+    The scanner's own scales and arrows stand at the edge of the ultrasound, where it turns black: not these.
 
     Args:
         grey: (height, width).
@@ -43,9 +46,16 @@ def find_marks(grey: Grey, strokes: Grey, words: Sequence[Box]) -> list[Box]:
     found = []
     for index in np.flatnonzero(fit).tolist():
         box = (int(x[index]), int(y[index]), int(w[index]), int(h[index]))
-        if _is_drawn(grey, strokes, labels, index, box):
+        if _is_inside(grey, box) and _is_drawn(grey, strokes, labels, index, box):
             found.append(box)
     return found
+
+
+def _is_inside(grey: Grey, box: Box) -> bool:
+    """Says that what is around a stroke is ultrasound on all sides."""
+    x, y, width, height = box
+    around = grey[max(0, y - FIELD) : y + height + FIELD, max(0, x - FIELD) : x + width + FIELD]
+    return bool(np.percentile(around, 25) > BLACK)
 
 
 def _is_drawn(grey: Grey, strokes: Grey, labels: Any, index: int, box: Box) -> bool:
