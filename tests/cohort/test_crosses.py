@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dgfnet.cohort.screening import crosses
-from dgfnet.cohort.screening.crosses import find_crosses
+from dgfnet.cohort.screening.crosses import _at_size, find_crosses
 
 SHAPES = ("upright", "oblique", "open")
 
@@ -70,7 +70,19 @@ def pictures(draw):
 
 @given(pictures())
 def test_the_bound_fails_no_cross(picture):
-    assert set(find_crosses(picture)) == everywhere(picture)
+    assert set(_at_size(picture)) == everywhere(picture)
+
+
+@settings(max_examples=25)
+@given(pictures())
+def test_reduced_pictures_are_searched_too(picture):
+    boxes = set(everywhere(picture))
+    for factor in (2, 4):
+        size = (picture.shape[1] // factor, picture.shape[0] // factor)
+        if min(size) >= 11:
+            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            boxes |= {tuple(factor * value for value in box) for box in everywhere(small)}
+    assert set(find_crosses(picture)) == boxes
 
 
 @given(pictures(), st.integers(17, 40))

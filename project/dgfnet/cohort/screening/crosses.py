@@ -23,7 +23,7 @@ ARMS = (3, 4, 6)  # pixels from the middle of a cross to its end
 AROUND = 2  # pixels of background around a cross
 UPRIGHT = ((1, 0), (-1, 0), (0, -1), (0, 1))  # rows and columns from one pixel of an arm to the next
 OBLIQUE = ((1, 1), (-1, -1), (1, -1), (-1, 1))
-LARGE = 400  # pixels; of a picture with longer sides, half the size is searched too
+SMALLER = (2, 4)  # a picture is also searched reduced by these
 BAND = 1 << 20  # pixels searched at once, at 25 bytes each
 ALIKE = 0.7  # correlation with a drawn cross; in 328 pictures of DDTI echoes reach 0.65, calipers 0.77
 EVEN = 0.5  # faintest arm over strongest; the letter T, which lacks one, stays below 0.1
@@ -43,11 +43,17 @@ class Template:
 
 
 def find_crosses(grey: Grey) -> list[Box]:
-    """Finds crosses of 7 to 26 pixels, upright, oblique or with an open middle; boxes may overlap."""
+    """Finds crosses, upright, oblique or with an open middle; boxes may overlap.
+
+    They have 7 to 13 pixels and thin arms, and in the picture reduced to a half and a quarter up to 52 and
+    arms of up to six.
+    """
     boxes = _at_size(grey)
-    if min(grey.shape) > LARGE:
-        half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        boxes += [(2 * x, 2 * y, 2 * w, 2 * h) for x, y, w, h in _at_size(np.asarray(half, dtype=np.uint8))]
+    for factor in SMALLER:
+        if min(grey.shape) >= factor * _side(ARMS[0]):
+            size = (grey.shape[1] // factor, grey.shape[0] // factor)
+            small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            boxes += [(factor * x, factor * y, factor * w, factor * h) for x, y, w, h in _at_size(small)]
     return boxes
 
 

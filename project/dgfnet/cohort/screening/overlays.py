@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.cohort.screening.crosses import find_crosses
+from dgfnet.cohort.screening.strokes import find_marks
 
-Kind = Literal["cross", "dotted line", "colour", "text"]
+Kind = Literal["cross", "dotted line", "colour", "text", "mark"]
 Box = tuple[int, int, int, int]
 Grey = NDArray[np.uint8]
 
@@ -50,8 +51,10 @@ class Drawing:
 def find(picture: Grey) -> tuple[Drawing, ...]:
     """Finds the drawings in an 8-bit picture, (height, width) grey or (height, width, 3) in colour."""
     grey = picture if picture.ndim == 2 else _extremes(picture)[1]
-    drawings = [Drawing("text", box) for box in words(grey)]
+    strokes = _strokes(grey)
+    drawings = [Drawing("text", box) for box in _words(strokes)]
     drawings += [Drawing("cross", box) for box in crosses(grey)]
+    drawings += [Drawing("mark", box) for box in _marks(grey, strokes, drawings)]
     drawings += [Drawing("dotted line", box) for box in dotted_lines(grey)]
     if picture.ndim == 3:
         drawings += [Drawing("colour", box) for box in coloured(picture)]
@@ -89,9 +92,33 @@ def coloured(picture: Grey) -> list[Box]:
 
 def words(grey: Grey) -> list[Box]:
     """Finds rows of letter-like strokes on a base line."""
+    return _words(_strokes(grey))
+
+
+def marks(grey: Grey) -> list[Box]:
+    """Finds sharp and even strokes of any shape that are no words: further calipers, arrows, lone letters."""
+    strokes = _strokes(grey)
+    return _marks(grey, strokes, [Drawing("text", box) for box in _words(strokes)])
+
+
+def _strokes(grey: Grey) -> list[Grey]:
+    """Returns what exceeds its surroundings by either contrast of STROKES, and white strokes on tissue."""
     hat: Any = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((7, 7), dtype=np.uint8))
     strokes = [_above(hat, contrast) for contrast in STROKES]
     strokes.append(cv2.bitwise_and(_above(grey, WHITE - 1), _above(hat, FAINT)))
+    return strokes
+
+
+def _marks(grey: Grey, strokes: Sequence[Grey], known: Sequence[Drawing]) -> list[Box]:
+    """Returns the marks among strokes that are neither known as words nor as crosses."""
+    clear, _, white = strokes
+    boxes = [drawing.box for drawing in known]
+    either = np.asarray(cv2.bitwise_or(clear, white), dtype=np.uint8)
+    return _apart(find_marks(grey, either, boxes))
+
+
+def _words(strokes: Sequence[Grey]) -> list[Box]:
+    """Returns rows of letter-like strokes on a base line."""
     boxes = []
     for letters in map(_letters, strokes):
         for index, first in enumerate(letters):

@@ -24,6 +24,7 @@ from dgfnet.files import replacing, write_csv
 from dgfnet.parallel import map_in_order
 
 COLUMNS = ["nodule_id", "image", "slice", "found", "where", "noted", "decision"]
+BESIDE = 16  # pixels around a nodule where a mark is about it; further out are the scanner's scales and signs
 SHOWN, ACROSS = 48, 6  # pictures of the sheet
 MARK = (40, 40, 255)  # red: a box around what was found
 
@@ -151,9 +152,10 @@ def _inspect(reach: int, nodule: Nodule) -> list[tuple[Image, tuple[Drawing, ...
     for image in nodule.of("us"):
         try:
             drawings = find(read_as_shown(image))
-            if any(drawing.kind == "text" for drawing in drawings):
-                region = _square(read_mask(image), reach)
-                drawings = tuple(d for d in drawings if d.kind != "text" or _overlap(d.box, region))
+            if any(drawing.kind in ("text", "mark") for drawing in drawings):
+                mask = read_mask(image)
+                regions = {"text": _square(mask, reach), "mark": _square(mask, min(reach, BESIDE))}
+                drawings = tuple(d for d in drawings if _overlap(d.box, regions.get(d.kind, d.box)))
             inspected.append((image, drawings))
         except (InputError, OSError):
             inspected.append((image, ()))
