@@ -98,8 +98,8 @@ class Audit(Section):
     """Leaks between patients."""
 
     same_picture: Annotated[float, Field(gt=0.5, lt=1)]
-    """Correlation of fine structure above which pictures of two patients are one picture, and the audit
-    fails."""
+    """Correlation of structure, one picture laid on the other, above which pictures of two patients are one
+    picture, and the audit fails."""
 
 
 class Preprocess(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from dgfnet import digests
 from dgfnet.audit import stage
-from dgfnet.audit.fingerprint import SIDE, near_identical, picture_fingerprint
 from dgfnet.audit.measurements import measure
 from dgfnet.audit.shortcuts import COLUMNS, baselines
 from dgfnet.cli import main
@@ -31,71 +28,6 @@ def speckle(seed, shape=(180, 240)):
     anatomy = cv2.resize(np.linspace(30, 180, 16).reshape(4, 4).astype(np.float32), shape[::-1])
     grain = cv2.GaussianBlur(rng.rayleigh(1, shape).astype(np.float32), (0, 0), 1)
     return np.clip(anatomy * grain, 0, 255).astype(np.uint8)
-
-
-def again(picture):
-    """Changes a picture as storing it twice does."""
-    yield "identical", picture
-    yield "jpeg", cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 0)
-    yield "smaller", cv2.resize(picture, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    yield "brighter", cv2.convertScaleAbs(picture, alpha=1.2, beta=10)
-    yield "written on", cv2.putText(picture.copy(), "4C", (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 1, 255, 2)
-
-
-@pytest.mark.parametrize("kind", [name for name, _ in again(speckle(0))])
-def test_a_picture_stored_twice_is_found_among_others(kind):
-    pictures = [speckle(seed) for seed in range(12)]
-    copy = dict(again(pictures[4]))[kind]
-    prints = np.stack([picture_fingerprint(picture) for picture in [*pictures, copy]])
-    [found] = near_identical(prints, [str(n) for n in range(13)], 0.92)
-    assert (found.first, found.second, found.change) == (4, 12, "")
-    assert found.correlation > 0.92
-
-
-CHANGES = {
-    "mirrored": lambda picture: picture[:, ::-1],
-    "upside down": lambda picture: picture[::-1],
-    "rotated 180": lambda picture: picture[::-1, ::-1],
-    "rotated 90": lambda picture: np.rot90(picture, -1),  # clockwise
-    "rotated 270": lambda picture: np.rot90(picture),
-    "mirrored, rotated 90": lambda picture: np.rot90(picture[:, ::-1], -1)[::-1, ::-1],
-    "mirrored, rotated 270": lambda picture: np.rot90(picture[:, ::-1])[::-1, ::-1],
-    "inverted": lambda picture: 255 - picture,
-    "mirrored, inverted": lambda picture: 255 - picture[:, ::-1],
-    "rotated 90, inverted": lambda picture: 255 - np.rot90(picture, -1),
-}
-
-
-@pytest.mark.parametrize("stored", [name for name, _ in again(speckle(0))])
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_copy_that_was_turned_mirrored_or_inverted_is_found_and_named(change, stored):
-    pictures = [speckle(seed) for seed in range(12)]
-    copy = dict(again(np.ascontiguousarray(CHANGES[change](pictures[4]))))[stored]
-    prints = np.stack([picture_fingerprint(picture) for picture in [*pictures, copy]])
-    [found] = near_identical(prints, [str(n) for n in range(13)], 0.92)
-    assert (found.first, found.second, found.change) == (4, 12, change)
-
-
-def test_pairs_of_one_patient_are_no_finding():
-    prints = np.stack([picture_fingerprint(speckle(1))] * 3)
-    assert [(pair.first, pair.second) for pair in near_identical(prints, ["a", "a", "b"], 0.92)] == [
-        (0, 2),
-        (1, 2),
-    ]
-
-
-def test_blocks_find_the_same_pairs(monkeypatch):
-    prints = RNG.standard_normal((30, SIDE * SIDE)).astype(np.float16) / SIDE
-    prints[[3, 17, 29]] = prints[5]
-    persons = [str(n) for n in range(30)]
-    whole = near_identical(prints, persons, 0.5)
-    monkeypatch.setattr("dgfnet.audit.fingerprint.ROWS", 7)
-    assert set(near_identical(prints, persons, 0.5)) == set(whole)
-    assert len(whole) == 6
-
-
-def test_an_empty_picture_is_like_no_other():
-    assert not picture_fingerprint(np.full((50, 60), 7, dtype=np.uint8)).any()
 
 
 def nodules(count, shortcut):
@@ -217,24 +149,3 @@ def test_the_stage_stops_at_a_picture_of_two_patients(project, capsys):
     assert list(table.columns) == stage.COLUMNS
     assert {table["nodule_id_a"][0], table["nodule_id_b"][0]} == {first["nodule_id"], other["nodule_id"]}
     assert cv2.imread(str(folder / "artifacts/audit/same_picture.png")) is not None
-
-
-@pytest.mark.realdata
-def test_the_threshold_stands_between_other_cases_and_stored_copies_of_real_pictures():
-    if not os.environ.get("DGFNET_DDTI"):
-        pytest.skip("DGFNET_DDTI does not name the folder of the public set")
-    paths = sorted((Path(os.environ["DGFNET_DDTI"]) / "images").glob("*.jpg"))
-    pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
-    prints = np.stack([picture_fingerprint(picture) for picture in pictures])
-    cases = [path.stem.partition("_")[0] for path in paths]
-    threshold = yaml.safe_load((ROOT / "params.yaml").read_text())["audit"]["same_picture"]
-    nearest = near_identical(prints, cases, 0.3)[0].correlation
-    lost = {}
-    for picture, mark in zip(pictures, prints.astype(np.float32), strict=True):
-        for kind, copy in again(picture):
-            lost.setdefault(kind, []).append(
-                float(mark @ picture_fingerprint(copy).astype(np.float32)) <= threshold
-            )
-    print(f"other cases at most {nearest:.3f}; copies missed { ({k: np.mean(v) for k, v in lost.items()}) }")
-    assert nearest < threshold - 0.3
-    assert all(np.mean(missed) <= 0.02 for missed in lost.values())

@@ -1,15 +1,15 @@
-"""The same picture twice: found by the fine structure that two pictures share.
+"""What is kept of a picture to find it again: its structure without brightness, and points that turn with it.
 
-Brightness, size and compression do not matter, nor whether one is mirrored, turned by quarters or inverted.
-
-A perceptual hash whose bits are not rounded: speckle and noise of a picture, reduced to 96 x 96, without its
-smooth anatomy and with its strong edges clipped, because anatomy and edges look alike in every patient.
+The field, without the frame that an export puts around it, is reduced to 96 x 96 and divided by the local
+contrast, so that grey values, size, compression and unequal scaling hardly matter. SIFT points (Lowe 2004) in
+it find copies that were turned, mirrored, inverted or cropped (`search.py`), and the structure decides
+(`registration.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -17,107 +17,139 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 96
-CLIP = 2.5  # robust standard deviations
-CANDIDATE = 0.7  # of the threshold: prints of half the side that correlate less are no copies
-ROWS = 2048  # compared at a time, so that 20,000 pictures need no table of 400 million numbers
-
-Fingerprint = NDArray[np.float16]
-
-
-def picture_fingerprint(pixels: NDArray[Any]) -> Fingerprint:
-    """Returns the unit vector (SIDE * SIDE,) of a picture (height, width); zero for one without structure."""
-    small = cv2.resize(pixels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    fine = small - cv2.GaussianBlur(small, (0, 0), 1)
-    scale = 1.4826 * float(np.median(np.abs(fine))) or float(fine.std())  # a drawing is mostly flat
-    fine = np.clip(fine, -CLIP * scale, CLIP * scale)
-    fine -= fine.mean()
-    length = float(np.linalg.norm(fine))
-    unit = fine / length if length > 1e-6 else np.zeros_like(fine)
-    return np.asarray(unit.ravel(), dtype=np.float16)
+ENLARGED = 2.5  # at most; a crop of 40 pixels has nothing to show beyond
+POINTS, CELL = 64, 16  # points kept, spread over squares of so many pixels of the reduced field
+SURROUNDINGS = 3.5  # sigma of the local contrast, pixels
+FLAT = 0.004  # of the range of grey values: less contrast is none
+THIN = 8  # writing around the field is thinner than this part of the picture,
+NARROW = 0.5  # and narrower than this share of the field
+GREY = 24  # side of the picture that tells whether grey values were changed
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Two pictures that are one.
+class Field:
+    """Place of the field in its picture and size of that, pixels; right and bottom are beyond the last."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What is kept of a picture.
 
     Attributes:
-        first: row of the one.
-        second: row of the other.
-        correlation: of their fine structure, 0..1.
-        change: how the second was changed: `mirrored`, `rotated 90`, `inverted` ...; empty for none of these.
+        field: what was reduced to (h, w), at most SIDE x SIDE.
+        structure: (h, w) uint8; deviation from the surroundings in units of the local contrast, 128 for none;
+            0 where the picture is flat.
+        grain: (h, w) int8; the same of the finest structure alone, speckle and noise.
+        points: (n, 4) float32; x, y and size in pixels of the structure, direction in radians.
+        descriptors: (n, 128) uint8; SIFT's, of the points.
+        grey: (GREY, GREY) float32; the field as it is.
     """
 
-    first: int
-    second: int
-    correlation: float
-    change: str
+    field: Field
+    structure: NDArray[np.uint8]
+    grain: NDArray[np.int8]
+    points: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+    grey: NDArray[np.float32]
 
 
-def near_identical(prints: NDArray[np.float16], persons: Sequence[str], threshold: float) -> list[Alike]:
-    """Returns the pairs of pictures of different persons that correlate above the threshold.
-
-    Mirrored and turned copies count, and inverted ones. Pairs are sought on prints of half the side, in all
-    eight orientations, and then decided on the whole ones.
-
-    Args:
-        prints: (n, SIDE * SIDE) of `picture_fingerprint`.
-        persons: (n,) owners of the pictures; pairs of one person are not returned.
-        threshold: 0..1.
-
-    Returns:
-        A pair each, the most alike first.
-    """
-    owner = np.unique(np.asarray(persons, dtype=str), return_inverse=True)[1]
-    whole, halves = _orders(SIDE), _orders(SIDE // 2)
-    best: dict[tuple[int, int], Alike] = {}
-    for start in range(0, len(prints), ROWS):
-        left = _half(prints[start : start + ROWS])
-        for other in range(start, len(prints), ROWS):
-            right = _half(prints[other : other + ROWS])
-            same = owner[start : start + ROWS, None] == owner[None, other : other + ROWS]
-            for change, order in halves.items():
-                alike = np.abs(left @ right[:, order].T)
-                alike[same] = 0
-                for i, j in np.argwhere(alike > CANDIDATE * threshold):
-                    a, b = start + int(i), other + int(j)
-                    if a < b:
-                        found = _compare(prints, a, b, change, whole[change])
-                        if found.correlation > max(
-                            threshold, best[a, b].correlation if (a, b) in best else 0
-                        ):
-                            best[a, b] = found
-    return sorted(best.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
+def picture_fingerprint(pixels: NDArray[Any]) -> Fingerprint:
+    """Returns the fingerprint of a picture (height, width), of grey or HU; a flat one has no points."""
+    field = find_field(pixels)
+    part = pixels[field.top : field.bottom, field.left : field.right].astype(np.float32)
+    columns, rows = (max(8, round(min(SIDE, ENLARGED * side))) for side in part.shape[::-1])
+    how = cv2.INTER_AREA if part.size >= rows * columns else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(part, (columns, rows), interpolation=how), dtype=np.float32)
+    shown, grain = _structure(small)
+    points, descriptors = _points(shown)
+    grey = cv2.resize(small, (GREY, GREY), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return Fingerprint(field, shown, grain, points, descriptors, grey)
 
 
-def _compare(prints: NDArray[np.float16], a: int, b: int, change: str, order: NDArray[np.intp]) -> Alike:
-    """Correlates two whole prints, the second in another order of pixels."""
-    value = float(prints[a].astype(np.float32) @ prints[b].astype(np.float32)[order])
-    changes = [text for text in (change, "inverted" if value < 0 else "") if text]
-    return Alike(a, b, min(1.0, abs(value)), ", ".join(changes))
+def find_field(pixels: NDArray[Any]) -> Field:
+    """Finds the part of a picture with dense structure: without black around it, writing and scales."""
+    height, width = pixels.shape
+    factor = min(1.0, SIDE / min(height, width))
+    small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.float32)
+    busy = (_gradient(small) > max(1.5 * FLAT * _range(small), 1e-6)).astype(np.uint8)
+    side = max(3, min(small.shape) // THIN)
+    whole = cv2.morphologyEx(busy, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    dense = cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    label, parts = cv2.connectedComponentsWithStats(dense)[1:3]
+    if len(parts) < 2:
+        return Field(0, 0, width, height, height, width)
+    # two views side by side are one field; writing that touches it is narrow
+    large = np.isin(label, 1 + np.flatnonzero(parts[1:, 4] >= 0.2 * parts[1:, 4].max()))
+    spans = []
+    for axis, size in ((1, height), (0, width)):
+        filled = large.sum(axis=axis)
+        inside = np.flatnonzero(filled >= NARROW * filled.max())
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        # the gradient and the reduction make an edge two pixels wide
+        start = round((first + 2) / factor) if first > 0 else 0
+        stop = round((last - 2) / factor) if last < len(filled) else size
+        spans.append((start, stop))
+    (top, bottom), (left, right) = spans
+    return Field(left, top, right, bottom, height, width)
 
 
-def _half(prints: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Returns unit vectors of prints reduced to half their side, (n, SIDE / 2 * SIDE / 2)."""
-    side = SIDE // 2
-    small = prints.astype(np.float32).reshape(len(prints), side, 2, side, 2).mean(axis=(2, 4))
-    small = small.reshape(len(prints), -1)
-    length = np.linalg.norm(small, axis=1, keepdims=True)
-    return np.asarray(np.divide(small, length, out=np.zeros_like(small), where=length > 0), dtype=np.float32)
+def _structure(small: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """Returns structure and grain of a reduced field."""
+    deviation = small - cv2.GaussianBlur(small, (0, 0), SURROUNDINGS)
+    contrast = cv2.sqrt(cv2.GaussianBlur(deviation * deviation, (0, 0), SURROUNDINGS))
+    floor = max(FLAT * _range(small), 1e-6)
+    flat = cv2.morphologyEx(
+        (_gradient(small) <= floor).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)
+    )
+    shows = (contrast > floor) & (
+        cv2.dilate(flat, np.ones((9, 9), np.uint8)) == 0
+    )  # borders are no structure
+    # what is weaker than half of the usual stays weak: noise in places without structure tells little
+    usual = float(np.median(contrast[shows])) if shows.any() else 1.0
+    values = np.clip(deviation / (contrast + 0.5 * usual) * 60 + 128, 1, 255)
+    fine = small - cv2.GaussianBlur(small, (0, 0), 1)
+    strength = cv2.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 2)) + 1e-3 * floor
+    grain = np.clip(fine / strength * 40, -127, 127).astype(np.int8)
+    return np.where(shows, values, 0).astype(np.uint8), grain
 
 
-def _orders(side: int) -> dict[str, NDArray[np.intp]]:
-    """Returns the order of pixels of a square in each orientation: the changes that undo it."""
-    index = np.arange(side * side).reshape(side, side)
-    return {
-        change: np.ascontiguousarray(turned).ravel()
-        for change, turned in {
-            "": index,
-            "mirrored": index[:, ::-1],
-            "upside down": index[::-1],
-            "rotated 180": index[::-1, ::-1],
-            "rotated 90": np.rot90(index),
-            "rotated 270": np.rot90(index, 3),
-            "mirrored, rotated 90": np.rot90(index[:, ::-1]),
-            "mirrored, rotated 270": np.rot90(index[:, ::-1], 3),
-        }.items()
-    }
+def _points(structure: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Returns the POINTS strongest points, from all over the structure, and their descriptors."""
+    shown = np.where(structure == 0, 128, structure).astype(np.uint8)
+    found = _sift().detect(shown, (structure > 0).astype(np.uint8))
+    if not found:
+        return np.zeros((0, 4), dtype=np.float32), np.zeros((0, 128), dtype=np.uint8)
+    place = (np.array([point.pt for point in found]) // CELL).astype(int)
+    # large points outlive blur, noise and compression
+    strength = np.array([point.response * point.size for point in found])
+    order = np.lexsort((-strength, place[:, 0], place[:, 1]))
+    new = np.r_[True, np.any(np.diff(place[order], axis=0), axis=1)]
+    rank = np.empty(len(found), dtype=int)
+    rank[order] = np.arange(len(found)) - np.maximum.accumulate(np.where(new, np.arange(len(found)), 0))
+    strongest = [found[index] for index in np.lexsort((-strength, rank))[:POINTS]]
+    kept, descriptors = _sift().compute(shown, strongest)
+    points = [(*point.pt, point.size, np.deg2rad(point.angle)) for point in kept]
+    return np.array(points, dtype=np.float32), descriptors.astype(np.uint8)
+
+
+@cache
+def _sift() -> cv2.SIFT:
+    return cv2.SIFT.create(contrastThreshold=0.03, edgeThreshold=8)
+
+
+def _gradient(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(
+        cv2.morphologyEx(values, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)), dtype=np.float32
+    )
+
+
+def _range(values: NDArray[np.float32]) -> float:
+    low, high = np.percentile(values, (1, 99))
+    return float(high - low)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dgfnet import files, provenance
-from dgfnet.audit.fingerprint import near_identical
+from dgfnet.audit.copies import find_copies
 from dgfnet.audit.measurements import Measurements, measure, table
 from dgfnet.audit.shortcuts import Baseline, baselines
 from dgfnet.cohort.folds import Folds
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     ]
     different = read_decisions(read_cohort(settings.data)).different
     written = written_upon(settings)
-    alike = _pairs(measured, folds, settings.audit.same_picture)
+    alike = _pairs(measured, folds, settings.audit.same_picture, processes)
     pairs = [pair for pair in alike if _names(pair, cohort) not in different]
     shortcuts = _baselines(cohort, measured, folds, settings)
     table = pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS)
@@ -98,15 +98,14 @@ class Pair:
     leak: str
 
 
-def _pairs(measured: list[Measurements], folds: Folds, threshold: float) -> list[Pair]:
+def _pairs(measured: list[Measurements], folds: Folds, threshold: float, processes: int) -> list[Pair]:
     pairs = []
     for modality in MODALITIES:
         images = [image for image in measured if image.source.modality == modality]
-        if images:
-            prints = np.stack([image.fingerprint for image in images])
-            for alike in near_identical(prints, [image.patient_id for image in images], threshold):
-                a, b = images[alike.first], images[alike.second]
-                pairs.append(Pair(a, b, alike.correlation, alike.change, _leak(a, b, folds)))
+        prints = [image.fingerprint for image in images]
+        for copy in find_copies(prints, [image.patient_id for image in images], threshold, processes):
+            a, b = images[copy.first], images[copy.second]
+            pairs.append(Pair(a, b, copy.correlation, copy.change, _leak(a, b, folds)))
     return pairs
 
 
@@ -188,8 +187,7 @@ def _message(pairs: list[Pair], sheet: Path) -> str:
     lines = [f"{len(pairs)} pair(s) of pictures are the same in two patients, which leaks:"]
     for pair in pairs[:SHOWN]:
         a, b = (f"{image.source.image.name} of patient {image.patient_id}" for image in (pair.a, pair.b))
-        changed = f"{pair.change}, " if pair.change else ""
-        lines.append(f"{a} and {b} ({changed}{pair.leak}, correlation {pair.correlation:.3f})")
+        lines.append(f"{a} and {b} ({pair.change}; {pair.leak}, correlation {pair.correlation:.3f})")
     if len(pairs) > SHOWN:
         lines.append(f"... and {len(pairs) - SHOWN} more in same_picture.csv")
     lines.append(
