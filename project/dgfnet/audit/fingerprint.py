@@ -112,7 +112,7 @@ def _structure(small: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[n
         cv2.dilate(flat, np.ones((9, 9), np.uint8)) == 0
     )  # borders are no structure
     # what is weaker than half of the usual stays weak: noise in places without structure tells little
-    usual = float(np.median(contrast[shows])) if shows.any() else 1.0
+    usual = _quantiles(contrast[shows], 0.5)[0] if shows.any() else 1.0
     values = np.clip(deviation / (contrast + 0.5 * usual) * 60 + 128, 1, 255)
     fine = small - cv2.GaussianBlur(small, (0, 0), 1)
     strength = cv2.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 2)) + 1e-3 * floor
@@ -123,20 +123,22 @@ def _structure(small: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[n
 def _points(structure: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Returns the POINTS strongest points, from all over the structure, and their descriptors."""
     shown = np.where(structure == 0, 128, structure).astype(np.uint8)
-    found = _sift().detect(shown, (structure > 0).astype(np.uint8))
+    found, descriptors = _sift().detectAndCompute(shown, (structure > 0).astype(np.uint8))
     if not found:
         return np.zeros((0, 4), dtype=np.float32), np.zeros((0, 128), dtype=np.uint8)
-    place = (np.array([point.pt for point in found]) // CELL).astype(int)
-    # large points outlive blur, noise and compression
-    strength = np.array([point.response * point.size for point in found])
-    order = np.lexsort((-strength, place[:, 0], place[:, 1]))
-    new = np.r_[True, np.any(np.diff(place[order], axis=0), axis=1)]
-    rank = np.empty(len(found), dtype=int)
-    rank[order] = np.arange(len(found)) - np.maximum.accumulate(np.where(new, np.arange(len(found)), 0))
-    strongest = [found[index] for index in np.lexsort((-strength, rank))[:POINTS]]
-    kept, descriptors = _sift().compute(shown, strongest)
-    points = [(*point.pt, point.size, np.deg2rad(point.angle)) for point in kept]
-    return np.array(points, dtype=np.float32), descriptors.astype(np.uint8)
+    points = np.array([(*one.pt, one.size, np.deg2rad(one.angle), one.response) for one in found])
+    kept = _spread(points[:, :2], points[:, 4] * points[:, 2])  # large ones outlive blur, noise, compression
+    return points[kept, :4].astype(np.float32), descriptors[kept].astype(np.uint8)
+
+
+def _spread(places: NDArray[np.float64], strength: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Returns the POINTS points that are the strongest of their square, then the second strongest, and so on."""
+    square = (places // CELL).astype(int) @ (1, 1000)
+    order = np.lexsort((-strength, square))
+    new = np.r_[True, np.diff(square[order]) > 0]
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    return np.lexsort((-strength, rank))[:POINTS]
 
 
 @cache
@@ -151,5 +153,11 @@ def _gradient(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _range(values: NDArray[np.float32]) -> float:
-    low, high = np.percentile(values, (1, 99))
-    return float(high - low)
+    low, high = _quantiles(values.ravel()[::3], 0.01, 0.99)
+    return high - low
+
+
+def _quantiles(values: NDArray[np.float32], *shares: float) -> list[float]:
+    """Returns values that so large a share is below; several times faster than numpy's, which interpolates."""
+    ordered = np.sort(values)
+    return [float(ordered[int(share * (len(ordered) - 1))]) for share in shares]
