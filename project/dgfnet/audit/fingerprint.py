@@ -132,7 +132,7 @@ def _points(structure: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[
 
 
 def _spread(places: NDArray[np.float64], strength: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Returns the POINTS points that are the strongest of their square, then the second strongest, and so on."""
+    """Returns POINTS points at most: the strongest of each square, then the second strongest, and so on."""
     square = (places // CELL).astype(int) @ (1, 1000)
     order = np.lexsort((-strength, square))
     new = np.r_[True, np.diff(square[order]) > 0]
@@ -158,6 +158,6 @@ def _range(values: NDArray[np.float32]) -> float:
 
 
 def _quantiles(values: NDArray[np.float32], *shares: float) -> list[float]:
-    """Returns values that so large a share is below; several times faster than numpy's, which interpolates."""
+    """Returns the values below which such shares are; faster than numpy's, which interpolates."""
     ordered = np.sort(values)
     return [float(ordered[int(share * (len(ordered) - 1))]) for share in shares]

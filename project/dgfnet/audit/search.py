@@ -26,7 +26,6 @@ TOLERANCE, TURN, SCALE = 0.08 * SIDE, 0.5, 0.7  # pixels, radians, logarithm of 
 KEPT, CERTAIN = 6, 8  # candidates of a picture at most, but all with so many matches
 
 
-
 def _orders(side: int) -> NDArray[np.intp]:
     """Returns the orders (4, side * side * 8) of the numbers of a descriptor with bins of 8 directions."""
     bins = np.arange(side * side * 8).reshape(side, side, 8)  # rows, columns, directions
@@ -98,7 +97,7 @@ def candidates(prints: Sequence[Fingerprint], persons: Sequence[str]) -> list[Ca
 
 
 def descriptor_units(descriptors: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
-    """Returns descriptors, a row each, as unit vectors whose product compares them as histograms (RootSIFT)."""
+    """Returns descriptors, a row each, as unit vectors whose product compares histograms (RootSIFT)."""
     values = descriptors.astype(np.float32)
     return np.asarray(np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1)), dtype=np.float32)
 
@@ -153,9 +152,7 @@ def _centres(descriptors: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
 
 def _most_like(units: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
     """Returns for each unit vector the most like of the centres."""
-    parts = [
-        (units[start : start + ROWS] @ centres.T).argmax(axis=1) for start in range(0, len(units), ROWS)
-    ]
+    parts = [(units[start : start + ROWS] @ centres.T).argmax(axis=1) for start in range(0, len(units), ROWS)]
     return np.concatenate(parts)
 
 
