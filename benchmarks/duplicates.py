@@ -131,11 +131,11 @@ def _cropped(picture: Picture, share: float, rng: np.random.Generator) -> Pictur
 
 def _framed(picture: Picture, rng: np.random.Generator) -> Picture:
     """Adds an export's frame: black of 2 to 25 % of the side on each, writing and a scale of depth."""
+    picture = _grey(picture)
     sides = rng.uniform(0.02, 0.25, 4) * np.repeat(picture.shape, 2)
-    black = _black(picture)
-    whole = cv2.copyMakeBorder(picture, *map(int, sides), cv2.BORDER_CONSTANT, value=black)
+    whole = cv2.copyMakeBorder(picture, *map(int, sides), cv2.BORDER_CONSTANT, value=0)
     height, width = whole.shape
-    white, size = float(picture.max()), max(height, width) / 800
+    white, size = 230, max(height, width) / 800
     for text, x, y in (("P100 12L6", 0.78, 0.08), ("RT LOBE SAG", 0.05, 0.95), ("2025-01-02", 0.6, 0.98)):
         place = int(x * width), int(y * height)
         cv2.putText(whole, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, white, max(1, round(size)))
