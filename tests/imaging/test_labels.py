@@ -245,6 +245,14 @@ def test_probabilities_may_exceed_1_by_rounding():
     np.testing.assert_array_equal(mask, soft >= soft.max() / 2)
 
 
+@pytest.mark.parametrize("drawn", [MASK.astype(np.float32), gaussian_filter(MASK.astype(np.float32), 2)])
+def test_probabilities_may_fall_below_0_by_rounding(drawn):
+    low = np.where(drawn < 1e-6, np.float32(-1e-7), drawn / drawn.max() * np.float32(1.0000001))
+    ((_, mask),) = regions(low).items()
+    np.testing.assert_array_equal(mask, drawn >= drawn.max() / 2)
+    assert "expected a mask" in fault(np.where(drawn < 1e-6, np.float32(-0.1), drawn))
+
+
 def disk(row, column, radius):
     rows, columns = np.mgrid[:192, :256]
     return (rows - row) ** 2 + (columns - column) ** 2 < radius**2

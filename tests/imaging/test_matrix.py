@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import scene
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 from scene import AFFINE, MASKS, NODULE, PICTURE, SHOWN, VOLUME, stored, turned
 
 from dgfnet.cohort.readers import read_pair
@@ -231,3 +233,23 @@ def test_a_mask_is_right_to_the_pixel_or_refused_and_the_page_says_which(mask_ki
         folder.mkdir()
         found[image_kind] = outcome(image_kind, mask_kind, folder)[0]
     assert found == {image_kind: said[image_kind, mask_kind] for image_kind in IMAGES}
+
+
+@pytest.mark.parametrize("source", [True, False], ids=["names its source", "names none"])
+def test_an_ordinary_dicom_mask_lies_in_the_system_of_coordinates_of_its_image(source, tmp_path):
+    scene.ct_slice(tmp_path / "i.dcm", SHOWN)
+    mask_path = plain_dicom(None, tmp_path)
+    data = scene.read(mask_path)
+    data.FrameOfReferenceUID = generate_uid()
+    if source:
+        item = Dataset()
+        item.ReferencedSOPClassUID = scene.CT_SOP
+        item.ReferencedSOPInstanceUID = scene.read(tmp_path / "i.dcm").SOPInstanceUID
+        data.SourceImageSequence = [item]
+    data.save_as(mask_path)
+    image = Image("N", "ct", "axial", tmp_path / "i.dcm", mask_path, None, None, None, None, False)
+    if source:
+        np.testing.assert_array_equal(read_pair(image)[1], NODULE)
+    else:
+        with pytest.raises(InputError, match=r"m\.dcm: lies in the frame of reference .* i\.dcm in"):
+            read_pair(image)

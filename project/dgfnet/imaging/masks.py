@@ -273,6 +273,8 @@ def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list
     pixels = None
     if picture.plane is not None and all(plane is not None for plane in planes):
         match = "place"
+        assert planes[0] is not None
+        _check_system(path, data, planes[0], picture)
         for place, plane in enumerate(planes):
             assert plane is not None
             where = cut(plane.grid(), picture.plane)
@@ -281,7 +283,6 @@ def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list
                 rest = pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, None, :]
                 pixels = take(rest, where, picture.shape)
         if pixels is None:
-            assert planes[0] is not None
             raise other_grid(path.name, planes[0], picture.name, picture.plane)
     else:
         placed = [plane for plane in planes if plane is not None]
@@ -293,6 +294,24 @@ def _of_plain_dicom(path: Path, data: Dataset, picture: Placement) -> tuple[list
     if pixels.ndim == 3:
         return regions_of_colour(pixels[:, :, ::-1].astype(np.uint8), path.name), match
     return regions_of(pixels, coding_of(pixels, path.name)), match
+
+
+def _check_system(path: Path, data: Dataset, plane: Plane, picture: Placement) -> None:
+    """Refuses positions in another system of coordinates, unless the mask names the picture as its source."""
+    assert picture.plane is not None
+    own, other = plane.frame_of_reference, picture.plane.frame_of_reference
+    if not own or not other or own == other:
+        return
+    sources = [
+        str(item.get("ReferencedSOPInstanceUID", ""))
+        for name in ("SourceImageSequence", "ReferencedImageSequence")
+        for item in data.get(name) or []
+    ]
+    if not picture.uid or picture.uid not in sources:
+        raise InputError(
+            f"{path.name}: lies in the frame of reference {own}, {picture.name} in {other}, and positions in "
+            f"one say nothing about the other; expected the FrameOfReferenceUID of the image"
+        )
 
 
 def _labels(path: Path, data: Dataset, frame: int | None) -> NDArray[Any]:

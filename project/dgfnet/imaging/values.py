@@ -28,7 +28,7 @@ LABELS = 16  # values of a mask that numbers its regions
 BLURRED = 0.25  # share of values between ground and nodule that JPEG, scaling and networks leave, at most
 DARK, BRIGHT = 33, 223  # of 255: below is ground, above is nodule
 EDGE = 8  # times as many pixels may be edge as pure nodule: a small nodule, much enlarged
-ROUNDED = 1e-3  # by which probabilities exceed 1
+ROUNDED = 1e-3  # of their range, by which probabilities leave it: interpolation and narrow floats do that
 MANY = 1024  # labels of a volume, at most
 PIECED = 0.5  # share of neighbours of one value, from which on values are labels, not grey
 LEVEL = 8  # greys by which values of an area differ after JPEG, at most; edges differ by more
@@ -66,10 +66,14 @@ def coding_of(values: NDArray[Any], where: str, is_lossy: bool = False) -> Codin
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f" and bool((np.abs(values - np.rint(values)) > WHOLE).any()):
         scale = 1.0 if high <= 1 + ROUNDED else 255.0
-        if low < 0 or not scale / 2 <= high <= scale * (1 + ROUNDED) or not _is_blurred(values, scale):
+        if (
+            low < -ROUNDED * scale
+            or not scale / 2 <= high <= scale * (1 + ROUNDED)
+            or not _is_blurred(values, scale)
+        ):
             raise InputError(_no_mask(where))
         return Coding("fractions" if scale == 1 else "grey")
-    if low < 0 or high > np.iinfo(np.uint16).max:
+    if low < (-ROUNDED if values.dtype.kind == "f" else 0) or high > np.iinfo(np.uint16).max:
         raise InputError(_no_mask(where))
     if is_lossy:
         return _of_lossy(values, where)
