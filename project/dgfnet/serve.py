@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import ceil
+
 import uvicorn
+from fastapi import FastAPI
 from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 
 from dgfnet.errors import InputError
 from dgfnet.registry.champion import load_champion
 from dgfnet.serving.cases import clear_folders
+from dgfnet.serving.connection import MOST_HEAD, Limits, limited
 from dgfnet.serving.server import PATH, listen, scoring_app
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 
-def serve(settings: Settings, site: Site, host: str, port: int) -> None:
-    """Serves the champion of a site until it is interrupted.
+def serve(settings: Settings, site: Site, host: str, port: int, limits: Limits) -> None:
+    """Serves the champion of a site until it is interrupted or ended, and answers what it has by then.
 
     Raises:
         InputError: when the site has no champion, its files are not those that were registered, or host, port
             or time limit cannot be used.
     """
-    timeout_s = _timeout()
+    limits = replace(limits, work_s=_timeout())
     champion = load_champion(settings, site)
     clear_folders()
-    app = scoring_app(champion.model, champion.name, champion.version, timeout_s)
+    app = scoring_app(champion.model, champion.name, champion.version, limits)
     with listen(host, port) as listening:
         port = listening.getsockname()[1]
         print(f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+        uvicorn.Server(configuration(app, limits)).run(sockets=[listening])
+
+
+def configuration(app: FastAPI, limits: Limits, log_level: str = "warning") -> uvicorn.Config:
+    """Returns uvicorn's settings: HTTP/1.1 with limits, no WebSockets, no header that names the server."""
+    return uvicorn.Config(
+        app,
+        http=limited(limits),
+        ws="none",
+        log_level=log_level,
+        server_header=False,
+        h11_max_incomplete_event_size=MOST_HEAD,
+        timeout_graceful_shutdown=ceil(limits.stop_s),
+    )
 
 
 def _timeout() -> float:

@@ -20,9 +20,11 @@ from made import case, disc, picture, png, tiff
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
+from dgfnet.serve import configuration
 from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import decode_case
-from dgfnet.serving.server import MOST_PENDING, listen, scoring_app
+from dgfnet.serving.connection import Limits
+from dgfnet.serving.server import listen, scoring_app
 
 CASE = case()
 WITHOUT_CT = {name: CASE[name] for name in ("nodule", "us", "us_mask")}
@@ -56,7 +58,7 @@ def plain(model):
 @contextlib.contextmanager
 def running(app):
     """Address of an app behind uvicorn, as `dgfnet serve` runs it."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    server = uvicorn.Server(configuration(app, Limits(), "critical"))
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -77,7 +79,7 @@ def scoring(bundle):
 @pytest.fixture(scope="module")
 def own(scoring):
     """Address of the server of `dgfnet serve`."""
-    with running(scoring_app(scoring, "dgfnet-central", "3", timeout_s=60)) as address:
+    with running(scoring_app(scoring, "dgfnet-central", "3", Limits())) as address:
         yield address
 
 
@@ -193,6 +195,10 @@ MALFORMED = {
         {"dataframe_split": {"columns": [1], "data": [["x"]]}},
         "columns: expected a list of texts",
     ),
+    "a list for a column": (
+        {"dataframe_split": {"columns": [["us"]], "data": [["x"]]}},
+        "columns: expected a list of texts",
+    ),
     "a column twice": (
         {"dataframe_split": {"columns": ["us", "us"], "data": [["x", "y"]]}},
         "columns: a name stands there twice",
@@ -277,6 +283,8 @@ def test_plain_mlflow_refuses_with_the_same_words(plain, name):
         (b"PAR1", "application/vnd.apache.parquet", 415, "expected application/json"),
         (b'{"dataframe_records": [{"us": ' + b"9" * 5000 + b"}]}", "application/json", 400, "no JSON"),
         (iter([b"{}"]), "application/json", 411, "Content-Length"),
+        (b"{}", "APPLICATION/JSON; Charset=UTF-8", 400, "exactly one of"),
+        (b"{}", 'application/json;charset="utf-8"', 400, "exactly one of"),
     ],
 )
 def test_headers_and_json_that_cannot_be_read_are_a_4xx(own, body, kind, status, words):
@@ -330,23 +338,23 @@ def test_requests_beyond_the_limit_are_sent_away_and_all_others_answered(scoring
             refused.release()
         return response.status_code
 
-    with running(scoring_app(waiting(scoring, event), "m", "1", timeout_s=60)) as address:
+    with running(scoring_app(waiting(scoring, event), "m", "1", Limits())) as address:
         statuses = []
         thread = threading.Thread(
-            target=lambda: statuses.extend(together(MOST_PENDING + 5, lambda place: ask(address)))
+            target=lambda: statuses.extend(together(Limits.pending + 5, lambda place: ask(address)))
         )
         thread.start()
         for _ in range(5):  # nothing is answered before all five are refused
             assert refused.acquire(timeout=60)
         event.set()
         thread.join()
-        assert sorted(statuses) == [200] * MOST_PENDING + [429] * 5
+        assert sorted(statuses) == [200] * Limits.pending + [429] * 5
         assert ask(address) == 200
 
 
 def test_work_beyond_the_time_limit_is_a_504_and_the_next_request_is_answered(scoring):
     event = threading.Event()
-    with running(scoring_app(waiting(scoring, event), "m", "1", timeout_s=2)) as address:
+    with running(scoring_app(waiting(scoring, event), "m", "1", Limits(work_s=2))) as address:
         response = post(address, {"inputs": [CASE]})
         assert response.status_code == 504
         assert response.json()["message"] == "Request processing time exceeded limit"
@@ -360,7 +368,7 @@ def test_an_error_of_ours_is_a_500_without_data(scoring):
         def answer(self, crops):
             raise KeyError("secret")
 
-    with running(scoring_app(Broken(**vars(scoring)), "m", "1", timeout_s=60)) as address:
+    with running(scoring_app(Broken(**vars(scoring)), "m", "1", Limits())) as address:
         response = post(address, {"inputs": [CASE]})
         assert (response.status_code, response.json()["error_code"]) == (500, "INTERNAL_ERROR")
         assert "secret" not in response.text
@@ -371,7 +379,7 @@ def test_a_client_that_hangs_up_takes_no_place(own):
     host, port = own.removeprefix("http://").removesuffix("/invocations").split(":")
     fields = ("Host: x", "Content-Type: application/json", "Content-Length: 999")
     head = "\r\n".join(["POST /invocations HTTP/1.1", *fields, "", "{"])
-    for _ in range(MOST_PENDING + 1):
+    for _ in range(Limits.pending + 1):
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(head.encode())
     for _ in range(50):

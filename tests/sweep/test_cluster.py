@@ -18,11 +18,21 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 SWEEP = """
 import json, os, signal, subprocess, sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from dgfnet.errors import InputError
 from dgfnet.settings import load
 from dgfnet.sweep.cluster import cluster, run_trials
+
+def list_sockets(path):
+    import psutil
+    driver, listening = psutil.Process().parent().parent(), []
+    for process in [driver, *driver.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            sockets = process.net_connections("inet")
+            listening += [[process.name(), s.laddr.ip] for s in sockets if s.status == "LISTEN"]
+    path.write_text(json.dumps(listening))
 
 class Trial:
     # a worker asks for the number of threads first of all, and then it happens
@@ -34,17 +44,8 @@ class Trial:
         return None
     @property
     def threads(self):
-        import psutil
-        me = psutil.Process()
-        driver = me.parent().parent()
-        listening = [
-            [process.name(), socket.laddr.ip]
-            for process in [driver, *driver.children(recursive=True)]
-            for socket in process.net_connections("inet")
-            if socket.status == "LISTEN"
-        ]
-        (self.folder / f"{self.task.name}.json").write_text(json.dumps(listening))
         if self.task.name == "full":
+            list_sockets(self.folder / "full.json")
             raise OSError(28, "No space left on device", "/work/fits/1/checkpoint.pt")
         if self.task.name == "killed":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dgfnet.vocabulary import Modality
 
 Images = tuple[tuple[Path, Path], ...]  # each with its mask
+SECONDS = click.FloatRange(0.1, 86400)
 ONE_CASE = "of one case, instead of a folder; may be repeated"
 
 
@@ -73,8 +74,24 @@ def score(
 @site_argument
 @click.option("--host", default="127.0.0.1", help="127.0.0.1: this machine alone")
 @click.option("--port", type=int, default=5001, help="where it listens")
-def serve_champion(settings: Settings, host: str, port: int) -> None:
+@click.option("--header-seconds", type=SECONDS, default=10, help="limit of a request's header")
+@click.option("--body-seconds", type=SECONDS, default=60, help="limit of a request's body")
+@click.option("--silence-seconds", type=SECONDS, default=10, help="limit between two pieces of a body")
+@click.option("--stop-seconds", type=SECONDS, default=30, help="that requests have to end after SIGTERM")
+def serve_champion(
+    settings: Settings,
+    host: str,
+    port: int,
+    header_seconds: float,
+    body_seconds: float,
+    silence_seconds: float,
+    stop_seconds: float,
+) -> None:
     """Answer requests with a champion."""
     from dgfnet.serve import serve
+    from dgfnet.serving.connection import Limits
 
-    serve(settings, settings.base.sites[0], host, port)
+    limits = Limits(
+        head_s=header_seconds, body_s=body_seconds, silence_s=silence_seconds, stop_s=stop_seconds
+    )
+    serve(settings, settings.base.sites[0], host, port, limits)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -62,7 +63,9 @@ class Case:
     fault: str = ""
 
 
-def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
+def read_case(
+    images: Sequence[Image], settings: Preprocess, modalities: Sequence[Modality], end: float = math.inf
+) -> Case:
     """Reads a nodule's crops from its files.
 
     The largest nodule decides, in mm2 when every image of the modality tells the side of its pixels, else in
@@ -72,24 +75,30 @@ def read_case(images: Sequence[Image], settings: Preprocess, modalities: Sequenc
         images: of the nodule.
         settings: of the model's preprocessing.
         modalities: that the model can use; files of others are not opened.
+        end: until when on the monotonic clock.
 
     Raises:
         InputError: naming the file, when an image or mask cannot be used.
+        TimeoutError: when the end comes before all images are read.
     """
     crops: dict[Modality, Grey] = {}
     chosen: dict[Modality, Image] = {}
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            chosen[modality], crops[modality] = _largest(own, modality, settings)
+            chosen[modality], crops[modality] = _largest(own, modality, settings, end)
     return Case(crops, chosen)
 
 
-def _largest(images: Sequence[Image], modality: Modality, settings: Preprocess) -> tuple[Image, Grey]:
+def _largest(
+    images: Sequence[Image], modality: Modality, settings: Preprocess, end: float
+) -> tuple[Image, Grey]:
     """Returns the image with the largest nodule and its crop; memory holds one image at a time."""
     best: dict[str, tuple[float, Image, Grey]] = {}
     physical = True
     for image in images:
+        if time.monotonic() > end:
+            raise TimeoutError
         pixels, mask = read_pair(image)
         spacing = image.spacing_mm or pixels.spacing_mm
         physical &= bool(spacing)
@@ -104,7 +113,9 @@ def _largest(images: Sequence[Image], modality: Modality, settings: Preprocess) 
     return image, grey
 
 
-def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Sequence[Modality]) -> Case:
+def decode_case(
+    record: Mapping[str, Any], settings: Preprocess, modalities: Sequence[Modality], end: float = math.inf
+) -> Case:
     """Reads a nodule's crops from a record of a request.
 
     Args:
@@ -113,9 +124,11 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
             `us_segment`, `ct_segment`: which region of masks with several is the nodule, a text.
         settings: of the model's preprocessing.
         modalities: that the model can use; fields of others are not looked at.
+        end: until when on the monotonic clock; small files can hold many large pictures.
 
     Raises:
         InputError: naming field and place, in one sentence.
+        TimeoutError: when the end comes before all images are read.
     """
     fields = {name: _several(record.get(name), name) for name in FIELDS}
     images = []
@@ -139,7 +152,7 @@ def decode_case(record: Mapping[str, Any], settings: Preprocess, modalities: Seq
         if not images:
             expected = " or ".join(f"{name} with {name}_mask" for name in modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        return Case(read_case(images, settings, modalities).crops)
+        return Case(read_case(images, settings, modalities, end).crops)
 
 
 def clear_folders() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from dgfnet.bundle.model import ScoringModel
@@ -13,7 +14,9 @@ from dgfnet.serving.cases import FIELDS, NAME, decode_case
 MOST_CASES = 64  # in one request
 
 
-def answer_records(model: ScoringModel, records: Any, origin: Mapping[str, str]) -> list[dict[str, Any]]:
+def answer_records(
+    model: ScoringModel, records: Any, origin: Mapping[str, str], end: float = inf
+) -> list[dict[str, Any]]:
     """Scores the cases of a request.
 
     Args:
@@ -21,18 +24,20 @@ def answer_records(model: ScoringModel, records: Any, origin: Mapping[str, str])
         records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
             and `us`, `us_mask`, `ct`, `ct_mask` and more (`serving.cases.decode_case`). Others are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
+        end: until when on the monotonic clock.
 
     Returns:
         Per case, in order: `nodule`, the fields of `serving.answers.answer`, `model`, `version`.
 
     Raises:
         InputError: naming case, field and place, when one case cannot be scored; nothing is answered in part.
+        TimeoutError: when the end comes before all cases are read.
     """
     check_records(records)
     cases = []
     for place, record in enumerate(records):
         try:
-            cases.append(decode_case(record, model.preprocess, model.usable))
+            cases.append(decode_case(record, model.preprocess, model.usable, end))
         except InputError as error:
             raise InputError(f"case {place}: {error}") from None
     answers = answer(model, cases)

@@ -2,7 +2,7 @@
 
 It answers the requests that `mlflow models serve` answers, with the same bodies (docs/how-to/serve.md), from
 the bundle alone: no code of the registered version is executed. Size and type of a request are checked before
-its body is read.
+its body is read (serving/body.py), and a connection that stands still is closed (serving/connection.py).
 """
 
 from __future__ import annotations
@@ -10,79 +10,116 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
+from collections.abc import Mapping
 from importlib.metadata import version as installed
+from math import inf
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.parallel import cores
+from dgfnet.serving.body import Held, RefusedError, check_header
+from dgfnet.serving.connection import JSON, Limits, error_body
+from dgfnet.serving.openapi import ANSWERS, BLANK, REQUEST
 from dgfnet.serving.records import answer_records
 
 PATH = "/invocations"
-JSON = "application/json"
 FORMS = ("dataframe_records", "dataframe_split", "inputs")
-MOST_BYTES = 64 * 2**20  # of a request
-MOST_PENDING = 64  # requests that are read, wait or are worked on
 
 
-def scoring_app(model: ScoringModel, name: str, version: str, timeout_s: float) -> FastAPI:
+def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) -> FastAPI:
     """Builds the server's app.
 
     `POST /invocations` scores, on as many requests at once as there are cores; `GET /ping`, `/health` and
-    `/version` answer as those of MLflow's scoring server.
+    `/version` answer as those of MLflow's scoring server, `/openapi.json` describes them all.
 
     Args:
         model: scores the cases.
         name: of the model in the registry.
         version: of the model in the registry.
-        timeout_s: seconds that the work on one request may take, without its reading and its waiting.
+        limits: of a request and of all together; those of a connection are kept by serving/connection.py.
     """
-    app = FastAPI(title="DGFNet")
-    working = asyncio.Semaphore(cores())
-    pending = 0
+    # no pages of documentation: they fetch scripts from elsewhere
+    app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None)
+    working, held, pending = asyncio.Semaphore(cores()), Held(), 0
+    origin = {"model": name, "version": version}
 
-    @app.get("/ping")
-    @app.get("/health")
+    @app.get("/ping", responses=BLANK, response_class=Response)
+    @app.get("/health", responses=BLANK, response_class=Response)
     async def ping() -> Response:
         return Response("\n", media_type=JSON)
 
-    @app.get("/version")
+    @app.get("/version", responses=BLANK, response_class=Response)
     async def mlflow_version() -> Response:
         return Response(installed("mlflow"), media_type=JSON)
 
-    @app.post(PATH)
+    @app.post(PATH, responses=ANSWERS, openapi_extra=REQUEST, response_class=Response)
     async def invocations(request: Request) -> Response:
+        check_header(request.headers, limits)
+        _check_pending(pending, limits)
+        try:
+            with held.body(limits) as body:
+                return await score(request, await body.read(request))
+        except asyncio.CancelledError:  # uvicorn's way to say that the time to stop is over
+            raise RefusedError(503, "the server was stopped; send the request again") from None
+
+    async def score(request: Request, body: bytearray) -> Response:
+        """Waits for a core, scores. A request takes a place only when it is complete."""
         nonlocal pending
-        if pending >= MOST_PENDING:
-            return _error(429, f"{pending} requests are waiting; try again later")
+        _check_pending(pending, limits)
         pending += 1
         try:
-            refusal = _refusal(request.headers)
-            if refusal is not None:
-                return refusal
-            body = await request.body()
             async with working:
-                work = asyncio.to_thread(answer_body, body, model, {"model": name, "version": version})
-                return Response(await asyncio.wait_for(work, timeout_s), media_type=JSON)
-        except InputError as error:
-            return _error(400, str(error))
-        except TimeoutError:
-            return _error(504, "Request processing time exceeded limit")
-        except ClientDisconnect:
-            return _error(400, "the connection was closed before the request was complete")
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                end = time.monotonic() + limits.work_s
+                work = asyncio.to_thread(answer_body, body, model, origin, end)
+                return Response(await asyncio.wait_for(work, limits.work_s), media_type=JSON)
         finally:
             pending -= 1
+
+    _answer_errors(app)
+    return app
+
+
+def _check_pending(pending: int, limits: Limits) -> None:
+    if pending >= limits.pending:
+        raise RefusedError(429, f"{pending} requests are waiting; try again later")
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Gives every error the same form: a code and one sentence."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        return _error(error.status, str(error))
+
+    @app.exception_handler(InputError)
+    async def bad_case(request: Request, error: InputError) -> Response:
+        return _error(400, str(error))
+
+    @app.exception_handler(TimeoutError)
+    async def too_long(request: Request, error: TimeoutError) -> Response:
+        return _error(504, "Request processing time exceeded limit")
+
+    @app.exception_handler(ClientDisconnect)
+    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
+        return _error(400, "the connection was closed before the request was complete")
+
+    @app.exception_handler(HTTPException)
+    async def not_here(request: Request, error: HTTPException) -> Response:
+        message = f"{error.detail}; expected POST {PATH} or GET /ping, /health, /version, /openapi.json"
+        return _error(error.status_code, message, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         return _error(500, "the server failed on this request; its log has the reason", "INTERNAL_ERROR")
-
-    return app
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -98,27 +135,20 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot answer at {host}, port {port} ({error}); name others") from None
 
 
-def _refusal(headers: Headers) -> Response | None:
-    """Returns the answer to a request that its headers condemn, None for any other."""
-    kind = headers.get("content-type", "")
-    media, *parameters = (part.strip() for part in kind.split(";"))
-    if media != JSON:
-        return _error(415, f"found Content-Type {kind[:80] or 'none'}; expected {JSON}")
-    if any(parameter.lower() != "charset=utf-8" for parameter in parameters):
-        return _error(415, f"found Content-Type {kind[:80]}; expected {JSON} without parameters, in UTF-8")
-    length = headers.get("content-length")
-    if length is None or not length.isdigit():
-        return _error(411, "the request does not say its length; send Content-Length")
-    if int(length) > MOST_BYTES:
-        return _error(413, f"the request has {length} bytes; expected at most {MOST_BYTES}")
-    return None
-
-
-def answer_body(body: bytes, model: ScoringModel, origin: dict[str, str]) -> str:
+def answer_body(
+    body: bytes | bytearray, model: ScoringModel, origin: dict[str, str], end: float = inf
+) -> str:
     """Scores the cases of a request's body and returns the answer's body.
+
+    Args:
+        body: JSON.
+        model: scores them.
+        origin: name and version of the model.
+        end: until when on the monotonic clock; nobody waits for the answer any longer.
 
     Raises:
         InputError: when the body is not JSON of a form that is read, or a case cannot be scored.
+        TimeoutError: when the end came first.
     """
     try:
         content = json.loads(body)
@@ -126,7 +156,7 @@ def answer_body(body: bytes, model: ScoringModel, origin: dict[str, str]) -> str
         raise InputError("the request is nested too deeply; expected a list of cases") from None
     except ValueError as error:  # of the text, and of its encoding
         raise InputError(f"the request is no JSON ({error})") from None
-    return json.dumps({"predictions": answer_records(model, _records(content), origin)})
+    return json.dumps({"predictions": answer_records(model, _records(content), origin, end)})
 
 
 def _records(content: Any) -> Any:
@@ -165,6 +195,7 @@ def _rows(table: Any) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _error(status: int, message: str, code: str = "BAD_REQUEST") -> Response:
-    sentence = message.split("\n", 1)[0][:500]
-    return JSONResponse({"error_code": code, "message": sentence}, status_code=status)
+def _error(
+    status: int, message: str, code: str = "BAD_REQUEST", headers: Mapping[str, str] | None = None
+) -> Response:
+    return JSONResponse(error_body(message, code), status_code=status, headers=headers)

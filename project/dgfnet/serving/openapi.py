@@ -1,0 +1,97 @@
+"""Schemas of requests and answers in /openapi.json, from which clients can be made and tests drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dgfnet.serving.answers import COLUMNS, NUMBERS
+from dgfnet.serving.cases import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS
+from dgfnet.serving.connection import JSON
+from dgfnet.serving.records import MOST_CASES
+
+Schema = dict[str, Any]
+STATUSES = {
+    400: "A case cannot be scored, or this is no request: message names case, field and place.",
+    408: "The body came too slowly.",
+    411: "No Content-Length.",
+    413: "The body is too large.",
+    415: "The body is not application/json in UTF-8.",
+    429: "The server is busy; try again later.",
+    500: "An error of ours; the server's log has the reason.",
+    503: "The server was stopped before the answer was there.",
+    504: "The work took too long.",
+}
+
+
+def _object(properties: dict[str, Schema], required: tuple[str, ...], more: bool = True) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": more,
+    }
+
+
+def _case() -> Schema:
+    """Returns the schema of a case: a name, images and masks, the regions that masks mean."""
+    file = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "A PNG, JPEG, TIFF, BMP or DICOM file.",
+        "maxLength": LARGEST_FILE * 4 // 3 + 4,
+    }
+    row = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}, "minItems": 1}
+    matrix = {"type": "array", "items": row, "minItems": 1, "description": "Grey values, rows of one length."}
+    images = {"type": "array", "items": {"anyOf": [file, matrix]}, "maxItems": MOST_IMAGES}
+    image = {"anyOf": [file, matrix, images, {"type": "null"}]}
+    name = {"type": "string", "minLength": 1, "description": "Comes back with the answer."}
+    region = {
+        "type": ["string", "null"],
+        "pattern": "\\S",
+        "description": "Number, name or code.",
+    }
+    return _object({NAME: name} | dict.fromkeys(FIELDS, image) | dict.fromkeys(SEGMENTS, region), (NAME,))
+
+
+def _request() -> Schema:
+    """Returns the schema of a request: exactly one of the three forms."""
+    cases = {"type": "array", "items": _case(), "minItems": 1, "maxItems": MOST_CASES}
+    table = _object(
+        {
+            "columns": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+            "data": {"type": "array", "items": {"type": "array"}, "maxItems": MOST_CASES},
+            "index": {},
+        },
+        ("columns", "data"),
+        more=False,
+    )
+    forms = {"dataframe_records": cases, "inputs": cases, "dataframe_split": table}
+    return {"oneOf": [_object({name: form}, (name,)) for name, form in forms.items()]}
+
+
+def _answer() -> Schema:
+    number = {"type": ["number", "null"]}
+    types = dict.fromkeys(NUMBERS, number) | {"warnings": {"type": "array", "items": {"type": "string"}}}
+    names = (NAME, *COLUMNS, "model", "version")
+    row = _object({name: types.get(name, {"type": "string"}) for name in names}, names, more=False)
+    return _object({"predictions": {"type": "array", "items": row}}, ("predictions",), more=False)
+
+
+def _described(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+ERROR = _object(
+    {
+        "error_code": {"type": "string", "enum": ["BAD_REQUEST", "INTERNAL_ERROR"]},
+        "message": {"type": "string", "maxLength": 500},
+    },
+    ("error_code", "message"),
+    more=False,
+)
+ANSWERS: dict[int | str, Schema] = {
+    200: _described("An answer per case, in order.", _answer()),
+    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+}
+REQUEST: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _request()}}}}
+BLANK: dict[int | str, Schema] = {200: {"description": "As MLflow's scoring server.", "content": {JSON: {}}}}
