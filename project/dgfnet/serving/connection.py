@@ -20,7 +20,7 @@ MOST_HEAD = 16 * 2**10  # bytes of a request's first line and header
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may ask of the server; sizes in bytes, times in seconds.
+    """The server's limits; sizes in bytes, times in seconds.
 
     Attributes:
         head_s: from the opening of a connection, or the end of an answer, to the end of a request's header.

@@ -1,4 +1,4 @@
-"""Why a trial crashed, in one sentence: Ray hands over tracebacks and pages about its own processes."""
+"""The reason why a trial crashed, in one line: Ray hands over tracebacks and pages about its own processes."""
 
 from __future__ import annotations
 
