@@ -1,4 +1,4 @@
-"""The reason why a trial crashed, in one line: Ray hands over tracebacks and pages about its own processes."""
+"""The reason why a trial crashed, in one line: Ray hands over pages about its own processes."""
 
 from __future__ import annotations
 
