@@ -4,58 +4,23 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 import requests
 from made import case
+from server_process import server
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.server import answer_body
 
-SERVER = """
-import json, sys, time
-from pathlib import Path
-import uvicorn
-from dgfnet.bundle.model import ScoringModel
-from dgfnet.serve import configuration
-from dgfnet.bundle.model import ScoringModel
-from dgfnet.serving.connection import Limits
-from dgfnet.serving.server import answer_body
-from dgfnet.serving.server import listen, scoring_app
-
-class Slow(ScoringModel):
-    def answer(self, crops):
-        time.sleep(float(sys.argv[3]))
-        return super().answer(crops)
-
-limits = Limits(**json.loads(sys.argv[2]))
-model = Slow(**vars(ScoringModel.open(Path(sys.argv[1]))))
-with listen("127.0.0.1", 0) as listening:
-    print(listening.getsockname()[1], flush=True)
-    uvicorn.Server(configuration(scoring_app(model, "m", "1", limits), limits)).run(sockets=[listening])
-"""
 SHORT = {
     **{"head_s": 1, "silence_s": 1, "body_s": 2.5, "rest_s": 1, "stop_s": 5, "work_s": 60},
     **{"body": 200_000, "held": 500_000, "pending": 4, "connections": 24},
 }
 BODY = json.dumps({"inputs": [case()]}).encode()
 FIELDS = "Host: x\r\nContent-Type: application/json\r\n"
-
-
-@contextlib.contextmanager
-def server(bundle, limits, seconds=0.0):
-    """A server process with these limits, and its port; each work takes so long."""
-    command = [sys.executable, "-c", SERVER, str(bundle), json.dumps(limits), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            port = int(process.stdout.readline())
-            yield process, port
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
         limits: of a request and of all together; those of a connection are kept by serving/connection.py.
     """
     # no pages of documentation: they fetch scripts from elsewhere
-    app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None)
+    app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None, redirect_slashes=False)
     working, held, pending = asyncio.Semaphore(cores()), Held(), 0
     origin = {"model": name, "version": version}
 
