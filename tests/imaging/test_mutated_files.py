@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scene
+
+from dgfnet.errors import InputError
+from dgfnet.imaging import itk
 
 SCRIPT = Path(__file__).with_name("read_mutated.py")
 MEMORY = 2000  # MB; the largest picture that is read has 50 million pixels
@@ -34,3 +39,26 @@ def test_two_hundred_changed_files(tmp_path):
 @pytest.mark.slow
 def test_thousands_of_changed_files(tmp_path):
     read_mutated(1000, int(os.environ.get("DGFNET_MUTATIONS", "4000")), tmp_path)
+
+
+def changed_header(folder, before, after):
+    path = scene.itk(folder / "i.mha", scene.stored(scene.VOLUME), scene.AFFINE)
+    raw = path.read_bytes()
+    assert raw.count(before) == 1
+    path.write_bytes(raw.replace(before, after))
+    return path
+
+
+def test_a_key_of_metaimage_in_latin_1_changes_nothing(tmp_path):
+    """SimpleITK 2.5 lists such a key and cannot be asked for its value."""
+    path = changed_header(tmp_path, b"ElementSpacing", b"Pr\xfcfer = x\nElementSpacing")
+    assert np.array_equal(itk.load(path).values, scene.stored(scene.VOLUME))
+
+
+def test_axes_that_do_not_span_space_are_refused(tmp_path):
+    """The second axis runs along the first but for a hundred-thousandth."""
+    path = changed_header(
+        tmp_path, b"TransformMatrix = 1 0 0 0 1 0 0 0 1", b"TransformMatrix = 1 0 0 99999 1 0 0 0 1"
+    )
+    with pytest.raises(InputError, match=r"i\.mha: its affine is singular, so it lies nowhere"):
+        itk.load(path)

@@ -169,7 +169,7 @@ def send(first, count, bundle):
     assert {seed: what for seed, what in found.items() if what[1]} == {}
     statuses = [status for status, _ in found.values()]
     assert {200, 400} <= set(statuses)
-    assert statuses.count(200) > count / 20  # else little would be tried behind the checks
+    assert statuses.count(200) > count / 100  # else little would be tried behind the checks
 
 
 def test_two_hundred_changed_requests(bundle):

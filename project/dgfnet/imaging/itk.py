@@ -43,7 +43,8 @@ def load(path: Path) -> Volume:
         check_claim(holder, (*size, components), 1, "gz" in header.lower() or "true" in header.lower())
         image = reader.Execute()
         values = sitk.GetArrayFromImage(image)
-        meta = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+        # SimpleITK cannot be asked for a key that is no UTF-8; those of segments are ASCII
+        meta = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.isascii()}
     except InputError:
         raise
     except RuntimeError as error:  # the one kind that SimpleITK raises
@@ -66,7 +67,7 @@ def load(path: Path) -> Volume:
     affine[:3, :3] *= spacing
     affine[:dimension, 3] = image.GetOrigin()
     i, j, k = values.shape[:3]
-    grid = grid_of(affine, (i, j, k)) if is_placed else None
+    grid = grid_of(path.name, affine, (i, j, k)) if is_placed else None
     sides = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     return Volume(
         values if components > 1 else values[..., 0], sides, grid, segments=_segments(path, meta, components)

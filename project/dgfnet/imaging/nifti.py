@@ -54,10 +54,8 @@ def load(path: Path) -> Volume:
         raise InputError(
             f"{path.name}: {np.count_nonzero(~np.isfinite(values))} voxels are no finite numbers"
         )
-    if any(abs(np.linalg.det(affine[:3, :3])) < 1e-12 or not np.isfinite(affine).all() for affine in affines):
-        raise InputError(f"{path.name}: its affine is singular, so it lies nowhere; export it again")
     i, j, k = values.shape
-    grids = [grid_of(LPS @ affine, (i, j, k)) for affine in affines]
+    grids = [grid_of(path.name, LPS @ affine, (i, j, k)) for affine in affines]
     rival = grids[1] if len(grids) > 1 and not same_grid(*grids) else None
     return Volume(values, (zooms[0], zooms[1], zooms[2]), grids[0] if grids else None, rival)
 
