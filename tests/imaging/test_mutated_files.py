@@ -62,3 +62,9 @@ def test_axes_that_do_not_span_space_are_refused(tmp_path):
     )
     with pytest.raises(InputError, match=r"i\.mha: its affine is singular, so it lies nowhere"):
         itk.load(path)
+
+
+def test_a_number_of_axes_that_no_volume_has_is_refused_before_it_is_trusted(tmp_path):
+    path = changed_header(tmp_path, b"NDims = 3", b"NDims = 1")
+    with pytest.raises(InputError, match=r"i\.mha: claims 1 axes; expected a 3-D volume; copy it again"):
+        itk.load(path)

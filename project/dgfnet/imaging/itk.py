@@ -23,6 +23,10 @@ SPACES = re.compile(
     r"(left|right)-(posterior|anterior)-superior|LPS|RAS|LAS", re.IGNORECASE
 )  # those that ITK turns into its own coordinates
 
+AXES = re.compile(
+    r"^[ \t]*(?:NDims[ \t]*=|dimension[ \t]*:)[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
+)
+
 
 def load(path: Path) -> Volume:
     """Reads a volume with the names of its segments.
@@ -33,6 +37,7 @@ def load(path: Path) -> Volume:
     """
     header = _header(path)
     holder = path if path.suffix.lower() != ".mhd" else data_file(path)
+    _check_axes(path, header)
     is_placed = _is_placed(path, header)
     try:
         reader: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
@@ -123,6 +128,13 @@ def _header(path: Path) -> str:
     if path.suffix.lower() == ".mha" and not is_whole:
         raise InputError(f"{path.name}: ElementDataFile is not LOCAL; expected a file that holds its voxels")
     return header
+
+
+def _check_axes(path: Path, header: str) -> None:
+    """Refuses a number of axes that no volume has: SimpleITK 2.5 trusts it."""
+    for count in AXES.findall(header):
+        if count not in ("2", "3", "4"):
+            raise InputError(f"{path.name}: claims {count[:20]} axes; expected a 3-D volume; copy it again")
 
 
 def _is_placed(path: Path, header: str) -> bool:
