@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,22 @@ from dgfnet.errors import InputError
 from dgfnet.imaging import itk
 
 SCRIPT = Path(__file__).with_name("read_mutated.py")
+SECONDS = 20
 MEMORY = 2000  # MB; the largest picture that is read has 50 million pixels
 
 
-def read_mutated(seed, count, folder):
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), str(seed), str(count), str(folder)]
+def start(script, *arguments):
+    """Runs a script of this folder, which imports what tests import, in a process of its own."""
     paths = [str(SCRIPT.parent), str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3600, env=environment)
+    command = [sys.executable, "-W", "ignore", str(script), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=3600, env=environment
+    )
+
+
+def read_mutated(seed, count, folder):
+    done = start(SCRIPT, seed, count, folder)
     now = folder / "now.txt"
     assert done.returncode == 0, (now.exists() and now.read_text(), done.stderr[-3000:])
     found = json.loads(done.stdout.splitlines()[-1])
@@ -39,6 +48,18 @@ def test_two_hundred_changed_files(tmp_path):
 @pytest.mark.slow
 def test_thousands_of_changed_files(tmp_path):
     read_mutated(1000, int(os.environ.get("DGFNET_MUTATIONS", "4000")), tmp_path)
+
+
+@pytest.mark.slow
+def test_files_changed_towards_code_that_was_not_reached(tmp_path):
+    """Atheris: thousands of runs, and no error but InputError."""
+    runs = os.environ.get("DGFNET_MUTATIONS", "4000")
+    limits = (f"-timeout={3 * SECONDS}", f"-rss_limit_mb={MEMORY}", "-max_len=40000", "-print_final_stats=1")
+    done = start(
+        SCRIPT.with_name("guided.py"), tmp_path, f"-runs={runs}", f"-artifact_prefix={tmp_path}/", *limits
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert re.search(rf"number_of_executed_units: +{runs}", done.stderr)
 
 
 def changed_header(folder, before, after):
