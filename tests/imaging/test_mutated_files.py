@@ -99,3 +99,9 @@ def test_a_header_that_is_no_text_is_refused_before_it_is_trusted(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"endian: little", b"endian little"))
     with pytest.raises(InputError, match=r"i\.nrrd: its header is damaged; copy it again"):
         itk.load(path)
+
+
+def test_a_volume_without_voxels_is_refused(tmp_path):
+    path = changed_header(tmp_path, b"DimSize = 64 48 5", b"DimSize = 64 48 0")
+    with pytest.raises(InputError, match=r"^i\.mha: "):
+        itk.load(path)

@@ -54,7 +54,7 @@ def load(path: Path) -> Volume:
         raise
     except RuntimeError as error:  # the one kind that SimpleITK raises
         raise InputError(f"{path.name}: cannot be read as {_kind(path)} ({_last(error)})") from None
-    if values.dtype.kind == "c" or len(size) not in (2, 3):
+    if values.dtype.kind == "c" or len(size) not in (2, 3) or not values.size:
         raise InputError(f"{path.name}: expected a 3-D volume, found axes of {size}")
     if components == 1:
         values = values[..., None]
