@@ -17,6 +17,7 @@ import pytest
 from dgfnet import cli
 from dgfnet.commands.options import overrides
 from dgfnet.errors import InputError
+from dgfnet.serving.connection import Limits
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "how-to" / "command-line.md"
@@ -96,7 +97,7 @@ def behind(monkeypatch, params):
             "statement": ["", "", "no CT"],
         }
     )
-    account = SimpleNamespace(used={"nodules": 7}, reasons=lambda: {"no mask": 2})
+    account = SimpleNamespace(used={"nodules": 7}, reasons=lambda: {"no mask": 2}, origin={})
     moved = SimpleNamespace(files=3, moved=2, checked="sha256")
     again = SimpleNamespace(text=lambda: "the same", agrees=True)
     made.replace("dgfnet.summary", run=None)
@@ -246,8 +247,15 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
             ["central", "1", Path("new")],
             "the same\n",
         ),
-        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001], ""),
-        ("serve --port 1 lateral --host ::1", "serve.serve", (), ["lateral", "::1", 1], ""),
+        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001, Limits()], ""),
+        ("serve --port 1 lateral --host ::1", "serve.serve", (), ["lateral", "::1", 1, Limits()], ""),
+        (
+            *(
+                "serve lateral --header-seconds 1 --body-seconds 2 --silence-seconds 3 --stop-seconds 4",
+                "serve.serve",
+            ),
+            *((), ["lateral", "127.0.0.1", 5001, Limits(head_s=1, body_s=2, silence_s=3, stop_s=4)], ""),
+        ),
         (
             "predict central folder --out o.csv",
             "predict.predict",

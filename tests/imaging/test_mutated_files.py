@@ -89,3 +89,19 @@ def test_a_number_of_axes_that_no_volume_has_is_refused_before_it_is_trusted(tmp
     path = changed_header(tmp_path, b"NDims = 3", b"NDims = 1")
     with pytest.raises(InputError, match=r"i\.mha: claims 1 axes; expected a 3-D volume; copy it again"):
         itk.load(path)
+
+
+def test_a_header_that_is_no_text_is_refused_before_it_is_trusted(tmp_path):
+    path = changed_header(tmp_path, b"ElementSpacing", b"Comment = \x01\nElementSpacing")
+    with pytest.raises(InputError, match=r"i\.mha: its header is damaged; copy it again"):
+        itk.load(path)
+    path = scene.nrrd_without_space(tmp_path / "i.nrrd", scene.stored(scene.VOLUME))
+    path.write_bytes(path.read_bytes().replace(b"endian: little", b"endian little"))
+    with pytest.raises(InputError, match=r"i\.nrrd: its header is damaged; copy it again"):
+        itk.load(path)
+
+
+def test_a_volume_without_voxels_is_refused(tmp_path):
+    path = changed_header(tmp_path, b"DimSize = 64 48 5", b"DimSize = 64 48 0")
+    with pytest.raises(InputError, match=r"^i\.mha: "):
+        itk.load(path)

@@ -21,20 +21,20 @@ def address(bundle):
         yield f"http://127.0.0.1:{port}"
 
 
-def schemathesis(address, *options):
+def schemathesis(address, folder, *options):
     command = [sys.executable, "-m", "schemathesis.cli", *COMMAND, *options, f"{address}/openapi.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, cwd=folder)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert re.search(r"\d+ generated, \d+ passed", done.stdout)
 
 
-def test_what_is_drawn_from_it_is_answered_as_it_says(address):
-    schemathesis(address, "--phases", "fuzzing", "--max-examples", "20")
+def test_what_is_drawn_from_it_is_answered_as_it_says(address, tmp_path):
+    schemathesis(address, tmp_path, "--phases", "fuzzing", "--max-examples", "20")
 
 
 @pytest.mark.slow
-def test_all_that_is_drawn_from_it_is_answered_as_it_says(address):
-    schemathesis(address, "--max-examples", "300")
+def test_all_that_is_drawn_from_it_is_answered_as_it_says(address, tmp_path):
+    schemathesis(address, tmp_path, "--max-examples", "300")
 
 
 def test_it_names_every_field_and_status(address):

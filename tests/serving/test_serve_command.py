@@ -15,6 +15,7 @@ from dgfnet.bundle.layout import FORMAT
 from dgfnet.errors import InputError
 from dgfnet.registry.seal import seal
 from dgfnet.serve import serve
+from dgfnet.serving.connection import Limits
 from dgfnet.settings import load
 
 NAME = "dgfnet-central"
@@ -63,4 +64,4 @@ def test_a_version_is_served_without_its_code(project):
 def test_a_time_limit_that_is_no_number_is_one_message(params, monkeypatch):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "soon")
     with pytest.raises(InputError, match=r"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.*expected whole seconds"):
-        serve(load(params), "central", "127.0.0.1", 0)
+        serve(load(params), "central", "127.0.0.1", 0, Limits())

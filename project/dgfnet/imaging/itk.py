@@ -54,7 +54,7 @@ def load(path: Path) -> Volume:
         raise
     except RuntimeError as error:  # the one kind that SimpleITK raises
         raise InputError(f"{path.name}: cannot be read as {_kind(path)} ({_last(error)})") from None
-    if values.dtype.kind == "c" or len(size) not in (2, 3):
+    if values.dtype.kind == "c" or len(size) not in (2, 3) or not values.size:
         raise InputError(f"{path.name}: expected a 3-D volume, found axes of {size}")
     if components == 1:
         values = values[..., None]
@@ -116,9 +116,12 @@ def _header(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path.name}: cannot be opened ({error.strerror})") from None
     if path.suffix.lower() == ".nrrd":
-        text = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0].decode("latin-1")
+        text, *rest = (part.decode("latin-1") for part in re.split(rb"\r?\n\r?\n", start, maxsplit=1))
         if not text.startswith("NRRD000"):
             raise InputError(f"{path.name}: cannot be read as NRRD (it does not begin with NRRD000)")
+        _check_text(
+            path, text, bool(rest) and all(re.match("#|[^:]+:", line) for line in text.splitlines()[1:])
+        )
         if re.search(r"^data ?file\s*:", text, re.MULTILINE | re.IGNORECASE):
             raise InputError(f"{path.name}: keeps its voxels in another file; save it as one file")
         return text
@@ -127,7 +130,14 @@ def _header(path: Path) -> str:
     is_whole = re.search(r"^ElementDataFile\s*=\s*LOCAL\s*$", header, re.MULTILINE)
     if path.suffix.lower() == ".mha" and not is_whole:
         raise InputError(f"{path.name}: ElementDataFile is not LOCAL; expected a file that holds its voxels")
+    _check_text(path, header, True)
     return header
+
+
+def _check_text(path: Path, header: str, is_whole: bool) -> None:
+    """Refuses a header that runs into the voxels, or has bytes that are no text: SimpleITK 2.5 trusts it."""
+    if not is_whole or re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", header):
+        raise InputError(f"{path.name}: its header is damaged; copy it again")
 
 
 def _check_axes(path: Path, header: str) -> None:

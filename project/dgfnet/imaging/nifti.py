@@ -48,7 +48,7 @@ def load(path: Path) -> Volume:
         values = values[..., 0]
     if values.ndim == 2:
         values = values[:, :, None]
-    if values.ndim != 3:
+    if values.ndim != 3 or not values.size:
         raise InputError(f"{path.name}: expected a 3-D volume, found shape {values.shape}")
     if not np.isfinite(values).all():
         raise InputError(
