@@ -139,6 +139,12 @@ def test_a_name_whose_type_a_gateway_lost_is_still_a_name(tmp_path):
     assert identity(pydicom.dcmread(tmp_path / "x.dcm")) == ["PatientName"]
 
 
+def test_an_institution_that_is_the_tools_maker_names_no_hospital(tmp_path):
+    assert identity(dicom(tmp_path / "x.dcm", GREY, **CLEAN, InstitutionName="Qurit")) == []
+    for name, value in (("InstitutionName", "Qurit Hospital"), ("InstitutionAddress", "Qurit")):
+        assert identity(dicom(tmp_path / "x.dcm", GREY, **CLEAN, **{name: value})) == [name]
+
+
 def test_an_empty_identifier_names_nobody(tmp_path):
     empty = {"AdmissionID": "", "InstitutionName": " ", "OtherPatientIDsSequence": Sequence([])}
     hollow = {"PersonIdentificationCodeSequence": sequence(CodeValue="", CodeMeaning="")}

@@ -75,6 +75,8 @@ DUMMY_WORD = re.compile(
     r"nobody|dummy|name|noname|patient|subject|phantom|test)\d*",
     re.IGNORECASE,
 )
+# constants that tools write whoever the patient is, which tell the tool (rt-utils 1.2.7)
+OF_TOOLS = {("InstitutionName", "Qurit")}
 NOBODY_BORN = 1900  # up to this year of birth nobody is alive: 19000101 and 00010101 are in use as dummies
 # of the same table, text that people write freely: a name may stand in it or not
 FREE_TEXT = (
@@ -111,7 +113,7 @@ def identity(data: Dataset) -> list[str]:
             keyword = IDENTIFIERS.get(tag) or keyword_for_tag(tag) or str(tag)
             # the library cannot convert what is not in its dictionary, and warns of it
             value = _content((owner.get_item(tag) if tag in NEWER else owner[tag]).value)
-            if not value or (tag == PATIENT_ID and value == pseudonym):
+            if not value or (tag == PATIENT_ID and value == pseudonym) or (keyword, value) in OF_TOOLS:
                 continue
             if removed and method and _is_dummy(keyword, value, pseudonym):
                 continue
