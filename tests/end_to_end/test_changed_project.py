@@ -82,7 +82,7 @@ def test_a_refused_model_is_no_champion_and_external_says_so(finished, empty_sto
     for name in ("data", "artifacts", "work", "data-truth"):
         shutil.copytree(finished / name, folder / name)
     strict = ("--set", "register.minimum_auc_lower_bound=1.0")
-    for stage in ("crossval", "register", "external", "report", "summary"):
+    for stage in ("crossval", "register", "external", "applicability", "report", "summary"):
         done = called(folder, stage, *strict)
     record = json.loads((folder / "artifacts/register/central.json").read_text())
     assert (record["promoted"], record["has_champion"], record["alias"]) == (False, False, "challenger")

@@ -106,8 +106,8 @@ def test_a_key_is_not_made_only_now(settings, monkeypatch):
     with pytest.raises(InputError, match=r"id\.key: no such file, and DGFNET_ID_KEY is not set"):
         _key(settings)
     assert not (settings.root / "id.key").exists()
-    monkeypatch.setenv(tracking.KEY, "given")
-    assert _key(settings) == b"given"
+    monkeypatch.setenv(tracking.KEY, "given, and long enough")
+    assert _key(settings) == b"given, and long enough"
 
 
 def test_a_lost_key_is_said_before_anything_is_trained(monkeypatch):

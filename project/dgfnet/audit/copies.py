@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dgfnet.audit.fingerprint import GREY, Fingerprint
 from dgfnet.audit.registration import Registration, Transform, lift, register
-from dgfnet.audit.search import Candidate, candidates
+from dgfnet.audit.search import Proposal, candidates
 from dgfnet.parallel import map_in_order
 
 PATIENTS = 5  # that share one anatomy: more have no copy of one picture, but are drawn from one (phantoms)
@@ -48,7 +48,7 @@ class Copy:
 class _Job:
     first: Fingerprint
     second: Fingerprint
-    candidate: Candidate
+    candidate: Proposal
 
 
 def find_copies(
@@ -129,7 +129,7 @@ def _register(job: _Job) -> Registration | None:
     return register(job.first, job.second, job.candidate)
 
 
-def _shared(found: Sequence[Candidate], persons: Sequence[str]) -> list[bool]:
+def _shared(found: Sequence[Proposal], persons: Sequence[str]) -> list[bool]:
     """Tells for each pair whether it belongs to more than PATIENTS persons who all look alike."""
     if not found:
         return []

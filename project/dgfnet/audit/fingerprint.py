@@ -1,4 +1,4 @@
-"""What is kept of a picture to find it again: its structure without brightness, and points that turn with it.
+"""The fingerprint of a picture: its structure without brightness, and points that turn with it.
 
 The field, without the frame that an export puts around it, is reduced to 96 x 96 and divided by the local
 contrast, so that grey values, size, compression and unequal scaling hardly matter. SIFT points (Lowe 2004) in
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What is kept of a picture.
+    """The fingerprint of a picture: enough of it to find it again.
 
     Attributes:
         field: what was reduced to (h, w), at most SIDE x SIDE.

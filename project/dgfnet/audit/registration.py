@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.audit.fingerprint import SIDE, Fingerprint
-from dgfnet.audit.search import ORDERS, Candidate, descriptor_units
+from dgfnet.audit.search import ORDERS, Proposal, descriptor_units
 
 NEAR = (SIDE / 8, SIDE / 16)  # pixels that points may lie beside each other while the match is refined
 LIKE = 0.7  # cosine of their descriptors
@@ -37,7 +37,7 @@ class Registration:
     grain: float
 
 
-def register(first: Fingerprint, second: Fingerprint, candidate: Candidate) -> Registration | None:
+def register(first: Fingerprint, second: Fingerprint, candidate: Proposal) -> Registration | None:
     """Lays the second picture of a candidate on the first; None when they do not fit or hardly overlap."""
     moving = (
         np.negative(second.structure) if candidate.inverted else second.structure
@@ -118,7 +118,7 @@ def lift(transform: Transform) -> Transform:
     return np.vstack([transform, [0, 0, 1]])
 
 
-def _starts(first: Fingerprint, second: Fingerprint, candidate: Candidate) -> list[Transform]:
+def _starts(first: Fingerprint, second: Fingerprint, candidate: Proposal) -> list[Transform]:
     """Returns what to begin with: the match itself, and what the points around it say together."""
     order = ORDERS[candidate.mirrored + 2 * candidate.inverted]
     alike = descriptor_units(first.descriptors) @ descriptor_units(second.descriptors)[:, order].T

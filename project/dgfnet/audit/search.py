@@ -40,7 +40,7 @@ COARSE_ORDERS = _orders(2)
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class Proposal:
     """Two pictures that may be one.
 
     Attributes:
@@ -73,7 +73,7 @@ class _Matches:
         return _Matches(self.a[which], self.b[which], self.order[which], self.group[which])
 
 
-def candidates(prints: Sequence[Fingerprint], persons: Sequence[str]) -> list[Candidate]:
+def candidates(prints: Sequence[Fingerprint], persons: Sequence[str]) -> list[Proposal]:
     """Returns the pairs of pictures of different persons that may be one, most votes first.
 
     Args:
@@ -87,7 +87,7 @@ def candidates(prints: Sequence[Fingerprint], persons: Sequence[str]) -> list[Ca
     descriptors = np.concatenate([one.descriptors for one in prints])
     points = np.concatenate([one.points for one in prints]).astype(np.float64)
     matches = _grouped(_near(descriptors, owner[picture]), picture, len(prints))
-    best: dict[tuple[int, int], Candidate] = {}
+    best: dict[tuple[int, int], Proposal] = {}
     for part in _parts(matches):
         for found in _agreeing(part, points, picture):
             pair = found.first, found.second
@@ -221,7 +221,7 @@ def _parts(matches: _Matches) -> Iterator[_Matches]:
 
 def _agreeing(
     matches: _Matches, points: NDArray[np.float64], picture: NDArray[np.intp]
-) -> Iterator[Candidate]:
+) -> Iterator[Proposal]:
     """Yields of each group the match that most matches agree with, when they are AGREE."""
     linear, shift, turn, factor = _transforms(matches, points)
     _, first, count = np.unique(matches.group, return_index=True, return_counts=True)
@@ -240,7 +240,7 @@ def _agreeing(
     best = np.lexsort((-votes, matches.group))[first]  # groups are in order
     for index in best[votes[best] >= AGREE]:
         order = int(matches.order[index])
-        yield Candidate(
+        yield Proposal(
             int(picture[matches.a[index]]),
             int(picture[matches.b[index]]),
             int(votes[index]),
@@ -261,7 +261,7 @@ def _transforms(matches: _Matches, points: NDArray[np.float64]) -> tuple[NDArray
     return linear, a[:, :2] - np.einsum("nij,nj->ni", linear, b[:, :2]), turn, factor
 
 
-def _strongest(found: list[Candidate], pictures: int) -> list[Candidate]:
+def _strongest(found: list[Proposal], pictures: int) -> list[Proposal]:
     """Drops candidates of pictures that have KEPT with more votes: what many share tells nothing."""
     seen, kept = np.zeros(pictures, dtype=int), []
     for one in found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     chosen = settings.artifacts("tune", "chosen.yaml")
     chosen.parent.mkdir(parents=True, exist_ok=True)
     chosen.write_text(yaml.safe_dump(request["chosen"]), encoding="utf-8")
+    with suppress(ModuleNotFoundError):  # the package of a commit before this module believes what lies there
+        import_module("dgfnet.digests").keep(chosen.parent)
     cohort.run(settings)
     preprocess.run(settings)
     site, variant = request["site"], request["variant"]
