@@ -15,7 +15,7 @@ from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
-from dgfnet.sweep.crash import cause, last_line
+from dgfnet.sweep.crash import cause, full_disk_said, last_line
 from dgfnet.sweep.local import PATIENCE, private_folder, start
 from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, unfinished
 
@@ -49,7 +49,8 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=run_config(label, settings, storage, [bar]),
         )
-        results = tuner.fit()
+        with full_disk_said(storage):
+            results = tuner.fit()
     crashed = [
         f"{trial.task.name}: {cause(error)}"
         for place, trial in enumerate(waiting)

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dgfnet.errors import InputError
+
+SCARCE = 2**18  # bytes
 LONGEST = 300  # letters of a cause
 DIED = (  # what Ray says of a worker's process that is gone, and what that means
     ("OutOfMemoryError", "Ray ended its process, because the machine ran out of memory"),
@@ -10,6 +18,26 @@ DIED = (  # what Ray says of a worker's process that is gone, and what that mean
     ("WorkerCrashedError", "its process died (killed, or out of memory)"),
     ("ActorUnavailableError", "its process cannot be reached any more"),
 )
+
+
+@contextmanager
+def full_disk_said(folder: Path) -> Iterator[None]:
+    """Says that the disk is full where Ray fails for it: it reads its own cut files, and tells of those.
+
+    Raises:
+        InputError: when something fails while the file system of the folder has less than SCARCE bytes.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if shutil.disk_usage(there).free >= SCARCE:
+            raise
+        raise InputError(
+            f"{there}: no space left on the disk; free some and run the same command again"
+        ) from None
 
 
 def cause(error: BaseException | None) -> str:
