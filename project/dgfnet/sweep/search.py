@@ -17,7 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
 from dgfnet.sweep.cluster import cluster, progress, resources, run_config
-from dgfnet.sweep.crash import cause
+from dgfnet.sweep.crash import cause, full_disk_said
 from dgfnet.sweep.trial import Trial, run_trial
 
 Values = Mapping[str, Any]
@@ -97,7 +97,7 @@ def search(request: Search) -> list[Point]:
     done = [point for point in points if point.done]
     if len(done) >= settings.trials:
         return done
-    with cluster():
+    with cluster(), full_disk_said(request.storage):
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
