@@ -128,9 +128,9 @@ def test_folders_with_a_list_of_their_own_are_left_to_it(tmp_path):
 
 
 def test_files_of_a_running_process_are_not_listed(tmp_path):
-    for name in ("lock", "checkpoint.pt", "failure.json", ".half", "fit.json"):
+    for name in ("lock", "checkpoint.pt", ".half", "fit.json"):
         (tmp_path / name).write_text("x")
-    keep(tmp_path, {"crossval/central/dgf/out_of_fold.csv": "0" * 64})
+    keep(tmp_path, {"crossval/central/dgf/out_of_fold.csv": "0" * 64}, passing=("lock", "checkpoint.pt"))
     record = digests.read(tmp_path)
     assert set(record["files"]) == {"fit.json"}
     assert record["made_from"] == {"crossval/central/dgf/out_of_fold.csv": "0" * 64}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dgfnet import files, provenance
+from dgfnet import digests, files, provenance
 from dgfnet.errors import InputError
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.settings import load
@@ -41,26 +41,41 @@ def test_a_cohort_is_the_one_of_its_pointer_until_somebody_edits_it(settings):
         provenance.checked_md5(settings)
 
 
+def seal_cohort(settings, md5):
+    files.write_json(settings.artifacts("cohort", "provenance.json"), {"data_md5": md5})
+    digests.keep(settings.artifacts("cohort"))
+
+
 @pytest.mark.parametrize(
-    ("cohort", "preprocess", "md5", "missing"),
+    ("md5", "missing"),
     [
-        ("a.dir", "a.dir", "a.dir", ""),
-        ("untracked", "untracked", "untracked", "its cohort is not under DVC"),
-        ("a.dir-changed", "a.dir-changed", "a.dir-changed", "not the one that data.dvc names"),
-        ("a.dir", "a.dir-changed", "a.dir-changed", "not the one that data.dvc names"),
-        ("a.dir", "b.dir", "a.dir-changed", "not the one that data.dvc names"),
-        ("a.dir", None, "a.dir", ""),
+        ("a.dir", ""),
+        ("untracked", "its cohort is not under DVC"),
+        ("a.dir-changed", "its cohort was not the one that data.dvc names"),
     ],
 )
-def test_later_stages_have_the_hash_of_the_stages_that_read_the_cohort(
-    settings, cohort, preprocess, md5, missing
-):
-    for stage, found in (("cohort", cohort), ("preprocess", preprocess)):
-        if found is not None:
-            files.write_json(settings.artifacts(stage, "provenance.json"), {"data_md5": found})
+def test_later_stages_have_the_hash_that_the_stage_cohort_found(settings, md5, missing):
+    seal_cohort(settings, md5)
+    # of another cohort, before the stage runs again
+    files.write_json(settings.artifacts("preprocess", "provenance.json"), {"data_md5": "b.dir"})
     assert provenance.data_md5(settings) == md5
     settings.artifacts("crossval").mkdir(parents=True)
     provenance.write(settings.artifacts("crossval"), settings, ("base",))
     assert trained_on(settings)["data_md5"] == md5
-    said = missing_lineage("0" * 40, md5)
-    assert (missing in said) if missing else said == ""
+    assert missing_lineage("0" * 40, md5) == missing
+
+
+def test_a_hash_that_somebody_edited_is_refused(settings):
+    seal_cohort(settings, "a.dir-changed")
+    path = settings.artifacts("cohort", "provenance.json")
+    path.write_text(path.read_text().replace("-changed", ""))
+    with pytest.raises(InputError, match=r"not what was written.*run the stage cohort again"):
+        provenance.data_md5(settings)
+
+
+def test_pictures_are_not_read_again_from_a_folder_that_changed_since(settings):
+    seal_cohort(settings, "untracked")
+    assert provenance.same_md5(settings) == "untracked"
+    seal_cohort(settings, "a.dir")
+    with pytest.raises(InputError, match="has changed since the stage cohort ran; run it again"):
+        provenance.same_md5(settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from dgfnet.errors import InputError
 from dgfnet.files import sha256, write_json
 
 NAME = "digests.json"
-PASSING = ("lock", "checkpoint.pt", "checkpoint-damaged.pt", "failure.json")  # of a fit that runs
 SMALL = 2**20  # bytes
 
 
@@ -25,18 +24,19 @@ class Damaged(InputError):
     """A file is not what was written; the message says which, and what is wrong with it."""
 
 
-def keep(folder: Path, made_from: Mapping[str, str] | None = None) -> None:
+def keep(folder: Path, made_from: Mapping[str, str] | None = None, passing: Collection[str] = ()) -> None:
     """Writes the digests of all files below a folder, without subfolders that have their own.
 
     Args:
         folder: complete.
         made_from: sha256 of the files it was made from, by path.
+        passing: names of files that are no result; those with a dot in front are none either.
     """
-    content = {name: sha256(folder / name) for name in sorted(_names(folder))}
+    content = {name: sha256(folder / name) for name in sorted(_names(folder, passing))}
     write_json(folder / NAME, {"files": content, "made_from": dict(made_from or {})})
 
 
-def check(path: Path, thorough: bool = False) -> None:
+def check(path: Path) -> None:
     """Checks a file against the digests of the nearest folder above it that has some.
 
     Raises:
@@ -44,7 +44,7 @@ def check(path: Path, thorough: bool = False) -> None:
     """
     for folder in path.parents[:3]:
         if (folder / NAME).is_file():
-            _check(folder, path.relative_to(folder).as_posix(), read(folder), thorough)
+            _check(folder, path.relative_to(folder).as_posix(), read(folder), thorough=False)
             return
     raise Damaged(f"{path}: no {NAME} beside it: an earlier release wrote it, or its writer was interrupted")
 
@@ -95,11 +95,11 @@ def _check(folder: Path, name: str, record: Mapping[str, Any], thorough: bool) -
     return changed and found.st_size >= SMALL
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _names(folder: Path, passing: Collection[str]) -> Iterator[str]:
     """Yields the paths of the files that the digests of a folder list, relative to it."""
     for place, folders, names in os.walk(folder):
         here = Path(place)
         folders[:] = [name for name in folders if not (here / name / NAME).is_file()]
         for name in names:
-            if name not in (NAME, *PASSING) and not name.startswith("."):
+            if name not in (NAME, *passing) and not name.startswith("."):
                 yield (here / name).relative_to(folder).as_posix()

@@ -27,9 +27,9 @@ def explained(error: BaseException) -> str | None:
         if error.errno in FORBIDDEN:
             return f"{where}may not be written or read ({error.strerror}); change that and run it again"
         if error.errno == errno.EIO:
-            return f"{where}the disk failed ({error.strerror})"
+            return f"{where}the disk failed ({error.strerror}); look after it before anything else"
     if isinstance(error, MemoryError):
-        return "no memory left; lower resources.memory_mb, or run fewer trials at once (sweep.cpus_per_trial)"
+        return "no memory left; lower resources.memory_mb, or raise sweep.cpus_per_trial: fewer fits at once"
     if type(error).__module__.split(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
         text = str(error)
         if "database is locked" in text:

@@ -53,22 +53,19 @@ def write(
         folder: of the stage.
         settings: of the run.
         sections: of the settings that the stage used.
-        cohort_md5: of `checked_md5`, from a stage that reads the cohort folder.
+        cohort_md5: of `checked_md5`, from the stage that reads the cohort folder; else that stage's.
         made_from: of `results.sources`.
     """
-    record = describe(settings, sections)
-    if cohort_md5 is not None:
-        record["data_md5"] = cohort_md5
-    write_json(folder / "provenance.json", record)
+    write_json(folder / "provenance.json", describe(settings, sections, cohort_md5))
     digests.keep(folder, made_from)
 
 
-def describe(settings: Settings, sections: Sequence[str]) -> dict[str, Any]:
+def describe(settings: Settings, sections: Sequence[str], cohort_md5: str | None = None) -> dict[str, Any]:
     """Returns the content of provenance.json."""
     used = settings.model_dump(mode="json", include=set(sections), by_alias=True)
     return {
         "git_commit": git_commit(settings.root),
-        "data_md5": data_md5(settings),
+        "data_md5": cohort_md5 or data_md5(settings),
         "params_sha256": fingerprint(used),
         "overrides": list(settings.overrides),
         "settings": used,
@@ -91,18 +88,20 @@ def git_commit(root: Path) -> str:
 def data_md5(settings: Settings) -> str:
     """Returns DVC's hash of the cohort that the results come from; `untracked` when it is not under DVC.
 
-    It is what the stages that read the cohort folder found, `cohort` and `preprocess`; before they ran, what
-    data.dvc names.
+    It is what the stage `cohort` found; before that ran, what data.dvc names.
+
+    Raises:
+        InputError: when the record of the stage is not what it wrote, or data.dvc names nothing.
     """
-    found = []
-    for stage in ("cohort", "preprocess"):
-        path = settings.artifacts(stage, "provenance.json")
-        if path.is_file():
-            found.append(str(read_json(path)["data_md5"]))
-    if not found:
+    path = settings.artifacts("cohort", "provenance.json")
+    if not path.is_file():
         pointer = _pointer(settings)
         return pointed(pointer) if pointer.is_file() else UNTRACKED
-    return found[0] if len(set(found)) == 1 else max(found, key=len).removesuffix(CHANGED) + CHANGED
+    try:
+        digests.check(path)
+    except digests.Damaged as error:
+        raise InputError(f"{error}; run the stage cohort again") from None
+    return str(read_json(path)["data_md5"])
 
 
 def checked_md5(settings: Settings) -> str:
@@ -118,6 +117,18 @@ def checked_md5(settings: Settings) -> str:
     command = [sys.executable, "-m", "dvc", "status", "--json", pointer.name]
     done = subprocess.run(command, cwd=pointer.parent, capture_output=True, text=True, check=False)
     return pointed(pointer) + ("" if done.returncode == 0 and done.stdout.strip() == "{}" else CHANGED)
+
+
+def same_md5(settings: Settings) -> str:
+    """Returns `checked_md5` where it is what the stage `cohort` found, for stages that read pictures again.
+
+    Raises:
+        InputError: when the cohort folder has changed since.
+    """
+    md5 = checked_md5(settings)
+    if md5 != data_md5(settings):
+        raise InputError(f"{settings.data}: the cohort has changed since the stage cohort ran; run it again")
+    return md5
 
 
 def _pointer(settings: Settings) -> Path:

@@ -238,7 +238,7 @@ class Training(Section):
     precision: Literal["auto", "float32"]
     """`auto` is mixed precision on GPUs."""
     threads: Positive
-    """CPU threads of one fit, at most sweep.cpus_per_trial. They change its last digits, and so its key."""
+    """CPU threads of one fit, which gets as many cores. They change its last digits, and so its key."""
     compile: Literal["auto", "on", "off"]
     """`torch.compile`: `auto` compiles on a GPU, for fits of 5,000 steps and more. A compiled fit draws other
     random numbers for dropout."""
@@ -483,16 +483,6 @@ class Settings(Section):
     attribute: Attribute
     applicability: Applicability
     report: Report
-
-    @model_validator(mode="after")
-    def threads_have_cores(self) -> Settings:
-        """Refuses more threads of a fit than a trial has CPUs."""
-        if self.training.threads > max(1, self.sweep.cpus_per_trial):
-            raise ValueError(
-                f"training.threads {self.training.threads} needs sweep.cpus_per_trial as large, found "
-                f"{self.sweep.cpus_per_trial:g}"
-            )
-        return self
 
     def artifacts(self, *parts: str) -> Path:
         """Returns an absolute path below the artifacts folder."""

@@ -84,6 +84,7 @@ def _search(
                 settings=settings.tune,
                 space=space,
                 sweep=settings.sweep,
+                threads=settings.training.threads,
                 epochs=task.epochs,
                 ledger=settings.work / "tune" / f"{fingerprint(task.key, searched)[:20]}.json",
                 storage=settings.work / "ray",

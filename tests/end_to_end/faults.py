@@ -277,6 +277,12 @@ FAULTS = {
         CROSSVAL,
         "artifacts/preprocess: made from another .*; run the stage preprocess again",
     ),
+    "picture_edited": Fault(
+        "a picture of the cohort edited after the stage cohort",
+        lambda folder: next(iter(sorted((folder / "data/us").glob("*.png")))).write_bytes(b"another"),
+        ("preprocess",),
+        "data: the cohort has changed since the stage cohort ran; run it again",
+    ),
     "folds_garbled": Fault(
         "`folds.csv` garbled",
         content("artifacts/cohort/folds.csv", b"\xff\xfe\0\0,,"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
+from dgfnet.sweep.cluster import resources
 from dgfnet.sweep.crash import cause
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -133,6 +134,14 @@ def loopback(address):
     """An IPv4 address may be written as an IPv6 one, ::ffff:127.0.0.1."""
     plain = ip_address(address)
     return (getattr(plain, "ipv4_mapped", None) or plain).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("cpus", "threads", "taken"), [(1.0, 1, 1.0), (0.5, 1, 0.5), (1.0, 4, 4), (8.0, 4, 8.0)]
+)
+def test_a_trial_gets_a_core_for_each_of_its_threads(tiny, cpus, threads, taken):
+    sweep = tiny.sweep.model_copy(update={"cpus_per_trial": cpus, "gpus_per_trial": 0.5})
+    assert resources(sweep, threads) == {"cpu": taken, "gpu": 0.5}
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: when the cohort has no external part.
     """
+    provenance.same_md5(settings)
     screened = load_screened(settings)
     external = tuple(nodule for nodule in screened.nodules if nodule.cohort == "external")
     if not external:
@@ -114,7 +115,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         settings,
         champion,
         site,
-        {**tags, **limits, "n": len(table), "data_md5": provenance.checked_md5(settings)},
+        {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
         folder,
     )
 

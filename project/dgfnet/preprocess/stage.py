@@ -23,7 +23,8 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: listing every image that cannot be used.
     """
-    folder, md5 = settings.artifacts("preprocess"), provenance.checked_md5(settings)
+    folder = settings.artifacts("preprocess")
+    provenance.same_md5(settings)
     processes = workers(settings.resources.memory_mb)
     archive = build(load_screened(settings), settings.preprocess, folder, processes)
     _report(folder)
@@ -33,7 +34,7 @@ def run(settings: Settings) -> None:
         if len(archive.planes(name)):
             write_sheet(sheet, archive, name)
     made_from = sources(settings, settings.artifacts("cohort", "images.parquet"))
-    provenance.write(folder, settings, ("base", "preprocess"), md5, made_from)
+    provenance.write(folder, settings, ("base", "preprocess"), made_from=made_from)
 
 
 def _report(folder: Path) -> None:

@@ -43,8 +43,9 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
         from ray import tune
 
         bar = progress(label, sum(trial.task.epochs for trial in waiting))
+        own = resources(settings, max(trial.task.training.threads for trial in waiting))
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, trials=waiting), resources(settings)),
+            tune.with_resources(tune.with_parameters(_trainable, trials=waiting), own),
             param_space={"index": tune.grid_search(list(range(len(waiting))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=run_config(label, settings, storage, [bar]),
@@ -93,9 +94,12 @@ def _named() -> str:
     return "" if address == "local" else address
 
 
-def resources(settings: Sweep) -> dict[str, float]:
-    """Returns the CPUs and GPUs that one trial occupies."""
-    return {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
+def resources(settings: Sweep, threads: int) -> dict[str, float]:
+    """Returns the CPUs and GPUs that one trial occupies: a CPU for each of its threads, if not more."""
+    return {
+        "cpu": max(settings.cpus_per_trial, threads if threads > 1 else 0),
+        "gpu": settings.gpus_per_trial,
+    }
 
 
 def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any]) -> Any:

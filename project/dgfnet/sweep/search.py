@@ -68,6 +68,7 @@ class Search:
         settings: number of trials, and when ASHA stops one.
         space: the settings in which a trial may differ.
         sweep: resources of a trial.
+        threads: of a trial.
         epochs: of a trial that is not stopped.
         ledger: file of the points tried.
         storage: folder of Ray's own files.
@@ -80,6 +81,7 @@ class Search:
     settings: Tune
     space: Mapping[str, Range]
     sweep: Sweep
+    threads: int
     epochs: int
     ledger: Path
     storage: Path
@@ -120,7 +122,7 @@ def search(request: Search) -> list[Point]:
         count = settings.trials - len(done)
         results = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(_trainable, make=request.make), resources(request.sweep)
+                tune.with_parameters(_trainable, make=request.make), resources(request.sweep, request.threads)
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True

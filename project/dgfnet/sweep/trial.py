@@ -10,7 +10,7 @@ from typing import Any
 
 from dgfnet.digests import Damaged
 from dgfnet.files import write_json
-from dgfnet.training.task import DAMAGED, Places, Task, finished, set_aside
+from dgfnet.training.task import DAMAGED, FAILURE, Places, Task, finished, set_aside
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,9 @@ class Trial:
         """Returns True when the fit's result is on disk."""
         return finished(self.places, self.task.key) is not None
 
-    def mend(self) -> str | None:
-        """Sets the fit aside when it is damaged, so that it is trained again; returns what was done."""
-        try:
-            self.is_done()
-        except Damaged as error:
-            aside = set_aside(self.places, self.task.key)
-            return f"{error}; set aside in {aside}, and {self.task.name} is trained again" if aside else None
-        return None
-
     def failure(self) -> str | None:
         """Returns the error of the fit's last attempt, None when it did not fail."""
-        path = self.places.fit(self.task.key) / "failure.json"
+        path = self.places.fit(self.task.key) / FAILURE
         return str(json.loads(path.read_text())["error"]) if path.is_file() and not self.is_done() else None
 
     def started_again(self) -> str | None:
@@ -66,14 +57,21 @@ class Trial:
 
 
 def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
-    """Returns the trials that are not done, damaged ones among them; those that are done get a run each."""
+    """Returns the trials that are not done; damaged ones are set aside, and those that are done tracked."""
+    waiting = []
     for trial in trials:
-        if mended := trial.mend():
-            print(f"{label}: {mended}", file=sys.stderr)
-    waiting = [trial for trial in trials if not trial.is_done()]
-    for trial in trials:
-        if trial not in waiting:
+        try:
+            done = trial.is_done()
+        except Damaged as error:
+            done, aside = False, set_aside(trial.places, trial.task.key)
+            print(
+                f"{label}: {error}; set aside in {aside}, and {trial.task.name} is trained again",
+                file=sys.stderr,
+            )
+        if done:
             ensure_tracked(trial)
+        else:
+            waiting.append(trial)
     return waiting
 
 
@@ -91,7 +89,7 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
     """
     from dgfnet.training.loop import TrainingDiverged
 
-    failure = trial.places.fit(trial.task.key) / "failure.json"
+    failure = trial.places.fit(trial.task.key) / FAILURE
     failure.unlink(missing_ok=True)
     try:
         track(trial, report)

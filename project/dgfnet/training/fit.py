@@ -32,7 +32,7 @@ from dgfnet.training.inference import build_bank, predict
 from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
-from dgfnet.training.task import Places, Task, finished
+from dgfnet.training.task import CHECKPOINT, DAMAGED, FAILURE, LOCK, Places, Task, finished
 
 
 def fit(
@@ -74,12 +74,12 @@ def fit(
             if task.phase == "classification" and due:
                 record.update(_validate(model, archive, training, held_out, hardware))
             if state.epoch % checkpoint_every == 0 and state.epoch < task.epochs:
-                save_checkpoint(folder / "checkpoint.pt", state)
+                save_checkpoint(folder / CHECKPOINT, state)
             on_epoch(state.epoch, record)
 
         feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
         schedule = _schedule(task, archive, training, model, feed)
-        checkpoint = load_checkpoint(folder / "checkpoint.pt", hardware.device)
+        checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
         record = {"key": task.key, "name": task.name, "history": history, **origin}
         return _finish(task, folder, record, model, archive, training, held_out, hardware)
@@ -152,14 +152,14 @@ def _finish(
             table.to_csv(temporary, index=False)
     save_weights(folder / "weights.safetensors", model.state_dict())
     write_json(folder / "fit.json", record)
-    digests.keep(folder)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    digests.keep(folder, passing=(CHECKPOINT, DAMAGED, FAILURE, LOCK))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Waits until no other process works on this fit; the lock goes with its process, however it ends."""
-    with (folder / "lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -20,6 +20,7 @@ from dgfnet import digests
 from dgfnet.settings import Network, Training, fingerprint
 from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
+CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
 DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
