@@ -103,7 +103,11 @@ def check_sources(settings: Settings, stage: str, *names: str) -> None:
     folder = settings.artifacts(stage, *names)
     if not (folder / digests.NAME).is_file():
         return
-    for name, digest in digests.read(folder)["made_from"].items():
+    try:
+        made_from = digests.read(folder)["made_from"]
+    except Damaged as error:
+        raise _again(error, stage) from None
+    for name, digest in made_from.items():
         path = settings.artifacts(name)
         if not path.is_file() or sha256(path) != digest:
             raise InputError(f"{folder}: made from another {path}; run the stage {stage} again")
