@@ -126,8 +126,12 @@ def same_md5(settings: Settings) -> str:
         InputError: when the cohort folder has changed since.
     """
     md5 = checked_md5(settings)
-    if md5 != data_md5(settings):
-        raise InputError(f"{settings.data}: the cohort has changed since the stage cohort ran; run it again")
+    before = data_md5(settings)
+    if md5 != before:
+        raise InputError(
+            f"{settings.data}: the cohort has changed since the stage cohort ran (DVC's hash is {md5}, was "
+            f"{before}); run it again"
+        )
     return md5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import subprocess
 import sys
@@ -403,27 +404,33 @@ def liars(folder):
 
 
 READ_ALL = """
-import resource, sys
+import sys
 from pathlib import Path
 from dgfnet.cohort.readers import read_image
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
+from peak import peak_megabytes
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_megabytes()
 for path in map(Path, sys.argv[1:]):
     modality = "ct" if ".nii" in path.name else "us"
     try:
         read_image(Image("N", modality, "axial", path, path, None, 0, None, None, False))
     except InputError:
         print("refused")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(round(peak_megabytes() - before))
 """
 
 
 def test_files_that_claim_to_be_huge_take_no_memory(tmp_path):
     files = liars(tmp_path)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", READ_ALL, *files], capture_output=True, text=True, check=True
+        [sys.executable, "-c", READ_ALL, *files],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     *refused, megabytes = done.stdout.split()
     assert refused == ["refused"] * len(files) == ["refused"] * 4

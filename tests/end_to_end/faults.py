@@ -281,7 +281,7 @@ FAULTS = {
         "a picture of the cohort edited after the stage cohort",
         lambda folder: next(iter(sorted((folder / "data/us").glob("*.png")))).write_bytes(b"another"),
         ("preprocess",),
-        "data: the cohort has changed since the stage cohort ran; run it again",
+        "data: the cohort has changed since the stage cohort ran .*; run it again",
     ),
     "folds_garbled": Fault(
         "`folds.csv` garbled",

@@ -77,10 +77,8 @@ def test_a_champion_whose_card_was_changed_is_not_served(changeable):
 
 
 def test_a_refused_model_is_no_champion_and_external_says_so(finished, empty_store, tmp_path):
-    folder = project(tmp_path / "strict")
+    folder = copy_of(finished, tmp_path / "strict")
     shutil.copy(empty_store, folder / "mlflow.db")
-    for name in ("data", "artifacts", "work", "data-truth"):
-        shutil.copytree(finished / name, folder / name)
     strict = ("--set", "register.minimum_auc_lower_bound=1.0")
     for stage in ("crossval", "register", "external", "applicability", "report", "summary"):
         done = called(folder, stage, *strict)

@@ -24,6 +24,7 @@ from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 from mutation import mutate
+from peak import peak_megabytes
 
 SECONDS = 20  # for one file, on a machine that does other things as well
 MEMORY = 8 * 2**30  # bytes of addresses: what wants more is refused by the system
@@ -127,7 +128,7 @@ def main(seed: int, count: int, folder: Path) -> None:
         finally:
             target.write_bytes(before)
     faulthandler.cancel_dump_traceback_later()
-    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    found["memory"] = peak_megabytes()
     print(json.dumps(found))
 
 
