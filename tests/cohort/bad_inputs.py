@@ -253,6 +253,16 @@ def _(c):
     c.nodules.append(dict(c.nodules[2]))
 
 
+@bad("an id that a spreadsheet would run")
+def _(c):
+    c.nodules[0]["patient_id"] = "=1+1"
+
+
+@bad("a patient under two spellings")
+def _(c):
+    c.nodules[1]["patient_id"] = "p01"
+
+
 @bad("an empty patient_id")
 def _(c):
     c.nodules[0]["patient_id"] = ""
@@ -812,6 +822,16 @@ def _(c):
 @bad("the image as its own mask")
 def _(c):
     c.us(mask="us/1.png")
+
+
+@bad("a DICOM mask in another frame of reference")
+def _(c):
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    scale = {"RescaleSlope": "1", "RescaleIntercept": "-1000", "PixelSpacing": ["0.5", "0.5"]}
+    dicom(c.root / "ct/1.dcm", GREY.astype(np.int16), CT_SOP, **place, **scale, FrameOfReferenceUID="1.2.3")
+    drawn = (MASK * 255).astype(np.int16)
+    dicom(c.root / "ct/1_mask.dcm", drawn, CT_SOP, **place, **scale, FrameOfReferenceUID="1.2.4")
+    c.ct(image="ct/1.dcm", mask="ct/1_mask.dcm")
 
 
 @bad("mask of another size")
