@@ -491,9 +491,14 @@ def test_an_archive_that_leads_out_or_is_none_is_refused(tmp_path):
     (tmp_path / "x").write_text("x")
     with tarfile.open(evil, "w:gz") as archive:
         archive.add(tmp_path / "x", arcname="../../evil")
+    linked = tmp_path / "linked.tgz"
+    with tarfile.open(linked, "w:gz") as archive:
+        link = tarfile.TarInfo("a.xml")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
     broken = tmp_path / "broken.tgz"
     broken.write_bytes(b"no archive")
-    for source in (evil, broken):
+    for source in (evil, linked, broken):
         with pytest.raises(InputError, match=r"cannot be unpacked .* expected \.tgz"):
             import_ddti(source, tmp_path / "out", 1, 0.2)
     assert not (tmp_path / "out").exists()
