@@ -50,7 +50,7 @@ from rich.table import Table
 
 from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.export import ScoringPath
-from dgfnet.bundle.model import Runner, ScoringModel
+from dgfnet.bundle.model import FoldGraph, Runner, ScoringModel
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
@@ -102,11 +102,13 @@ def write(folder: Path, settings: Settings) -> list[DGFNet]:
     folds = settings.cohort.folds
     noise = np.random.default_rng(0)
     sides = {name: settings.preprocess.size(name) for name in ("us", "ct")}
-    crops = {m: noise.integers(0, 256, (NODULES, side, side), dtype=np.uint8) for m, side in sides.items()}
+    album = {
+        m: list(noise.integers(0, 256, (NODULES, 1, side, side), dtype=np.uint8)) for m, side in sides.items()
+    }
     table = pd.DataFrame({"fold": np.arange(NODULES) % folds, "label": np.arange(NODULES) // folds % 2})
     made = {name: drawn(name, folds, settings) for name in ("dgf", "us_multitask", "ct_multitask")}
     alone = {name: made[f"{name}_multitask"] for name in ("us", "ct")}
-    write_bundle(folder, made["dgf"], alone, table, crops, settings.preprocess, "never trained")
+    write_bundle(folder, made["dgf"], alone, "ensemble", table, album, settings.preprocess, "never trained")
     return [member.model for member in made["dgf"]]
 
 
@@ -129,9 +131,9 @@ def drawn(variant: Any, folds: int, settings: Settings) -> list[Member]:
             with torch.no_grad():
                 entries = torch.randn(NODULES, features), torch.randn(NODULES, features)
                 model.nodule_level.set_bank(*entries, torch.arange(NODULES))
-        facts = {"variant": variant, "encoder": encoder, "fit": str(fold), "threshold": 0.5}
+        facts = {"variant": variant, "encoder": encoder}
         facts["network"] = settings.network.model_dump(mode="json")
-        found.append(Member(model, fold, 0.0, facts))
+        found.append(Member(model, fold, 0.0, 0.5, 0.5, str(fold), facts))
     return found
 
 
@@ -180,19 +182,13 @@ def measure_latency(bundle: Path, folder: Path, networks: list[DGFNet], count: i
     }
 
 
-class Eager(ScoringModel):
-    """The same answers from torch networks, one after another: each takes all cores."""
-
-    def _run_networks(self, stacked: Crops, crops: Crops) -> Any:
-        return *self.run(stacked), [run(crops)[0] + shift for run, shift in self.folds]
-
-
 def eager(model: ScoringModel, networks: list[DGFNet]) -> ScoringModel:
     """Returns a copy of a model that runs the torch networks."""
-    runners = [in_torch(network) for network in networks]
-    folds = tuple((run, shift) for run, (_, shift) in zip(runners[1:], model.folds, strict=True))
-    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    return Eager(**fields | {"run": runners[0], "folds": folds})
+    members = tuple(
+        FoldGraph(in_torch(network), member.shift)
+        for network, member in zip(networks, model.members, strict=True)
+    )
+    return dataclasses.replace(model, members=members)
 
 
 def in_torch(model: DGFNet) -> Runner:

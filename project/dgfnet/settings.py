@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dgfnet.errors import InputError
 from dgfnet.params import assign, explain, read
-from dgfnet.vocabulary import Branch, EncoderName, Modality, Site, Variant
+from dgfnet.vocabulary import Branch, EncoderName, Modality, Scored, Site, Variant
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -193,6 +193,9 @@ class Network(Section):
     pretrained: str
     """`off`, `imagenet` (torchvision's published weights) or the path of a checkpoint, in which `{encoder}`
     stands for `resnet18`, `resnet34` or `inception_v3`; needs width 1. See docs/how-to/pretrained.md."""
+    images: Scored
+    """Images of a nodule that are scored: `all`, the mean of the log odds over pairs in which each image
+    stands; or `largest`, the pair of the largest nodule areas, the paper's."""
     dgf: Dgf
     tlr: Tlr
 
@@ -359,8 +362,12 @@ class Register(Section):
 
     variant: Variant
     """The variant that becomes the registered model; not `us_tlr`."""
+    scoring: Literal["ensemble", "best_fold"]
+    """Networks of the registered model: `ensemble`, the mean log odds of those of all folds; or `best_fold`,
+    the one that `criterion` chooses, the paper's rule."""
     criterion: Literal["accuracy", "auc"]
-    """Score of the held-out fold that chooses the fold's model; `accuracy` is the paper's."""
+    """Score of the held-out fold that chooses the fold's network, which stands first in an ensemble;
+    `accuracy` is the paper's."""
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
     """Gate: least lower limit of the pooled out-of-fold AUC."""
     minimum_gain: Annotated[float, Field(ge=-1, le=1)]

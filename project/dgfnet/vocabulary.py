@@ -16,6 +16,7 @@ Variant = Literal[  # the paper's tables 1, 2 and 3
     "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
 ]
 Branch = Literal["dimension", "modality", "nodule"]
+Scored = Literal["all", "largest"]  # images of a nodule that an evaluation takes
 
 SITES: tuple[Site, ...] = ("central", "lateral")
 MODALITIES: tuple[Modality, ...] = ("us", "ct")

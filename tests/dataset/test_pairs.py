@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgfnet.dataset.augment import Augmenter
-from dgfnet.dataset.pairs import ahead, evaluation_batches, patient_key, training_batches
+from dgfnet.dataset.pairs import ahead, evaluation_batches, pairs_of, patient_key, training_batches
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import centre
 
@@ -201,7 +201,7 @@ def test_an_epoch_does_not_depend_on_the_ones_before(blobs, nodules, tiny):
 def test_evaluation_shows_the_largest_images_in_order_as_preprocessed(by_number, nodules, size):
     # rows by hand: first images of N1-N5 are rows 0-4, and so on in turns
     largest = {"us": [5, 1, 2, 11, 4], "ct": [0, 9, 2, 3, 4]}
-    batches = list(evaluation_batches(by_number, nodules, BOTH, size))
+    batches = list(evaluation_batches(by_number, nodules, pairs_of(nodules, BOTH, "largest"), size))
     assert sum(len(batch.label) for batch in batches) == 5
     for modality in BOTH:
         shown = torch.cat([batch.images[modality] for batch in batches])
@@ -211,8 +211,33 @@ def test_evaluation_shows_the_largest_images_in_order_as_preprocessed(by_number,
     assert torch.cat([b.patients for b in batches]).tolist() == nodules.patients.tolist()
 
 
+def test_all_images_stand_in_a_pair_and_the_largest_in_the_first(by_number, nodules):
+    # rows of N1 and N3 by hand, as above: all their images, the largest first
+    pairs = pairs_of(nodules, BOTH, "all")
+    for place in range(5):
+        own = pairs.nodule == place
+        counts = [len(nodules.rows[name][place]) for name in BOTH]
+        assert own.sum() == max(counts)
+        for name in BOTH:
+            rows = pairs.rows[name][own]
+            assert set(rows) == set(nodules.rows[name][place])
+            assert rows[0] == nodules.largest[name][place]
+            assert np.ptp(np.unique(rows, return_counts=True)[1]) <= 1  # no image counts twice as often
+    (batch,) = evaluation_batches(by_number, nodules, pairs, 64)
+    assert batch.images["us"][:, 0, 0].tolist() == pairs.rows["us"].tolist()
+    assert batch.patients.tolist() == nodules.patients[pairs.nodule].tolist()
+    assert len(pairs_of(nodules, ("us",), "all").nodule) == sum(map(len, nodules.rows["us"]))
+
+
+def test_log_odds_are_averaged_over_the_pairs_of_a_nodule(nodules):
+    pairs = pairs_of(nodules.take(np.array([0, 2])), BOTH, "all")
+    values = np.arange(len(pairs.nodule), dtype=float)
+    first = int((pairs.nodule == 0).sum())
+    np.testing.assert_allclose(pairs.average(values), [values[:first].mean(), values[first:].mean()])
+
+
 def test_evaluation_cuts_the_margin_off(blobs, nodules):
-    (batch,) = evaluation_batches(blobs, nodules, ("us",), 64)
+    (batch,) = evaluation_batches(blobs, nodules, pairs_of(nodules, ("us",), "largest"), 64)
     stored = blobs.us[nodules.largest["us"]][:, :, 4:36, 4:36]
     np.testing.assert_array_equal(batch.images["us"], stored[:, 0])
     np.testing.assert_array_equal(batch.targets["us"], stored[:, 1:])
@@ -265,7 +290,7 @@ def test_a_fault_in_a_thread_reaches_the_consumer():
 def test_a_rectangle_changes_what_is_seen_in_training_and_evaluation(blobs, nodules, as_stored):
     rectangle = Rectangle(75, 1.0)
     trained = epoch(blobs, nodules, as_stored, size=8, modalities=("us",), rectangle=rectangle)
-    (evaluated,) = evaluation_batches(blobs, nodules, ("us",), 64, rectangle)
+    (evaluated,) = evaluation_batches(blobs, nodules, pairs_of(nodules, ("us",), "largest"), 64, rectangle)
     for batch in (*trained, evaluated):
         assert batch.images["us"].shape == (5, 75, 75)
         assert (batch.images["us"].amax(dim=(1, 2)) == 255).all()

@@ -126,27 +126,33 @@ def network_of(project, site):
 
 @pytest.mark.parametrize("site", ["central", "lateral"])
 def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation(finished, site):
-    """The fusion, and the models of one modality inside it, each at its own frozen threshold."""
-    from dgfnet.preprocess.archive import Archive, centre
+    """The fusion, and the models of one modality inside it: each network of the ensembles on its own fold."""
+    from dgfnet.preprocess.archive import Archive
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 
     champion = load_champion(load(finished / "params.yaml"), site)
     archive = Archive.open(finished / "artifacts/preprocess")
-    models = [network_of(finished, site), champion.model, *champion.model.unimodal.values()]
-    assert [model.metadata["variant"] for model in models] == ["dgf", "dgf", "us_multitask", "ct_multitask"]
+    models = [champion.model, *champion.model.unimodal.values()]
+    assert [model.metadata["variant"] for model in models] == ["dgf", "us_multitask", "ct_multitask"]
     for model in models:
         variant = model.metadata["variant"]
         table = pd.read_csv(
             finished / f"artifacts/crossval/{site}/{variant}/out_of_fold.csv", dtype={"nodule_id": str}
         )
-        table = table[table["fold"] == champion.metadata["fold"]]
-        crops = {}
-        for modality in ("us", "ct"):
-            rows = [archive.largest(modality)[name] for name in table["nodule_id"]]
-            crops[modality] = np.array(centre(archive.planes(modality)[rows, 0], archive.size[modality]))
-        np.testing.assert_allclose(model.score(crops)["probability"], table["probability"], atol=1e-6)
-        assert model.threshold == pytest.approx(table["threshold"].iloc[0])
+        assert sorted(member["fold"] for member in model.metadata["members"]) == [0, 1]
+        odds = []
+        for place, member in enumerate(model.metadata["members"]):
+            own = table[table["fold"] == member["fold"]]
+            album = {name: archive.crops(name, list(own["nodule_id"])) for name in ("us", "ct")}
+            np.testing.assert_allclose(model.score_by(place, album), own["probability"], atol=1e-6)
+            assert member["threshold"] == pytest.approx(own["threshold"].iloc[0])
+            odds.append(np.log(member["threshold"] / (1 - member["threshold"])))
+            if variant == "dgf" and place == 0:
+                network = network_of(finished, site)
+                np.testing.assert_allclose(network.score(album)["probability"], own["probability"], atol=1e-6)
+                assert network.threshold == pytest.approx(member["threshold"])
+        assert model.threshold == pytest.approx(1 / (1 + np.exp(-np.mean(odds))))
 
 
 def test_what_us_and_ct_alone_say_elsewhere_is_measured_at_their_own_thresholds(finished):
@@ -190,9 +196,9 @@ def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company
         ({"us": np.zeros((1, 32, 32)), "ct": np.zeros((1, 32, 32), np.uint8)}, "us: expected"),
         (
             {"us": np.zeros((2, 32, 32), np.uint8), "ct": np.zeros((1, 32, 32), np.uint8)},
-            "one crop per nodule",
+            "crops of every nodule",
         ),
-        ({"us": np.zeros((0, 32, 32), np.uint8), "ct": np.zeros((0, 32, 32), np.uint8)}, "us: expected"),
+        ({"us": np.zeros((0, 32, 32), np.uint8), "ct": np.zeros((0, 32, 32), np.uint8)}, "us: no nodule"),
     ],
 )
 def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):

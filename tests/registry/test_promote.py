@@ -28,6 +28,7 @@ from dgfnet.settings import Register
 
 LIMITS = Register(
     variant="dgf",
+    scoring="ensemble",
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
     minimum_gain=0.0,

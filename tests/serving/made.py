@@ -18,6 +18,7 @@ from dgfnet.settings import load
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
+SHIFTS, THRESHOLDS = (-0.5, -0.4, -0.3), (0.4, 0.3, 0.5)  # of the networks of three folds
 SETTINGS = load(
     ROOT / "params.yaml", [f"preprocess.us_size={SIDE}", f"preprocess.ct_size={SIDE}", "network.width=0.125"]
 )
@@ -47,7 +48,7 @@ def make(variant: str) -> list[Member]:
         "network": SETTINGS.network.model_dump(mode="json"),
     }
     return [
-        Member(model, fold, -0.5 + fold / 10, metadata | {"fit": str(fold), "threshold": 0.4})
+        Member(model, fold, SHIFTS[fold], THRESHOLDS[fold], 0.4, str(fold), metadata)
         for fold, model in enumerate(models)
     ]
 
@@ -55,10 +56,12 @@ def make(variant: str) -> list[Member]:
 def write(folder: Path) -> None:
     """A bundle of untrained networks; its calibration line has known numbers."""
     noise = np.random.default_rng(3)
-    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    album = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8)[:, None] for name in ("us", "ct")}
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
     unimodal = {name: make(f"{name}_multitask") for name in ("us", "ct")}
-    write_bundle(folder, make("dgf"), unimodal, table, crops, SETTINGS.preprocess, "never trained")
+    write_bundle(
+        folder, make("dgf"), unimodal, "ensemble", table, album, SETTINGS.preprocess, "never trained"
+    )
     for path in folder.rglob("bundle.json"):
         change(path.parent, calibration={"slope": 0.8, "intercept": 0.1})
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made import SIDE, change, network
+from made import SHIFTS, SIDE, change, network
 
 from dgfnet.bundle import export as exporting
 from dgfnet.bundle.model import ScoringModel, open_graph, shapley
@@ -31,12 +31,17 @@ def scoring(bundle):
 
 
 def log_odds(seed, crops, variant="dgf"):
-    """What the torch network says, with the shift that made.py gives every model 0."""
+    """What a torch network says of pairs, without its shift."""
     with torch.no_grad():
         logits = network(variant, seed)(
             {name: torch.from_numpy(images) for name, images in crops.items()}
         ).logit
     return logits.double().numpy()
+
+
+def ensemble(crops):
+    """The mean of what the networks of made.py say of pairs, each with its shift."""
+    return np.mean([log_odds(seed, crops) + shift for seed, shift in enumerate(SHIFTS)], axis=0)
 
 
 def frame(model, crops):
@@ -47,10 +52,54 @@ def expit(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_probabilities_are_those_of_torch_shifted(scoring):
+def test_an_ensemble_says_the_mean_of_its_shifted_log_odds(scoring):
     table = scoring.score(CROPS)
+    np.testing.assert_allclose(table["probability"], expit(ensemble(CROPS)), atol=1e-5)
+    # log odds of 0.4, 0.3 and 0.5: -0.405465, -0.847298, 0
+    assert scoring.threshold == pytest.approx(expit(-1.252763 / 3), abs=1e-6)
+    assert (table["decision"] == (table["probability"] >= scoring.threshold)).all()
+
+
+def test_the_best_fold_alone_says_what_its_network_says(bundle, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle, folder)
+    change(folder, scoring="best_fold", threshold=0.4)
+    model = ScoringModel.open(folder)
+    table = frame(model, CROPS)
     np.testing.assert_allclose(table["probability"], expit(log_odds(0, CROPS) - 0.5), atol=1e-5)
     assert (table["decision"] == (table["probability"] >= 0.4)).all()
+    total = table["us_contribution"] + table["ct_contribution"] + table["reference_log_odds"]
+    np.testing.assert_allclose(total, log_odds(0, CROPS) - 0.5, atol=1e-5)
+    for place in range(3):
+        expected = expit(log_odds(place, CROPS) + SHIFTS[place])
+        np.testing.assert_allclose(model.score_by(place, CROPS), expected, atol=1e-5)
+
+
+def test_all_images_of_a_nodule_are_scored_in_pairs(scoring):
+    """Three US images beside two of CT: pairs (0, 0), (1, 1), (2, 0); one beside one: a pair."""
+    us, ct = CROPS["us"], CROPS["ct"]
+    album = {"us": [us[:3], us[3:4]], "ct": [ct[:2], ct[5:6]]}
+    pairs = {"us": us[[0, 1, 2, 3]], "ct": ct[[0, 1, 0, 5]]}
+    odds = ensemble(pairs)
+    expected = np.array([odds[:3].mean(), odds[3]])
+    table = frame(scoring, album)
+    np.testing.assert_allclose(table["probability"], expit(expected), atol=1e-5)
+    total = table["us_contribution"] + table["ct_contribution"] + table["reference_log_odds"]
+    np.testing.assert_allclose(total, expected, atol=1e-5)
+    largest = dataclasses.replace(
+        scoring,
+        metadata={**scoring.metadata, "network": {**scoring.metadata["network"], "images": "largest"}},
+    )
+    np.testing.assert_allclose(largest.score(album)["probability"], expit(odds[[0, 3]]), atol=1e-5)
+
+
+def test_a_strange_image_behind_the_largest_is_warned_of(scoring):
+    album = {
+        name: [np.stack([images[0], np.full((SIDE, SIDE), 255, np.uint8)])] for name, images in CROPS.items()
+    }
+    (texts,) = frame(scoring, album)["warnings"]
+    assert any(text.startswith("us brightness 255, training") for text in texts)
+    assert len(texts) == len(set(texts))
 
 
 def test_answers_are_batch_invariant(scoring):
@@ -73,9 +122,9 @@ def test_more_nodules_than_a_batch(scoring):
 
 def test_calibration_and_range_over_folds_by_hand(scoring):
     table = frame(scoring, CROPS)
-    odds = [log_odds(seed, CROPS) + shift for seed, shift in ((0, -0.5), (1, -0.4), (2, -0.3))]
+    odds = [log_odds(seed, CROPS) + shift for seed, shift in enumerate(SHIFTS)]
     calibrated = expit(0.1 + 0.8 * np.stack(odds))
-    np.testing.assert_allclose(table["calibrated"], calibrated[0], atol=1e-5)
+    np.testing.assert_allclose(table["calibrated"], expit(0.1 + 0.8 * np.mean(odds, axis=0)), atol=1e-5)
     np.testing.assert_allclose(table["calibrated_low"], calibrated.min(axis=0), atol=1e-5)
     np.testing.assert_allclose(table["calibrated_high"], calibrated.max(axis=0), atol=1e-5)
 
@@ -92,13 +141,13 @@ def test_without_a_line_nothing_is_calibrated(bundle, tmp_path):
 def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(scoring, bundle):
     table = frame(scoring, CROPS)
     means = {name: np.repeat(scoring.reference[name][None], 7, axis=0) for name in CROPS}
-    both, none = log_odds(0, CROPS), log_odds(0, means)
-    us_only = log_odds(0, {"us": CROPS["us"], "ct": means["ct"]})
-    ct_only = log_odds(0, {"us": means["us"], "ct": CROPS["ct"]})
+    both, none = ensemble(CROPS), ensemble(means)
+    us_only = ensemble({"us": CROPS["us"], "ct": means["ct"]})
+    ct_only = ensemble({"us": means["us"], "ct": CROPS["ct"]})
     expected = (us_only - none + both - ct_only) / 2
     np.testing.assert_allclose(table["us_contribution"], expected, atol=1e-5)
     total = table["us_contribution"] + table["ct_contribution"] + table["reference_log_odds"]
-    np.testing.assert_allclose(total, both - 0.5, atol=1e-5)
+    np.testing.assert_allclose(total, both, atol=1e-5)
     unimodal = frame(ScoringModel.open(bundle / "us"), CROPS)
     assert unimodal["ct_contribution"].isna().all()
     odds = np.log(unimodal["probability"] / (1 - unimodal["probability"]))
@@ -148,7 +197,9 @@ def test_crops_and_embeddings_beyond_the_limits_of_training_are_named(scoring):
     (texts,) = frame(scoring, strange)["warnings"]
     assert any(text.startswith("us brightness 255, training") for text in texts)
     assert any(text.startswith("ct contrast 0, training") for text in texts)
-    distance = float(distances(scoring.run(strange)[1]["us"], scoring.training_embeddings["us"])[0])
+    distance = float(
+        distances(scoring.members[0].run(strange)[1]["us"], scoring.training_embeddings["us"])[0]
+    )
     for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
         metadata = {**scoring.metadata, "far": {"us": limit, "ct": 2.0}}
         (texts,) = frame(dataclasses.replace(scoring, metadata=metadata), strange)["warnings"]
@@ -175,11 +226,11 @@ def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
 def test_a_case_goes_to_the_model_for_its_modalities(scoring, bundle):
     us, ct = CROPS["us"], CROPS["ct"]
     cases = [
-        Case({"us": us[0]}),
-        Case({"us": us[1], "ct": ct[1]}),
+        Case({"us": us[:1]}),
+        Case({"us": us[1:2], "ct": ct[1:2]}),
         Case({}, fault="a.png: broken"),
-        Case({"ct": ct[3]}),
-        Case({"us": us[4], "ct": ct[4]}),
+        Case({"ct": ct[3:4]}),
+        Case({"us": us[4:5], "ct": ct[4:5]}),
         Case({}),
     ]
     table = pd.DataFrame(answer(scoring, cases))
@@ -196,10 +247,10 @@ def test_a_case_goes_to_the_model_for_its_modalities(scoring, bundle):
     )
     assert table.loc[[2, 5], list(NUMBERS)].isna().all(axis=None)
     us_model = ScoringModel.open(bundle / "us")
-    assert answer(us_model, [Case({"ct": ct[0]})])[0]["statement"].startswith(
+    assert answer(us_model, [Case({"ct": ct[:1]})])[0]["statement"].startswith(
         "not scored: found images of ct"
     )
-    (both,) = answer(us_model, [Case({"us": us[0], "ct": ct[0]})])
+    (both,) = answer(us_model, [Case({"us": us[:1], "ct": ct[:1]})])
     assert both["statement"] == ""
     assert both["probability"] == pytest.approx(table["probability"][0], abs=1e-6)
 
@@ -213,7 +264,7 @@ def test_serving_needs_no_torch_no_mlflow_and_none_of_the_training(bundle):
         "from dgfnet.serving import answers, cases, records\n"
         "from dgfnet.bundle.model import ScoringModel\n"
         f"model = ScoringModel.open(Path({str(bundle)!r}))\n"
-        f"crops = {{name: np.zeros(({SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
+        f"crops = {{name: np.zeros((1, {SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
         "print(answers.answer(model, [cases.Case(crops)])[0]['probability'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

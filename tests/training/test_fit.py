@@ -332,7 +332,7 @@ def test_every_epoch_draws_anew_and_the_same_epoch_alike(places, task, sampling)
 def raw_probability(task, places):
     archive = Archive.open(places.archive)
     _, held_out = split(task, places, archive)
-    found = predict(restore(task, places), archive, held_out, choose("auto"), segment=False)
+    found = predict(restore(task, places), archive, held_out, choose("auto"), "all", segment=False)
     return held_out, found.probability
 
 
@@ -409,9 +409,9 @@ def test_predicting_some_of_the_nodules_predicts_them_alike(with_parents, task):
     run(chosen, places)
     archive, model = Archive.open(places.archive), restore(chosen, places)
     _, held_out = split(chosen, places, archive)
-    whole = predict(model, archive, held_out, choose("auto"), segment=False).probability
+    whole = predict(model, archive, held_out, choose("auto"), "all", segment=False).probability
     some = np.array([5, 0, 3])
-    part = predict(model, archive, held_out.take(some), choose("auto"), segment=False).probability
+    part = predict(model, archive, held_out.take(some), choose("auto"), "all", segment=False).probability
     np.testing.assert_allclose(part, whole[some], rtol=0, atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dgfnet.attribution.gradients import Images, Score
-from dgfnet.dataset.pairs import Nodules, evaluation_batches
+from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.vocabulary import Modality
@@ -44,7 +44,8 @@ class Pictures:
 
 def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
     """Reads the pictures of nodules as this network takes them; `us_tlr` takes a rectangle."""
-    batches = list(evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle))
+    pairs = pairs_of(nodules, model.modalities, "largest")
+    batches = list(evaluation_batches(archive, nodules, pairs, BATCH, model.rectangle))
     return Pictures(
         {name: torch.cat([batch.images[name].float() for batch in batches]) for name in model.modalities},
         {name: torch.cat([batch.targets[name][:, 0] > 0 for batch in batches]) for name in model.modalities},

@@ -1,45 +1,95 @@
-"""Crops of nodules, the input of every model of a bundle: one image per modality."""
+"""Crops of nodules, the input of every model of a bundle: all images of each modality."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
+from dgfnet.preprocess.archive import paired
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import Modality, Scored
 
-BATCH = 64  # nodules that go through a network at once
+BATCH = 64  # pairs that go through a network at once
 
-Crops = Mapping[Modality, NDArray[np.uint8]]  # (N, S, S) grey values
+Crops = Mapping[Modality, NDArray[np.uint8]]  # (P, S, S) grey values
+# per nodule (K, S, S) grey values, the image with the largest nodule first; an array (N, S, S) is one of each
+Album = Mapping[Modality, Sequence[NDArray[np.uint8]]]
 
 
-def checked_crops(
-    crops: Mapping[Modality, NDArray[Any]], needed: tuple[Modality, ...], settings: Preprocess
-) -> dict[Modality, NDArray[np.uint8]]:
-    """Returns the crops a model needs, (N, S, S) uint8 each.
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What is scored of N nodules: P pairs of images, or P images where the model takes one modality.
+
+    Attributes:
+        crops: per modality (P, S, S) uint8.
+        nodule: (P,) position of the nodule of each pair, not decreasing; its first pair is the largest.
+    """
+
+    crops: Crops
+    nodule: NDArray[np.int64]
+
+    def average(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the mean over the pairs of each nodule, (..., P) to (..., N)."""
+        starts = np.flatnonzero(np.diff(self.nodule, prepend=-1))
+        return np.asarray(np.add.reduceat(log_odds, starts, axis=-1) / np.bincount(self.nodule))
+
+
+def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, images: Scored) -> Pairs:
+    """Returns the pairs of images that a model scores of N nodules; see `preprocess.archive.paired`.
+
+    Args:
+        album: crops of the nodules.
+        needed: modalities of the model.
+        settings: that make the model's crops.
+        images: `all` or `largest`.
 
     Raises:
         InputError: naming the modality whose crops are missing, or of another number, shape or type.
     """
-    checked = {}
-    for name in needed:
-        if name not in crops:
-            raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
-        side, given = settings.size(name), crops[name]
-        if given.ndim != 3 or given.shape[1:] != (side, side) or given.dtype != np.uint8 or not len(given):
-            raise InputError(f"{name}: expected (N, {side}, {side}) uint8, found {given.shape} {given.dtype}")
-        checked[name] = np.ascontiguousarray(given)
-    counts = sorted({len(images) for images in checked.values()})
+    listed = {name: _listed(name, album, needed, settings.size(name)) for name in needed}
+    counts = sorted({len(nodules) for nodules in listed.values()})
     if len(counts) != 1:
-        raise InputError(f"every modality needs one crop per nodule, found {counts}")
-    return checked
+        raise InputError(f"every modality needs crops of every nodule, found {counts}")
+    chosen: dict[Modality, list[NDArray[np.uint8]]] = {name: [] for name in needed}
+    nodule = []
+    for place, own in enumerate(zip(*listed.values(), strict=True)):
+        for at in paired([len(crops) for crops in own], images):
+            nodule.append(place)
+            for name, crops, position in zip(needed, own, at, strict=True):
+                chosen[name].append(crops[position])
+    return Pairs({name: np.stack(crops) for name, crops in chosen.items()}, np.array(nodule, dtype=np.int64))
+
+
+def _listed(
+    name: Modality, album: Mapping[Modality, Any], needed: tuple[Modality, ...], side: int
+) -> list[NDArray[np.uint8]]:
+    if name not in album:
+        raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
+    given = album[name]
+    if isinstance(given, np.ndarray) and given.ndim == 3:
+        given = given[:, None]
+    for crops in given:
+        if crops.ndim != 3 or crops.shape[1:] != (side, side) or crops.dtype != np.uint8 or not len(crops):
+            raise InputError(
+                f"{name}: expected (K, {side}, {side}) uint8 of every nodule, found {crops.shape} "
+                f"{crops.dtype}"
+            )
+    if not len(given):
+        raise InputError(f"{name}: no nodule; expected (K, {side}, {side}) uint8 of each")
+    return list(given)
+
+
+def largest(album: Album) -> dict[Modality, NDArray[np.uint8]]:
+    """Returns the crop with the largest area of every nodule, (N, S, S) per modality."""
+    return {name: np.stack([crops[0] for crops in nodules]) for name, nodules in album.items()}
 
 
 def in_parts(images: Crops) -> list[dict[Modality, NDArray[np.uint8]]]:
-    """Returns crops in batches of BATCH nodules."""
+    """Returns crops in batches of BATCH pairs."""
     count = len(next(iter(images.values())))
     return [{name: crops[at : at + BATCH] for name, crops in images.items()} for at in range(0, count, BATCH)]

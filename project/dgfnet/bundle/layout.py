@@ -3,7 +3,7 @@
 bundle.json            the metadata below
 weights.safetensors    the network with its reference bank, for torch
 model.onnx             the same network as a graph, for serving
-folds/K.onnx           the networks of the other folds, for the range of an answer over them
+folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
 reference.safetensors  `<modality>_mean`: mean crop of the training nodules, (S, S) uint8;
                        `<modality>_seen`: their embeddings, (N, F) float32, rows of unit length
 us/, ct/               of a fusion: bundles of the unimodal models it was built from
@@ -13,12 +13,16 @@ SHA256SUMS             of the files above, each folder its own: a damaged copy i
 
 Keys of bundle.json:
 
-site, variant, encoder, fold, fit    of the network; `fit` is the key of its training task
+site, variant, encoder               of the networks
+members                              `fold`, `fit` (the key of its training task), `shift` (prevalence
+                                     correction: added to its log odds), `threshold`, `training_prevalence` of
+                                     every network: first that of model.onnx, then those below folds/
+scoring                              ensemble: the mean of the members' log odds is the answer; best_fold:
+                                     those of the first
 modalities, network, preprocess      its inputs, and the settings of both
 threshold                            frozen; a probability at or above it is called positive
-sampling, training_prevalence, shift prevalence correction: added to the network's log odds
+sampling                             of the classes in training
 calibration                          slope and intercept of the calibrated log odds, null where undefined
-folds                                `fold`, `fit`, `shift` of every network below folds/
 alone                                modalities of the unimodal bundles
 far                                  per modality the out-of-distribution limit: 99 % of the held-out nodules'
                                      embeddings are at most this far from those of the training nodules
@@ -35,7 +39,7 @@ from dgfnet.vocabulary import MODALITIES
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "3"}  # tag of a version whose bundle has these files
+FORMAT = {"bundle_format": "4"}  # tag of a version whose bundle has these files
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

@@ -9,8 +9,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from dgfnet.bundle.crops import Crops, checked_crops, in_parts
+from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality, Scored
 
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
 # parallel.cores() would import rich, which the environment of a registered model does not have
@@ -36,19 +37,36 @@ Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.
 
 
 @dataclass(frozen=True, eq=False)
-class ScoringModel:
-    """A network, the networks of the other folds, and what an answer compares new nodules with.
+class FoldGraph:
+    """The network of one fold as a graph.
 
     Attributes:
-        modalities: inputs of the network.
-        preprocess: settings that make its crops.
+        run: the graph.
+        shift: prevalence correction, added to its log odds.
+    """
+
+    run: Runner
+    shift: float
+
+    def log_odds(self, crops: Crops) -> NDArray[np.float64]:
+        """Returns the corrected log odds of pairs, (P,)."""
+        return self.run(crops)[0] + self.shift
+
+
+@dataclass(frozen=True, eq=False)
+class ScoringModel:
+    """The networks of all folds, and what an answer compares new nodules with.
+
+    Attributes:
+        modalities: inputs of the networks.
+        preprocess: settings that make their crops.
         threshold: frozen; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
-        run: the network.
-        folds: the networks of the other folds, each with the shift of its own log odds.
-        reference: per modality (S, S) the mean crop of its training nodules.
-        reference_log_odds: of the reference crops, shifted.
-        training_embeddings: per modality (N, F) embeddings of the training nodules, of unit length.
+        members: the networks, that of the chosen fold first.
+        reference: per modality (S, S) the mean crop of the first network's training nodules.
+        reference_log_odds: of the reference crops.
+        training_embeddings: per modality (N, F) embeddings of the first network's training nodules, of unit
+            length.
         unimodal: for a fusion, the models of one modality that it was built from.
     """
 
@@ -56,8 +74,7 @@ class ScoringModel:
     preprocess: Preprocess
     threshold: float
     metadata: Mapping[str, Any]
-    run: Runner
-    folds: tuple[tuple[Runner, float], ...]
+    members: tuple[FoldGraph, ...]
     reference: Mapping[Modality, NDArray[np.uint8]]
     reference_log_odds: float
     training_embeddings: Mapping[Modality, NDArray[np.float32]]
@@ -65,8 +82,18 @@ class ScoringModel:
 
     @property
     def usable(self) -> tuple[Modality, ...]:
-        """The modalities that the network, or one of the unimodal models, takes."""
+        """The modalities that the networks, or one of the unimodal models, take."""
         return tuple(name for name in MODALITIES if name in self.modalities or name in self.unimodal)
+
+    @property
+    def images(self) -> Scored:
+        """The images of a nodule that are scored: `all` or `largest`."""
+        return "all" if self.metadata["network"]["images"] == "all" else "largest"
+
+    @property
+    def scoring(self) -> tuple[FoldGraph, ...]:
+        """The networks whose mean log odds are the answer: all, or the first."""
+        return self.members if self.metadata["scoring"] == "ensemble" else self.members[:1]
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> ScoringModel:
@@ -84,104 +111,127 @@ class ScoringModel:
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
             modalities = tuple(metadata["modalities"])
             preprocess = Preprocess.model_validate(metadata["preprocess"])
-            run = open_graph(folder / GRAPH, modalities, threads)
-            folds = tuple(
-                (open_graph(fold_graph(folder, other["fold"]), modalities, threads), float(other["shift"]))
-                for other in metadata["folds"]
+            first, *others = metadata["members"]
+            graphs = [folder / GRAPH, *(fold_graph(folder, other["fold"]) for other in others)]
+            members = tuple(
+                FoldGraph(open_graph(graph, modalities, threads), float(member["shift"]))
+                for graph, member in zip(graphs, (first, *others), strict=True)
             )
             tensors = load_file(folder / REFERENCE)
             reference = {name: tensors[f"{name}_mean"] for name in modalities}
             embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
-            threshold = float(metadata["threshold"])
-            log_odds = run({name: reference[name][None] for name in modalities})[0]
-            reference_log_odds = float(log_odds[0]) + metadata["shift"]
+            model = cls(
+                modalities,
+                preprocess,
+                float(metadata["threshold"]),
+                metadata,
+                members,
+                reference,
+                0.0,
+                training_embeddings=embeddings,
+                unimodal={},
+            )
+            mean = {name: crop[None] for name, crop in reference.items()}
+            reference_log_odds = float(np.mean([member.log_odds(mean)[0] for member in model.scoring]))
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
-        return cls(
-            modalities,
-            preprocess,
-            threshold,
-            metadata,
-            run,
-            folds,
-            reference,
-            reference_log_odds,
-            training_embeddings=embeddings,
-            unimodal={name: cls.open(folder / name, threads) for name in metadata["alone"]},
-        )
+        alone = {name: cls.open(folder / name, threads) for name in metadata["alone"]}
+        return replace(model, reference_log_odds=reference_log_odds, unimodal=alone)
 
-    def score(self, crops: Crops) -> pd.DataFrame:
+    def score(self, album: Album) -> pd.DataFrame:
         """Returns `probability` and `decision` of N nodules, a row each.
 
         Args:
-            crops: per modality (N, S, S) uint8.
+            album: crops of the nodules.
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        images = checked_crops(crops, self.modalities, self.preprocess)
-        logits = np.concatenate([self.run(part)[0] for part in in_parts(images)])
-        return pd.DataFrame(self._decide(logits + float(self.metadata["shift"])))
+        return pd.DataFrame(self._decide(self._log_odds(self.scoring, album).mean(axis=0)))
 
-    def answer(self, crops: Crops) -> dict[str, NDArray[Any]]:
+    def score_by(self, member: int, album: Album) -> NDArray[np.float64]:
+        """Returns the probability of N nodules by one of `members`, (N,).
+
+        Args:
+            member: its place.
+            album: crops of the nodules.
+
+        Raises:
+            InputError: as for `score`.
+        """
+        return _expit(self._log_odds((self.members[member],), album)[0])
+
+    def _log_odds(self, members: tuple[FoldGraph, ...], album: Album) -> NDArray[np.float64]:
+        pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
+        parts = [[member.log_odds(part) for part in in_parts(pairs.crops)] for member in members]
+        return pairs.average(np.stack([np.concatenate(own) for own in parts]))
+
+    def answer(self, album: Album) -> dict[str, NDArray[Any]]:
         """Returns everything that an answer says of N nodules, in columns.
 
         Args:
-            crops: per modality (N, S, S) uint8.
+            album: crops of the nodules.
 
         Returns:
             Arrays (N,): `probability`, `decision`, `threshold`; `calibrated` (recalibrated on the
             out-of-fold predictions, NaN where that is not defined) with `calibrated_low` and
-            `calibrated_high`, its range over the models of all folds; `us_contribution`,
+            `calibrated_high`, its range over the networks of all folds; `us_contribution`,
             `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
             log odds of the probability; `variant`; `warnings`, a list of texts.
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        images = checked_crops(crops, self.modalities, self.preprocess)
-        parts = [self._answer_batch(part) for part in in_parts(images)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _answer_batch(self, crops: Crops) -> dict[str, NDArray[Any]]:
-        """Answers for one batch, as columns."""
-        count = len(crops[self.modalities[0]])
-        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
-        without = [{**crops, name: means[name]} for name in self.modalities]
-        coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
-        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.modalities}
-        logits, embeddings, other_folds = self._run_networks(stacked, crops)
-        whole, *rest = np.split(logits + float(self.metadata["shift"]), len(coalitions))
-        calibrated = np.stack([self._calibrate(log_odds) for log_odds in (whole, *other_folds)])
-        contributions = shapley(whole, self.reference_log_odds, *rest)
-        shares = dict(zip(self.modalities, contributions, strict=True))
+        pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
+        parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
+        coalitions = pairs.average(np.concatenate([part[0] for part in parts], axis=1))
+        every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
+        whole, *lacking = coalitions
+        alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
+        shares = dict(zip(self.modalities, shapley(whole, self.reference_log_odds, *lacking), strict=True))
+        count = len(whole)
         warnings = np.empty(count, dtype=object)
-        warnings[:] = self._warnings(crops, {name: rows[:count] for name, rows in embeddings.items()})
+        warnings[:] = [[] for _ in range(count)]
+        for place, sentences in zip(
+            pairs.nodule, chain.from_iterable(part[2] for part in parts), strict=True
+        ):
+            warnings[place] += [sentence for sentence in sentences if sentence not in warnings[place]]
         return {
             **self._decide(whole),
             "threshold": np.full(count, self.threshold),
-            "calibrated": calibrated[0],
-            "calibrated_low": calibrated.min(axis=0),
-            "calibrated_high": calibrated.max(axis=0),
+            "calibrated": alone[0],
+            "calibrated_low": np.min(alone, axis=0),
+            "calibrated_high": np.max(alone, axis=0),
             **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
             "reference_log_odds": np.full(count, self.reference_log_odds),
             "variant": np.full(count, self.metadata["variant"], dtype=object),
             "warnings": warnings,
         }
 
-    def _run_networks(
-        self, stacked: Crops, crops: Crops
-    ) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]], list[NDArray[np.float64]]]:
-        """Runs the network on stacked coalitions, and beside it those of the other folds on the crops.
+    def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
+        """Runs the networks beside each other on a batch of P pairs.
 
         Returns:
-            Log odds and embeddings of the network; shifted log odds of each other fold.
+            The mean log odds of the networks that score, (coalitions, P): of the pairs, and of a fusion also
+            without the first modality and without the second, whose crops are then the mean crop; log odds of
+            every network, (networks, P); warnings of every pair.
         """
-        pending = [GRAPHS.submit(run, crops) for run, _ in self.folds]
-        logits, embeddings = self.run(stacked)
-        shifts = [shift for _, shift in self.folds]
-        other_folds = [run.result()[0] + shift for run, shift in zip(pending, shifts, strict=True)]
-        return logits, embeddings, other_folds
+        count = len(crops[self.modalities[0]])
+        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
+        without = [{**crops, name: means[name]} for name in self.modalities]
+        coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
+        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.modalities}
+        first, *rest = self.members
+        scoring = len(self.scoring)
+        pending = [
+            GRAPHS.submit(member.log_odds, stacked if place < scoring else crops)
+            for place, member in enumerate(rest, start=1)
+        ]
+        logits, embeddings = first.run(stacked)
+        log_odds = [logits + first.shift, *(run.result() for run in pending)]
+        warnings = self._warnings(crops, {name: rows[:count] for name, rows in embeddings.items()})
+        mean = np.mean(log_odds[:scoring], axis=0).reshape(len(coalitions), count)
+        return mean, np.stack([own[:count] for own in log_odds]), warnings
 
     def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)

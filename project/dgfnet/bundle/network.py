@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dgfnet.bundle.crops import Crops, checked_crops, in_parts
+from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
 from dgfnet.bundle.layout import METADATA, WEIGHTS
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
@@ -25,12 +25,12 @@ from dgfnet.vocabulary import Modality
 
 @dataclass(frozen=True)
 class BundledNetwork:
-    """The network of a bundle in torch, with which the gate compares the scoring model.
+    """The first network of a bundle in torch, with which the gate compares its graph.
 
     Attributes:
         model: the network with its reference bank, in evaluation mode.
         preprocess: settings that make its crops.
-        threshold: frozen; a nodule is called positive at or above it.
+        threshold: frozen, of this network; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
     """
 
@@ -54,26 +54,28 @@ class BundledNetwork:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder / METADATA}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        return cls(model.eval(), preprocess, float(metadata["threshold"]), metadata)
+        return cls(model.eval(), preprocess, float(metadata["members"][0]["threshold"]), metadata)
 
-    def score(self, crops: Crops) -> pd.DataFrame:
+    def score(self, album: Album) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
 
         Args:
-            crops: per modality (N, S, S) uint8.
+            album: crops of the nodules.
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        images = checked_crops(crops, self.model.modalities, self.preprocess)
-        probability = expit(log_odds_of(self.model, images) + float(self.metadata["shift"]))
+        images = self.metadata["network"]["images"]
+        pairs = pairs_of(album, self.model.modalities, self.preprocess, images)
+        log_odds = pairs.average(log_odds_of(self.model, pairs.crops))
+        probability = expit(log_odds + float(self.metadata["members"][0]["shift"]))
         decision = (probability >= self.threshold).astype(int)
         return pd.DataFrame({"probability": probability, "decision": decision})
 
 
 @torch.inference_mode()
 def log_odds_of(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
-    """Returns the network's log odds of N nodules, (N,), without the correction of the prevalence."""
+    """Returns the network's log odds of P pairs, (P,), without the correction of the prevalence."""
     parts = [model(part).logit for part in _batches(crops)]
     return np.asarray(torch.cat(parts).double().numpy())
 

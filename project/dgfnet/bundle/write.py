@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dgfnet.bundle.crops import Crops
+from dgfnet.bundle.crops import Album, Crops, largest, pairs_of
 from dgfnet.bundle.export import export
 from dgfnet.bundle.layout import CARD, GRAPH, METADATA, REFERENCE, SUMS, WEIGHTS, fold_graph, own_files
 from dgfnet.bundle.network import embeddings_of, log_odds_of
@@ -40,12 +40,18 @@ class Member:
         model: in evaluation mode, with its reference bank.
         fold: held out in its training.
         shift: prevalence correction of its log odds; 0 unless it was trained on balanced classes.
-        metadata: its part of bundle.json: `fit`, `threshold` and more.
+        fit: the key of its training task.
+        threshold: frozen, on its probabilities.
+        training_prevalence: share of positives among its training nodules.
+        metadata: what it shares with the others in bundle.json.
     """
 
     model: DGFNet
     fold: int
     shift: float
+    threshold: float
+    training_prevalence: float
+    fit: str
     metadata: Mapping[str, Any]
 
 
@@ -71,40 +77,39 @@ def _member(task: Task, where: Places) -> Member:
         "site": task.site,
         "variant": task.variant,
         "encoder": task.encoder,
-        "fit": task.key,
-        "threshold": record["threshold"],
         "sampling": task.training.sampling,
-        "training_prevalence": prevalence,
         "network": task.network.model_dump(mode="json"),
     }
-    return Member(model, task.fold, shift, metadata)
+    return Member(model, task.fold, shift, float(record["threshold"]), prevalence, task.key, metadata)
 
 
 def write_bundle(
     folder: Path,
     networks: Sequence[Member],
     unimodal: Mapping[Modality, Sequence[Member]],
+    scoring: Literal["ensemble", "best_fold"],
     table: pd.DataFrame,
-    crops: Crops,
+    album: Album,
     preprocess: Preprocess,
     card: str,
 ) -> None:
-    """Writes the bundle of the first network.
+    """Writes the bundle of the networks of a variant.
 
     Args:
         folder: of the bundle.
-        networks: the network, and those of the same variant in every other fold.
+        networks: that of the chosen fold, and those of the same variant in every other fold.
         unimodal: the same of the unimodal variants that a fusion was built from.
+        scoring: whether the mean log odds of all networks are the answer, or those of the first.
         table: `fold` and `label` of the nodules that were cross-validated.
-        crops: of these nodules, row for row.
+        album: crops of these nodules, row for row.
         preprocess: settings that made the crops.
         card: sentences about the fusion's cross-validation and origin, for the model card.
     """
     first, *others = networks
-    needed: Crops = {name: crops[name] for name in first.model.modalities}
+    needed: Album = {name: album[name] for name in first.model.modalities}
     inside = (table["fold"] != first.fold).to_numpy()
-    training = {name: images[inside] for name, images in needed.items()}
-    held_out = {name: images[~inside] for name, images in needed.items()}
+    training = {name: images[inside] for name, images in largest(needed).items()}
+    held_out = {name: images[~inside] for name, images in largest(needed).items()}
     sides = tuple(preprocess.size(name) for name in needed)
     save_weights(folder / WEIGHTS, _without_patients(first.model))
     export(first.model, sides, folder / GRAPH)
@@ -114,13 +119,19 @@ def write_bundle(
     save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
     metadata = {
         **first.metadata,
-        "fold": first.fold,
         "modalities": list(needed),
-        "shift": first.shift,
-        "calibration": _calibration(networks, table, needed),
-        "folds": [
-            {"fold": other.fold, "fit": other.metadata["fit"], "shift": other.shift} for other in others
+        "members": [
+            {
+                name: getattr(member, name)
+                for name in ("fold", "fit", "shift", "threshold", "training_prevalence")
+            }
+            for member in networks
         ],
+        "scoring": scoring,
+        "threshold": common_threshold(
+            [member.threshold for member in (networks if scoring == "ensemble" else networks[:1])]
+        ),
+        "calibration": _calibration(networks, table, needed, preprocess),
         "alone": list(unimodal),
         "far": embedding_limits,
         "ranges": {name: training_limits(images) for name, images in training.items()},
@@ -128,28 +139,40 @@ def write_bundle(
     }
     write_json(folder / METADATA, metadata)
     with replacing(folder / CARD) as temporary:
-        temporary.write_text(_card(metadata, table[inside], card), encoding="utf-8")
+        temporary.write_text(_card(metadata, table, card), encoding="utf-8")
     with replacing(folder / SUMS) as temporary:
         lines = [f"{sha256(folder / name)}  {name}\n" for name in own_files(folder) if name != temporary.name]
         temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in unimodal.items():
-        write_bundle(folder / modality, parents, {}, table, crops, preprocess, card)
+        write_bundle(folder / modality, parents, {}, scoring, table, album, preprocess, card)
 
 
-def _card(metadata: Mapping[str, Any], training: pd.DataFrame, origin: str) -> str:
+def common_threshold(thresholds: Sequence[float]) -> float:
+    """Returns the mean of networks' thresholds as log odds: a mean of log odds is compared with it."""
+    return float(expit(np.mean(logit(thresholds)))) if len(thresholds) > 1 else thresholds[0]
+
+
+def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
     """Words the model card of a bundle; the report's has more, external validation too."""
-    images = " and ".join({"us": "one ultrasound", "ct": "one CT"}[name] for name in metadata["modalities"])
-    line = metadata["calibration"]
+    images = " and ".join({"us": "ultrasound", "ct": "CT"}[name] for name in metadata["modalities"])
+    every = "all" if metadata["network"]["images"] == "all" else "the largest"
+    line, members = metadata["calibration"], metadata["members"]
+    if metadata["scoring"] == "ensemble":
+        networks, trained, each = f"{len(members)} folds", table, ", each network on all folds but one"
+    else:
+        fold = members[0]["fold"]
+        networks, trained, each = f"fold {fold}", table[table["fold"] != fold], ""
     if line is None:
         calibrated = "not defined"
     else:
         calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
     return "\n\n".join(
         [
-            f"# {metadata['variant']}, fold {metadata['fold']}",
-            f"For: research on lymph-node metastasis of thyroid carcinoma from {images} image of a nodule "
-            "that a clinician has outlined. Not a medical device; not for the care of patients.",
-            f"Trained on: {len(training)} nodules, {int(training['label'].sum())} with metastasis.",
+            f"# {metadata['variant']}, {networks}",
+            f"For: research on lymph-node metastasis of thyroid carcinoma from {images} images of a nodule "
+            f"that a clinician has outlined; {every} of them are scored. Not a medical device; not for the "
+            "care of patients.",
+            f"Trained on: {len(trained)} nodules, {int(trained['label'].sum())} with metastasis{each}.",
             "Says: probability of metastasis at the training prevalence; positive at or above "
             f"{metadata['threshold']:.4f}. Calibrated: {calibrated}.",
             f"Of the registered model: {origin}",
@@ -183,7 +206,9 @@ def _reference(
     return tensors, limits
 
 
-def _calibration(networks: Sequence[Member], table: pd.DataFrame, crops: Crops) -> dict[str, float] | None:
+def _calibration(
+    networks: Sequence[Member], table: pd.DataFrame, album: Album, preprocess: Preprocess
+) -> dict[str, float] | None:
     """Fits the line from log odds to calibrated log odds (Cox 1958) on the held-out nodules of all folds.
 
     Returns:
@@ -192,9 +217,10 @@ def _calibration(networks: Sequence[Member], table: pd.DataFrame, crops: Crops) 
     """
     log_odds = np.full(len(table), np.nan)
     for member in networks:
-        held_out = (table["fold"] == member.fold).to_numpy()
-        own_crops = {name: images[held_out] for name, images in crops.items()}
-        log_odds[held_out] = log_odds_of(member.model, own_crops) + member.shift
+        held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
+        own = {name: [nodules[place] for place in held_out] for name, nodules in album.items()}
+        pairs = pairs_of(own, member.model.modalities, preprocess, member.metadata["network"]["images"])
+        log_odds[held_out] = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
     line = calibration_slope_intercept(table["label"], expit(log_odds))
     if not (math.isfinite(line.slope) and math.isfinite(line.intercept) and line.slope > 0):
         return None

@@ -1,4 +1,4 @@
-"""Images of a nodule for a batch: a random pair in training, the largest in evaluation (section 1)."""
+"""Images of a nodule for a batch: a random pair in training; in evaluation the largest (section 1) or all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
-from dgfnet.preprocess.archive import Archive, centre
+from dgfnet.preprocess.archive import Archive, centre, largest_first, paired
 from dgfnet.settings import Augment
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import Modality, Scored
 
 if TYPE_CHECKING:
     from dgfnet.dataset.augment import Augmenter
@@ -64,6 +64,42 @@ class Nodules:
             {m: [rows[i] for i in indices] for m, rows in self.rows.items()},
             {m: rows[indices] for m, rows in self.largest.items()},
         )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What an evaluation scores: P pairs of images, or of one modality P images.
+
+    Attributes:
+        nodule: (P,) position of the nodule of each pair, not decreasing; its first pair is the largest.
+        rows: per modality (P,) the row of the image in the archive.
+    """
+
+    nodule: Indices
+    rows: Mapping[Modality, Indices]
+
+    def take(self, chosen: NDArray[np.bool_]) -> Pairs:
+        """Returns the chosen pairs, (P,)."""
+        return Pairs(self.nodule[chosen], {name: rows[chosen] for name, rows in self.rows.items()})
+
+    def average(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the mean over the pairs of each nodule, (P,) to (N,)."""
+        return np.asarray(np.bincount(self.nodule, log_odds) / np.bincount(self.nodule))
+
+
+def pairs_of(nodules: Nodules, modalities: Sequence[Modality], images: Scored) -> Pairs:
+    """Returns the pairs of images that an evaluation of nodules scores; see `archive.paired`."""
+    owners, chosen = [], []
+    for place in range(len(nodules)):
+        own = [
+            largest_first(list(nodules.rows[name][place]), int(nodules.largest[name][place]))
+            for name in modalities
+        ]
+        for images_of_pair in paired([len(rows) for rows in own], images):
+            owners.append(place)
+            chosen.append([rows[at] for rows, at in zip(own, images_of_pair, strict=True)])
+    table = np.array(chosen, dtype=np.int64).reshape(-1, len(modalities))
+    return Pairs(np.array(owners, dtype=np.int64), dict(zip(modalities, table.T, strict=True)))
 
 
 def training_batches(
@@ -137,20 +173,16 @@ def ahead(make: Callable[[Plan], Made], plans: Sequence[Plan], workers: int) -> 
 
 
 def evaluation_batches(
-    archive: Archive,
-    nodules: Nodules,
-    modalities: Sequence[Modality],
-    size: int,
-    rectangle: Rectangle | None = None,
+    archive: Archive, nodules: Nodules, pairs: Pairs, size: int, rectangle: Rectangle | None = None
 ) -> Iterator[Batch]:
-    """Makes batches of the largest-area pair of every nodule, in order, as preprocessed."""
-    for start in range(0, len(nodules), size):
-        chunk = np.arange(start, min(start + size, len(nodules)))
-        crops = {}
-        for modality in modalities:
-            largest = archive.planes(modality)[nodules.largest[modality][chunk]]
-            crops[modality] = centre(largest, archive.size[modality])
-        yield _collate(nodules, chunk, crops, rectangle)
+    """Makes batches of pairs of the nodules, in order, as preprocessed."""
+    for start in range(0, len(pairs.nodule), size):
+        chunk = slice(start, start + size)
+        crops = {
+            modality: centre(archive.planes(modality)[rows[chunk]], archive.size[modality])
+            for modality, rows in pairs.rows.items()
+        }
+        yield _collate(nodules, pairs.nodule[chunk], crops, rectangle)
 
 
 def _collate(

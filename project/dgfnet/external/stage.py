@@ -87,7 +87,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     folder = settings.artifacts("external", site)
     files.write_csv(table, folder / "predictions.csv")
     threshold, confidence = float(champion.metadata["threshold"]), settings.base.confidence
-    internal = _own_fold(settings, site, champion)
+    internal = _held_out(settings, site, champion)
     unimodal = {}
     for modality, model in champion.model.unimodal.items():
         own = table.assign(probability=table[f"{modality}_probability"])
@@ -97,7 +97,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         "model": champion.name,
         "version": champion.version,
         "variant": champion.metadata["variant"],
-        "fit": champion.metadata["fit"],
+        "fit": champion.metadata["members"][0]["fit"],
         "threshold": threshold,
         "internal": None if internal is None else measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
@@ -120,18 +120,22 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     )
 
 
-def _own_fold(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
-    """Held-out nodules of the champion, or None when it comes from another cross-validation than today's."""
-    variant, fold = str(champion.metadata["variant"]), int(champion.metadata["fold"])
+def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
+    """Returns out-of-fold predictions by the champion's networks: of an ensemble all, else of its one fold.
+
+    None when it comes from another cross-validation than today's.
+    """
+    members = champion.model.metadata["members"][: len(champion.model.scoring)]
+    variant = str(champion.metadata["variant"])
     metrics = load_results(settings, site).get(variant)
-    if metrics is None or not is_current(metrics, fold, champion.metadata["fit"]):
+    if metrics is None or not all(is_current(metrics, member["fold"], member["fit"]) for member in members):
         return None
     table = load_table(settings, site, variant)
-    return table[table["fold"] == fold]
+    return table[table["fold"].isin([member["fold"] for member in members])]
 
 
 def predict(champion: Champion, cohort: Cohort, settings: Settings) -> dict[str, Any]:
-    """Scores the largest-area pair of every nodule, in order, preprocessed as the champion expects.
+    """Scores nodules, in order, preprocessed as the champion expects.
 
     Returns:
         `probability` of the champion, and `us_probability`, `ct_probability` of its models of one modality.
@@ -141,8 +145,8 @@ def predict(champion: Champion, cohort: Cohort, settings: Settings) -> dict[str,
     with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
         archive = build(cohort, champion.preprocess, Path(folder), processes)
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        crops = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
-        scores = {"probability": champion.model.score(crops)["probability"]}
+        album = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
+        scores = {"probability": champion.model.score(album)["probability"]}
         for modality, model in champion.model.unimodal.items():
-            scores[f"{modality}_probability"] = model.score(crops)["probability"]
+            scores[f"{modality}_probability"] = model.score(album)["probability"]
         return scores

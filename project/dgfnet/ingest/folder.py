@@ -150,7 +150,9 @@ def unpacked(source: Path, *expected: str) -> Iterator[Path]:
                     _unpack_tar(source, root)
             except UNPACKABLE as error:
                 why = str(error).partition(":\n")[0]  # tarfile goes on with a line per compression
-                raise InputError(f"{source}: cannot be unpacked ({why}); expected .tgz, .tar or .zip") from None
+                raise InputError(
+                    f"{source}: cannot be unpacked ({why}); expected .tgz, .tar or .zip"
+                ) from None
         below = sorted(path for path in root.glob("*") if path.is_dir()) if root.is_dir() else []
         holding = [folder for folder in (root, *below) if all((folder / name).exists() for name in expected)]
         if not holding:

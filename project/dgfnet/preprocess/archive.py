@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality, Scored
 
 HEAD = "archive.json"
 INDEX = "index.parquet"
@@ -71,11 +71,12 @@ class Archive:
         """Returns all images of a modality, (N, 3, S, S) uint8."""
         return self.us if modality == "us" else self.ct
 
-    def crops(self, modality: Modality, nodules: Sequence[str]) -> NDArray[np.uint8]:
-        """Returns the largest-area crops of nodules, in their order, (N, size, size) uint8."""
-        largest = self.largest(modality)
-        rows = [largest[name] for name in nodules]
-        return np.array(centre(self.planes(modality)[rows, 0], self.size[modality]))
+    def crops(self, modality: Modality, nodules: Sequence[str]) -> list[NDArray[np.uint8]]:
+        """Returns all crops of nodules, in their order, (K, size, size) uint8 each, largest area first."""
+        rows = {str(name): own["row"].tolist() for name, own in self.rows(modality).groupby("nodule_id")}
+        largest, grey = self.largest(modality), self.planes(modality)[:, 0]
+        ordered = (largest_first(rows[name], largest[name]) for name in nodules)
+        return [np.array(centre(grey[own], self.size[modality])) for own in ordered]
 
     def pictured(self) -> list[Modality]:
         """Returns the modalities that have images; a cohort may do without one."""
@@ -99,6 +100,26 @@ class Archive:
         areas = rows["area_mm2"].where(~unitless, rows["area_px"])
         chosen = rows.loc[areas.groupby(rows["nodule_id"], sort=False).idxmax()]
         return dict(zip(chosen["nodule_id"].tolist(), chosen["row"].tolist(), strict=True))
+
+
+def largest_first(rows: Sequence[int], largest: int) -> list[int]:
+    """Returns rows of images of one nodule with the largest before the others, which keep their order."""
+    return [largest, *(row for row in rows if row != largest)]
+
+
+def paired(counts: Sequence[int], images: Scored) -> list[tuple[int, ...]]:
+    """Returns which images of a nodule are scored together.
+
+    Args:
+        counts: per modality the number of its images, of which the first has the largest nodule area.
+        images: `largest`: the first of each; `all`: as many pairs as the modality with the most images has,
+            in which the images of the other stand in turn.
+
+    Returns:
+        Positions of images, one per modality in each pair; the first pair is that of the largest.
+    """
+    length = 1 if images == "largest" else max(counts)
+    return [tuple(place % count for count in counts) for place in range(length)]
 
 
 def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

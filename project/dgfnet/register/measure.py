@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dgfnet.bundle.crops import Album
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.metrics.calibration import calibration_slope_intercept
@@ -17,7 +18,7 @@ from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import audit_findings
 from dgfnet.settings import Register, Settings
-from dgfnet.vocabulary import SPECS, Modality, Variant
+from dgfnet.vocabulary import SPECS, Variant
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -41,19 +42,23 @@ def measure(
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
     """
-    held_out = table[table["fold"] == network.metadata["fold"]]
-    crops = crops_of(settings, network.metadata["variant"], list(held_out["nodule_id"]))
-    probability = network.score(crops)["probability"].to_numpy()
-    onnx = model.score(crops)["probability"].to_numpy()
+    variant = network.metadata["variant"]
+    album = album_of(settings, variant, list(table["nodule_id"]))
+    held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
+    own = [_part(album, rows) for rows in held_out]
+    probability = network.score(own[0])["probability"].to_numpy()
+    known = [table["probability"].to_numpy()[rows] for rows in held_out]
+    known[0] = probability  # the other networks are in the bundle as graphs alone
+    onnx = [model.score_by(place, nodules) for place, nodules in enumerate(own)]
     low = metrics["auc_interval"]["low"]
     group, accuracy = weakest_group(table, nodules, settings.register_)
     findings = audit_findings(settings)
     origin = trained_on(settings)
     return Evidence(
         audit_findings=None if findings is None else len(findings),
-        batch_variance=batch_variance(model, {name: images[:BATCH] for name, images in crops.items()}),
-        onnx_error=float(np.abs(onnx - probability).max()),
-        reproduction_error=float(np.abs(probability - held_out["probability"].to_numpy()).max()),
+        batch_variance=batch_variance(model, _part(album, np.arange(min(BATCH, len(table))))),
+        onnx_error=max(float(np.abs(a - b).max()) for a, b in zip(onnx, known, strict=True)),
+        reproduction_error=float(np.abs(probability - table["probability"].to_numpy()[held_out[0]]).max()),
         auc=float(metrics["auc_interval"]["estimate"]),
         auc_low=float("nan" if low is None else low),
         calibration_slope=calibration_slope_intercept(table["label"], table["probability"]).slope,
@@ -63,11 +68,15 @@ def measure(
     )
 
 
-def batch_variance(model: ScoringModel, crops: Mapping[Modality, NDArray[np.uint8]]) -> float:
+def _part(album: Album, rows: NDArray[np.int64]) -> Album:
+    return {name: [nodules[row] for row in rows.tolist()] for name, nodules in album.items()}
+
+
+def batch_variance(model: ScoringModel, album: Album) -> float:
     """Returns the largest difference of a nodule's probability alone, in a batch, and in another order."""
 
     def probability(rows: slice) -> NDArray[np.float64]:
-        return model.score({name: images[rows] for name, images in crops.items()})["probability"].to_numpy()
+        return model.score({name: nodules[rows] for name, nodules in album.items()})["probability"].to_numpy()
 
     batch = probability(slice(None))
     single = np.concatenate([probability(slice(row, row + 1)) for row in range(len(batch))])
@@ -125,7 +134,7 @@ def grouped(values: pd.Series) -> pd.Series:
     return pd.Series([names[number] for number in place], present.index).reindex(values.index)
 
 
-def crops_of(settings: Settings, variant: Variant, ids: list[str]) -> dict[Modality, NDArray[np.uint8]]:
-    """Returns the largest-area crops of nodules of the archive, (N, S, S) per modality of a variant."""
+def album_of(settings: Settings, variant: Variant, ids: list[str]) -> Album:
+    """Returns the crops of nodules of the archive, per modality of a variant."""
     archive = Archive.open(settings.artifacts("preprocess"))
     return {modality: archive.crops(modality, ids) for modality in SPECS[variant].modalities}

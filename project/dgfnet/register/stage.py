@@ -1,4 +1,4 @@
-"""The stage `register`: a variant's best fold becomes a version of dgfnet-<site>, and perhaps champion."""
+"""The stage `register`: the networks of a variant become a version of dgfnet-<site>, and perhaps champion."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.write import members, write_bundle
+from dgfnet.bundle.write import common_threshold, members, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
-from dgfnet.register.measure import crops_of, measure
+from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
 from dgfnet.registry.commands import GATE, criteria
@@ -38,7 +38,7 @@ from dgfnet.results import (
     load_table,
 )
 from dgfnet.serving.pyfunc import model_arguments
-from dgfnet.settings import Settings
+from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
 from dgfnet.vocabulary import SPECS, Modality, Site
@@ -79,7 +79,7 @@ def best_fold(metrics: dict[str, Any], criterion: str) -> int:
 
 
 def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Registers the best fold's model, unless this very fit is registered already, and judges it."""
+    """Registers the folds' networks, unless these very fits are registered already, and judges them."""
     criterion, variant = settings.register_.criterion, settings.register_.variant
     fold = best_fold(metrics, criterion)
     others = [other for other in range(inputs.fold_count) if other != fold]
@@ -92,8 +92,8 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     check_current(metrics, fold, task.key if done else "", f"{site} {variant} fold {fold}")
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
-    tags = _tags(settings, task, metrics, fold, criterion)
-    number = _find(client, name, task.key)
+    tags = _tags(settings, tasks, metrics, fold, criterion)
+    number = _find(client, name, tags)
     if number is None:
         number = _log(settings, site, tasks, unimodal, name, metrics, tags)
     else:  # lineage, audit and settings of the gate may have changed since
@@ -119,8 +119,9 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         else promotion["why"],
         "promotion": promotion,
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
+        "scoring": settings.register_.scoring,
         "fold": fold,
-        "threshold": metrics["folds"][fold]["threshold"],
+        "threshold": _threshold(settings, metrics, fold),
         "source_run_id": metrics["mlflow_run_id"],
         "git_commit": tags["git_commit"],
         "data_md5": tags["data_md5"],
@@ -128,9 +129,10 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
 
 
 def _tags(
-    settings: Settings, task: Task, metrics: dict[str, Any], fold: int, criterion: str
+    settings: Settings, tasks: Sequence[Task], metrics: dict[str, Any], fold: int, criterion: str
 ) -> dict[str, str]:
     """Returns the tags of a version, which the registry's comparison page shows."""
+    task = tasks[0]
     interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
     values = {
         **FORMAT,
@@ -138,30 +140,38 @@ def _tags(
         "variant": task.variant,
         "fold": fold,
         "fit": task.key,
+        "fits": fingerprint([other.key for other in tasks])[:20],
+        "scoring": settings.register_.scoring,
         "pooled_auc": _four(interval["estimate"]),
         "pooled_auc_low": _four(interval["low"]),
         "pooled_auc_high": _four(interval["high"]),
         "selected_by": criterion,
         **{f"fold_{key}": _four(value) for key, value in best.items()},
-        "threshold": f"{metrics['folds'][fold]['threshold']:.4f}",
+        "threshold": f"{_threshold(settings, metrics, fold):.4f}",
         **trained_on(settings),
         "params_sha256": provenance.describe(settings, SECTIONS)["params_sha256"],
     }
     return {key: str(value) for key, value in values.items()}
 
 
+def _threshold(settings: Settings, metrics: dict[str, Any], fold: int) -> float:
+    """Returns the threshold of the version, as its bundle has it."""
+    thresholds = [result["threshold"] for result in metrics["folds"]]
+    return common_threshold(thresholds if settings.register_.scoring == "ensemble" else [thresholds[fold]])
+
+
 def _four(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _find(client: Any, name: str, fit: str) -> str | None:
+def _find(client: Any, name: str, tags: Mapping[str, str]) -> str | None:
+    """Returns the number of a version of the same fits that score in the same way, or None without one."""
+    wanted = FORMAT.items() | {(key, tags[key]) for key in ("fits", "scoring")}
     versions = client.search_model_versions(f"name = '{name}'")
     whole = (
         version
         for version in versions
-        if version.tags.get("fit") == fit
-        and {GATE, SEAL} <= version.tags.keys()
-        and FORMAT.items() <= version.tags.items()
+        if {GATE, SEAL} <= version.tags.keys() and wanted <= version.tags.items()
     )
     return next((str(version.version) for version in whole), None)
 
@@ -181,11 +191,20 @@ def _log(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / FOLDER
         table = load_table(settings, site, task.variant)
-        crops = crops_of(settings, task.variant, list(table["nodule_id"]))
+        album = album_of(settings, task.variant, list(table["nodule_id"]))
         where = places(settings)
         parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
         description = _describe(tags)
-        write_bundle(folder, members(tasks, where), parents, table, crops, settings.preprocess, description)
+        write_bundle(
+            folder,
+            members(tasks, where),
+            parents,
+            settings.register_.scoring,
+            table,
+            album,
+            settings.preprocess,
+            description,
+        )
         evidence = _measure(settings, site, folder)
         with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
             logged = mlflow.pyfunc.log_model(
@@ -239,9 +258,11 @@ def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
 
 
 def _describe(tags: dict[str, str]) -> str:
+    best = f"fold {tags['fold']} (selected by {tags['selected_by']})"
+    networks = "the folds' networks, averaged; first" if tags["scoring"] == "ensemble" else "the network"
     return (
-        f"{tags['variant']} for the {tags['site']} site, model of fold {tags['fold']} "
-        f"(selected by {tags['selected_by']}). Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} "
+        f"{tags['variant']} for the {tags['site']} site, {networks} that of {best}. "
+        f"Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} "
         f"({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). Held-out fold: AUC {tags['fold_auc']}, "
         f"accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
         f"git {tags['git_commit'][:12]}, data {tags['data_md5'][:12]}, settings {tags['params_sha256'][:12]}."

@@ -14,9 +14,10 @@ class Evidence:
         audit_findings: number of findings of the audit that stop a model; None without an audit.
         batch_variance: largest difference of a nodule's probability scored alone, in a batch, and in another
             order; 0 is batch invariance.
-        onnx_error: largest difference between the probabilities of the ONNX graph and of the network.
-        reproduction_error: largest difference between the bundle's and cross-validation's probabilities of
-            nodules held out from it.
+        onnx_error: largest difference between the probabilities of an ONNX graph and of its network; of the
+            networks that are graphs alone, cross-validation's of the nodules held out from them.
+        reproduction_error: largest difference between the probabilities of the chosen fold's network and
+            cross-validation's of nodules held out from it.
         auc: of all folds, out of fold.
         auc_low: lower limit of its interval.
         calibration_slope: out of fold; 1 is perfect, below 1 too extreme.

@@ -74,9 +74,11 @@ def _trained(inputs: ReportInputs, site: SiteInputs, record: Json) -> str:
     origin = f"{ORIGINS[inputs.origin][0].upper()}{ORIGINS[inputs.origin][1:]}."
     if table is None:
         return origin
-    trained = table[table["fold"] != record.get("fold")]
+    ensemble = record.get("scoring") == "ensemble"
+    trained = table if ensemble else table[table["fold"] != record.get("fold")]
     size = f"{len(trained)} nodules of {trained['patient_id'].nunique()} patients"
-    return f"{origin} {size}, {int(trained['label'].sum())} with metastasis: all folds but its own."
+    part = "each network on all folds but its own" if ensemble else "all folds but its own"
+    return f"{origin} {size}, {int(trained['label'].sum())} with metastasis: {part}."
 
 
 def _inside(site: SiteInputs, record: Json) -> str:
@@ -86,6 +88,11 @@ def _inside(site: SiteInputs, record: Json) -> str:
         f"Of its kind the fold with the best {text(criterion.get('name'))}, "
         f"{number(criterion.get('value'))}, which flatters it."
     )
+    if record.get("scoring") == "ensemble":
+        chosen = (
+            "It averages the log odds of the folds' networks. What follows was measured on each alone, "
+            "on nodules it never saw: the average itself has seen every nodule of this cohort."
+        )
     if variant is None:
         return chosen
     area = variant.get("auc_interval") or {}

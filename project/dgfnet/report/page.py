@@ -259,22 +259,25 @@ def _promoted(site: SiteInputs) -> tuple[tuple[str, str], ...] | Missing:
         return Missing(
             "Promoted model", "register", "the site was not cross-validated" if site.skipped else ""
         )
-    criterion = record.get("criterion") or {}
     return (
         ("Model", f"{text(record.get('model'))} version {text(record.get('version'))}"),
         ("Alias", text(record.get("alias"))),
         ("Promoted", "yes" if record.get("promoted") else "no"),
         ("Why", text(record.get("reason"))),
-        (
-            "Chosen by",
-            f"{text(criterion.get('name'))} of the held-out fold, {number(criterion.get('value'))}",
-        ),
-        ("Fold", text(record.get("fold"))),
+        *_networks(record),
         ("Threshold", number(record.get("threshold"))),
         ("MLflow run", text(record.get("source_run_id"))),
         ("Git commit", short(record.get("git_commit"))),
         ("Data md5", short(record.get("data_md5"))),
     )
+
+
+def _networks(record: Json) -> tuple[tuple[str, str], ...]:
+    if record.get("scoring") == "ensemble":
+        return (("Networks", "those of all folds, their log odds averaged"),)
+    criterion = record.get("criterion") or {}
+    chosen = f"{text(criterion.get('name'))} of the held-out fold, {number(criterion.get('value'))}"
+    return ("Chosen by", chosen), ("Fold", text(record.get("fold")))
 
 
 def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:

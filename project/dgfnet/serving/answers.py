@@ -47,9 +47,9 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
             for place in places:
                 rows[place] = UNSCORED | {"statement": _reason(cases[place], modalities), "warnings": []}
             continue
-        crops = {name: np.stack([cases[place].crops[name] for place in places]) for name in modalities}
+        album = {name: [cases[place].crops[name] for place in places] for name in modalities}
         statement = "" if chosen is model else UNIMODAL[modalities]
-        columns = chosen.answer(crops) | {"statement": np.full(len(places), statement, dtype=object)}
+        columns = chosen.answer(album) | {"statement": np.full(len(places), statement, dtype=object)}
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
             rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
+from dgfnet.preprocess.archive import largest_first
 from dgfnet.preprocess.roi import crop, find_square, resize_image
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
@@ -52,9 +53,9 @@ class Case:
     """A nodule, ready to be scored.
 
     Attributes:
-        crops: per modality that has images the region of interest of the image with the largest nodule,
-            (S, S) grey 0..255.
-        chosen: these images; empty for a case of a request.
+        crops: per modality that has images the region of interest of each, (K, S, S) grey 0..255, that of the
+            image with the largest nodule first.
+        chosen: the images with the largest nodule; empty for a case of a request.
         fault: the reason why the case cannot be scored; empty when it can.
     """
 
@@ -86,16 +87,18 @@ def read_case(
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            chosen[modality], crops[modality] = _largest(own, modality, settings, end)
+            chosen[modality], crops[modality] = _crops(own, modality, settings, end)
     return Case(crops, chosen)
 
 
-def _largest(
+def _crops(
     images: Sequence[Image], modality: Modality, settings: Preprocess, end: float
 ) -> tuple[Image, Grey]:
-    """Returns the image with the largest nodule and its crop; memory holds one image at a time."""
-    best: dict[str, tuple[float, Image, Grey]] = {}
-    physical = True
+    """Returns the image with the largest nodule, and the crops of all, that one first.
+
+    Memory holds one image at a time beside the crops.
+    """
+    crops, areas, physical = [], [], True
     for image in images:
         if time.monotonic() > end:
             raise TimeoutError
@@ -103,14 +106,13 @@ def _largest(
         spacing = image.spacing_mm or pixels.spacing_mm
         physical &= bool(spacing)
         area = float(np.count_nonzero(mask))
-        areas = {"px": area, "mm2": area * (spacing or 0.0) ** 2}
-        larger = [unit for unit, value in areas.items() if unit not in best or value > best[unit][0]]
-        if larger:
-            square = find_square(mask, settings.dilations(modality))
-            grey = resize_image(crop(to_grey(pixels, image, settings), square), settings.size(modality))
-            best |= {unit: (areas[unit], image, grey) for unit in larger}
-    _, image, grey = best["mm2" if physical else "px"]
-    return image, grey
+        areas.append((area * (spacing or 0.0) ** 2, area))
+        square = find_square(mask, settings.dilations(modality))
+        grey = crop(to_grey(pixels, image, settings), square)
+        crops.append(resize_image(grey, settings.size(modality)))
+    unit = 0 if physical else 1
+    best = max(range(len(images)), key=lambda place: areas[place][unit])  # the first of equals
+    return images[best], np.stack([crops[place] for place in largest_first(range(len(images)), best)])
 
 
 def decode_case(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from dgfnet.dataset.pairs import Nodules, evaluation_batches
+from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.hardware import Hardware
@@ -32,7 +32,8 @@ def features(
 ) -> NDArray[np.float32]:
     """Computes the values under the head of every nodule's largest image, (N, 2048)."""
     model.eval()
-    batches = evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle)
+    pairs = pairs_of(nodules, model.modalities, "largest")
+    batches = evaluation_batches(archive, nodules, pairs, BATCH, model.rectangle)
     parts = [model.pooled(batch.to(hardware.device).images).float().cpu() for batch in batches]
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 

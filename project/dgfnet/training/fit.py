@@ -72,7 +72,7 @@ def fit(
             record = state.history[-1]
             due = state.epoch % task.validate_every == 0 or state.epoch == task.epochs
             if task.phase == "classification" and due:
-                record.update(_validate(model, archive, training, held_out, hardware))
+                record.update(_validate(task, model, archive, training, held_out, hardware))
             if state.epoch % checkpoint_every == 0 and state.epoch < task.epochs:
                 save_checkpoint(folder / CHECKPOINT, state)
             on_epoch(state.epoch, record)
@@ -117,10 +117,10 @@ def _probability(raw: Any, task: Task, training: Nodules) -> tuple[Any, float]:
 
 
 def _validate(
-    model: Model, archive: Archive, training: Nodules, held_out: Nodules, hardware: Hardware
+    task: Task, model: Model, archive: Archive, training: Nodules, held_out: Nodules, hardware: Hardware
 ) -> dict[str, float]:
     build_bank(model, archive, training, hardware)
-    predictions = predict(model, archive, held_out, hardware, segment=True)
+    predictions = predict(model, archive, held_out, hardware, task.network.images, segment=True)
     measured = scores(held_out.labels, predictions.probability, 0.5)
     chosen = {f"val_{name}": measured[name] for name in ("auc", "accuracy") if np.isfinite(measured[name])}
     return {**chosen, **{f"val_dice_{name}": value for name, value in predictions.dice.items()}}
@@ -137,7 +137,7 @@ def _finish(
     hardware: Hardware,
 ) -> dict[str, Any]:
     build_bank(model, archive, training, hardware)
-    predictions = predict(model, archive, held_out, hardware, segment=True)
+    predictions = predict(model, archive, held_out, hardware, task.network.images, segment=True)
     if not np.isfinite(predictions.probability).all():
         raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
     record |= {"dice": predictions.dice, "iou": predictions.iou}

@@ -1,4 +1,4 @@
-"""Scoring nodules with a trained network: the largest-area pair, evaluation mode."""
+"""Scoring nodules with a trained network in evaluation mode: all their images, or the largest-area pair."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.dataset.pairs import Nodules, evaluation_batches
+from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.metrics.segmentation import dice, iou
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.hardware import Hardware
+from dgfnet.vocabulary import Scored
 
 BATCH = 64
 TARGETS = ("nodule", "boundary")
@@ -25,7 +26,8 @@ class Predictions:
 
     Attributes:
         probability: (N,) as the network was trained, before any correction for prevalence.
-        dice: mean Dice per modality and target, for example `us_nodule`; empty when masks were not asked for.
+        dice: mean Dice per modality and target on the largest images, for example `us_nodule`; empty when
+            masks were not asked for.
         iou: mean intersection over union of the same.
     """
 
@@ -36,23 +38,33 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, segment: bool
+    model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, images: Scored, segment: bool
 ) -> Predictions:
-    """Predicts probabilities and, if `segment`, measures the overlap of the masks."""
+    """Predicts probabilities and, if `segment`, measures the overlap of the masks of the largest images.
+
+    Log odds are averaged over the pairs of a nodule, and not probabilities: so what each modality brought
+    still adds up to the answer.
+    """
     model.eval()
-    logits: list[NDArray[np.float64]] = []
+    pairs = pairs_of(nodules, model.modalities, images)
+    is_largest = np.diff(pairs.nodule, prepend=-1) > 0
+    logits = np.empty(len(pairs.nodule))
     overlaps: dict[str, list[tuple[float, float]]] = {}
-    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH, model.rectangle):
-        moved = batch.to(hardware.device)
-        output = model(moved.images, moved.patients, segment=segment)
-        logits.append(output.logit.double().cpu().numpy())
-        for modality, masks in output.masks.items():
-            predicted, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
-            for index, target in enumerate(TARGETS):
-                pair = predicted[:, index], truth[:, index]
-                measured = zip(dice(*pair), iou(*pair), strict=True)
-                overlaps.setdefault(f"{modality}_{target}", []).extend(measured)
-    probability = 1 / (1 + np.exp(-np.concatenate(logits)))
+    for chosen, with_masks in ((is_largest, segment), (~is_largest, False)):
+        scored = []
+        for batch in evaluation_batches(archive, nodules, pairs.take(chosen), BATCH, model.rectangle):
+            moved = batch.to(hardware.device)
+            output = model(moved.images, moved.patients, segment=with_masks)
+            scored.append(output.logit.double().cpu().numpy())
+            for modality, masks in output.masks.items():
+                predicted, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
+                for index, target in enumerate(TARGETS):
+                    pair = predicted[:, index], truth[:, index]
+                    measured = zip(dice(*pair), iou(*pair), strict=True)
+                    overlaps.setdefault(f"{modality}_{target}", []).extend(measured)
+        if scored:
+            logits[chosen] = np.concatenate(scored)
+    probability = 1 / (1 + np.exp(-pairs.average(logits)))
     means = {name: np.mean(rows, axis=0) for name, rows in overlaps.items()}
     both = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
     return Predictions(probability, *both)
@@ -66,7 +78,7 @@ def build_bank(model: Model, archive: Archive, nodules: Nodules, hardware: Hardw
         return
     model.eval()
     keys, values = [], []
-    for batch in evaluation_batches(archive, nodules, model.modalities, BATCH):
+    for batch in evaluation_batches(archive, nodules, pairs_of(nodules, model.modalities, "largest"), BATCH):
         us, ct = model.features(batch.to(hardware.device).images)
         key, value = level.entries(us, ct)
         keys.append(key)

@@ -94,8 +94,9 @@ class Task:
     def key(self) -> str:
         """Name of the fit: equal tasks under equal code have equal keys.
 
-        Left out is what changes no weight of this fit: a path, a validation, another site's encoder, the
-        sampling of labels in the segmentation phase, the fusion of a variant that does not fuse.
+        Left out is what changes neither weights nor predictions of this fit: a path, a validation, another
+        site's encoder, the fusion of a variant that does not fuse; in the segmentation phase the sampling of
+        labels and the images that are scored.
         """
         parts = {
             name: value
@@ -104,8 +105,8 @@ class Task:
         }
         unused = {"encoder", "pretrained"}
         unused |= {name for name, owner in (("dgf", "dgf"), ("tlr", "us_tlr")) if self.variant != owner}
-        network = self.network.model_dump(mode="json", exclude=unused)
-        blind = {"sampling"} if self.phase == "segmentation" else set()
+        blind = {"images", "sampling"} if self.phase == "segmentation" else set()
+        network = self.network.model_dump(mode="json", exclude=unused | blind)
         return fingerprint(parts, network, self.training.model_dump(mode="json", exclude=blind))[:20]
 
     @property
