@@ -48,6 +48,7 @@ def generate(
     seed: int,
     signal: float,
     informative: latents.Informative,
+    interaction: float = 0.0,
 ) -> None:
     """Writes a cohort and its truth (latents.csv, bayes.json, signal/), replacing what stood there.
 
@@ -60,6 +61,7 @@ def generate(
         seed: of everything.
         signal: scales the log odds of the factors; 0 gives labels that no picture can tell.
         informative: modalities whose factors decide the labels; the other's are drawn, and mean nothing.
+        interaction: share of the log odds that is a product of both modalities, 0 to 1.
 
     Raises:
         InputError: when `out` holds something that is not a phantom.
@@ -67,10 +69,8 @@ def generate(
     if out.exists() and any(out.iterdir()) and not (out / "phantom.json").is_file():
         raise InputError(f"{out}: holds files that no phantom made; choose another folder or empty it")
     informative = tuple(name for name in MODALITIES if name in informative)
-    everyone = [
-        *enrol_main(patients, seed, signal, informative),
-        *enrol_external(external_patients, seed, signal, informative),
-    ]
+    rule = latents.Rule(signal, informative, interaction)
+    everyone = [*enrol_main(patients, seed, rule), *enrol_external(external_patients, seed, rule)]
     temporary, beside = (folder.with_name(f".{folder.name}.partial") for folder in (out, truth))
     for folder in (temporary, beside):
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,6 +84,8 @@ def generate(
     made |= {"seed": seed, "signal": signal}
     if informative != MODALITIES:  # the bytes of the usual phantom are older than this
         made["informative"] = list(informative)
+    if interaction:
+        made["interaction"] = interaction
     write_json(temporary / "phantom.json", {**made, "note": "generated pictures, not patients"})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)
@@ -91,7 +93,7 @@ def generate(
     shutil.rmtree(truth / shown.FOLDER, ignore_errors=True)
     os.replace(beside / shown.FOLDER, truth / shown.FOLDER)
     beside.rmdir()
-    _write_truth(truth, everyone, signal, informative)
+    _write_truth(truth, everyone, rule)
 
 
 Rows = list[dict[str, str | int | float]]
@@ -241,9 +243,7 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.write_text(buffer.getvalue(), encoding="utf-8")
 
 
-def _write_truth(
-    folder: Path, patients: Sequence[Patient], signal: float, informative: latents.Informative
-) -> None:
+def _write_truth(folder: Path, patients: Sequence[Patient], rule: latents.Rule) -> None:
     rows = (
         {
             "patient_id": patient.patient_id,
@@ -251,12 +251,9 @@ def _write_truth(
             **patient.latents.factors,
             "us_score": round(patient.latents.us, 6),
             "ct_score": round(patient.latents.ct, 6),
-            **{
-                f"p_{site}": round(latents.probability(patient.latents, site, signal, informative), 6)
-                for site in SITES
-            },
+            **{f"p_{site}": round(latents.probability(patient.latents, site, rule), 6) for site in SITES},
         }
         for patient in patients
     )
     _write_table(folder / "latents.csv", rows)
-    write_json(folder / "bayes.json", latents.bayes_auc(signal, informative))
+    write_json(folder / "bayes.json", latents.bayes_auc(rule))
