@@ -302,7 +302,7 @@ def test_a_command_hands_on_its_arguments(line, call, changes, others, printed, 
 )
 def test_phantom(line, expected, behind, tiny):
     assert run(line) == 0
-    ((_, out, truth, patients, external, seed, signal_, informative),) = behind.calls
+    ((_, out, truth, patients, external, seed, signal_, *how),) = behind.calls
     base = tiny.phantom  # nothing of the phantom is changed there
     given = (patients, seed, signal_)
     assert given == tuple(
@@ -310,7 +310,7 @@ def test_phantom(line, expected, behind, tiny):
         for name, value in zip(("patients", "seed", "signal"), expected[2:], strict=True)
     )
     assert (out, truth) == (ROOT / expected[0], ROOT / expected[1])
-    assert (external, informative) == (base.external_patients, base.informative)
+    assert (external, *how) == (base.external_patients, base.informative, base.interaction)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,17 @@ class Phantom(Section):
     informative: tuple[Modality, ...] = Field(strict=False, min_length=1)
     """Modalities whose factors decide the labels; the pictures of another vary as ever and say nothing of
     them."""
+    interaction: Annotated[float, Field(ge=0, le=1)]
+    """Share of the log odds that is a product of US and CT; at 1 either alone is at chance."""
+
+    @model_validator(mode="after")
+    def a_product_needs_both(self) -> Phantom:
+        """Refuses an interaction of one informative modality with nothing."""
+        if self.interaction > 0 and len(set(self.informative)) == 1:
+            raise ValueError(
+                f"interaction {self.interaction:g} needs informative: [us, ct], found [{self.informative[0]}]"
+            )
+        return self
 
 
 class CohortSettings(Section):

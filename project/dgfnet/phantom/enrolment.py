@@ -34,7 +34,7 @@ class Patient:
     flaw: str | None
 
 
-def enrol_main(count: int, seed: int, signal: float, informative: latents.Informative) -> list[Patient]:
+def enrol_main(count: int, seed: int, rule: latents.Rule) -> list[Patient]:
     """Enrols the main cohort, `count` patients."""
     rng = np.random.default_rng([seed, 0, STREAMS["main"]])
     per_reason = max(1, round(EXCLUDED_SHARE * count))
@@ -45,7 +45,7 @@ def enrol_main(count: int, seed: int, signal: float, informative: latents.Inform
     patients = []
     for index, flaw in enumerate(flaws):
         factors = latents.draw(rng)
-        labels = _label(factors, signal, informative, rng)
+        labels = _label(factors, rule, rng)
         if flaw == "several_malignant":
             labels = {**labels, "central": 1}  # excluded, so that no analysed label is touched
         several = flaw == "several_malignant" or rng.random() < TWO_NODULES_SHARE
@@ -53,7 +53,7 @@ def enrol_main(count: int, seed: int, signal: float, informative: latents.Inform
     return patients
 
 
-def enrol_external(count: int, seed: int, signal: float, informative: latents.Informative) -> list[Patient]:
+def enrol_external(count: int, seed: int, rule: latents.Rule) -> list[Patient]:
     """Enrols until the numbers with and without central metastasis are full (a case-control sample)."""
     rng = np.random.default_rng([seed, 0, STREAMS["external"]])
     room = {1: round(EXTERNAL_PREVALENCE * count)}
@@ -61,7 +61,7 @@ def enrol_external(count: int, seed: int, signal: float, informative: latents.In
     patients: list[Patient] = []
     while len(patients) < count:
         factors = latents.draw(rng)
-        labels = _label(factors, signal, informative, rng)
+        labels = _label(factors, rule, rng)
         if room[labels["central"]]:
             room[labels["central"]] -= 1
             index = len(patients)
@@ -69,9 +69,5 @@ def enrol_external(count: int, seed: int, signal: float, informative: latents.In
     return patients
 
 
-def _label(
-    factors: latents.Latents, signal: float, informative: latents.Informative, rng: np.random.Generator
-) -> dict[Site, int]:
-    return {
-        site: int(rng.random() < latents.probability(factors, site, signal, informative)) for site in SITES
-    }
+def _label(factors: latents.Latents, rule: latents.Rule, rng: np.random.Generator) -> dict[Site, int]:
+    return {site: int(rng.random() < latents.probability(factors, site, rule)) for site in SITES}

@@ -29,11 +29,13 @@ from dgfnet.files import write_json
 from dgfnet.phantom import latents, tomography, ultrasound
 from dgfnet.phantom import signal as shown
 from dgfnet.phantom.enrolment import STREAMS, Patient, enrol_external, enrol_main
+from dgfnet.phantom.lesions import ct_lesion, us_lesion
 from dgfnet.vocabulary import MODALITIES, SITES
 
 VIEWS = ("transverse", "transverse", "longitudinal", "longitudinal")
 SLICES = (-0.55, 0.0, 0.55)
 LOCATIONS = {-1: "right lobe", 0: "isthmus", 1: "left lobe"}
+CT_STREAM = 2  # of a nodule's own: no US picture changes a draw of CT's
 SMOOTH_BELOW = 0.06  # contour waves, share of the radius
 PNG = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1)
 
@@ -46,6 +48,7 @@ def generate(
     seed: int,
     signal: float,
     informative: latents.Informative,
+    interaction: float = 0.0,
 ) -> None:
     """Writes a cohort and its truth (latents.csv, bayes.json, signal/), replacing what stood there.
 
@@ -58,6 +61,7 @@ def generate(
         seed: of everything.
         signal: scales the log odds of the factors; 0 gives labels that no picture can tell.
         informative: modalities whose factors decide the labels; the other's are drawn, and mean nothing.
+        interaction: share of the log odds that is a product of both modalities, 0 to 1.
 
     Raises:
         InputError: when `out` holds something that is not a phantom.
@@ -65,10 +69,8 @@ def generate(
     if out.exists() and any(out.iterdir()) and not (out / "phantom.json").is_file():
         raise InputError(f"{out}: holds files that no phantom made; choose another folder or empty it")
     informative = tuple(name for name in MODALITIES if name in informative)
-    everyone = [
-        *enrol_main(patients, seed, signal, informative),
-        *enrol_external(external_patients, seed, signal, informative),
-    ]
+    rule = latents.Rule(signal, informative, interaction)
+    everyone = [*enrol_main(patients, seed, rule), *enrol_external(external_patients, seed, rule)]
     temporary, beside = (folder.with_name(f".{folder.name}.partial") for folder in (out, truth))
     for folder in (temporary, beside):
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,6 +84,8 @@ def generate(
     made |= {"seed": seed, "signal": signal}
     if informative != MODALITIES:  # the bytes of the usual phantom are older than this
         made["informative"] = list(informative)
+    if interaction:
+        made["interaction"] = interaction
     write_json(temporary / "phantom.json", {**made, "note": "generated pictures, not patients"})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)
@@ -89,7 +93,7 @@ def generate(
     shutil.rmtree(truth / shown.FOLDER, ignore_errors=True)
     os.replace(beside / shown.FOLDER, truth / shown.FOLDER)
     beside.rmdir()
-    _write_truth(truth, everyone, signal, informative)
+    _write_truth(truth, everyone, rule)
 
 
 Rows = list[dict[str, str | int | float]]
@@ -115,7 +119,7 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
         nodule_id = f"{patient.patient_id}-{number + 1}"
         place = int(rng.choice([-1, 1, 0], p=[0.46, 0.44, 0.10]))
         size = float(np.clip(np.exp(rng.normal(np.log(14), 0.3)), 7, 26))
-        us, ct = _lesions(patient.latents, place, size, rng)
+        us = us_lesion(patient.latents.factors, place, size, rng)
         pictures = (
             []
             if patient.flaw == "missing_modality" and patient.index % 2
@@ -124,8 +128,9 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
         sizes = _measure([mask for _, mask in pictures], patient.cohort) if pictures else {}
         images += [row for row, _ in pictures]
         if patient.flaw != "missing_modality" or patient.index % 2:
-            images += _draw_ct(nodule_id, ct, patient, folder, truth, rng)
-        metastasis = any(patient.labels.values())
+            own = np.random.default_rng([seed, CT_STREAM, STREAMS[patient.cohort], patient.index, number])
+            ct = ct_lesion(patient.latents.factors, place, size, own)
+            images += _draw_ct(nodule_id, ct, patient, folder, truth, own)
         nodules.append(
             {
                 "patient_id": patient.patient_id,
@@ -133,9 +138,8 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
                 "cohort": patient.cohort,
                 "lnm_central": patient.labels["central"],
                 "lnm_lateral": patient.labels["lateral"],
-                "n_malignant_nodules": patient.nodules
-                if patient.flaw == "several_malignant" or not metastasis
-                else 1,
+                # never from the label: the column would tell it
+                "n_malignant_nodules": patient.nodules if patient.flaw == "several_malignant" else 1,
                 "margin": "smooth" if us.irregularity < SMOOTH_BELOW else "non-smooth",
                 "location": LOCATIONS[place],
                 "max_diameter_mm": sizes.get("max_diameter_mm", ""),
@@ -145,39 +149,6 @@ def _draw_patient(task: tuple[Patient, Path, Path, int]) -> tuple[Rows, Rows]:
             }
         )
     return nodules, images
-
-
-def _lesions(
-    truth: latents.Latents, place: int, size: float, rng: np.random.Generator
-) -> tuple[ultrasound.UsLesion, tomography.CtLesion]:
-    """Draws the look of a nodule: each factor moves one visible property, everything else is chance."""
-    z = truth.factors
-    aspect = float(np.exp(0.02 + 0.20 * z["tallness"]))  # height over width
-    width, height = size / aspect**0.5, size * aspect**0.5
-    dots = max(0, round(4.5 + 3.6 * z["microcalcification"]))
-    angle, reach = rng.uniform(0, 2 * np.pi, dots), np.sqrt(rng.uniform(0, 0.6, dots))
-    waves = rng.uniform(0, 2 * np.pi, 6)
-    us = ultrasound.UsLesion(
-        width_mm=width,
-        height_mm=height,
-        length_mm=size * rng.uniform(0.95, 1.15),
-        contrast_db=-8.5 - 3.3 * z["hypoechogenicity"],
-        irregularity=max(0.0, 0.09 + 0.06 * z["irregularity"]),
-        waves=waves,
-        calcifications=np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=1),
-        place=place,
-    )
-    ct = tomography.CtLesion(
-        width_mm=max(width, 8.0),
-        height_mm=max(height, 8.0),
-        length_mm=max(size, 8.0),
-        enhancement_hu=85.0 + 28.0 * z["enhancement"],
-        extension=max(0.0, 0.32 + 0.26 * z["extension"]),
-        waves=waves,
-        nodes_mm=tuple(8.0 + 2.0 * z["nodes"] for _ in range(max(0, round(2.0 + 1.4 * z["nodes"])))),
-        place=place,
-    )
-    return us, ct
 
 
 def _draw_us(
@@ -272,9 +243,7 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.write_text(buffer.getvalue(), encoding="utf-8")
 
 
-def _write_truth(
-    folder: Path, patients: Sequence[Patient], signal: float, informative: latents.Informative
-) -> None:
+def _write_truth(folder: Path, patients: Sequence[Patient], rule: latents.Rule) -> None:
     rows = (
         {
             "patient_id": patient.patient_id,
@@ -282,12 +251,9 @@ def _write_truth(
             **patient.latents.factors,
             "us_score": round(patient.latents.us, 6),
             "ct_score": round(patient.latents.ct, 6),
-            **{
-                f"p_{site}": round(latents.probability(patient.latents, site, signal, informative), 6)
-                for site in SITES
-            },
+            **{f"p_{site}": round(latents.probability(patient.latents, site, rule), 6) for site in SITES},
         }
         for patient in patients
     )
     _write_table(folder / "latents.csv", rows)
-    write_json(folder / "bayes.json", latents.bayes_auc(signal, informative))
+    write_json(folder / "bayes.json", latents.bayes_auc(rule))
