@@ -22,6 +22,7 @@ CORRIDOR = [
     "dataset",
     "metrics",
     "audit",
+    "tabular",
     "network",
     "training",
     "sweep",

@@ -1,10 +1,10 @@
-"""The stage `crossval`: every fold of every variant and site, and the out-of-fold table of each."""
+"""The stage `crossval`: every fold of every variant, baseline and site, and the out-of-fold table of each."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,13 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_interval
+from dgfnet.results import IDS, OUT_OF_FOLD, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
+from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import SPECS, Site, Variant
+from dgfnet.vocabulary import BASELINES, SPECS, Baseline, Site, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +33,7 @@ Matrix = dict[tuple[Site, Variant], list[Task]]
 
 
 def run(settings: Settings) -> None:
-    """Writes out_of_fold.csv and metrics.json of each site and variant, and an MLflow parent run for each.
+    """Writes out_of_fold.csv and metrics.json of each site, variant and baseline, and an MLflow run for each.
 
     A site without labels of both classes is skipped, and skipped.json says so.
 
@@ -51,6 +53,8 @@ def run(settings: Settings) -> None:
         )
     train_segmentation(settings, _segmentation_tasks(settings, inputs, matrix))
     _train(settings, inputs, matrix)
+    for site in dict.fromkeys(site for site, _ in matrix):
+        _add_baselines(settings, site, [variant for other, variant in matrix if other == site])
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
 
 
@@ -138,8 +142,61 @@ def _conclude(
     metrics = {"site": site, "variant": variant} | origin
     metrics |= summarise(table, records, settings.base.confidence)
     files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
-    _log_parent(settings, metrics, folder, table, tasks[0], parent, searched)
+    _log_parent(settings, metrics, folder, table, parent)
+    sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
+    facts = {"encoder": tasks[0].encoder, "epochs": tasks[0].epochs, "searched": "yes" if searched else "no"}
+    parent.params(facts | tracking.flat(sections))
     digests.keep(folder)
+
+
+def _add_baselines(settings: Settings, site: Site, trained: Sequence[Variant]) -> None:
+    """Cross-validates the baselines of the settings on the nodules of the networks; those of others go.
+
+    One that has nothing to work on is skipped, and skipped.json says so.
+    """
+    rows = pd.read_csv(settings.artifacts("crossval", site, trained[0], OUT_OF_FOLD), dtype=IDS)
+    for baseline in BASELINES:
+        folder = settings.artifacts("crossval", site, baseline)
+        shutil.rmtree(folder, ignore_errors=True)
+        if baseline not in settings.crossval.baselines:
+            continue
+        try:
+            done = cross_validate(settings, site, baseline, rows, trained)
+        except NothingToLearn as error:
+            Console(stderr=True).print(f"crossval: {site} {baseline} skipped: {error}", soft_wrap=True)
+            files.write_json(folder / "skipped.json", {"reason": str(error)})
+            digests.keep(folder)
+            continue
+        _conclude_baseline(settings, site, baseline, done)
+
+
+def _conclude_baseline(settings: Settings, site: Site, baseline: Baseline, done: CrossValidated) -> None:
+    """Writes table, metrics and models of a baseline in the form of the variants, to disk and to MLflow."""
+    folder = settings.artifacts("crossval", site, baseline)
+    models = [{"fold": fold, **model.plain()} for fold, model in enumerate(done.models)]
+    files.write_csv(done.table, folder / "out_of_fold.csv")
+    files.write_json(folder / "model.json", {"baseline": baseline, "site": site, "folds": models})
+    records = [
+        {
+            "key": fingerprint(model)[:20],
+            "threshold": float(part["threshold"].iloc[0]),
+            "scores": scores(part["label"], part["probability"], float(part["threshold"].iloc[0])),
+            "dice": {},
+            "iou": {},
+        }
+        for model, (_, part) in zip(models, done.table.groupby("fold"), strict=True)
+    ]
+    made = {"modalities": done.source.modalities, "networks": done.source.networks}
+    # no classes are balanced for it, but the cohort may be
+    sampling = "paper" if settings.training.sampling == "paper" else "none"
+    metrics = {"site": site, "variant": baseline, "sampling": sampling, "searched": False, **made}
+    metrics |= summarise(done.table, records, settings.base.confidence)
+    tags = {"site": site, "variant": baseline, "stage": "crossval", "baseline": baseline}
+    identity = fingerprint(site, baseline, models)
+    with open_group(settings, site, baseline, identity, tags) as group:
+        files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": group.run_id})
+        _log_parent(settings, metrics, folder, done.table, group.run)
+    digests.keep(folder, tables_of(settings, site, done.source.networks))
 
 
 def _check_held_out(table: pd.DataFrame, folds: Folds, name: str) -> None:
@@ -182,31 +239,16 @@ def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
 
 
 def _log_parent(
-    settings: Settings,
-    metrics: dict[str, Any],
-    folder: Path,
-    table: pd.DataFrame,
-    task: Task,
-    parent: tracking.Run,
-    searched: bool,
+    settings: Settings, metrics: Mapping[str, Any], folder: Path, table: pd.DataFrame, parent: tracking.Run
 ) -> None:
+    """Logs metrics, ROC figure and table to the run of a variant or baseline."""
     interval = metrics["auc_interval"]
     values = {f"pooled_{name}": value for name, value in metrics["pooled"].items()}
     values |= {f"mean_{name}": value for name, value in metrics["mean"].items()}
     values |= {f"sd_{name}": value for name, value in metrics["sd"].items()}
     values |= {"pooled_auc_low": interval["low"], "pooled_auc_high": interval["high"]}
     parent.metrics(values)
-    sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
-    parent.params(
-        {
-            "encoder": task.encoder,
-            "epochs": task.epochs,
-            "folds": len(metrics["folds"]),
-            "variant": task.variant,
-            "searched": "yes" if searched else "no",
-        }
-    )
-    parent.params(tracking.flat(sections))
+    parent.params({"folds": len(metrics["folds"]), "variant": metrics["variant"]})
     digest = provenance.data_md5(settings)
     parent.dataset("cohort", digest, f"{settings.base.data}.dvc", "training")
     with files.replacing(folder / "roc.png") as temporary:

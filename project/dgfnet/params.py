@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from dgfnet.errors import InputError
+from dgfnet.vocabulary import BASELINES, VARIANTS
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,6 +112,11 @@ def explain(name: str, error: ValidationError) -> str:
             )
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
+        elif problem["input"] in BASELINES and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):
+            lines.append(
+                f"{place}: {problem['input']} is a baseline, not a network; expected one of "
+                f"{', '.join(VARIANTS)}, or put it into crossval.baselines"
+            )
         elif problem["type"] == "value_error":  # ours, and complete
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:

@@ -13,15 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dgfnet.errors import InputError
 from dgfnet.params import assign, explain, read
-from dgfnet.vocabulary import Branch, EncoderName, Modality, Scored, Site, Variant
+from dgfnet.vocabulary import SITES, Baseline, Branch, EncoderName, Modality, Scored, Site, Variant
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+# of nodules.csv; a patient with several malignant nodules is excluded when there is metastasis, else kept
+NO_CLUES = ("patient_id", "nodule_id", "cohort", "n_malignant_nodules")
 
 
 class Section(BaseModel):
@@ -344,6 +346,21 @@ class Crossval(Section):
     """Epochs of a fusion, which starts from its trained parents."""
     validate_every: Positive
     """Epochs between looks at the held-out fold; they select nothing."""
+    baselines: tuple[Baseline, ...] = Field(strict=False)
+    """Models without a network of their own that are cross-validated on the same folds and stand below the
+    variants in every table; empty, there are none. See docs/explanation/baselines.md."""
+    clinical: tuple[str, ...] = Field(strict=False)
+    """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
+    ones are passed over."""
+
+    @field_validator("clinical")
+    @classmethod
+    def columns_tell_no_label(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuses columns that hold the label, or that the screening ties to it."""
+        for name in names:
+            if name in (*(f"lnm_{site}" for site in SITES), *NO_CLUES):
+                raise ValueError(f"{name} tells the label or who somebody is; name what a clinician knows")
+        return names
 
 
 class Sweep(Section):

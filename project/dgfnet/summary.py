@@ -1,4 +1,4 @@
-"""The table at the end: AUC of every variant beside the Bayes-optimal one (phantom only)."""
+"""The table at the end: AUC of every variant and baseline beside the Bayes-optimal one (phantom only)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(settings: Settings) -> None:
     for site in settings.base.sites:
         for variant, result in load_results(settings, site).items():
             interval = result["auc_interval"]
-            best = truth.get(site, {}).get(_information(variant))
+            best = truth.get(site, {}).get(_information(variant, result))
             cells = [f"{best:.3f}", f"{best - interval['estimate']:.3f}"] if best is not None else ["-", "-"]
             table.add_row(site, variant, f"{interval['estimate']:.3f} ({_range(interval)})", *cells)
     console.print(table)
@@ -38,8 +38,9 @@ def run(settings: Settings) -> None:
     )
 
 
-def _information(variant: str) -> str:
-    modalities = SPECS[variant].modalities if variant in SPECS else ()
+def _information(variant: str, result: dict[str, Any]) -> str:
+    """Returns whose pictures a model reads: us, ct or both; nothing for one that reads none."""
+    modalities = SPECS[variant].modalities if variant in SPECS else result["modalities"]
     return "both" if len(modalities) == 2 else "".join(modalities)
 
 

@@ -117,7 +117,7 @@ def test_nodules_of_one_patient_count_less():
 
 def test_calibration_equals_scikit_learn_and_undoes_the_correction():
     by_variant = tables(5, 400)
-    rows = calibration(by_variant, "train_only").set_index(["variant", "stage"])
+    rows = calibration(by_variant, NAMES).set_index(["variant", "stage"])
     for name, table in by_variant.items():
         label, p = table["label"], table["probability"]
         assert rows.loc[(name, "predicted"), "brier"] == pytest.approx(brier_score_loss(label, p))
@@ -128,7 +128,7 @@ def test_calibration_equals_scikit_learn_and_undoes_the_correction():
         before = expit(logit(p) - logit(table["threshold"]))
         assert rows.loc[(name, "before"), "brier"] == pytest.approx(brier_score_loss(label, before))
         assert rows.loc[(name, "scaled"), "temperature"] == pytest.approx(1 / fit.coef_[0, 0], rel=0.35)
-    assert set(calibration(by_variant, "paper")["stage"]) == {"predicted", "scaled"}
+    assert set(calibration(by_variant, ())["stage"]) == {"predicted", "scaled"}
 
 
 def test_scaling_learns_nothing_from_the_fold_it_scales():

@@ -86,7 +86,7 @@ FILES = [
     *("cohort/enrolment.json", "audit/audit.json", "crossval/provenance.json"),
     *("crossval/central/dgf/metrics.json", "crossval/central/dgf/out_of_fold.csv"),
     *("compare/central/differences.csv", "compare/central/pairs.csv", "compare/central/calibration.csv"),
-    *("compare/central/decision.csv", "applicability/central/groups.csv"),
+    *("compare/central/baselines.csv", "compare/central/decision.csv", "applicability/central/groups.csv"),
     *("applicability/central/interactions.csv", "applicability/central/frontier.csv"),
     *("applicability/central/rule.json", "applicability/central/rule_external.json"),
     *("attribution/central/summary.json", "attribution/central/checks.json"),
@@ -164,6 +164,8 @@ def test_the_model_card_says_what_was_measured_and_travels_as_a_file(
         "best accuracy, 0.777",
         "AUC 0.830 (0.780\N{EN DASH}0.880)",
         "on 40 nodules, 15 positive: AUC 0.765 (0.610\N{EN DASH}0.870)",
+        "dgf beats size (+0.299, +0.236 to +0.362) and does not beat late (-0.014, -0.041 to +0.014)",
+        "A simpler model may do as well.",
         "margin smooth, where 0.700 of 60 nodules are called rightly",
         "Elsewhere its probabilities were too extreme.",
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 from dgfnet.metrics.calibration import reliability
 from dgfnet.metrics.delong import index_of
 from dgfnet.metrics.discrimination import roc_curve
-from dgfnet.vocabulary import Site
+from dgfnet.vocabulary import BASELINES, Site
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
 GRID = np.linspace(0, 1, 101)  # false positive rates at which the band of a ROC curve is drawn
@@ -22,9 +24,11 @@ def roc(
 ) -> Figure:
     """Draws pooled out-of-fold ROC curves; around the reference a pointwise band, patients bootstrapped."""
     figure, axes = _square(f"{site}: out-of-fold ROC", "1 - specificity", "sensitivity")
-    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+    looks = _looks(tables)
+    for name, table in tables.items():
+        colour, dashes = looks[name]
         false_positive, true_positive = roc_curve(table["label"], table["probability"])
-        axes.plot(false_positive, true_positive, color=colour, label=name)
+        axes.plot(false_positive, true_positive, dashes, color=colour, label=name)
         if name == reference:
             low, high = _band(table, confidence, replicates, seed)
             axes.fill_between(GRID, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -36,9 +40,13 @@ def roc(
 def calibration(site: Site, tables: dict[str, pd.DataFrame]) -> Figure:
     """Draws the observed share of metastasis against predicted probability, in bins of equal numbers."""
     figure, axes = _square(f"{site}: calibration", "predicted probability", "observed share")
-    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+    looks = _looks(tables)
+    for name, table in tables.items():
+        colour, dashes = looks[name]
         points = reliability(table["label"], table["probability"], BINS)
-        axes.plot(points.predicted, points.observed, marker="o", markersize=4, color=colour, label=name)
+        axes.plot(
+            points.predicted, points.observed, dashes, marker="o", markersize=4, color=colour, label=name
+        )
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     axes.legend(loc="upper left")
     return figure
@@ -53,14 +61,22 @@ def decision(site: Site, curves: pd.DataFrame) -> Figure:
     everyone = curves[curves["variant"] == "everyone"]
     axes.plot(everyone["threshold"], everyone["net_benefit"], color="0.5", linestyle="--", label="all")
     axes.axhline(0, color="0.5", linewidth=0.8, label="none")
-    names = [name for name in curves["variant"].unique() if name != "everyone"]
-    for colour, name in zip(COLOURS, names, strict=False):
+    names = [str(name) for name in curves["variant"].unique() if name != "everyone"]
+    for name, (colour, dashes) in _looks(names).items():
         curve = curves[curves["variant"] == name]
-        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, label=name)
+        axes.plot(curve["threshold"], curve["net_benefit"], dashes, color=colour, label=name)
     best = float(curves["net_benefit"].max())
     axes.set(xlim=(0, 1), ylim=(-0.15 * max(best, 0.1), 1.1 * max(best, 0.1)))
     axes.legend(loc="upper right")
     return figure
+
+
+def _looks(names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Returns colour and line of each name: whole for networks, dotted for baselines."""
+    dotted = [name for name in names if name in BASELINES]
+    whole = [name for name in names if name not in BASELINES]
+    looks = {name: (colour, "-") for name, colour in zip(whole, COLOURS, strict=False)}
+    return looks | {name: (colour, ":") for name, colour in zip(dotted, COLOURS[::-1], strict=False)}
 
 
 def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:

@@ -1,4 +1,4 @@
-"""The stage `compare`: variants side by side, from their out-of-fold tables."""
+"""The stage `compare`: variants and baselines side by side, from their out-of-fold tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet import digests, files, provenance
-from dgfnet.compare import figures, pairs, usefulness
+from dgfnet.compare import baselines, figures, pairs, usefulness
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
 from dgfnet.results import check_same, load_chosen, load_results, load_table, tables_of
@@ -22,8 +22,9 @@ def run(settings: Settings) -> None:
     """Writes tables, tests, curves and figures of each site to artifacts/compare.
 
     Per site: table.csv and .md (all variants), differences.csv (reference against each), pairs.csv (all
-    against all), calibration.csv, decision.csv, optimism.csv, roc.png, calibration.png, decision.png. For
-    both: tables.csv and tables.md (the paper's tables 1-3), metrics.json (what `dvc metrics` shows).
+    against all), baselines.csv (networks against baselines), calibration.csv, decision.csv, optimism.csv,
+    roc.png, calibration.png, decision.png. For both: tables.csv and tables.md (the paper's tables 1-3),
+    metrics.json (what `dvc metrics` shows).
 
     Raises:
         InputError: when no variant of any site has been cross-validated, or variants not on the same nodules.
@@ -62,12 +63,15 @@ def _compare(
     base, section = settings.base, settings.compare
     rows = variant_rows(results)
     files.write_csv(rows, folder / "table.csv")
-    files.write_text(variant_markdown(rows), folder / "table.md")
+    beaten = baselines.against(tables, base.confidence)
+    files.write_csv(beaten, folder / "baselines.csv")
+    said = baselines.best(beaten, base.confidence)
+    files.write_text(variant_markdown(rows) + (f"\n{said}\n" if said else ""), folder / "table.md")
     files.write_csv(pairs.differences(tables, section.reference, base.confidence), folder / "differences.csv")
     every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
     files.write_csv(every, folder / "pairs.csv")
-    sampling = str(next(iter(results.values()))["sampling"])
-    files.write_csv(usefulness.calibration(tables, sampling), folder / "calibration.csv")
+    balanced = [name for name, result in results.items() if result["sampling"] == "train_only"]
+    files.write_csv(usefulness.calibration(tables, balanced), folder / "calibration.csv")
     curves = usefulness.decisions(tables)
     files.write_csv(curves, folder / "decision.csv")
     files.write_csv(_optimism(settings, site, results), folder / "optimism.csv")

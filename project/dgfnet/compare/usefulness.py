@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -18,12 +20,16 @@ THRESHOLDS = tuple(np.round(np.arange(0.02, 0.99, 0.02), 2))
 BALANCED = 0.5  # prevalence that undersampling trains at
 
 
-def calibration(tables: dict[str, pd.DataFrame], sampling: str) -> pd.DataFrame:
+def calibration(tables: dict[str, pd.DataFrame], balanced: Collection[str]) -> pd.DataFrame:
     """Measures calibration of each variant: predicted, before the correction for prevalence, after scaling.
 
     With `train_only` the networks learn at a prevalence of 0.5 and their probabilities are moved to that of
     the training folds, which is each fold's frozen threshold; `before` undoes it. The temperature of a fold
     is fitted on the other folds.
+
+    Args:
+        tables: out-of-fold table per variant and baseline.
+        balanced: those that learnt at a prevalence of 0.5; the others have no `before`.
 
     Returns:
         Columns variant, stage (`before`, `predicted`, `scaled`), brier, slope, intercept, in_the_large,
@@ -33,7 +39,7 @@ def calibration(tables: dict[str, pd.DataFrame], sampling: str) -> pd.DataFrame:
     for name, table in tables.items():
         label = table["label"].to_numpy()
         stages = {"predicted": table["probability"].to_numpy()}
-        if sampling == "train_only":
+        if name in balanced:
             stages = {"before": _uncorrected(table), **stages}
         stages["scaled"], heat = _scaled(table)
         for stage, probability in stages.items():

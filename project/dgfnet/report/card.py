@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+from dgfnet.compare.baselines import sentence
 from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
@@ -44,6 +45,7 @@ def card(inputs: ReportInputs, site: SiteInputs) -> Lines | None:
         ("Trained on", _trained(inputs, site, record)),
         ("Decision", f"Positive at or above a probability of {number(record.get('threshold'))}, frozen."),
         ("Measured inside", _inside(site, record)),
+        ("Against baselines", _baselines(site, record)),
         ("Measured elsewhere", _external(tested)),
         ("Groups", _groups(site)),
         ("Beware", _beware(site, tested)),
@@ -98,6 +100,17 @@ def _inside(site: SiteInputs, record: Json) -> str:
     area = variant.get("auc_interval") or {}
     level = percent(area.get("confidence"))
     return f"{chosen} All folds together, out of fold: AUC {with_interval(area)} ({level} interval)."
+
+
+def _baselines(site: SiteInputs, record: Json) -> str:
+    """Says which baselines the registered variant beats, all folds together."""
+    rows, variant = site.baselines, str(record.get("variant"))
+    if rows is None or variant not in set(rows["variant"]):
+        return "Not compared with any baseline."
+    area = (site.variants.get(variant) or {}).get("auc_interval") or {}
+    said = sentence(rows, variant, finite(area.get("confidence")) or 0.95)
+    weak = not (rows.loc[rows["variant"] == variant, "low"] > 0).all()
+    return said + (" A simpler model may do as well." if weak else "")
 
 
 def _external(tested: Json) -> str:

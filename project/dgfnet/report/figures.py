@@ -32,8 +32,14 @@ COLOURS = {
     "sum": "#009E73",
     "product": "#CC79A7",
     "dgf": "#D55E00",
+    "size": "#999999",  # baselines in greys
+    "clinical": "#666666",
+    "radiomics": "#000000",
+    "late": "#444444",
+    "stack": "#000000",
 }
 DASHES = {"us_tlr": ":", "us_multitask": "--", "ct_resnet": ":", "ct_multitask": "-.", "sum": ":"}
+DASHES |= {"size": ":", "clinical": "-.", "radiomics": "--", "late": ":", "stack": "-."}
 INK, GREY, BLUE = "#1f2933", "#8a949e", "#0072B2"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib

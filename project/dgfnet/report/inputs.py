@@ -13,7 +13,7 @@ from dgfnet.errors import InputError
 from dgfnet.formulas import unguarded_table
 from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import VARIANTS
+from dgfnet.vocabulary import BASELINES, VARIANTS
 
 STAGES = (
     "cohort",
@@ -41,11 +41,13 @@ class SiteInputs:
 
     Attributes:
         site: its name.
-        variants: metrics.json of each cross-validated variant, in the paper's order.
+        variants: metrics.json of each cross-validated variant, in the paper's order, then of each baseline.
+        not_learned: per baseline that was skipped the reason.
         tables: out_of_fold.csv of the same variants, where there is one.
         skipped: reason for not cross-validating the site.
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
         pairs: every pair of variants, by three tests.
+        baselines: networks against baselines; columns variant, baseline, estimate, low, high, p.
         calibration: of each variant, before and after correction.
         decision: net benefit per variant and threshold.
         groups: groups of nodules: correct share and AUC of each model, gain of CT.
@@ -66,10 +68,12 @@ class SiteInputs:
 
     site: str
     variants: dict[str, Json]
+    not_learned: dict[str, str]
     tables: dict[str, pd.DataFrame]
     skipped: str | None
     differences: pd.DataFrame | None
     pairs: pd.DataFrame | None
+    baselines: pd.DataFrame | None
     calibration: pd.DataFrame | None
     decision: pd.DataFrame | None
     groups: pd.DataFrame | None
@@ -151,10 +155,12 @@ def _site(settings: Settings, site: str) -> SiteInputs:
     return SiteInputs(
         site=site,
         variants=metrics,
+        not_learned={name: why for name in BASELINES if (why := _reason(settings, "crossval", site, name))},
         tables={name: table for name, table in tables.items() if table is not None},
         skipped=_reason(settings, "crossval", site),
         differences=_csv(existing(settings, "compare", site, "differences.csv")),
         pairs=_csv(existing(settings, "compare", site, "pairs.csv")),
+        baselines=_csv(existing(settings, "compare", site, "baselines.csv")),
         calibration=_csv(existing(settings, "compare", site, "calibration.csv")),
         decision=_csv(existing(settings, "compare", site, "decision.csv")),
         groups=_csv(existing(settings, "applicability", site, "groups.csv")),
@@ -174,12 +180,13 @@ def _site(settings: Settings, site: str) -> SiteInputs:
     )
 
 
-def _rank(variant: str) -> tuple[int, str]:
-    return (VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant)
+def _rank(name: str) -> tuple[int, str]:
+    order = (*VARIANTS, *BASELINES)
+    return (order.index(name) if name in order else len(order), name)
 
 
-def _reason(settings: Settings, stage: str, site: str) -> str | None:
-    record = _json(existing(settings, stage, site, "skipped.json"))
+def _reason(settings: Settings, stage: str, *names: str) -> str | None:
+    record = _json(existing(settings, stage, *names, "skipped.json"))
     return None if record is None else str(record.get("reason", "no reason given"))
 
 

@@ -53,6 +53,7 @@ class SiteView:
 
     name: str
     analysed: tuple[str, ...]
+    beaten: tuple[str, ...]
     results: tuple[Table | Missing, ...]
     pictures: tuple[Picture | Missing, ...]
     folds: Table | None
@@ -164,6 +165,7 @@ def _site(settings: Settings, inputs: ReportInputs, site: SiteInputs) -> SiteVie
     return SiteView(
         name=site.site,
         analysed=statements.analysed(site, settings),
+        beaten=statements.beaten(site, settings),
         results=_results(site, reference),
         pictures=_pictures(site, reference, confidence),
         folds=tables.folds(site) if site.variants else None,
@@ -226,6 +228,10 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         shown.append(Missing("All pairs of variants", "compare"))
     elif len(site.pairs) > len(site.variants) - 1:  # else all are in the table above
         shown.append(comparison.pairs(site.site, site.pairs))
+    if site.baselines is None:
+        shown.append(Missing("Networks against baselines", "compare"))
+    elif len(site.baselines):
+        shown.append(tables.baselines(site, site.baselines))
     shown.append(
         Missing("Calibration", "compare")
         if site.calibration is None

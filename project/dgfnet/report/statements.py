@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dgfnet.compare import baselines
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
+from dgfnet.vocabulary import BASELINES
 
 SAMPLING = {
     "train_only": "train_only: classes are balanced by undersampling inside the training folds only; every "
@@ -24,7 +26,8 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
         patients = f" of {table['patient_id'].nunique()} patients" if table is not None else ""
         counts = f"{text(metrics.get('n'))} nodules{patients} analysed"
         lines.append(f"{counts}, {text(metrics.get('positives'))} with metastasis.")
-    for sampling in sorted({str(metrics.get("sampling")) for metrics in site.variants.values()}):
+    networks = [metrics for name, metrics in site.variants.items() if name not in BASELINES]
+    for sampling in sorted({str(metrics.get("sampling")) for metrics in networks}):
         lines.append(f"Sampling {SAMPLING.get(sampling, sampling)}")
     absent = [name for name in settings.crossval.variants if name not in site.variants]
     if site.variants and absent:
@@ -33,7 +36,15 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
         lines.append(
             f"Beware: a later or earlier run skipped this site ({site.skipped}); one of the two is stale."
         )
+    lines += [f"No baseline {name}: {why}." for name, why in site.not_learned.items()]
     return tuple(lines)
+
+
+def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
+    """Says whether the best network beats each baseline."""
+    if site.baselines is None or site.baselines.empty:
+        return ()
+    return (baselines.best(site.baselines, settings.base.confidence),)
 
 
 def external_interval(site: SiteInputs) -> tuple[str, ...]:

@@ -1,0 +1,78 @@
+"""Networks against baselines: does a network tell more than a ruler, a record, a sum of its parts?"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from dgfnet.metrics.discrimination import auc
+from dgfnet.metrics.intervals import Difference, auc_difference
+from dgfnet.vocabulary import BASELINES, VARIANTS
+
+COLUMNS = ["variant", "baseline", "estimate", "low", "high", "p"]
+
+
+def against(tables: dict[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
+    """Computes every network's AUC minus every baseline's, paired over nodules (DeLong, clustered).
+
+    Args:
+        tables: out-of-fold table per variant and baseline, the same nodules in the same order.
+        confidence: of the intervals.
+
+    Returns:
+        Columns COLUMNS, the network of largest AUC first; empty without baselines.
+    """
+    networks = [name for name in tables if name in VARIANTS]
+    areas = {name: auc(tables[name]["label"], tables[name]["probability"]) for name in networks}
+    rows = [
+        {"variant": network, "baseline": name} | vars(_difference(tables[network], tables[name], confidence))
+        for network in sorted(networks, key=lambda name: -areas[name])
+        for name in tables
+        if name in BASELINES
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _difference(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> Difference:
+    return auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence)
+
+
+def sentence(frame: pd.DataFrame, variant: str, confidence: float) -> str:
+    """Says which baselines a network beats: those where the lower limit of the difference is above 0.
+
+    Args:
+        frame: of `against`.
+        variant: the network.
+        confidence: of its intervals.
+
+    Returns:
+        Nothing when there is no baseline to compare it with.
+    """
+    rows = frame[frame["variant"] == variant]
+    beaten = [_words(row) for row in rows.to_dict("records") if row["low"] > 0]
+    others = [_words(row) for row in rows.to_dict("records") if not row["low"] > 0]
+    said = [f"beats {_listed(beaten)}"] if beaten else []
+    said += [f"does not beat {_listed(others)}"] if others else []
+    if not said:
+        return ""
+    return f"{variant} {' and '.join(said)} (AUC minus the baseline's, {100 * confidence:g} % interval)."
+
+
+def best(frame: pd.DataFrame, confidence: float) -> str:
+    """Says the same of the network of largest AUC."""
+    if frame.empty:
+        return ""
+    variant = str(frame["variant"].iloc[0])
+    return f"Of the networks {variant} has the largest AUC: {sentence(frame, variant, confidence)}"
+
+
+def _words(row: Mapping[Hashable, Any]) -> str:
+    if pd.isna(row["low"]):
+        return f"{row['baseline']} (no interval)"
+    return f"{row['baseline']} ({row['estimate']:+.3f}, {row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,146 @@
+"""Baselines: models without a network of their own, cross-validated on the folds and nodules of the networks.
+
+Each is a logistic regression on a table. In every fold all of it, from the median that fills a gap to the
+strength of the penalty, is fitted on the nodules of the other folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dgfnet.preprocess.archive import Archive
+from dgfnet.results import is_cross_validated, load_nodules, load_table
+from dgfnet.settings import Settings
+from dgfnet.tabular import design
+from dgfnet.tabular.logistic import Logistic, fit, fit_nonnegative
+from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Variant
+
+Array = NDArray[np.float64]
+WHOSE = ["nodule_id", "patient_id", "fold", "label"]
+
+
+class NothingToLearn(Exception):
+    """A baseline has nothing to work on; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A table that a baseline learns from.
+
+    Attributes:
+        features: a row per nodule.
+        modalities: whose pictures say something in it.
+        networks: whose out-of-fold table it is made from.
+    """
+
+    features: pd.DataFrame
+    modalities: tuple[Modality, ...] = ()
+    networks: tuple[Variant, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidated:
+    """A cross-validated baseline.
+
+    Attributes:
+        table: WHOSE, probability, threshold; the rows of the networks' tables, in their order.
+        models: one per fold, fitted on the other folds.
+        source: the table that it learned from.
+    """
+
+    table: pd.DataFrame
+    models: tuple[Logistic, ...]
+    source: Source
+
+
+def cross_validate(
+    settings: Settings, site: Site, baseline: Baseline, rows: pd.DataFrame, trained: Iterable[Variant]
+) -> CrossValidated:
+    """Cross-validates a baseline.
+
+    Args:
+        settings: of the run.
+        site: of the labels.
+        baseline: its name.
+        rows: out-of-fold table of a network: whose nodules, folds and labels are meant.
+        trained: networks of this run, whose out-of-fold tables are on disk.
+
+    Raises:
+        NothingToLearn: when there is nothing to work on.
+    """
+    source = _source(settings, site, baseline, rows, tuple(trained))
+    table = rows[WHOSE].reset_index(drop=True)
+    label, fold = table["label"].to_numpy(np.float64), table["fold"].to_numpy()
+    patients = table["patient_id"].to_numpy()
+    probability, threshold, models = np.empty(len(table)), np.empty(len(table)), []
+    for number in sorted(set(fold.tolist())):
+        train, held = fold != number, fold == number
+        if len(np.unique(label[train])) < 2:
+            raise NothingToLearn(f"the training part of fold {number} holds one class only")
+        model = _fit(baseline, source.features[train], label[train], patients[train])
+        probability[held] = model.probability(source.features[held])
+        threshold[held] = label[train].mean()
+        models.append(model)
+    return CrossValidated(table.assign(probability=probability, threshold=threshold), tuple(models), source)
+
+
+def _fit(baseline: Baseline, features: pd.DataFrame, label: Array, patients: NDArray[Any]) -> Logistic:
+    if baseline == "late":
+        return fit_nonnegative(features, label)
+    return fit(features, label)
+
+
+def _source(
+    settings: Settings, site: Site, baseline: Baseline, rows: pd.DataFrame, trained: tuple[Variant, ...]
+) -> Source:
+    """Returns the table that a baseline learns from, in the order of `rows`.
+
+    Raises:
+        NothingToLearn: when it would have no column.
+    """
+    nodules = [str(name) for name in rows["nodule_id"]]
+    if baseline == "size":
+        archive = Archive.open(settings.artifacts("preprocess"))
+        return Source(design.size(archive, nodules), tuple(archive.pictured()))
+    if baseline == "clinical":
+        names = settings.crossval.clinical
+        features = design.clinical(load_nodules(settings), nodules, names)
+        if features.empty:
+            raise NothingToLearn(f"crossval.clinical names no column of nodules.csv: {', '.join(names)}")
+        return Source(features)
+    networks = _networks(settings, site, rows, trained)
+    if len(networks) < 2:
+        found = " and ".join(networks.values()) or "none"
+        raise NothingToLearn(f"it joins a network of each of two modalities, found {found}")
+    chosen = tuple(networks.values())
+    tables = [(name, load_table(settings, site, name)) for name in chosen]
+    return Source(design.log_odds(tables, nodules), tuple(networks), chosen)
+
+
+def _networks(
+    settings: Settings, site: Site, rows: pd.DataFrame, trained: tuple[Variant, ...]
+) -> dict[Modality, Variant]:
+    """Returns the network of one modality that stands for each: of this run, and with tasks, if there is one.
+
+    One of an earlier run counts where it was validated on the same nodules.
+    """
+    single = [name for name in VARIANTS if len(SPECS[name].modalities) == 1]
+    known = [name for name in single if name in trained or is_cross_validated(settings, site, name)]
+    known.sort(key=lambda name: (name not in trained, not SPECS[name].tasks))
+    chosen: dict[Modality, Variant] = {}
+    for name in known:
+        (modality,) = SPECS[name].modalities
+        if modality not in chosen and (name in trained or _same(load_table(settings, site, name), rows)):
+            chosen[modality] = name
+    return {modality: chosen[modality] for modality in sorted(chosen, reverse=True)}  # us before ct
+
+
+def _same(table: pd.DataFrame, rows: pd.DataFrame) -> bool:
+    """Says that two out-of-fold tables are of the same nodules, folds and labels."""
+    return table[WHOSE].equals(rows[WHOSE].sort_values("nodule_id", ignore_index=True))

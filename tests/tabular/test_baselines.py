@@ -1,0 +1,194 @@
+"""Baselines on a small cohort on disk: what they read, what they never see, when they are skipped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from dgfnet import digests
+from dgfnet.settings import load
+from dgfnet.tabular import design
+from dgfnet.tabular.baselines import WHOSE, NothingToLearn, cross_validate
+from tiny_archive import numbered, write_archive
+
+COUNT, FOLDS = 80, 4
+
+
+def cohort(seed=0, signal=1.0):
+    """Nodules, two of every second patient; the label leans on diameter and margin as much as told."""
+    rng = np.random.default_rng(seed)
+    names = [f"n{number:02}" for number in range(COUNT)]
+    patients = [f"p{number // 4 * 4 + max(number % 4, 1):02}" for number in range(COUNT)]
+    diameter, rough = rng.normal(20, 5, COUNT), rng.integers(0, 2, COUNT)
+    odds = signal * ((diameter - 20) / 5 + 2 * rough - 1)
+    table = pd.DataFrame({"nodule_id": names, "patient_id": patients, "cohort": "main"})
+    table["lnm_central"] = (rng.random(COUNT) < expit(odds)).astype("float32")
+    table["lnm_lateral"] = np.nan
+    table["max_diameter_mm"] = [f"{value:.1f}" for value in diameter]
+    table["margin"] = np.where(rough == 1, "non-smooth", "smooth")
+    table.loc[::9, "max_diameter_mm"] = None
+    return table
+
+
+def rows_of(table):
+    """An out-of-fold table in the order in which crossval writes one: fold after fold."""
+    rows = table[["nodule_id", "patient_id"]].assign(label=table["lnm_central"].astype(float))
+    rows["fold"] = [int(patient[1:]) // 4 % FOLDS for patient in table["patient_id"]]
+    rows = rows.sort_values("fold", kind="stable", ignore_index=True)
+    return rows[WHOSE].assign(probability=0.5, threshold=0.5)
+
+
+def networks(table, seed):
+    """Log odds of a network of each modality, which know something of the label."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (table["lnm_central"].to_numpy(float) - 0.5) * strength + rng.normal(size=len(table))
+        for name, strength in (("us_multitask", 2.0), ("ct_multitask", 1.0))
+    }
+
+
+@pytest.fixture
+def put(tmp_path, params):
+    """Writes what the stages before would have written for a cohort; returns settings and rows."""
+
+    def write(table, seed=0, trained=("us_multitask", "ct_multitask")):
+        (tmp_path / "params.yaml").write_text(params.read_text())
+        settings = load(tmp_path / "params.yaml", ["preprocess.us_size=32", "preprocess.ct_size=32"])
+        (settings.artifacts("cohort")).mkdir(parents=True, exist_ok=True)
+        table.to_parquet(settings.artifacts("cohort", "nodules.parquet"), index=False)
+        digests.keep(settings.artifacts("cohort"))
+        rows, odds = rows_of(table), networks(table, seed)
+        for name in trained:
+            folder = settings.artifacts("crossval", "central", name)
+            folder.mkdir(parents=True, exist_ok=True)
+            said = rows["nodule_id"].map(dict(zip(table["nodule_id"], expit(odds[name]), strict=True)))
+            rows.assign(probability=said).to_csv(folder / "out_of_fold.csv", index=False)
+            digests.keep(folder)
+        return settings, rows
+
+    return write
+
+
+def archive_of(settings, table, areas):
+    nodules = [
+        (name, patient, area)
+        for name, patient, area in zip(table["nodule_id"], table["patient_id"], areas, strict=True)
+    ]
+    return write_archive(settings.artifacts("preprocess"), settings.preprocess, nodules, numbered)
+
+
+def test_size_is_the_logarithm_of_the_largest_area_in_one_unit_a_column(put):
+    table = cohort()[:3]
+    settings, _ = put(table)
+    archive = archive_of(
+        settings, table, [{"us": [10, 40], "ct": [8]}, {"us": [30], "ct": [16]}, {"us": [5], "ct": [4]}]
+    )
+    found = design.size(archive, ["n01", "n00"])
+    assert list(found.columns) == ["us_log_area_mm2", "ct_log_area_mm2"]
+    # a pixel has 0.5 mm: 40 of them are 10 mm2
+    np.testing.assert_allclose(np.exp(found), [[30 / 4, 16 / 4], [40 / 4, 8 / 4]])
+    archive.index.loc[archive.index["nodule_id"] == "n01", ["area_unit"]] = "px"
+    archive.index.loc[archive.index["nodule_id"] == "n01", ["area_mm2"]] = 77.0
+    mixed = design.size(archive, ["n00", "n01", "n02"])
+    assert list(mixed.columns) == [f"{m}_log_area_{unit}" for m in ("us", "ct") for unit in ("mm2", "px")]
+    assert mixed["us_log_area_mm2"].notna().tolist() == [True, False, True]
+    assert np.exp(mixed["us_log_area_px"]).tolist()[1] == pytest.approx(77)
+    assert mixed["us_log_area_px"].notna().tolist() == [False, True, False]
+
+
+def test_every_nodule_is_told_once_in_the_order_and_at_the_prevalence_of_training(put):
+    table = cohort()
+    settings, rows = put(table)
+    archive_of(settings, table, [{"us": [20 + number], "ct": [9]} for number in range(COUNT)])
+    for baseline in ("size", "clinical", "late"):
+        done = cross_validate(settings, "central", baseline, rows, ["us_multitask", "ct_multitask"])
+        pd.testing.assert_frame_equal(done.table[WHOSE], rows[WHOSE])
+        for fold, part in done.table.groupby("fold"):
+            others = rows.loc[rows["fold"] != fold, "label"]
+            assert part["threshold"].tolist() == [others.mean()] * len(part)
+            model = done.models[fold]
+            held = done.source.features[(rows["fold"] == fold).to_numpy()]
+            np.testing.assert_allclose(model.probability(held), part["probability"])
+    assert done.source.networks == ("us_multitask", "ct_multitask")
+    assert done.source.modalities == ("us", "ct")
+
+
+@pytest.mark.parametrize("baseline", ["clinical", "late"])
+def test_held_out_nodules_leave_no_trace_in_their_folds_model(put, baseline):
+    """Other values, texts for numbers, new categories and other labels in fold 2: its model stays."""
+    trained = ["us_multitask", "ct_multitask"]
+    table = cohort()
+    settings, rows = put(table)
+    before = cross_validate(settings, "central", baseline, rows, trained)
+    changed = table.copy()
+    inside = table["nodule_id"].isin(rows.loc[rows["fold"] == 2, "nodule_id"])
+    changed.loc[inside, "max_diameter_mm"] = "enormous"
+    changed.loc[inside, "margin"] = "never seen"
+    changed.loc[inside, "lnm_central"] = 1 - changed.loc[inside, "lnm_central"]
+    settings, other = put(changed)
+    after = cross_validate(settings, "central", baseline, other, trained)
+    assert after.models[2] == before.models[2]
+    assert after.models[1] != before.models[1]
+    here = (rows["fold"] == 2).to_numpy()
+    assert (after.table["probability"][here] != before.table["probability"][here]).any()
+
+
+@pytest.mark.parametrize("baseline", ["size", "clinical", "late"])
+def test_labels_without_meaning_are_told_by_nothing(put, baseline):
+    """Every fold has as many positives: else the pooled AUC of no signal is below 0.5 (docs/beware.md)."""
+    areas = []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        table = cohort(seed)
+        fold = table["patient_id"].str[1:].astype(int) // 4 % FOLDS
+        for number in range(FOLDS):
+            inside = (fold == number).to_numpy()
+            table.loc[inside, "lnm_central"] = rng.permutation(np.arange(inside.sum()) % 5 < 2).astype(
+                "float32"
+            )
+        settings, rows = put(table, seed, trained=())
+        for place, name in enumerate(trained := ("us_multitask", "ct_multitask")):
+            folder = settings.artifacts("crossval", "central", name)
+            folder.mkdir(parents=True, exist_ok=True)
+            noise = expit(np.random.default_rng([seed, place]).normal(size=COUNT))
+            rows.assign(probability=noise).to_csv(folder / "out_of_fold.csv", index=False)
+            digests.keep(folder)
+        if baseline == "size" and not seed:
+            archive_of(
+                settings, table, [{"us": [20 + 7 * n % 31], "ct": [9 + 5 * n % 23]} for n in range(COUNT)]
+            )
+        done = cross_validate(settings, "central", baseline, rows, trained)
+        areas.append(roc_auc_score(rows["label"], done.table["probability"]))
+    error = np.std(areas) / np.sqrt(len(areas))
+    assert np.mean(areas) == pytest.approx(0.5, abs=4 * error)
+    assert error < 0.03
+
+
+def test_what_the_record_tells_is_found(put):
+    settings, rows = put(cohort(1, 1.5))
+    done = cross_validate(settings, "central", "clinical", rows, [])
+    assert roc_auc_score(rows["label"], done.table["probability"]) > 0.75
+
+
+def test_a_baseline_with_nothing_to_work_on_says_so(put):
+    settings, rows = put(cohort(), trained=("ct_multitask",))
+    with pytest.raises(NothingToLearn, match="a network of each of two modalities, found ct_multitask"):
+        cross_validate(settings, "central", "late", rows, ["ct_multitask"])
+    bare = settings.changed({"crossval.clinical": ("age", "sex")})
+    with pytest.raises(NothingToLearn, match="names no column of nodules"):
+        cross_validate(bare, "central", "clinical", rows, [])
+
+
+def test_networks_of_an_earlier_run_count_on_the_same_nodules_only(put):
+    table = cohort()
+    settings, rows = put(table)
+    done = cross_validate(settings, "central", "late", rows, ["ct_multitask"])
+    assert done.source.networks == ("us_multitask", "ct_multitask")
+    path = settings.artifacts("crossval", "central", "us_multitask", "out_of_fold.csv")
+    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    digests.keep(path.parent)
+    with pytest.raises(NothingToLearn, match="found ct_multitask"):
+        cross_validate(settings, "central", "late", rows, ["ct_multitask"])
