@@ -102,7 +102,8 @@ class Build:
         }
         settings = yaml.safe_load((source / "params.yaml").read_text(encoding="utf-8"))
         for section, values in TINY.items():
-            settings[section] |= values
+            # an older checkout does not know every setting
+            settings[section] |= {name: value for name, value in values.items() if name in settings[section]}
         folder.mkdir()
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         for command in (["phantom"], *([stage] for stage in STAGES), ["applicability"]):
