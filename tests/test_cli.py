@@ -310,7 +310,8 @@ def test_phantom(line, expected, behind, tiny):
         for name, value in zip(("patients", "seed", "signal"), expected[2:], strict=True)
     )
     assert (out, truth) == (ROOT / expected[0], ROOT / expected[1])
-    assert (external, *how) == (base.external_patients, base.informative, base.interaction)
+    rest = (base.external_patients, base.informative, base.interaction, base.style)
+    assert (external, *how) == rest
 
 
 @pytest.mark.parametrize(

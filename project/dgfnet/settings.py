@@ -80,6 +80,8 @@ class Phantom(Section):
     them."""
     interaction: Annotated[float, Field(ge=0, le=1)]
     """Share of the log odds that is a product of US and CT; at 1 either alone is at chance."""
+    style: Literal["first", "second"]
+    """The way pictures show the same factors: other speckle, noise, contours, signs and scanners."""
 
     @model_validator(mode="after")
     def a_product_needs_both(self) -> Phantom:

@@ -28,7 +28,7 @@ def phantom(settings: Settings, out: Path | None) -> None:
     folder = out.resolve() if out else settings.data
     truth = folder.with_name(f"{folder.name}-truth") if out else settings.root / settings.base.truth
     wanted = settings.phantom
-    how = (wanted.seed, wanted.signal, wanted.informative, wanted.interaction)
+    how = (wanted.seed, wanted.signal, wanted.informative, wanted.interaction, wanted.style)
     generate(folder, truth, wanted.patients, wanted.external_patients, *how)
 
 

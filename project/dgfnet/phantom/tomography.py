@@ -67,14 +67,14 @@ def draw(
     """
     side = scanner.matrix * scanner.spacing_mm
     y, x = np.mgrid[: scanner.matrix, : scanner.matrix] * scanner.spacing_mm - side / 2
-    anatomy = _anatomy(rng)
-    nodes = _nodes(lesion, rng)
+    anatomy = draw_anatomy(rng)
+    nodes = place_nodes(lesion, rng)
     jitter = rng.normal(0, 1.0, 2)
     slices, masks, signals = [], [], []
     for offset in offsets:
         shrink = np.sqrt(1 - offset**2)
-        hu = _neck(x, y, anatomy, rng)
-        cx, cy = _centre(lesion, anatomy) + jitter
+        hu = neck(x, y, anatomy, rng)
+        cx, cy = centre(lesion, anatomy) + jitter
         u, v = (x - cx) / (lesion.width_mm / 2 * shrink), (y - cy) / (lesion.height_mm / 2 * shrink)
         radius, growth = _shape(u, v, lesion)
         hu = np.where(growth < 1, lesion.enhancement_hu + 10.0, hu)
@@ -94,15 +94,22 @@ def draw(
         )
         slices.append(np.clip(np.rint(hu), -1024, 3071).astype(np.int16))
         masks.append((radius < 1).astype(np.uint8))
-        extension = (growth < 1) & (radius >= 1) & ~inside_a_node
-        shown = {"nodule": radius < 1, "extension": extension, "nodes": inside_a_node}
-        bits = np.sum([REGIONS["ct"][name][0] * where for name, where in shown.items()], axis=0)
-        signals.append(bits.astype(np.uint8))
+        signals.append(signal_of(radius, growth, inside_a_node))
     return np.stack(slices), np.stack(masks), np.stack(signals)
 
 
+def signal_of(radius: Floats, growth: Floats, nodes: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Returns the plane of the truth, of the normalised radii and the nodes' pixels."""
+    extension = (growth < 1) & (radius >= 1) & ~nodes
+    shown = {"nodule": radius < 1, "extension": extension, "nodes": nodes}
+    bits = np.sum([REGIONS["ct"][name][0] * where for name, where in shown.items()], axis=0)
+    return np.asarray(bits, dtype=np.uint8)
+
+
 @dataclass(frozen=True)
-class _Anatomy:
+class Anatomy:
+    """A neck: half axes in mm, density of the thyroid, half width of a lobe, radius of the trachea."""
+
     width: float
     depth: float
     gland_hu: float
@@ -110,8 +117,9 @@ class _Anatomy:
     trachea: float
 
 
-def _anatomy(rng: np.random.Generator) -> _Anatomy:
-    return _Anatomy(
+def draw_anatomy(rng: np.random.Generator) -> Anatomy:
+    """Draws a neck."""
+    return Anatomy(
         width=rng.uniform(51, 57),
         depth=rng.uniform(44, 49),
         gland_hu=rng.normal(165, 6),
@@ -120,13 +128,14 @@ def _anatomy(rng: np.random.Generator) -> _Anatomy:
     )
 
 
-def _centre(lesion: CtLesion, anatomy: _Anatomy) -> Floats:
+def centre(lesion: CtLesion, anatomy: Anatomy) -> Floats:
+    """Returns where the nodule lies, mm."""
     if lesion.place == 0:
         return np.array([0.0, -22.0 - anatomy.trachea])
     return np.array([lesion.place * (anatomy.trachea + anatomy.lobe * 0.8), -18.0])
 
 
-def _neck(x: Floats, y: Floats, anatomy: _Anatomy, rng: np.random.Generator) -> Floats:
+def neck(x: Floats, y: Floats, anatomy: Anatomy, rng: np.random.Generator) -> Floats:
     """Draws air, skin and fat, muscles, spine, vessels, trachea and thyroid, without the nodule, HU."""
     hu = np.full(x.shape, -1000.0)
 
@@ -168,7 +177,7 @@ def _shape(u: Floats, v: Floats, lesion: CtLesion) -> tuple[Floats, Floats]:
     return radius / contour, radius / (contour * (1 + lesion.extension * spikes))
 
 
-def _nodes(lesion: CtLesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def place_nodes(lesion: CtLesion, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """Returns offset from the nodule's centre and diameter of each suspicious node, mm; all lie beside it."""
     nodes = []
     sign = lesion.place or (1 if rng.random() < 0.5 else -1)

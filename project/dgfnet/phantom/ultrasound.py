@@ -79,25 +79,45 @@ def draw(
     db, depth = _tissue(x, y, width, view, lesion.place, rng)
     radius_x = (lesion.width_mm if view == "transverse" else lesion.length_mm) / 2
     radius_y = lesion.height_mm / 2
-    reach_x, reach_y = radius_x * 1.15 + 1.5, radius_y * 1.15 + 0.5
-    middle = width / 2 + (0 if lesion.place == 0 else rng.uniform(-0.12, 0.12) * width)
-    cx = float(np.clip(middle, reach_x, width - reach_x))
-    cy = float(np.clip(depth + radius_y + rng.uniform(0.5, 3.0), reach_y, y[-1, 0] - reach_y))
+    cx, cy = centre(lesion, radius_x, radius_y, x, y, depth, rng)
     inside, u, v = _nodule(x - cx, y - cy, radius_x, radius_y, lesion, rng)
     mask = inside < 1
     soft = np.clip((1 - inside) * min(radius_x, radius_y) / 0.3 + 0.5, 0, 1)
-    inner = GLAND_DB + lesion.contrast_db + 1.5 * _texture(db.shape, 6.0, rng)
+    inner = GLAND_DB + lesion.contrast_db + 1.5 * texture(db.shape, 6.0, rng)
     db = db * (1 - soft) + inner * soft
     amplitude = 10 ** (db / 20) * _speckle(db.shape, scanner, rng)
     bright, spots = _calcifications(u, v, min(radius_x, radius_y), lesion.calcifications, rng)
     amplitude += bright
     picture = _display(amplitude, y, scanner, rng)
     if lines:
-        picture = _calipers(picture, mask)
-    margin = np.abs(inside - 1) * min(radius_x, radius_y) < MARGIN_MM
-    shown = {"nodule": mask, "margin": margin, "microcalcifications": spots}
-    signal = np.sum([REGIONS["us"][name][0] * where for name, where in shown.items()], axis=0)
-    return picture, mask.astype(np.uint8) * 255, signal.astype(np.uint8)
+        picture = calipers(picture, mask)
+    return picture, mask.astype(np.uint8) * 255, signal_of(inside, min(radius_x, radius_y), spots)
+
+
+def centre(
+    lesion: UsLesion,
+    radius_x: float,
+    radius_y: float,
+    x: Floats,
+    y: Floats,
+    depth: float,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Draws where the nodule lies below the thyroid's edge, whole in the picture where it fits, mm."""
+    width = x[0, -1]
+    reach_x, reach_y = radius_x * 1.15 + 1.5, radius_y * 1.15 + 0.5
+    middle = width / 2 + (0 if lesion.place == 0 else rng.uniform(-0.12, 0.12) * width)
+    cx = float(np.clip(middle, reach_x, width - reach_x))
+    cy = float(np.clip(depth + radius_y + rng.uniform(0.5, 3.0), reach_y, y[-1, 0] - reach_y))
+    return cx, cy
+
+
+def signal_of(inside: Floats, radius: float, spots: NDArray[np.bool_]) -> Bytes:
+    """Returns the plane of the truth, of the normalised radius (1 on the contour) and the spots' pixels."""
+    margin = np.abs(inside - 1) * radius < MARGIN_MM
+    shown = {"nodule": inside < 1, "margin": margin, "microcalcifications": spots}
+    bits = np.sum([REGIONS["us"][name][0] * where for name, where in shown.items()], axis=0)
+    return np.asarray(bits, dtype=np.uint8)
 
 
 def _tissue(
@@ -124,7 +144,7 @@ def _tissue(
         trachea = (x - (width / 2 - side * width * (0.5 if place else 0.0))) ** 2 + (y - 30) ** 2
         db[trachea < 8.0**2] = -34.0
         db[np.abs(np.sqrt(trachea) - 8.0) < 0.4] = -1.0
-    return ndimage.gaussian_filter(db, 1.0) + 1.2 * _texture(db.shape, 10.0, rng), muscle + 0.3
+    return ndimage.gaussian_filter(db, 1.0) + 1.2 * texture(db.shape, 10.0, rng), muscle + 0.3
 
 
 def _nodule(
@@ -165,7 +185,7 @@ def _speckle(shape: tuple[int, ...], scanner: UsScanner, rng: np.random.Generato
     return normalised
 
 
-def _texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
+def texture(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Floats:
     """Returns smooth noise of unit standard deviation, drawn on a coarse grid and enlarged."""
     step = max(1, int(sigma / 2))
     small = ndimage.gaussian_filter(rng.standard_normal([side // step + 2 for side in shape]), sigma / step)
@@ -183,7 +203,7 @@ def _display(amplitude: Floats, y: Floats, scanner: UsScanner, rng: np.random.Ge
     return np.asarray(np.clip(np.rint(grey), 0, 255), dtype=np.uint8)
 
 
-def _calipers(picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:
+def calipers(picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:
     """Draws measurement lines as sonographers do: two crosses joined by a dotted line, along both axes."""
     marked = picture.copy()
     rows, columns = np.nonzero(mask)
