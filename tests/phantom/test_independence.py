@@ -116,7 +116,7 @@ def test_nothing_measured_on_a_picture_tells_of_the_other_modalitys_factors(seen
     _, factors, measured, _ = seen
     rhos = correlations(measured[modality], factors[FACTORS[OTHER[modality]]])
     assert len(rhos) > 45
-    assert found(PICTURES, len(rhos)) < 0.35
+    assert found(PICTURES, len(rhos)) < 0.36
     assert largest(rhos)[0] < limit(PICTURES, len(rhos)), largest(rhos)
 
 

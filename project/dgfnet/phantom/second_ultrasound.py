@@ -18,6 +18,7 @@ EXTERNAL = UsScanner(224, 272, 0.18, -3.0, 58.0, 0.19, 0.34, -40.0)
 
 GLAND_DB = -15.0
 SPOT_MM = 0.22  # standard deviation of a microcalcification
+REACH_MM = 1.5  # of a spot and, sideways, of its shadow: five standard deviations
 SHADOW_DB = 5.0  # below a microcalcification
 SCATTERERS = 3.0  # per resolution cell: the shape of the K distribution; infinitely many give Rayleigh's
 ORDERS = np.arange(3, 15)  # waves around the contour
@@ -103,12 +104,14 @@ def _clusters(
     bright, shadow, shown = np.zeros_like(u), np.zeros_like(u), np.zeros(u.shape, dtype=bool)
     for place in places:
         px, py = middle + 0.65 * place + rng.normal(0, 0.05, 2)
-        dx, dy = (u - px) * radii[0], (v - py) * radii[1]
+        here = np.ix_((v[:, 0] - py) * radii[1] > -REACH_MM, np.abs(u[0] - px) * radii[0] < REACH_MM)
+        dx, dy = (u[here] - px) * radii[0], (v[here] - py) * radii[1]
         distance = dx**2 + dy**2
-        bright += rng.uniform(0.7, 1.2) * np.exp(-distance / (2 * SPOT_MM**2))
+        bright[here] += rng.uniform(0.7, 1.2) * np.exp(-distance / (2 * SPOT_MM**2))
         below = np.clip(dy / 0.5, 0, 1) * np.exp(-np.maximum(dy, 0) / 5.0)
-        shadow = np.maximum(shadow, SHADOW_DB * np.exp(-(dx**2) / (2 * 0.3**2)) * below)
-        shown |= distance < (2 * SPOT_MM) ** 2
+        depth = SHADOW_DB * np.exp(-(dx**2) / (2 * 0.3**2)) * below
+        shadow[here] = np.maximum(shadow[here], depth)
+        shown[here] |= distance < (2 * SPOT_MM) ** 2
     return bright, shadow, shown
 
 
