@@ -21,7 +21,6 @@ from dgfnet.phantom import (
 )
 from dgfnet.phantom.styles import STYLES
 
-
 SECOND = ("427e1ca9b28994abaf99569add42994a", "583b09dc1c072c4f38fcbbf1cb399532")  # one patient, each cohort
 
 
