@@ -79,7 +79,7 @@ def test_a_column_that_says_the_label_in_other_words_is_found():
     found = {one.column: one for one in columns_alone(unknown, attributes, fold, "central", 0.95)}
     assert list(found) == list(words)
     assert {one.nodules for one in found.values()} == {200}
-    # where it says nothing the label is 0 (every tenth row is even): above those that say so, below the others
+    # where it says nothing the label is 0, for every tenth row is even: between the two words
     assert found["pathology"].auc.estimate == 1
     assert 0.3 < found["age"].auc.estimate < 0.65
     assert 0.3 < found["remark"].auc.estimate < 0.65

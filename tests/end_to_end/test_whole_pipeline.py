@@ -93,7 +93,7 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
 
 
 def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
-    """In the tables of compare, in MLflow, on the page and in the card, with models that anybody can score."""
+    """In the tables of compare, in MLflow, on the page, in the card; anybody can score their models."""
     from dgfnet.tabular.logistic import Logistic
 
     names = ["us_multitask", "ct_multitask", "concat", "dgf", "size", "clinical", "late"]
