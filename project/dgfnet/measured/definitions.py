@@ -112,7 +112,7 @@ DEFINITIONS = (
         "",
         "",
         "number of punctate echogenic foci: spots whose white top-hat (disc of 1.5 mm, after a Gaussian of"
-        " 0.22 mm) lies 4 robust standard deviations above the nodule's median",
+        " 0.22 mm) lies 6 robust standard deviations above the nodule's median",
         US,
     ),
     Definition("foci_per_cm2", "1/cm2", "", "their number over the nodule's area", US),

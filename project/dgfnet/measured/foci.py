@@ -14,7 +14,7 @@ from dgfnet.measured.region import Floats, NoduleRegion
 
 DIAMETER_MM = 1.5  # of the disc
 SMOOTHING = 0.15  # standard deviation before the top-hat, share of the diameter: below it speckle
-BRIGHT = 4.0  # robust standard deviations of the top-hat above its median in the nodule
+BRIGHT = 6.0  # robust standard deviations of the top-hat above its median in the nodule
 MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
 
 

@@ -54,7 +54,8 @@ def posterior_of(region: NoduleRegion) -> dict[str, float]:
     depth = max(1, int(np.ceil(POSTERIOR * region.radius / region.spacing[0])))
     row = np.arange(rows)[:, None]
     under = filled & (row >= start) & (row < start + depth)
-    beside = ~filled & under.any(axis=1)[:, None] & (region.distance <= BESIDE * region.radius)
+    near = region.distance <= max(BESIDE * region.radius, 3 * max(region.spacing))
+    beside = ~filled & under.any(axis=1)[:, None] & near
     return {"posterior_difference": _mean(region.grey[under]) - _mean(region.grey[beside])}
 
 

@@ -86,8 +86,9 @@ class NoduleRegion:
         return np.asarray(np.arctan2(y[:, None], x[None, :]), dtype=np.float64)
 
     def around(self, low: float, high: float) -> Mask:
-        """Returns the pixels outside, low to high equivalent radii from the border."""
-        near, far = low * self.radius, high * self.radius
+        """Returns the pixels outside, low to high equivalent radii from the border; a pixel wide at least."""
+        near = low * self.radius
+        far = max(high * self.radius, near + max(self.spacing))
         return np.asarray(~self.inside & (self.distance > near) & (self.distance <= far))
 
     def smoothed(self, sigma: float) -> Floats:

@@ -16,6 +16,9 @@ BAND_MM = 15.0  # from the nodule's border: where bodies are looked for
 GROWTH = 0.8  # the band in which growth is looked for, equivalent radii
 TOLERANCE = 2.0  # grey levels of the growth: within so many robust standard deviations of the nodule's median
 MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
+SMOOTHING_RADII = (
+    0.03  # standard deviation before growing, equivalent radii: single noisy pixels do not stop it
+)
 SECTORS = 36
 REACH = 0.1  # a direction counts as grown when it reaches this far, equivalent radii
 LEVELS = 16  # thresholds between the median and the 99th percentile of the neighbourhood
@@ -32,10 +35,9 @@ def growth_of(region: NoduleRegion) -> dict[str, float]:
     directions. The difference is that of the tissue next to the border from the nodule; NaN where the picture
     shows none.
     """
-    smooth = region.smoothed(0.06 * region.radius)
-    inside = smooth[region.inside]
-    median = float(np.median(inside))
-    spread = max(MAD * float(np.median(np.abs(inside - median))), 1e-6)
+    smooth = region.smoothed(SMOOTHING_RADII * region.radius)
+    median = float(np.median(region.values))
+    spread = max(MAD * float(np.median(np.abs(region.values - median))), 1e-6)
     near = region.distance <= GROWTH * region.radius
     alike = near & (np.abs(smooth - median) <= TOLERANCE * spread)
     count, labels = cv2.connectedComponents((region.inside | alike).astype(np.uint8), connectivity=4)
