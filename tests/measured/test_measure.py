@@ -10,6 +10,7 @@ import pytest
 from dgfnet.errors import InputError
 from dgfnet.measured.definitions import DEFINITIONS
 from dgfnet.measured.measure import NAMES, measure, measure_nodule
+from dgfnet.measured.region import region_of
 from dgfnet.vocabulary import MODALITIES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -90,6 +91,23 @@ def test_what_lies_beyond_the_neighbourhood_does_not_matter(modality, spacing):
     assert measure(whole[crop], mask[crop], spacing, modality) == pytest.approx(
         measure(whole, mask, spacing, modality), rel=1e-9, nan_ok=True
     )
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_distances_of_square_and_of_oblong_pixels_agree(name):
+    mask = MASKS[name][0]
+    square, oblong = (region_of(noise(), mask, (0.3, width)).distance for width in (0.3, 0.3 + 1e-12))
+    assert square == pytest.approx(oblong, abs=1e-4)
+    assert (square[region_of(noise(), mask, (0.3, 0.3)).inside] < 0).all()
+
+
+def test_the_distance_is_that_from_the_edge_of_the_pixels():
+    """Beside a square of pixels of 2 mm the first centre lies 1 mm from the edge, the next 3 mm."""
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[3:6, 3:6] = True
+    region = region_of(np.zeros((9, 9)), mask, (2.0, 2.0))
+    row = np.flatnonzero(region.inside.any(axis=1))[1]
+    assert region.distance[row].tolist() == [5, 3, 1, -1, -3, -1, 1, 3, 5]
 
 
 def test_large_pictures_cost_their_neighbourhood():

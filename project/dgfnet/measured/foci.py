@@ -37,5 +37,5 @@ def foci_of(region: NoduleRegion) -> dict[str, float]:
 def _top_hat(region: NoduleRegion) -> Floats:
     """Returns the white top-hat of the smoothed picture, (H, W)."""
     diameter = DIAMETER_MM * region.millimetre
-    smooth = region.smoothed(SMOOTHING * diameter)
+    smooth = region.smoothed(SMOOTHING * diameter).astype(np.float32)  # twice as fast, and exact enough
     return np.asarray(cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, region.disc(diameter)), dtype=np.float64)

@@ -65,25 +65,16 @@ class NoduleRegion:
         The edge of the picture counts as border where the nodule touches it.
         """
         half = float(np.sqrt(self.spacing[0] * self.spacing[1])) / 2
-        padded = np.pad(self.inside, 1)
-        depth = ndimage.distance_transform_edt(padded, sampling=self.spacing)[1:-1, 1:-1]
+        depth = _to_nearest_zero(np.pad(self.inside, 1), self.spacing)[1:-1, 1:-1]
         if self.inside.all():
-            return np.asarray(half - depth, dtype=np.float64)
-        beyond = ndimage.distance_transform_edt(~self.inside, sampling=self.spacing)
+            return half - depth
+        beyond = _to_nearest_zero(~self.inside, self.spacing)
         return np.asarray(np.where(self.inside, half - depth, beyond - half), dtype=np.float64)
 
     @cached_property
     def values(self) -> Floats:
         """(n,) grey levels of the nodule's pixels."""
         return self.grey[self.inside]
-
-    @cached_property
-    def sector(self) -> Floats:
-        """(H, W) direction of a pixel from the nodule's centroid, radians in -pi..pi."""
-        rows, columns = np.nonzero(self.inside)
-        y = (np.arange(self.grey.shape[0]) - rows.mean()) * self.spacing[0]
-        x = (np.arange(self.grey.shape[1]) - columns.mean()) * self.spacing[1]
-        return np.asarray(np.arctan2(y[:, None], x[None, :]), dtype=np.float64)
 
     def around(self, low: float, high: float) -> Mask:
         """Returns the pixels outside, low to high equivalent radii from the border; a pixel wide at least."""
@@ -103,8 +94,18 @@ class NoduleRegion:
 
     def sectors(self, where: Mask, count: int) -> NDArray[np.int64]:
         """Returns the direction, 0 to count - 1, of each chosen pixel from the nodule's centroid."""
-        turned = (self.sector[where] + np.pi) / (2 * np.pi)
-        return np.asarray(np.floor(turned * count).astype(np.int64) % count)
+        rows, columns = np.nonzero(where)
+        middle_row, middle_column = (axis.mean() for axis in np.nonzero(self.inside))
+        angle = np.arctan2((rows - middle_row) * self.spacing[0], (columns - middle_column) * self.spacing[1])
+        return np.asarray(np.floor((angle + np.pi) / (2 * np.pi) * count).astype(np.int64) % count)
+
+
+def _to_nearest_zero(mask: Mask, spacing: tuple[float, float]) -> Floats:
+    """Returns (H, W) the Euclidean distance to the nearest pixel that is not set."""
+    if spacing[0] == spacing[1]:  # OpenCV takes a third of the time, and knows square pixels alone
+        pixels = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return np.asarray(pixels, dtype=np.float64) * spacing[0]
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing), dtype=np.float64)
 
 
 def region_of(
