@@ -38,6 +38,7 @@ lint: .stamp/installed
 docs: .stamp/installed
 	python docs/api_page.py
 	python docs/settings_page.py
+	python docs/measured_page.py
 
 ui: .stamp/installed
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000

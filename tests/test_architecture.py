@@ -18,6 +18,7 @@ CORRIDOR = [
     "imaging",
     "cohort",
     *("ingest", "phantom", "s3"),
+    "measured",
     "preprocess",
     "dataset",
     "metrics",
