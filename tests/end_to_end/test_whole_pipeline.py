@@ -76,7 +76,13 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
         parents = [run for run in crossval if "mlflow.parentRunId" not in run.data.tags]
         tables = [run for run in parents if "baseline" in run.data.tags]
         parents = [run for run in parents if run not in tables]
-        assert sorted(run.info.run_name for run in tables) == ["clinical", "late", "size"]
+        assert sorted(run.info.run_name for run in tables) == [
+            "clinical",
+            "late",
+            "radiomics",
+            "size",
+            "stack",
+        ]
         assert sorted(run.info.run_name for run in parents) == [
             "concat",
             "ct_multitask",
@@ -96,17 +102,27 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
     """In the tables of compare, in MLflow, on the page, in the card; anybody can score their models."""
     from dgfnet.tabular.logistic import Logistic
 
-    names = ["us_multitask", "ct_multitask", "concat", "dgf", "size", "clinical", "late"]
+    names = [
+        "us_multitask",
+        "ct_multitask",
+        "concat",
+        "dgf",
+        "size",
+        "clinical",
+        "radiomics",
+        "late",
+        "stack",
+    ]
     page = (finished / "artifacts/report/index.html").read_text()
     for site in ("central", "lateral"):
         top = finished / "artifacts/crossval" / site
         compared = finished / "artifacts/compare" / site
         network = pd.read_csv(top / "dgf/out_of_fold.csv")
         assert pd.read_csv(compared / "table.csv")["variant"].tolist() == names
-        assert len(pd.read_csv(compared / "pairs.csv")) == 7 * 6 / 2
+        assert len(pd.read_csv(compared / "pairs.csv")) == 9 * 8 / 2
         against = pd.read_csv(compared / "baselines.csv")
-        assert len(against) == 4 * 3
-        for name in ("size", "clinical", "late"):
+        assert len(against) == 4 * 5
+        for name in names[4:]:
             table = pd.read_csv(top / name / "out_of_fold.csv")
             same = ["nodule_id", "patient_id", "fold", "label"]
             pd.testing.assert_frame_equal(table[same], network[same])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dgfnet.preprocess.archive import Archive
 from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_table, required
@@ -83,7 +84,10 @@ def cross_validate(
         train, held = fold != number, fold == number
         if len(np.unique(label[train])) < 2:
             raise NothingToLearn(f"the training part of fold {number} holds one class only")
-        model = _fit(baseline, source.features[train], label[train], patients[train])
+        with threadpool_limits(
+            1
+        ):  # on matrices this small threads wait longer than they work, 20 times as long
+            model = _fit(baseline, source.features[train], label[train], patients[train])
         probability[held] = model.probability(source.features[held])
         threshold[held] = label[train].mean()
         models.append(model)
