@@ -403,6 +403,10 @@ class Register(Section):
     """Gate: least lower limit of the pooled out-of-fold AUC."""
     minimum_gain: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in AUC over the champion's, on the nodules that both were validated on."""
+    minimum_gain_over_unimodal: Annotated[float, Field(ge=-1, le=1)]
+    """Gate: least gain in out-of-fold AUC of a fusion over the better of its models of one modality."""
+    minimum_gain_over_baselines: Annotated[float, Field(ge=-1, le=1)]
+    """Gate: least gain in out-of-fold AUC over the best of `crossval.baselines`; -1: told, not asked for."""
     minimum_per_class: Positive
     """Gate: nodules of each class, with one label in both tables, that version and champion must share to be
     compared."""

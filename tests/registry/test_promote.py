@@ -15,11 +15,11 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.register.measure import grouped, weakest_group
+from dgfnet.register.measure import best_rival, grouped, weakest_group
 from dgfnet.register.stage import best_fold
 from dgfnet.registry import promotion
 from dgfnet.registry.aliases import champion_of
-from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.gate import Judgement, judge, why
 from dgfnet.registry.lineage import missing_lineage
 from dgfnet.registry.paired import Comparison
@@ -31,6 +31,8 @@ LIMITS = Register(
     scoring="ensemble",
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
+    minimum_gain_over_unimodal=0.0,
+    minimum_gain_over_baselines=-1.0,
     minimum_gain=0.0,
     minimum_per_class=2,
     calibration_slope=(0.5, 2.0),
@@ -40,7 +42,8 @@ LIMITS = Register(
     tolerance=1e-6,
     require_lineage=True,
 )
-GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "")
+RIVAL = Rival("us_multitask", 0.02, -0.01, 0.05)
+GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "", RIVAL, RIVAL)
 
 
 def failed(evidence=GOOD, gain=None, settings=LIMITS):
@@ -49,7 +52,7 @@ def failed(evidence=GOOD, gain=None, settings=LIMITS):
 
 def test_a_version_that_meets_everything_passes():
     assert failed() == []
-    assert why(judge(GOOD, None, LIMITS)) == "all 8 criteria are met"
+    assert why(judge(GOOD, None, LIMITS)) == "all 10 criteria are met"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,7 @@ def test_a_version_that_meets_everything_passes():
         ({"calibration_slope": math.nan}, "calibration slope"),
         ({"weakest_accuracy": 0.49}, "weakest group"),
         ({"weakest_accuracy": None}, "weakest group"),  # none was large enough: not looked at is not passed
+        ({"unimodal": Rival("ct_multitask", -0.001, -0.03, 0.03)}, "AUC less its best single modality's"),
         ({"missing_lineage": "its cohort is not under DVC"}, "lineage"),
     ],
 )
@@ -86,6 +90,37 @@ def test_each_criterion_alone_stops_a_version(change, name):
 )
 def test_limits_belong_to_what_passes(change):
     assert failed(dataclasses.replace(GOOD, **change)) == []
+
+
+def test_baselines_are_told_and_asked_for_where_the_settings_say_so():
+    worse = dataclasses.replace(GOOD, baseline=Rival("radiomics", -0.06, -0.09, -0.03))
+    asked = LIMITS.model_copy(update={"minimum_gain_over_baselines": 0.0})
+    assert (failed(worse), failed(worse, settings=asked)) == ([], ["AUC less the best baseline's"])
+    told = judge(worse, None, LIMITS)[-1]
+    assert (told.value, told.needed) == ("-0.060 (-0.090 to -0.030), radiomics", "told, not asked for")
+    absent = dataclasses.replace(GOOD, baseline=None)  # not compared is not passed
+    assert (failed(absent), failed(absent, settings=asked)) == ([], ["AUC less the best baseline's"])
+
+
+def test_the_rival_is_the_model_of_largest_auc_on_the_same_nodules():
+    """Of eight nodules the version orders all 16 pairs rightly, the better rival 15, the other 8."""
+    label = [0, 0, 0, 0, 1, 1, 1, 1]
+    table = pd.DataFrame({"nodule_id": list("abcdefgh"), "patient_id": list("abcdefgh"), "label": label})
+    better = table.assign(probability=[0.1, 0.2, 0.3, 0.5, 0.4, 0.6, 0.7, 0.8])
+    flat = table.assign(probability=0.5)
+    version = table.assign(probability=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    rival = best_rival(version, {"flat": flat, "better": better}, 0.95)
+    assert (rival.name, rival.estimate) == ("better", pytest.approx(1 / 16))
+    assert best_rival(version, {}, 0.95) is None
+    with pytest.raises(InputError):
+        best_rival(version, {"other": better.iloc[:6]}, 0.95)
+
+
+def test_evidence_comes_back_from_its_tag():
+    assert Evidence.read(GOOD.text()) == GOOD
+    assert Evidence.read(dataclasses.replace(GOOD, unimodal=None).text()).unimodal is None
+    with pytest.raises(TypeError):
+        Evidence.read("{}")
 
 
 def test_groups_can_be_done_without():

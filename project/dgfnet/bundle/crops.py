@@ -22,8 +22,8 @@ Album = Mapping[Modality, Sequence[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """What is scored of N nodules: P pairs of images, or P images where the model takes one modality.
+class ScoredPairs:
+    """P pairs of images of N nodules that are scored, or P images where the model takes one modality.
 
     Attributes:
         crops: per modality (P, S, S) uint8.
@@ -39,7 +39,7 @@ class Pairs:
         return np.asarray(np.add.reduceat(log_odds, starts, axis=-1) / np.bincount(self.nodule))
 
 
-def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, images: Scored) -> Pairs:
+def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, images: Scored) -> ScoredPairs:
     """Returns the pairs of images that a model scores of N nodules; see `preprocess.archive.paired`.
 
     Args:
@@ -62,7 +62,9 @@ def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, i
             nodule.append(place)
             for name, crops, position in zip(needed, own, at, strict=True):
                 chosen[name].append(crops[position])
-    return Pairs({name: np.stack(crops) for name, crops in chosen.items()}, np.array(nodule, dtype=np.int64))
+    return ScoredPairs(
+        {name: np.stack(crops) for name, crops in chosen.items()}, np.array(nodule, dtype=np.int64)
+    )
 
 
 def _listed(

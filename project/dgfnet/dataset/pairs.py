@@ -68,7 +68,7 @@ class Nodules:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What an evaluation scores: P pairs of images, or of one modality P images.
+    """P pairs of images that an evaluation scores, or of one modality P images.
 
     Attributes:
         nodule: (P,) position of the nodule of each pair, not decreasing; its first pair is the largest.

@@ -13,12 +13,14 @@ from dgfnet.bundle.crops import Album
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.metrics.calibration import calibration_slope_intercept
+from dgfnet.metrics.discrimination import auc
+from dgfnet.metrics.intervals import auc_difference
 from dgfnet.preprocess.archive import Archive
-from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.lineage import missing_lineage, trained_on
-from dgfnet.results import audit_findings
+from dgfnet.results import audit_findings, check_same
 from dgfnet.settings import Register, Settings
-from dgfnet.vocabulary import SPECS, Variant
+from dgfnet.vocabulary import BASELINES, SPECS, Variant
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -31,6 +33,7 @@ def measure(
     metrics: Mapping[str, Any],
     table: pd.DataFrame,
     nodules: pd.DataFrame,
+    rivals: Mapping[str, pd.DataFrame],
 ) -> Evidence:
     """Measures one version.
 
@@ -41,7 +44,9 @@ def measure(
         metrics: metrics.json of its variant.
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
+        rivals: out_of_fold.csv of the unimodal variants that a fusion starts from, and of the baselines.
     """
+    confidence = settings.base.confidence
     variant = network.metadata["variant"]
     album = album_of(settings, variant, list(table["nodule_id"]))
     held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
@@ -65,6 +70,8 @@ def measure(
         weakest_group=group,
         weakest_accuracy=accuracy,
         missing_lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
+        unimodal=best_rival(table, {name: rivals[name] for name in SPECS[variant].parents}, confidence),
+        baseline=best_rival(table, {name: rivals[name] for name in BASELINES if name in rivals}, confidence),
     )
 
 
@@ -82,6 +89,27 @@ def batch_variance(model: ScoringModel, album: Album) -> float:
     single = np.concatenate([probability(slice(row, row + 1)) for row in range(len(batch))])
     reversed_order = probability(slice(None, None, -1))[::-1]
     return float(max(np.abs(batch - reversed_order).max(), np.abs(batch - single).max()))
+
+
+def best_rival(table: pd.DataFrame, rivals: Mapping[str, pd.DataFrame], confidence: float) -> Rival | None:
+    """Compares with the model of largest AUC, the first of equals, paired over nodules (clustered DeLong).
+
+    Args:
+        table: out_of_fold.csv of the version.
+        rivals: the same of each model, on the same nodules; with none there is nothing to compare with.
+        confidence: of the interval.
+
+    Raises:
+        InputError: when a model was validated on other nodules.
+    """
+    if not rivals:
+        return None
+    check_same({"the version": table, **rivals})
+    name = max(rivals, key=lambda name: auc(rivals[name]["label"], rivals[name]["probability"]))
+    label, patients = table["label"], table["patient_id"]
+    gap = auc_difference(label, table["probability"], rivals[name]["probability"], patients, confidence)
+    low, high = (None if np.isnan(limit) else limit for limit in (gap.low, gap.high))
+    return Rival(name, gap.estimate, low, high)
 
 
 def weakest_group(table: pd.DataFrame, nodules: pd.DataFrame, settings: Register) -> tuple[str, float | None]:

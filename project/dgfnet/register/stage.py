@@ -35,13 +35,14 @@ from dgfnet.results import (
     is_cross_validated,
     load_metrics,
     load_nodules,
+    load_results,
     load_table,
 )
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import SPECS, Modality, Site
+from dgfnet.vocabulary import BASELINES, SPECS, Modality, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "register")
 
@@ -238,7 +239,10 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    return measure(settings, BundledNetwork.open(folder), ScoringModel.open(folder), metrics, table, nodules)
+    simpler = [name for name in load_results(settings, site) if name in (*SPECS[variant].parents, *BASELINES)]
+    rivals = {str(name): load_table(settings, site, name) for name in simpler}
+    network, model = BundledNetwork.open(folder), ScoringModel.open(folder)
+    return measure(settings, network, model, metrics, table, nodules, rivals)
 
 
 def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:

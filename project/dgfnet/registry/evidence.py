@@ -7,6 +7,23 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A version's out-of-fold AUC less that of a simpler model, on the same nodules.
+
+    Attributes:
+        name: of the simpler model.
+        estimate: of the difference.
+        low: lower limit of its interval; None where that is not defined.
+        high: upper limit.
+    """
+
+    name: str
+    estimate: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Measurements of one version.
 
@@ -24,6 +41,8 @@ class Evidence:
         weakest_group: the group of nodules with the lowest accuracy, as text.
         weakest_accuracy: its accuracy; None when no group is large enough.
         missing_lineage: the part of the lineage that is missing, empty when it is whole.
+        unimodal: of a fusion, the best of the models of one modality that it starts from; None for others.
+        baseline: the best baseline of the tables of this cross-validation; None without any.
     """
 
     audit_findings: int | None
@@ -36,6 +55,8 @@ class Evidence:
     weakest_group: str
     weakest_accuracy: float | None
     missing_lineage: str
+    unimodal: Rival | None
+    baseline: Rival | None
 
     def text(self) -> str:
         """Returns the evidence as the text of a tag."""
@@ -49,6 +70,9 @@ class Evidence:
             TypeError: when it has other fields: another release measured something else.
         """
         try:
-            return cls(**json.loads(text))
-        except ValueError as error:
+            fields = json.loads(text)
+            for name in ("unimodal", "baseline"):
+                fields[name] = fields[name] and Rival(**fields[name])
+            return cls(**fields)
+        except (ValueError, KeyError) as error:
             raise TypeError(f"no evidence: {error}") from None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.settings import Register
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def judge(
             where the store's tables cannot be trusted.
 
     Returns:
-        Eight criteria, and a ninth where `gain` is given, in the order they are printed.
+        The criteria in the order they are printed; that of single modalities for a fusion, that of the
+        champion where `gain` is given.
     """
     low, high = settings.calibration_slope
     findings, accuracy = evidence.audit_findings, evidence.weakest_accuracy
@@ -104,6 +105,12 @@ def judge(
             not lineage or not settings.require_lineage,
         ),
     ]
+    if evidence.unimodal is not None:
+        limit = settings.minimum_gain_over_unimodal
+        criteria.append(_rival("AUC less its best single modality's", evidence.unimodal, limit))
+    criteria.append(
+        _rival("AUC less the best baseline's", evidence.baseline, settings.minimum_gain_over_baselines)
+    )
     if gain is not None:
         name, needed = "AUC less the champion's, shared nodules", f"at least {settings.minimum_gain:+g}"
         value, met, gap = gain.account, gain.trusted and without_comparison, gain.difference
@@ -114,6 +121,17 @@ def judge(
             value = f"{value}; taken by hand, --without-comparison"
         criteria.append(Criterion(name, value, needed, met))
     return tuple(criteria)
+
+
+def _rival(name: str, rival: Rival | None, limit: float) -> Criterion:
+    """Returns the criterion that a simpler model is not better; -1 is no limit, and met without any."""
+    asked = limit > -1
+    needed = f"at least {limit:+g}" if asked else "told, not asked for"
+    if rival is None:
+        return Criterion(name, "not compared: no baseline in this cross-validation", needed, not asked)
+    interval = "no interval" if rival.low is None else f"{rival.low:+.3f} to {rival.high:+.3f}"
+    value = f"{rival.estimate:+.3f} ({interval}), {rival.name}"
+    return Criterion(name, value, needed, not asked or rival.estimate >= limit)
 
 
 def _close(name: str, difference: float, tolerance: float) -> Criterion:
