@@ -35,6 +35,7 @@ TINY = {
     "crossval": {"unimodal_epochs": 1, "multimodal_epochs": 1, "validate_every": 1},
     "register": {
         "minimum_auc_lower_bound": 0.0,
+        "minimum_gain_over_unimodal": -1.0,
         "calibration_slope": [-1e9, 1e9],
         "minimum_group_accuracy": 0.0,
         "smallest_group": 2,
@@ -101,7 +102,8 @@ class Build:
         }
         settings = yaml.safe_load((source / "params.yaml").read_text(encoding="utf-8"))
         for section, values in TINY.items():
-            settings[section] |= values
+            # an older checkout does not know every setting
+            settings[section] |= {name: value for name, value in values.items() if name in settings[section]}
         folder.mkdir()
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         for command in (["phantom"], *([stage] for stage in STAGES), ["applicability"]):

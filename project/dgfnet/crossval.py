@@ -16,7 +16,7 @@ from dgfnet import digests, files, provenance, tracking
 from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
-from dgfnet.metrics.intervals import auc_interval
+from dgfnet.metrics.intervals import auc_difference, auc_interval
 from dgfnet.results import IDS, OUT_OF_FOLD, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
+UNIFORM = "uniform_attention"  # probability with it, in the tables of fusions that have attention
 Matrix = dict[tuple[Site, Variant], list[Task]]
 
 
@@ -131,7 +132,8 @@ def _conclude(
     table = pd.concat(tables, ignore_index=True)
     _check_held_out(table, folds, f"{site} {variant}")
     table.insert(1, "patient_id", [folds.patients[nodule] for nodule in table["nodule_id"]])
-    table = table[["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]]
+    columns = ["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]
+    table = table[[*columns, *(name for name in (UNIFORM,) if name in table)]]
     folder = settings.artifacts("crossval", site, variant)
     files.write_csv(table, folder / "out_of_fold.csv")
     origin = {
@@ -141,6 +143,8 @@ def _conclude(
     }
     metrics = {"site": site, "variant": variant} | origin
     metrics |= summarise(table, records, settings.base.confidence)
+    if UNIFORM in table:
+        metrics["attention"] = attention(table, records, settings.base.confidence)
     files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
     _log_parent(settings, metrics, folder, table, parent)
     sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
@@ -236,6 +240,20 @@ def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
         "pooled": pooled,
         "auc_interval": {**vars(interval), "confidence": confidence},
     }
+
+
+def attention(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:
+    """Returns what the attention of a fusion is and does.
+
+    Returns:
+        `entropy`: per level the mean over the folds, in shares of that of uniform attention; `gain`: pooled
+        AUC less that of the same networks with uniform attention, with its interval (clustered DeLong).
+    """
+    entropies = pd.DataFrame([record["attention_entropy"] for record in records])
+    gain = auc_difference(
+        table["label"], table["probability"], table[UNIFORM], table["patient_id"], confidence
+    )
+    return {"entropy": entropies.mean().to_dict(), "gain": vars(gain)}
 
 
 def _log_parent(

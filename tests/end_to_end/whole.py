@@ -37,6 +37,7 @@ TINY = {
     "sweep": {"checkpoint_every": 1},
     "register": {
         "minimum_auc_lower_bound": 0.0,
+        "minimum_gain_over_unimodal": -1.0,
         "calibration_slope": [-1e9, 1e9],
         "minimum_group_accuracy": 0.0,
         "smallest_group": 2,

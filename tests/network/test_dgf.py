@@ -247,6 +247,40 @@ def test_each_nodule_of_a_batch_is_masked_for_its_own_patient(by_hand):
     np.testing.assert_allclose(found, [[4.0, 11.0], [0.0, 19.0], [3.0, 13.0]], rtol=1e-12)
 
 
+def test_uniform_attention_by_hand(by_hand):
+    """Both entries weigh a half; with one of the own patient masked, the other alone."""
+    us, ct = torch.from_numpy(US), torch.from_numpy(CT)
+    found = by_hand(us, ct, None, uniform=True)
+    np.testing.assert_allclose(found.detach(), [[2.0, 4.0 + 11.0]], rtol=1e-12)
+    found = by_hand(us, ct, torch.tensor([7]), uniform=True)
+    np.testing.assert_allclose(found.detach(), [[0.0, 8.0 + 11.0]], rtol=1e-12)
+
+
+def test_entropy_by_hand(by_hand):
+    """Attention 3/4 and 1/4: 0.811278 of the one bit that two entries can have; one entry alone has 0."""
+    fusion = DiverseGranularityFusion(FEATURES, dgf(("nodule",), nodule_level="bank")).double().eval()
+    fusion.levels["nodule"] = by_hand
+    us, ct = torch.from_numpy(US).repeat(2, 1), torch.from_numpy(CT).repeat(2, 1)
+    found = fusion.entropy(us, ct, torch.tensor([8, 7]))["nodule"]
+    np.testing.assert_allclose(found.detach(), [0.811278, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_attention_without_preference_is_uniform_and_has_the_largest_entropy(features, name):
+    """Queries of zero score everything alike."""
+    fusion = DiverseGranularityFusion(FEATURES, dgf((name,))).double()
+    us, ct = map(torch.from_numpy, features)
+    found = fusion.entropy(us, ct, None)[name]
+    assert found.shape == (NODULES,)
+    assert ((found > 0) & (found < 1)).all()
+    uniform = fusion(us, ct, None, uniform=True)
+    assert not torch.allclose(fusion(us, ct, None), uniform)
+    with torch.no_grad():
+        fusion.levels[name].query.weight.zero_()
+    np.testing.assert_allclose(fusion.entropy(us, ct, None)[name].detach(), np.ones(NODULES))
+    torch.testing.assert_close(fusion(us, ct, None), uniform)
+
+
 def test_training_ignores_the_bank(by_hand):
     np.testing.assert_allclose(run(by_hand.train(), US, CT, torch.tensor([7])), [[0.0, 22.0]])
 

@@ -31,15 +31,17 @@ class DimensionLevel(nn.Module):
         )
         self.divisor = (features // 2) ** 0.5 if scale else 1.0
 
-    def forward(self, us: Tensor, ct: Tensor) -> Tensor:
+    def scores(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
+        """Attention before the softmax, (B, D, D)."""
+        q, k = self.query(us), self.key(ct)  # (1), (3): (B, D)
+        return q[:, :, None] * k[:, None, :] / self.divisor  # type: ignore[no-any-return]
+
+    def forward(
+        self, us: Tensor, ct: Tensor, patients: Tensor | None = None, uniform: bool = False
+    ) -> Tensor:
         """(B, F) and (B, F) become (B, F)."""
-        q, k, v_us, v_ct = (
-            self.query(us),
-            self.key(ct),
-            self.value_us(us),
-            self.value_ct(ct),
-        )  # (1)-(4): (B, D)
-        attention = torch.softmax(q[:, :, None] * k[:, None, :] / self.divisor, dim=-1)  # (5): (B, D, D)
+        v_us, v_ct = self.value_us(us), self.value_ct(ct)  # (2), (4): (B, D)
+        attention = _softmax(self.scores(us, ct, patients), uniform)  # (5): (B, D, D)
         from_us = v_us + (attention @ v_us[:, :, None])[:, :, 0]  # (6)
         from_ct = v_ct + (attention.transpose(1, 2) @ v_ct[:, :, None])[:, :, 0]  # (7)
         fused: Tensor = torch.cat([from_us, from_ct], dim=1)  # (8): (B, F)
@@ -54,11 +56,18 @@ class ModalityLevel(nn.Module):
         self.query, self.key, self.value = (nn.Linear(features, features // 2, bias=False) for _ in range(3))
         self.divisor = (features // 2) ** 0.5
 
-    def forward(self, us: Tensor, ct: Tensor) -> Tensor:
-        """(B, F) and (B, F) become (B, F)."""
+    def scores(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
+        """Attention before the softmax, (B, 2, 2)."""
         tokens = torch.stack([us, ct], dim=1)  # (9): (B, 2, F)
-        q, k, v = self.query(tokens), self.key(tokens), self.value(tokens)  # (10)-(12): (B, 2, D)
-        attention = torch.softmax(q @ k.transpose(1, 2) / self.divisor, dim=-1)  # (13): (B, 2, 2)
+        q, k = self.query(tokens), self.key(tokens)  # (10), (11): (B, 2, D)
+        return q @ k.transpose(1, 2) / self.divisor  # type: ignore[no-any-return]
+
+    def forward(
+        self, us: Tensor, ct: Tensor, patients: Tensor | None = None, uniform: bool = False
+    ) -> Tensor:
+        """(B, F) and (B, F) become (B, F)."""
+        v = self.value(torch.stack([us, ct], dim=1))  # (12): (B, 2, D)
+        attention = _softmax(self.scores(us, ct, patients), uniform)  # (13): (B, 2, 2)
         fused: Tensor = (v + attention @ v).flatten(1)  # (14): (B, F)
         return fused
 
@@ -104,7 +113,21 @@ class NoduleLevel(nn.Module):
             raise RuntimeError("a reference bank needs nodules of at least two patients")
         self.bank_keys, self.bank_values, self.bank_patients = keys.detach(), values.detach(), patients
 
-    def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
+    def scores(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
+        """Attention before the softmax, over the batch (B, B) or the bank (B, M)."""
+        both = torch.cat([us, ct], dim=1)  # (15): (B, 2F)
+        q: Tensor = self.query(both)  # (16): (B, F)
+        if self.training or self.over == "batch":
+            k: Tensor = self.key(both)  # (17): (B, F)
+            return torch.div(q @ k.T, self.divisor)
+        if not len(self.bank_keys):
+            raise RuntimeError("the nodule level has no reference bank; call set_bank before evaluation")
+        scores: Tensor = q @ self.bank_keys.T / self.divisor  # (B, M)
+        if patients is not None:
+            scores = scores.masked_fill(patients[:, None] == self.bank_patients[None, :], float("-inf"))
+        return scores
+
+    def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None, uniform: bool = False) -> Tensor:
         """(B, F) and (B, F) become (B, F).
 
         Args:
@@ -112,22 +135,15 @@ class NoduleLevel(nn.Module):
             ct: CT features.
             patients: (B,) patient keys; bank entries of the same patient are not attended to. None masks
                 nothing.
+            uniform: attend to everything alike.
 
         Raises:
             RuntimeError: in evaluation without a bank.
         """
-        both = torch.cat([us, ct], dim=1)  # (15): (B, 2F)
-        q: Tensor = self.query(both)  # (16): (B, F)
-        v: Tensor = self.value(both)  # (18): (B, F)
-        if self.training or self.over == "batch":
-            attention = torch.softmax(q @ self.key(both).T / self.divisor, dim=-1)  # (17), (19): (B, B)
-            return v + attention @ v  # (20)
-        if not len(self.bank_keys):
-            raise RuntimeError("the nodule level has no reference bank; call set_bank before evaluation")
-        scores = q @ self.bank_keys.T / self.divisor  # (B, M)
-        if patients is not None:
-            scores = scores.masked_fill(patients[:, None] == self.bank_patients[None, :], float("-inf"))
-        return v + torch.softmax(scores, dim=-1) @ self.bank_values
+        v: Tensor = self.value(torch.cat([us, ct], dim=1))  # (18): (B, F)
+        attention = _softmax(self.scores(us, ct, patients), uniform)  # (19)
+        own = self.training or self.over == "batch"
+        return v + attention @ (v if own else self.bank_values)  # (20)
 
 
 class DiverseGranularityFusion(nn.Module):
@@ -148,13 +164,32 @@ class DiverseGranularityFusion(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
-        """(B, F) and (B, F) become (B, F)."""
-        parts = [
-            level(us, ct, patients) if name == "nodule" else level(us, ct)
-            for name, level in self.levels.items()
-        ]
+    def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None, uniform: bool = False) -> Tensor:
+        """(B, F) and (B, F) become (B, F); with `uniform` every level attends to everything alike."""
+        parts = [level(us, ct, patients, uniform) for level in self.levels.values()]
         return self.reduce(combine(parts, self.combiner))  # type: ignore[no-any-return]
+
+    def entropy(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> dict[str, Tensor]:
+        """Returns per level the entropy of a nodule's attention, (B,), mean over its rows.
+
+        In shares of that of uniform attention: 1 attends to everything alike, 0 to one thing.
+        """
+        levels = {name: level.scores(us, ct, patients) for name, level in self.levels.items()}  # type: ignore[operator]
+        return {name: _entropy(scores) for name, scores in levels.items()}
+
+
+def _softmax(scores: Tensor, uniform: bool) -> Tensor:
+    """Returns the softmax over the last dimension, or equal weights of all that is not masked."""
+    return torch.softmax(torch.where(scores.isneginf(), scores, 0.0) if uniform else scores, dim=-1)
+
+
+def _entropy(scores: Tensor) -> Tensor:
+    """Returns the entropy of the softmax over the last dimension, a share of log n: (B, ..., n) to (B,)."""
+    attention = torch.softmax(scores.double(), dim=-1)
+    nats = -(attention * attention.clamp_min(1e-300).log()).sum(dim=-1)
+    allowed = (~scores.isneginf()).sum(dim=-1)
+    share = nats / allowed.clamp_min(2).double().log()
+    return share.reshape(len(share), -1).mean(dim=1)
 
 
 def combine(parts: Sequence[Tensor], how: Literal["product", "sum", "concat"]) -> Tensor:

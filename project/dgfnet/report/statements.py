@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet.compare import baselines
+from dgfnet.compare import attention, baselines
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
@@ -41,10 +41,11 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
 
 
 def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
-    """Says whether the best network beats each baseline."""
-    if site.baselines is None or site.baselines.empty:
-        return ()
-    return (baselines.best(site.baselines, settings.base.confidence),)
+    """Says whether the best network beats each baseline, and whether attention tells anything."""
+    said = [attention.sentence(row) for row in attention.table(site.variants).to_dict("records")]
+    if site.baselines is not None and not site.baselines.empty:
+        said.insert(0, baselines.best(site.baselines, settings.base.confidence))
+    return tuple(said)
 
 
 def external_interval(site: SiteInputs) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from dgfnet.training.hardware import Hardware, choose
-from dgfnet.training.inference import build_bank, predict
+from dgfnet.training.inference import build_bank, examine_attention, predict
 from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
@@ -148,6 +148,10 @@ def _finish(
         record["scores"] = scores(held_out.labels, probability, threshold)
         table = pd.DataFrame({"nodule_id": held_out.ids, "label": held_out.labels.astype(int)})
         table["probability"] = probability
+        attention = examine_attention(model, archive, held_out, hardware, task.network.images)
+        if attention is not None:
+            table["uniform_attention"] = _probability(attention.uniform, task, training)[0]
+            record["attention_entropy"] = attention.entropy
         with replacing(folder / "predictions.csv") as temporary:
             table.to_csv(temporary, index=False)
     save_weights(folder / "weights.safetensors", model.state_dict())

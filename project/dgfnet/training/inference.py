@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.metrics.segmentation import dice, iou
+from dgfnet.network.dgf import DiverseGranularityFusion
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
@@ -68,6 +69,40 @@ def predict(
     means = {name: np.mean(rows, axis=0) for name, rows in overlaps.items()}
     both = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
     return Predictions(probability, *both)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of a fusion, and what it does for its answers.
+
+    Attributes:
+        entropy: per level the mean entropy over pairs, in shares of that of uniform attention.
+        uniform: (N,) probability of nodules with uniform attention at every level, before any correction for
+            prevalence.
+    """
+
+    entropy: dict[str, float]
+    uniform: NDArray[np.float64]
+
+
+@torch.inference_mode()
+def examine_attention(
+    model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, images: Scored
+) -> Attention | None:
+    """Measures the attention of a fusion on nodules; None for a network that has none."""
+    if not isinstance(model, DGFNet) or not isinstance(model.fusion, DiverseGranularityFusion):
+        return None
+    model.eval()
+    pairs = pairs_of(nodules, model.modalities, images)
+    logits, entropies = [], []
+    for batch in evaluation_batches(archive, nodules, pairs, BATCH):
+        moved = batch.to(hardware.device)
+        us, ct = model.features(moved.images)
+        fused = model.fusion(us, ct, moved.patients, uniform=True)
+        logits.append(model.classifier(fused)[:, 0].double().cpu().numpy())
+        entropies.append(model.fusion.entropy(us, ct, moved.patients))
+    entropy = {name: float(torch.cat([part[name] for part in entropies]).mean()) for name in entropies[0]}
+    return Attention(entropy, 1 / (1 + np.exp(-pairs.average(np.concatenate(logits)))))
 
 
 @torch.no_grad()  # not inference_mode: the bank is a buffer that later loads write into
