@@ -388,3 +388,29 @@ def test_only_dgf_is_searched_for_its_fusion(params):
     tune = load(params).tune
     assert "network.dgf.combiner" in tune.space_of("dgf")
     assert set(tune.space_of("concat")) == set(tune.space) - {"network.dgf.combiner"}
+
+
+@pytest.mark.parametrize("key", ["register.variant", "compare.reference", "applicability.us"])
+def test_a_baseline_is_no_network(params, key):
+    said = (
+        f"{key}: late is a baseline, which crossval.baselines names, and no network; expected 'us_resnet', "
+    )
+    assert said in message(load, params, [f"{key}=late"])
+    fusions = message(load, params, ["attribute.variant=late"])
+    assert fusions.endswith("and no network; expected 'concat', 'sum', 'product' or 'dgf'")
+
+
+@pytest.mark.parametrize("key", ["crossval.variants", "tune.variants"])
+def test_a_baseline_is_not_trained(params, key):
+    assert f"{key}.0: size is a baseline, which" in message(load, params, [f"{key}=[size]"])
+
+
+@pytest.mark.parametrize("column", ["lnm_central", "lnm_lateral", "n_malignant_nodules", "patient_id"])
+def test_the_record_must_not_hold_the_label(params, column):
+    with pytest.raises(InputError, match=rf"crossval.clinical: {column} tells the label or who somebody is"):
+        load(params, [f"crossval.clinical=[age,{column}]"])
+
+
+def test_the_papers_profile_has_no_baselines(params):
+    assert load(params, ["base.profile=paper"]).crossval.baselines == ()
+    assert load(params).crossval.baselines == ("size", "clinical", "radiomics", "late", "stack")

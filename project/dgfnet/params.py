@@ -114,8 +114,8 @@ def explain(name: str, error: ValidationError) -> str:
             lines.append(f"{name}: setting {where} is missing")
         elif problem["input"] in BASELINES and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):
             lines.append(
-                f"{place}: {problem['input']} is a baseline, not a network; expected one of "
-                f"{', '.join(VARIANTS)}, or put it into crossval.baselines"
+                f"{place}: {problem['input']} is a baseline, which crossval.baselines names, and no network; "
+                f"expected {problem['ctx']['expected']}"
             )
         elif problem["type"] == "value_error":  # ours, and complete
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OUT_OF_FOLD = "out_of_fold.csv"
 METRICS = "metrics.json"
+MEASURED = "measured.parquet"  # of the stage preprocess
 IDS = {"nodule_id": str, "patient_id": str}
 
 

@@ -110,11 +110,14 @@ class CohortSettings(Section):
 
 
 class Audit(Section):
-    """Leaks between patients."""
+    """Leaks between patients, and shortcuts."""
 
     same_picture: Annotated[float, Field(gt=0.5, lt=1)]
     """Correlation of structure, one picture laid on the other, above which pictures of two patients are one
     picture, and the audit fails."""
+    column_auc: Annotated[float, Field(ge=0.5, le=1)]
+    """Out-of-fold AUC of one column of `nodules.csv` by itself above which the audit warns: it may have been
+    derived from the label."""
 
 
 class Preprocess(Section):

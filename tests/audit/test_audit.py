@@ -14,7 +14,7 @@ import pytest
 from dgfnet import digests
 from dgfnet.audit import stage
 from dgfnet.audit.measurements import measure
-from dgfnet.audit.shortcuts import COLUMNS, baselines
+from dgfnet.audit.shortcuts import COLUMNS, baselines, columns_alone
 from dgfnet.cli import main
 from dgfnet.cohort.records import Image, Nodule
 
@@ -61,6 +61,28 @@ def test_a_shortcut_is_found_and_noise_is_not():
 def test_a_site_without_both_classes_has_no_baseline():
     table, fold = nodules(40, False)
     assert baselines(table.assign(lnm_central=1), fold, "central", 0.95) == []
+    ages = pd.DataFrame({"age": ["50"] * 40}, dtype=object)
+    assert columns_alone(table.assign(lnm_central=1), ages, fold, "central", 0.95) == []
+
+
+def test_a_column_that_says_the_label_in_other_words_is_found():
+    table, fold = nodules(240, False)
+    label = table["lnm_central"].to_numpy()
+    words = {
+        "pathology": np.where(label == 1, "pN1a", "pN0"),
+        "age": [f"{age:.0f}" for age in RNG.normal(50, 10, 240)],
+        "remark": [f"text {number}" for number in range(240)],
+    }
+    attributes = pd.DataFrame(words, dtype=object)
+    attributes.loc[::10, "pathology"] = None
+    unknown = table.assign(lnm_central=np.where(np.arange(240) < 40, np.nan, label))
+    found = {one.column: one for one in columns_alone(unknown, attributes, fold, "central", 0.95)}
+    assert list(found) == list(words)
+    assert {one.nodules for one in found.values()} == {200}
+    # where it says nothing the label is 0, for every tenth row is even: between the two words
+    assert found["pathology"].auc.estimate == 1
+    assert 0.3 < found["age"].auc.estimate < 0.65
+    assert 0.3 < found["remark"].auc.estimate < 0.65
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +103,23 @@ def test_the_stage_passes_a_clean_cohort(project, capsys):
     audit = json.loads((folder / "artifacts/audit/audit.json").read_text())
     assert audit["same_picture"]["pairs"] == audit["images_not_read"] == 0
     assert {baseline["kind"] for baseline in audit["baselines"]} == set(COLUMNS)
-    assert "size alone (linear): AUC" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "size alone (linear): AUC" in said
+    assert "nodules.csv alone" not in said
+    told = {(column["site"], column["column"]) for column in audit["columns"]["alone"]}
+    names = ("margin", "location", "max_diameter_mm", "aspect_ratio", "age", "sex")
+    assert told == {(site, name) for site in ("central", "lateral") for name in names}
+
+
+def test_the_stage_warns_of_a_column_that_tells_the_label(project, capsys):
+    folder, given = project
+    main(["audit", *given, "--set", "audit.column_auc=0.5", "--site", "central"])
+    audit = json.loads((folder / "artifacts/audit/audit.json").read_text())
+    above = [one for one in audit["columns"]["alone"] if one["auc"]["estimate"] > 0.5]
+    said = capsys.readouterr().err
+    assert said.count("of nodules.csv alone: AUC") == len(above) > 0
+    assert f"column '{above[0]['column']}'" in said
+    assert "above audit.column_auc 0.5; if it was derived from the label" in said
 
 
 def test_images_that_cannot_be_read_are_left_to_preprocess(project):

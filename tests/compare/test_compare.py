@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from dgfnet.compare import baselines
 from dgfnet.compare.pairs import PAIRS, all_pairs, differences
 from dgfnet.compare.usefulness import calibration, decisions
 from dgfnet.errors import InputError
@@ -92,6 +93,40 @@ def test_pairs_equal_a_direct_delong_and_scikit_learn():
         assert row.folds_p == pytest.approx(2 * stats.t.sf(abs(np.mean(by_fold)) / error, FOLDS - 1))
 
 
+def test_networks_against_baselines_equal_a_direct_delong_and_are_said():
+    by_variant = tables()
+    rng = np.random.default_rng(1)
+    start = by_variant["dgf"]
+    by_variant["size"] = start.assign(probability=rng.random(len(start)))
+    by_variant["late"] = start.assign(probability=expit(start["label"] * 3 + rng.normal(size=len(start))))
+    rows = baselines.against(by_variant, 0.95)
+    assert list(rows.columns) == baselines.COLUMNS
+    areas = {name: roc_auc_score(t["label"], t["probability"]) for name, t in by_variant.items()}
+    order = sorted(NAMES, key=lambda name: -areas[name])
+    assert [*zip(rows["variant"], rows["baseline"], strict=True)] == [
+        (network, baseline) for network in order for baseline in ("size", "late")
+    ]
+    for row in rows.itertuples():
+        assert row.estimate == pytest.approx(areas[row.variant] - areas[row.baseline], abs=1e-12)
+        a, b = by_variant[row.variant], by_variant[row.baseline]
+        _, variance = direct_delong(a["label"].to_numpy(), a["probability"], b["probability"])
+        assert (row.high - row.low) / 2 / stats.norm.ppf(0.975) == pytest.approx(np.sqrt(variance), rel=0.02)
+    said = baselines.best(rows, 0.95)
+    assert said.startswith("Of the networks dgf has the largest AUC: it beats size (+0.")
+    assert " and does not beat late (-0." in said
+    assert said.endswith(" (AUC minus the baseline's, 95 % interval).")
+    without = baselines.against({name: by_variant[name] for name in NAMES}, 0.95)
+    assert without.empty
+    assert baselines.best(without, 0.95) == baselines.sentence(without, "dgf", 0.95) == ""
+
+
+def test_a_difference_of_exactly_nothing_is_not_beaten():
+    by_variant = {"dgf": tables()["dgf"]}
+    by_variant["late"] = by_variant["dgf"]
+    said = baselines.sentence(baselines.against(by_variant, 0.95), "dgf", 0.95)
+    assert said.startswith("dgf does not beat late (+0.000, ")
+
+
 def test_holm_is_over_all_pairs():
     by_variant = tables()
     pairs = all_pairs(by_variant, results(by_variant), 0.95, 100, 7)
@@ -129,6 +164,8 @@ def test_calibration_equals_scikit_learn_and_undoes_the_correction():
         assert rows.loc[(name, "before"), "brier"] == pytest.approx(brier_score_loss(label, before))
         assert rows.loc[(name, "scaled"), "temperature"] == pytest.approx(1 / fit.coef_[0, 0], rel=0.35)
     assert set(calibration(by_variant, ())["stage"]) == {"predicted", "scaled"}
+    some = calibration(by_variant, ("dgf",))
+    assert some.loc[some["stage"] == "before", "variant"].tolist() == ["dgf"]
 
 
 def test_scaling_learns_nothing_from_the_fold_it_scales():

@@ -47,7 +47,13 @@ def test_a_cohort_of_ultrasound_alone_goes_all_the_way(drawn, empty_store, tmp_p
     images[images["modality"] == "us"].to_csv(folder / "data/images.csv", index=False)
     alone = ("--set", "cohort.modalities=[us]", "--set", "base.sites=[central]")
     small = ("--set", "crossval.variants=[us_multitask]", "--set", "register.variant=us_multitask")
-    called(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask")
+    told = called(folder, "all", *alone, *small, "--set", "compare.reference=us_multitask").stderr
+    assert "central late skipped: it joins a network of each of two modalities, found us_multitask" in told
+    crossval = folder / "artifacts/crossval/central"
+    assert json.loads((crossval / "late/skipped.json").read_text())["reason"]
+    sizes = json.loads((crossval / "size/model.json").read_text())["folds"][0]["terms"]
+    assert [term["column"] for term in sizes] == ["us_log_area_mm2"]
+    assert "No baseline late" in (folder / "artifacts/report/index.html").read_text()
     assert json.loads((folder / "artifacts/external/central/metrics.json").read_text())["external"]["n"] == 12
     done = called(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
     assert done.returncode == 2

@@ -74,6 +74,15 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
         assert {run.info.status for run in found} == {"FINISHED"}
         crossval = [run for run in found if run.data.tags["stage"] == "crossval"]
         parents = [run for run in crossval if "mlflow.parentRunId" not in run.data.tags]
+        tables = [run for run in parents if "baseline" in run.data.tags]
+        parents = [run for run in parents if run not in tables]
+        assert sorted(run.info.run_name for run in tables) == [
+            "clinical",
+            "late",
+            "radiomics",
+            "size",
+            "stack",
+        ]
         assert sorted(run.info.run_name for run in parents) == [
             "concat",
             "ct_multitask",
@@ -87,6 +96,64 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
             assert {"git_commit", "data_md5", "params_sha256", "site"} <= set(parent.data.tags)
             assert parent.inputs.dataset_inputs[0].dataset.name == "cohort"
             assert all("loss_label" in run.data.metrics for run in children)
+
+
+def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
+    """In the tables of compare, in MLflow, on the page, in the card; anybody can score their models."""
+    from dgfnet.tabular.logistic import Logistic
+
+    names = [
+        "us_multitask",
+        "ct_multitask",
+        "concat",
+        "dgf",
+        "size",
+        "clinical",
+        "radiomics",
+        "late",
+        "stack",
+    ]
+    page = (finished / "artifacts/report/index.html").read_text()
+    for site in ("central", "lateral"):
+        top = finished / "artifacts/crossval" / site
+        compared = finished / "artifacts/compare" / site
+        network = pd.read_csv(top / "dgf/out_of_fold.csv")
+        assert pd.read_csv(compared / "table.csv")["variant"].tolist() == names
+        assert len(pd.read_csv(compared / "pairs.csv")) == 9 * 8 / 2
+        against = pd.read_csv(compared / "baselines.csv")
+        assert len(against) == 4 * 5
+        for name in names[4:]:
+            table = pd.read_csv(top / name / "out_of_fold.csv")
+            same = ["nodule_id", "patient_id", "fold", "label"]
+            pd.testing.assert_frame_equal(table[same], network[same])
+            pooled = roc_auc_score(table["label"], table["probability"])
+            metrics = json.loads((top / name / "metrics.json").read_text())
+            run = client(finished).get_run(metrics["mlflow_run_id"])
+            assert run.data.metrics["pooled_auc"] == pytest.approx(pooled, abs=1e-12)
+            assert [fold["threshold"] for fold in metrics["folds"]] == pytest.approx(
+                [table.loc[table["fold"] != fold, "label"].mean() for fold in (0, 1)]
+            )
+            row = against[(against["variant"] == "dgf") & (against["baseline"] == name)].iloc[0]
+            by_hand = roc_auc_score(network["label"], network["probability"]) - pooled
+            assert row["estimate"] == pytest.approx(by_hand, abs=1e-12)
+        model = json.loads((top / "late/model.json").read_text())["folds"][0]
+        odds = {
+            name: np.log(p / (1 - p))
+            for name in ("us_multitask", "ct_multitask")
+            for p in [pd.read_csv(top / name / "out_of_fold.csv")["probability"]]
+        }
+        scored = Logistic.of({key: model[key] for key in ("terms", "intercept", "strength")}).probability(
+            pd.DataFrame(odds)
+        )
+        late = pd.read_csv(top / "late/out_of_fold.csv")
+        held = (late["fold"] == 0).to_numpy()
+        np.testing.assert_allclose(scored[held], late["probability"][held], atol=1e-9)
+        assert f"Networks against baselines, {site}" in page
+        assert "Of the networks" in (compared / "table.md").read_text()
+        assert (
+            "## Against baselines\n\ndgf "
+            in (finished / f"artifacts/report/model_card_{site}.md").read_text()
+        )
 
 
 def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):

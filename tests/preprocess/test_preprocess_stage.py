@@ -6,15 +6,18 @@ import cv2
 import literal
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from masks import box, grey
 
 from dgfnet import parallel
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.errors import InputError
+from dgfnet.measured.measure import NAMES
 from dgfnet.preprocess import stage
 from dgfnet.preprocess.contact import chosen_rows, write_sheet
 from dgfnet.preprocess.sample import load_sample
+from dgfnet.results import MEASURED
 
 MASK = box((120, 160), 40, 70, 50, 100)  # 1500 pixels
 
@@ -80,6 +83,33 @@ def test_index_says_whose_and_how_large(cohort, settings, tmp_path):
     assert set(index["area_unit"]) == {"mm2"}
     # 30 + 40 + 40 rows, 50 + 40 + 40 columns; 25 for CT
     assert index["side_px"].tolist() == [130] * 6 + [100] * 3
+
+
+def test_what_is_measured_on_every_picture_stands_beside_the_archive(cohort, settings, tmp_path):
+    plain = stage.build(cohort, settings, tmp_path / "plain", processes=1)
+    archive = stage.build(cohort, settings, tmp_path / "out", processes=1, measuring=True)
+    assert archive.digest() == plain.digest()  # nothing is trained anew
+    assert not (tmp_path / "plain" / MEASURED).exists()
+    table = pd.read_parquet(tmp_path / "out" / MEASURED)
+    assert list(zip(table["modality"], table["row"], strict=True)) == [
+        *(("us", row) for row in range(6)),
+        *(("ct", row) for row in range(3)),
+    ]
+    assert table["unit"].tolist() == ["grey"] * 6 + ["HU"] * 3
+    assert set(table.columns) == {"modality", "row", "unit", *NAMES["us"], *NAMES["ct"]}
+    # areas as in the index; the mean of the pixels as they were read, in grey levels and in HU
+    np.testing.assert_allclose(table["area_mm2"], [15.0] * 6 + [375.0] * 3)
+    inside = MASK > 0
+    means = [grey((120, 160), number)[inside].mean() for number in (0, 1, 10, 11, 20, 21)]
+    means += [hounsfield(number)[inside].mean() for number in (2, 12, 22)]
+    np.testing.assert_allclose(table["mean"], means, rtol=1e-6)
+    assert table.loc[table["modality"] == "ct", "foci_count"].isna().all()
+
+
+def test_without_a_spacing_lengths_are_not_measured(tmp_path, settings):
+    found = load_sample(us_image(tmp_path, "N", 1, spacing=None), "P", settings, measuring=True).measured
+    assert np.isnan(found["area_mm2"])
+    assert found["height_over_width"] == pytest.approx(30 / 50, abs=0.01)  # of an outline between pixels
 
 
 def test_spacing_of_manifest_wins_over_the_files(tmp_path, settings):

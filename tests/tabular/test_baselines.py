@@ -9,9 +9,13 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from dgfnet import digests
+from dgfnet.errors import InputError
+from dgfnet.measured.measure import NAMES
+from dgfnet.results import MEASURED
 from dgfnet.settings import load
 from dgfnet.tabular import design
 from dgfnet.tabular.baselines import WHOSE, NothingToLearn, cross_validate
+from dgfnet.tabular.logistic import STRENGTHS
 from tiny_archive import numbered, write_archive
 
 COUNT, FOLDS = 80, 4
@@ -97,6 +101,64 @@ def test_size_is_the_logarithm_of_the_largest_area_in_one_unit_a_column(put):
     assert mixed["us_log_area_mm2"].notna().tolist() == [True, False, True]
     assert np.exp(mixed["us_log_area_px"]).tolist()[1] == pytest.approx(77)
     assert mixed["us_log_area_px"].notna().tolist() == [False, True, False]
+
+
+def measured_of(archive, table):
+    """A measured.parquet whose mean grey tells the label, and whose other features are noise."""
+    rng = np.random.default_rng(3)
+    label = table.set_index("nodule_id")["lnm_central"]
+    parts = []
+    for modality in ("us", "ct"):
+        rows = archive.rows(modality)
+        part = pd.DataFrame(rng.normal(size=(len(rows), len(NAMES[modality]))), columns=list(NAMES[modality]))
+        part["mean"] += 3 * rows["nodule_id"].map(label).to_numpy() * (modality == "us")
+        part.insert(0, "modality", modality)
+        part.insert(1, "row", rows["row"].to_numpy())
+        part.insert(2, "unit", "grey" if modality == "us" else "HU")
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_measured_features_are_medians_over_pictures_and_units_do_not_mix(put):
+    table = cohort()[:3]
+    settings, _ = put(table)
+    areas = [{"us": [10, 40, 20], "ct": [8]}, {"us": [30], "ct": [16]}, {"us": [5], "ct": [4]}]
+    archive = archive_of(settings, table, areas)
+    told = measured_of(archive, table)
+    of = archive.rows("us").set_index("row")["nodule_id"]
+    rows = [row for row in of.index if of[row] == "n00"]
+    for value, row in zip([7.0, np.nan, 9.0], rows, strict=True):
+        told.loc[(told["modality"] == "us") & (told["row"] == row), "entropy"] = value
+    found = design.measured(archive, told, ["n02", "n00"])
+    assert list(found.index) == ["n02", "n00"]
+    assert found.loc["n00", "us_entropy"] == 8
+    assert len(found.columns) == len(NAMES["us"]) + len(NAMES["ct"])
+    told.loc[(told["modality"] == "ct") & (told["row"] == 0), "unit"] = "grey"
+    mixed = set(found.columns) - set(design.measured(archive, told, list(of.unique())).columns)
+    assert {"ct_mean", "ct_variance", "ct_p10"} <= mixed
+    assert not {name for name in mixed if name.startswith("us_")}
+    assert "ct_solidity" not in mixed
+    with pytest.raises(InputError, match="other us rows than the archive; run preprocess again"):
+        design.measured(archive, told[told["row"] > 0], ["n00"])
+
+
+def test_radiomics_and_stack_read_what_preprocess_measured(put):
+    table = cohort()
+    settings, rows = put(table)
+    archive = archive_of(settings, table, [{"us": [20, 9], "ct": [9]} for _ in range(COUNT)])
+    measured_of(archive, table).to_parquet(settings.artifacts("preprocess", MEASURED), index=False)
+    digests.keep(settings.artifacts("preprocess"))
+    trained = ["us_multitask", "ct_multitask"]
+    radiomics = cross_validate(settings, "central", "radiomics", rows, trained)
+    assert roc_auc_score(rows["label"], radiomics.table["probability"]) > 0.85
+    assert radiomics.source.modalities == ("us", "ct")
+    stack = cross_validate(settings, "central", "stack", rows, trained)
+    assert stack.source.networks == ("us_multitask", "ct_multitask")
+    assert list(stack.source.features.columns) == [*radiomics.source.features.columns, *trained]
+    for model in stack.models:
+        assert model.strength in STRENGTHS
+        weights = {t.column: c for t, c in zip(model.terms, model.coefficients, strict=True)}
+        assert weights["us_mean"] == max(weights.values()) > 0
 
 
 def test_every_nodule_is_told_once_in_the_order_and_at_the_prevalence_of_training(put):

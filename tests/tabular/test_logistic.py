@@ -148,6 +148,12 @@ def test_a_column_is_of_numbers_when_nearly_all_of_its_training_cells_are():
     assert infinite == typed
 
 
+def test_the_most_frequent_texts_are_levels():
+    names = [f"hospital {number:02}" for number in range(60) for _ in range(1 + (number >= 20))]
+    levels = [term.level for term in terms_of(pd.DataFrame({"site": names}, dtype=object))]
+    assert levels == [f"hospital {number:02}" for number in (*range(10), *range(20, 60))]
+
+
 def test_columns_that_say_nothing_do_no_harm():
     label = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
     table = pd.DataFrame({"empty": [np.nan] * 5, "same": [0.1] * 5})

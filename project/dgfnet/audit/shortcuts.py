@@ -1,4 +1,4 @@
-"""Shortcuts: models that predict the label without pictures, from the nodule's size or the acquisition."""
+"""Shortcuts: models that predict the label without pictures, from size, acquisition or one column."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dgfnet.metrics.intervals import Interval, auc_interval
+from dgfnet.tabular.logistic import fit
 
 # of the table that `measurements.table` makes; each is there for both modalities
 COLUMNS = {
@@ -66,6 +67,51 @@ def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float
                 score[~train] = classifier.predict_proba(features[~train])[:, 1]
             auc = auc_interval(label, score, table["patient_id"].to_numpy(), confidence)
             results.append(Baseline(site, kind, model, len(label), auc))
+    return results
+
+
+@dataclass(frozen=True)
+class ColumnAlone:
+    """Out-of-fold area under the ROC curve of one column of nodules.csv."""
+
+    site: str
+    column: str
+    nodules: int
+    auc: Interval
+
+
+def columns_alone(
+    table: pd.DataFrame, attributes: pd.DataFrame, fold: pd.Series, site: str, confidence: float
+) -> list[ColumnAlone]:
+    """Cross-validates a logistic regression on every further column of nodules.csv by itself.
+
+    One that tells nearly everything was probably derived from the label, or written down after it was known.
+
+    Args:
+        table: one row per nodule: patient_id and lnm_<site> (NaN where unknown).
+        attributes: the columns, texts and None, of the same nodules in the same order.
+        fold: fold of each row.
+        site: central or lateral.
+        confidence: of the interval.
+
+    Returns:
+        Nothing for a site without both classes in the training part of every fold.
+    """
+    labelled = table[f"lnm_{site}"].notna()
+    table, attributes, fold = table[labelled], attributes[labelled.to_numpy()], fold[labelled]
+    label = table[f"lnm_{site}"].to_numpy(dtype=float)
+    halves = [(fold != number).to_numpy() for number in sorted(fold.unique())]
+    if len(halves) < 2 or any(len(set(label[train])) < 2 for train in halves):
+        return []
+    results = []
+    for name in attributes:
+        score = np.empty(len(label))
+        for train in halves:
+            score[~train] = fit(attributes.loc[train, [name]], label[train]).log_odds(
+                attributes.loc[~train, [name]]
+            )
+        auc = auc_interval(label, score, table["patient_id"].to_numpy(), confidence)
+        results.append(ColumnAlone(site, str(name), len(label), auc))
     return results
 
 

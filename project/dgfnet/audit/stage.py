@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dgfnet import files, provenance
 from dgfnet.audit.copies import find_copies
 from dgfnet.audit.measurements import Measurements, measure, table
-from dgfnet.audit.shortcuts import Baseline, baselines
+from dgfnet.audit.shortcuts import Baseline, ColumnAlone, baselines, columns_alone
 from dgfnet.cohort.folds import Folds
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_image
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
     written = written_upon(settings)
     alike = _pairs(measured, folds, settings.audit.same_picture, processes)
     pairs = [pair for pair in alike if _names(pair, cohort) not in different]
-    shortcuts = _baselines(cohort, measured, folds, settings)
+    shortcuts, columns = _shortcuts(cohort, measured, folds, settings)
     table = pd.DataFrame([_row(pair, cohort.root) for pair in pairs], columns=COLUMNS)
     files.write_csv(table, folder / "same_picture.csv")
     sheet = folder / "same_picture.png"
@@ -75,6 +75,10 @@ def run(settings: Settings) -> None:
             "written_upon": len(written),
             "blocks": _blocks(pairs, written),
             "baselines": [vars(shortcut) | {"auc": vars(shortcut.auc)} for shortcut in shortcuts],
+            "columns": {
+                "limit": settings.audit.column_auc,
+                "alone": [vars(column) | {"auc": vars(column.auc)} for column in columns],
+            },
         },
     )
     tables = (
@@ -82,6 +86,7 @@ def run(settings: Settings) -> None:
     )
     provenance.write(folder, settings, ("base", "audit"), made_from=sources(settings, *tables))
     _report(shortcuts)
+    _report_columns(columns, settings.audit.column_auc)
     if pairs or written:
         said = [_message(pairs, sheet)] if pairs else []
         raise InputError("\n".join(said + ([_written_message(written, settings)] if written else [])))
@@ -142,17 +147,18 @@ def _leak(a: Measurements, b: Measurements, folds: Folds) -> str:
     return f"folds {fold_a} and {fold_b}" if fold_a != fold_b else f"two patients of fold {fold_a}"
 
 
-def _baselines(
+def _shortcuts(
     cohort: Cohort, measured: list[Measurements], folds: Folds, settings: Settings
-) -> list[Baseline]:
+) -> tuple[list[Baseline], list[ColumnAlone]]:
     main = [nodule for nodule in cohort.nodules if nodule.cohort == "main"]
     rows = table(main, measured)
+    attributes = pd.DataFrame([dict(nodule.attributes) for nodule in main], index=rows.index, dtype=object)
     fold = pd.Series(dict(folds.fold)).reindex(rows.index)
-    return [
-        baseline
-        for site in settings.base.sites
-        for baseline in baselines(rows, fold, site, settings.base.confidence)
-    ]
+    alone, columns = [], []
+    for site in settings.base.sites:
+        alone += baselines(rows, fold, site, settings.base.confidence)
+        columns += columns_alone(rows, attributes, fold, site, settings.base.confidence)
+    return alone, columns
 
 
 def _report(shortcuts: list[Baseline]) -> None:
@@ -166,6 +172,18 @@ def _report(shortcuts: list[Baseline]) -> None:
             f"{'; a network can learn that instead of the disease' if warning else ''}",
             file=sys.stderr,
         )
+
+
+def _report_columns(columns: list[ColumnAlone], limit: float) -> None:
+    """Warns of columns of nodules.csv that tell the label by themselves."""
+    for column in columns:
+        if column.auc.estimate > limit:
+            print(
+                f"WARNING: {column.site}, column {column.column!r} of nodules.csv alone: AUC "
+                f"{column.auc.estimate:.3f}, above audit.column_auc {limit:g}; if it was derived from the "
+                "label, or written down when that was known, keep it out of crossval.clinical",
+                file=sys.stderr,
+            )
 
 
 def _blocks(pairs: list[Pair], written: list[str]) -> list[str]:

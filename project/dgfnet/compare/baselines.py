@@ -50,14 +50,8 @@ def sentence(frame: pd.DataFrame, variant: str, confidence: float) -> str:
     Returns:
         Nothing when there is no baseline to compare it with.
     """
-    rows = frame[frame["variant"] == variant]
-    beaten = [_words(row) for row in rows.to_dict("records") if row["low"] > 0]
-    others = [_words(row) for row in rows.to_dict("records") if not row["low"] > 0]
-    said = [f"beats {_listed(beaten)}"] if beaten else []
-    said += [f"does not beat {_listed(others)}"] if others else []
-    if not said:
-        return ""
-    return f"{variant} {' and '.join(said)} (AUC minus the baseline's, {100 * confidence:g} % interval)."
+    said = _verdict(frame, variant, confidence)
+    return f"{variant} {said}" if said else ""
 
 
 def best(frame: pd.DataFrame, confidence: float) -> str:
@@ -65,7 +59,18 @@ def best(frame: pd.DataFrame, confidence: float) -> str:
     if frame.empty:
         return ""
     variant = str(frame["variant"].iloc[0])
-    return f"Of the networks {variant} has the largest AUC: {sentence(frame, variant, confidence)}"
+    return f"Of the networks {variant} has the largest AUC: it {_verdict(frame, variant, confidence)}"
+
+
+def _verdict(frame: pd.DataFrame, variant: str, confidence: float) -> str:
+    rows = frame[frame["variant"] == variant].to_dict("records")
+    beaten = [_words(row) for row in rows if row["low"] > 0]
+    others = [_words(row) for row in rows if not row["low"] > 0]
+    said = [f"beats {_listed(beaten)}"] if beaten else []
+    said += [f"does not beat {_listed(others)}"] if others else []
+    if not said:
+        return ""
+    return f"{' and '.join(said)} (AUC minus the baseline's, {100 * confidence:g} % interval)."
 
 
 def _words(row: Mapping[Hashable, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dgfnet.compare.tables import or_nan
 from dgfnet.metrics.discrimination import auc
@@ -62,9 +63,11 @@ def all_pairs(
         One row per pair, columns PAIRS; Holm's correction is over all pairs, of each test on its own.
     """
     rows = []
+    areas = {name: _areas(table, replicates, seed) for name, table in tables.items()}
     for a, b in combinations(tables, 2):
         row: dict[str, Any] = {"a": a, "b": b} | _delong(tables[a], tables[b], confidence)
-        row["boot_low"], row["boot_high"] = _bootstrap(tables[a], tables[b], confidence, replicates, seed)
+        gain = areas[a] - areas[b]
+        row["boot_low"], row["boot_high"] = _limits(gain, tables[a], confidence, replicates, seed)
         by_fold = [
             or_nan(x["scores"]["auc"]) - or_nan(y["scores"]["auc"])
             for x, y in zip(results[a]["folds"], results[b]["folds"], strict=True)
@@ -81,16 +84,29 @@ def _delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, fl
     return vars(auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence))
 
 
-def _bootstrap(
-    a: pd.DataFrame, b: pd.DataFrame, confidence: float, replicates: int, seed: int
+def _areas(table: pd.DataFrame, replicates: int, seed: int) -> NDArray[np.float64]:
+    """Returns the AUC of all rows, then of every replicate; pairs share them, for all draw one sample."""
+    label, probability = (np.asarray(table[name], dtype=float) for name in ("label", "probability"))
+    areas: list[float] = []
+
+    def area(rows: NDArray[np.intp]) -> float:
+        areas.append(auc(label[rows], probability[rows]))
+        return areas[-1]
+
+    bootstrap_interval(area, table["patient_id"], 0.5, replicates, np.random.default_rng(seed))
+    return np.array(areas)
+
+
+def _limits(
+    gain: NDArray[np.float64], table: pd.DataFrame, confidence: float, replicates: int, seed: int
 ) -> tuple[float, float]:
-    label, first, second = (
-        np.asarray(x, dtype=float) for x in (a["label"], a["probability"], b["probability"])
+    """Returns the limits of a difference whose values `_areas` has found."""
+    values = iter(gain)
+    interval = bootstrap_interval(
+        lambda _: float(next(values)),
+        table["patient_id"],
+        confidence,
+        replicates,
+        np.random.default_rng(seed),
     )
-
-    def difference(rows: Any) -> float:
-        return auc(label[rows], first[rows]) - auc(label[rows], second[rows])
-
-    generator = np.random.default_rng(seed)
-    interval = bootstrap_interval(difference, a["patient_id"], confidence, replicates, generator)
     return interval.low, interval.high

@@ -17,24 +17,62 @@ from numpy.typing import NDArray
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, write_json
+from dgfnet.measured.measure import NAMES
 from dgfnet.parallel import map_in_order
 from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Sample, load_nodule
+from dgfnet.results import MEASURED
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
 SHOWN = 20  # faults listed before "and N more"
 
 
-def build(cohort: Cohort, settings: Preprocess, folder: Path, processes: int) -> Archive:
+def build(
+    cohort: Cohort, settings: Preprocess, folder: Path, processes: int, measuring: bool = False
+) -> Archive:
     """Writes the archive of a cohort; the result does not depend on the number of processes.
+
+    Args:
+        cohort: whose images.
+        settings: sizes and margin.
+        folder: made when absent; an archive in it is replaced.
+        processes: at work at once.
+        measuring: also write measured.parquet, what was measured of the nodule on every picture as it was
+            read: modality, row (of the archive), unit of the pixels, and the features, NaN where one does
+            not exist.
 
     Raises:
         InputError: with up to 20 images that cannot be used; the folder is then left as it was.
     """
     counts = {name: sum(len(nodule.of(name)) for nodule in cohort.nodules) for name in MODALITIES}
-    return write(folder, counts, _samples(cohort.nodules, settings, processes), settings)
+    samples = _samples(cohort.nodules, settings, processes, measuring)
+    if not measuring:
+        return write(folder, counts, samples, settings)
+    kept: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
+    archive = write(folder, counts, _keeping(samples, kept), settings)
+    with replacing(folder / MEASURED) as temporary:
+        _measured(kept).to_parquet(temporary, index=False)
+    return archive
+
+
+def _keeping(samples: Iterable[Sample], kept: Mapping[Modality, list[tuple[Any, ...]]]) -> Iterator[Sample]:
+    """Passes samples on, and keeps what was measured."""
+    for sample in samples:
+        values = sample.measured or {}
+        kept[sample.modality].append((sample.unit, *(values[name] for name in NAMES[sample.modality])))
+        yield sample
+
+
+def _measured(kept: Mapping[Modality, list[tuple[Any, ...]]]) -> pd.DataFrame:
+    parts = []
+    for name, rows in kept.items():
+        part = pd.DataFrame(rows, columns=["unit", *NAMES[name]])
+        part.insert(0, "modality", name)
+        part.insert(1, "row", range(len(part)))
+        parts.append(part)
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
 def write(
@@ -126,10 +164,12 @@ def _digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def _samples(nodules: Sequence[Nodule], settings: Preprocess, processes: int) -> Iterator[Sample]:
+def _samples(
+    nodules: Sequence[Nodule], settings: Preprocess, processes: int, measuring: bool
+) -> Iterator[Sample]:
     """Yields samples in the order of the cohort; every file is looked at before the faults are raised."""
     faults: list[str] = []
-    work = partial(load_nodule, settings=settings)
+    work = partial(load_nodule, settings=settings, measuring=measuring)
     for samples, wrong in map_in_order(work, nodules, processes, "preprocess"):
         faults += wrong
         if not faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
 from dgfnet.imaging.masks import Match
+from dgfnet.measured.measure import measure
 from dgfnet.preprocess.crops import stored_crop
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
@@ -28,6 +30,8 @@ class Sample:
         side_px: side of the region of interest before resizing, pixels.
         match: how the mask was laid on the image.
         label: the nodule's value in a mask file that has no name for it, other than 1 and the largest.
+        unit: of the pixels as they were read: `grey` or `hu`.
+        measured: features of the nodule on the picture as it was read; None where nobody asked for them.
     """
 
     nodule_id: str
@@ -40,16 +44,28 @@ class Sample:
     side_px: int
     match: Match = "pixels"
     label: int | None = None
+    unit: str = "grey"
+    measured: Mapping[str, float] | None = None
 
 
-def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
+def load_sample(image: Image, patient_id: str, settings: Preprocess, measuring: bool = False) -> Sample:
     """Reads an image and its mask and makes the planes.
+
+    Args:
+        image: with its mask.
+        patient_id: whose.
+        settings: sizes and margin.
+        measuring: measure the nodule, too.
 
     Raises:
         InputError: naming the file, when it cannot be read, its mask is empty, or the two differ in size.
     """
     pixels, mask = read_pair(image)
     planes, square = stored_crop(to_grey(pixels, image, settings), mask, image.modality, settings)
+    spacing = image.spacing_mm or pixels.spacing_mm or None
+    found = None
+    if measuring:
+        found = measure(pixels.values, mask > 0, (spacing, spacing) if spacing else None, image.modality)
     return Sample(
         nodule_id=image.nodule_id,
         patient_id=patient_id,
@@ -57,19 +73,23 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess) -> Sample:
         view=image.view,
         planes=planes,
         area_px=int(np.count_nonzero(mask)),
-        spacing_mm=image.spacing_mm or pixels.spacing_mm or None,
+        spacing_mm=spacing,
         side_px=square.side,
         match=pixels.match,
         label=pixels.label,
+        unit=pixels.unit,
+        measured=found,
     )
 
 
-def load_nodule(nodule: Nodule, settings: Preprocess) -> tuple[list[Sample], list[str]]:
+def load_nodule(
+    nodule: Nodule, settings: Preprocess, measuring: bool = False
+) -> tuple[list[Sample], list[str]]:
     """Reads the images of a nodule, in their order, and a line for each image that cannot be used."""
     samples, faults = [], []
     for image in nodule.images:
         try:
-            samples.append(load_sample(image, nodule.patient_id, settings))
+            samples.append(load_sample(image, nodule.patient_id, settings, measuring))
         except (InputError, OSError) as error:
             at = "" if image.slice is None else f" slice {image.slice}"
             faults.append(f"nodule {nodule.nodule_id}, {image.modality} {image.image}{at}: {error}")

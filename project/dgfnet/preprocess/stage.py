@@ -18,7 +18,7 @@ from dgfnet.vocabulary import MODALITIES
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/preprocess: archive, contact_us.png, contact_ct.png and provenance.json.
+    """Writes artifacts/preprocess: archive, measured.parquet, two contact sheets, provenance.json.
 
     Raises:
         InputError: listing every image that cannot be used.
@@ -26,7 +26,7 @@ def run(settings: Settings) -> None:
     folder = settings.artifacts("preprocess")
     provenance.same_md5(settings)
     processes = workers(settings.resources.memory_mb)
-    archive = build(load_screened(settings), settings.preprocess, folder, processes)
+    archive = build(load_screened(settings), settings.preprocess, folder, processes, measuring=True)
     _report(folder)
     for name in MODALITIES:
         sheet = folder / f"contact_{name}.png"

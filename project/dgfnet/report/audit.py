@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet.report.cells import text, with_interval
+from dgfnet.report.cells import finite, text, with_interval
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
@@ -56,4 +56,11 @@ def statements(enrolment: Json | None, audit: Json) -> tuple[str, ...]:
             else "."
         )
     )
+    columns = audit.get("columns") or {}
+    for column in columns.get("alone") or []:
+        if (finite((column.get("auc") or {}).get("estimate")) or 0) > columns["limit"]:
+            lines.append(
+                f"The column {column.get('column')} alone tells the {column.get('site')} label, with an AUC "
+                f"of {with_interval(column['auc'])}: it may have been derived from it."
+            )
     return tuple(lines)

@@ -6,20 +6,21 @@ strength of the penalty, is fitted on the nodules of the other folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import is_cross_validated, load_nodules, load_table
+from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_table, required
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
-from dgfnet.tabular.logistic import Logistic, fit, fit_nonnegative
-from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Variant
+from dgfnet.tabular.logistic import Logistic, fit, fit_chosen, fit_nonnegative
+from dgfnet.vocabulary import MODALITIES, SPECS, VARIANTS, Baseline, Modality, Site, Variant
 
 Array = NDArray[np.float64]
 WHOSE = ["nodule_id", "patient_id", "fold", "label"]
@@ -83,7 +84,10 @@ def cross_validate(
         train, held = fold != number, fold == number
         if len(np.unique(label[train])) < 2:
             raise NothingToLearn(f"the training part of fold {number} holds one class only")
-        model = _fit(baseline, source.features[train], label[train], patients[train])
+        with threadpool_limits(
+            1
+        ):  # on matrices this small threads wait longer than they work, 20 times as long
+            model = _fit(baseline, source.features[train], label[train], patients[train])
         probability[held] = model.probability(source.features[held])
         threshold[held] = label[train].mean()
         models.append(model)
@@ -93,6 +97,8 @@ def cross_validate(
 def _fit(baseline: Baseline, features: pd.DataFrame, label: Array, patients: NDArray[Any]) -> Logistic:
     if baseline == "late":
         return fit_nonnegative(features, label)
+    if baseline in ("radiomics", "stack"):
+        return fit_chosen(features, label, patients)
     return fit(features, label)
 
 
@@ -114,13 +120,27 @@ def _source(
         if features.empty:
             raise NothingToLearn(f"crossval.clinical names no column of nodules.csv: {', '.join(names)}")
         return Source(features)
+    measured = _measured(settings, nodules) if baseline in ("radiomics", "stack") else Source(pd.DataFrame())
+    if baseline == "radiomics":
+        return measured
     networks = _networks(settings, site, rows, trained)
-    if len(networks) < 2:
+    if baseline == "late" and len(networks) < 2:
         found = " and ".join(networks.values()) or "none"
         raise NothingToLearn(f"it joins a network of each of two modalities, found {found}")
+    if not networks:
+        raise NothingToLearn("it joins measured features and networks of one modality, found no network")
     chosen = tuple(networks.values())
-    tables = [(name, load_table(settings, site, name)) for name in chosen]
-    return Source(design.log_odds(tables, nodules), tuple(networks), chosen)
+    odds = design.log_odds([(name, load_table(settings, site, name)) for name in chosen], nodules)
+    features = pd.concat([measured.features, odds], axis="columns") if baseline == "stack" else odds
+    pictured = [name for name in MODALITIES if name in {*measured.modalities, *networks}]
+    return Source(features, tuple(pictured), chosen)
+
+
+def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
+    """Returns what the stage preprocess measured."""
+    archive = Archive.open(settings.artifacts("preprocess"))
+    table = pd.read_parquet(required(settings, "preprocess", MEASURED))
+    return Source(design.measured(archive, table, nodules), tuple(archive.pictured()))
 
 
 def _networks(

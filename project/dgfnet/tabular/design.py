@@ -12,8 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from dgfnet.errors import InputError
+from dgfnet.measured.definitions import DEFINITIONS, GREY
 from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
+
+IN_GREY = (GREY, "its square")  # units of features
 
 
 def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
@@ -49,6 +53,42 @@ def clinical(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) 
             texts = [None if pd.isna(cell) else str(cell) for cell in rows[name]]
             columns[name] = pd.Series(texts, index=list(nodules), dtype=object)
     return pd.DataFrame(columns, index=list(nodules))
+
+
+def measured(archive: Archive, table: pd.DataFrame, nodules: Sequence[str]) -> pd.DataFrame:
+    """Returns what was measured of the nodules, the median over a nodule's pictures, `us_` and `ct_`.
+
+    Grey levels do not compare with Hounsfield units: where pictures of a modality come in both, its features
+    in such units are left out.
+
+    Args:
+        archive: whose rows the table measures.
+        table: measured.parquet.
+        nodules: whose rows are wanted, in their order.
+
+    Raises:
+        InputError: when the table is of other pictures.
+    """
+    columns: dict[str, list[float]] = {}
+    for modality in archive.pictured():
+        rows = archive.rows(modality)
+        own = table[table["modality"] == modality].set_index("row")
+        if sorted(own.index) != rows["row"].tolist():
+            raise InputError(
+                f"measured.parquet has other {modality} rows than the archive; run preprocess again"
+            )
+        chosen = rows[rows["nodule_id"].isin(list(nodules))]
+        own = own.loc[chosen["row"]].assign(nodule_id=chosen["nodule_id"].to_numpy())
+        mixed = own["unit"].nunique() > 1
+        names = [
+            entry.name
+            for entry in DEFINITIONS
+            if modality in entry.modalities and not (mixed and entry.unit in IN_GREY)
+        ]
+        medians = own.groupby("nodule_id")[names].median().loc[list(nodules)]
+        columns |= {f"{modality}_{name}": medians[name].to_list() for name in names}
+    found = pd.DataFrame(columns, index=list(nodules), dtype=np.float64)
+    return found.loc[:, found.notna().any()]
 
 
 def log_odds(tables: Iterable[tuple[str, pd.DataFrame]], nodules: Sequence[str]) -> pd.DataFrame:

@@ -4,13 +4,14 @@
 
 A term is a column of numbers, where a gap counts as the median; or 1 for a gap of such a column; or 1 for a
 level of a column of texts. Terms and all their numbers come from the training rows alone, and so does the
-answer to whether a column holds numbers: NUMERIC of its cells must be some. What is no number there is a gap;
-a level that training did not have is none of the levels.
+answer to whether a column holds numbers: NUMERIC of its cells must be some. What is no number there is a gap.
+Of texts the LEVELS most frequent are levels; any other, and one that training did not have, is none of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -24,6 +25,7 @@ from scipy.special import expit
 Array = NDArray[np.float64]
 STRENGTHS = tuple(float(value) for value in np.logspace(-3, 2, 11))  # tried where the data choose
 NUMERIC = 0.9  # share of the cells; the others may say "unknown"
+LEVELS = 50  # a column of names or remarks would else make a matrix as wide as the cohort is long
 INNER = 5  # parts that the training rows are cut into for that
 TOLERANCE = 1e-10  # of the gradient's largest entry, of the mean loss
 
@@ -104,8 +106,9 @@ def terms_of(table: pd.DataFrame) -> tuple[Term, ...]:
         values = _numbers(column)
         gap = np.isnan(values)
         if (~gap).sum() < NUMERIC * column.notna().sum():
-            levels = sorted({str(cell) for cell in column.dropna()})
-            terms += [Term(str(name), "level", level) for level in levels]
+            counts = Counter(str(cell) for cell in column.dropna())
+            levels = sorted(counts, key=lambda level: (-counts[level], level))[:LEVELS]
+            terms += [Term(str(name), "level", level) for level in sorted(levels)]
             continue
         fill = float(np.median(values[~gap]))
         filled = np.where(gap, fill, values)
