@@ -1,4 +1,4 @@
-"""What the attention of a fusion is, and whether it does anything for the answers."""
+"""The attention of a fusion, and whether it does anything for the answers."""
 
 from __future__ import annotations
 
