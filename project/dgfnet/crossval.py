@@ -179,7 +179,9 @@ def _conclude_baseline(settings: Settings, site: Site, baseline: Baseline, done:
     folder = settings.artifacts("crossval", site, baseline)
     models = [{"fold": fold, **model.plain()} for fold, model in enumerate(done.models)]
     files.write_csv(done.table, folder / "out_of_fold.csv")
-    files.write_json(folder / "model.json", {"baseline": baseline, "site": site, "folds": models})
+    units = dict(done.source.units)
+    plain = {"baseline": baseline, "site": site, "units": units, "folds": models}
+    files.write_json(folder / "model.json", plain)
     records = [
         {
             "key": fingerprint(model)[:20],

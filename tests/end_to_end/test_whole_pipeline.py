@@ -156,6 +156,64 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         )
 
 
+def known_of(folder):
+    """What cohort and preprocess wrote of every nodule, by column of a model.json; a phantom has its mm."""
+    nodules = pd.read_parquet(folder / "cohort/nodules.parquet").set_index("nodule_id")
+    index = pd.read_parquet(folder / "preprocess/index.parquet")
+    whose = index[["modality", "row", "nodule_id"]]
+    measured = pd.read_parquet(folder / "preprocess/measured.parquet").merge(whose, on=["modality", "row"])
+    known = {name: nodules[name] for name in nodules}
+    for modality in ("us", "ct"):
+        areas = index[index["modality"] == modality].groupby("nodule_id")["area_mm2"].max()
+        own = measured[measured["modality"] == modality].groupby("nodule_id").median(numeric_only=True)
+        known |= {f"{modality}_{name}": own[name] for name in own}
+        known[f"{modality}_log_area_mm2"] = np.log(areas)
+    return known
+
+
+def odds_of(model, known, ids):
+    """The log odds of a fold of model.json, as docs/explanation/baselines.md has them."""
+    total = np.full(len(ids), model["intercept"])
+    for term in model["terms"]:
+        cells = known[term["column"]].loc[ids]
+        if term["kind"] == "level":
+            total += term["coefficient"] * (cells.astype(str).to_numpy() == term["level"])
+            continue
+        numbers = pd.to_numeric(cells, errors="coerce").to_numpy(float)
+        filled = np.where(np.isnan(numbers), term["fill"], numbers)
+        value = np.isnan(numbers) if term["kind"] == "gap" else (filled - term["centre"]) / term["scale"]
+        total += term["coefficient"] * value
+    return total
+
+
+def test_baselines_without_a_network_stand_beside_the_champion_on_the_external_cohort(finished):
+    """Recomputed from model.json: log odds and thresholds of the folds are averaged."""
+    folder = finished / "artifacts"
+    known, page = known_of(folder), (folder / "report/index.html").read_text()
+    where = folder / "external/central"
+    table = pd.read_csv(where / "predictions.csv", dtype={"nodule_id": str})
+    metrics = json.loads((where / "metrics.json").read_text())
+    assert (list(metrics["baselines"]), metrics["left_out"]) == (["size", "clinical", "radiomics"], {})
+    for name, found in metrics["baselines"].items():
+        top = folder / "crossval/central" / name
+        folds = json.loads((top / "model.json").read_text())["folds"]
+        odds = np.mean([odds_of(fold, known, table["nodule_id"]) for fold in folds], axis=0)
+        own = table[f"{name}_probability"]
+        np.testing.assert_allclose(own, 1 / (1 + np.exp(-odds)), atol=1e-9)
+        share = pd.read_csv(top / "out_of_fold.csv").groupby("fold")["threshold"].first()
+        limit = np.log(share / (1 - share)).mean()
+        assert found["threshold"] == pytest.approx(1 / (1 + np.exp(-limit)))
+        assert found["accuracy"] == pytest.approx(((odds >= limit) == table["label"]).mean())
+        area = roc_auc_score(table["label"], own)
+        more = roc_auc_score(table["label"], table["probability"]) - area
+        assert found["auc"] == pytest.approx(area)
+        assert found["difference"]["estimate"] == pytest.approx(more, abs=1e-12)
+        assert f"external validation, baseline {name}" in page
+    said = f"On the external cohort {metrics['variant']} "
+    assert said in (folder / "report/model_card_central.md").read_text()
+    assert said in page
+
+
 def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load

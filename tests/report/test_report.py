@@ -114,6 +114,9 @@ def test_numbers_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:
     alone = page.row("external validation, US alone")
     assert alone[0].endswith("us_multitask, its own threshold 0.375")
     assert "0.123" in alone
+    ruler = page.row("external validation, baseline size")
+    assert ruler[0].endswith("AUC of the promoted model - this: +0.123 (+0.032 to +0.215)")
+    assert ruler[2:4] == ["0.321", "0.765 (0.610-0.870)"]
     paper = ["60 (22)", "0.817", "0.903", "0.909", "0.763", "0.690", "0.784"]
     assert page.row("external validationpaper")[1:] == paper
 
@@ -121,6 +124,9 @@ def test_numbers_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:
 def test_sentences_follow_the_data(full: tuple[Settings, str, Page]) -> None:
     text = full[2].text
     for part in (
+        "On the external cohort dgf beats size (+0.123, +0.032 to +0.215) and does not beat radiomics (no "
+        "interval) (AUC minus the baseline's, 95 % interval).",
+        "No external baseline clinical: the external cohort has none of its columns.",
         "Generated cohort: these numbers have no clinical meaning",
         "not a medical device",
         "96 patients, 105 nodules, 377 images",

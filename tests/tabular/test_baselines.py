@@ -129,11 +129,16 @@ def test_measured_features_are_medians_over_pictures_and_units_do_not_mix(put):
     rows = [row for row in of.index if of[row] == "n00"]
     for value, row in zip([7.0, np.nan, 9.0], rows, strict=True):
         told.loc[(told["modality"] == "us") & (told["row"] == row), "entropy"] = value
+    assert design.units(archive, told, ["n02", "n00"]) == {"us": "grey", "ct": "HU"}
+    grey = set(design.measured(archive, told, ["n02", "n00"], {"us": "grey", "ct": "grey"}).columns)
+    assert {"us_mean", "ct_solidity"} <= grey
+    assert "ct_mean" not in grey
     found = design.measured(archive, told, ["n02", "n00"])
     assert list(found.index) == ["n02", "n00"]
     assert found.loc["n00", "us_entropy"] == 8
     assert len(found.columns) == len(NAMES["us"]) + len(NAMES["ct"])
     told.loc[(told["modality"] == "ct") & (told["row"] == 0), "unit"] = "grey"
+    assert design.units(archive, told, list(of.unique())) == {"us": "grey"}
     mixed = set(found.columns) - set(design.measured(archive, told, list(of.unique())).columns)
     assert {"ct_mean", "ct_variance", "ct_p10"} <= mixed
     assert not {name for name in mixed if name.startswith("us_")}

@@ -22,6 +22,7 @@ from dgfnet.bundle.ranges import distances, training_limits, unit_length
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256, write_json
 from dgfnet.metrics.calibration import calibration_slope_intercept
+from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.network.variants import DGFNet
 from dgfnet.settings import Preprocess
 from dgfnet.training.checkpoint import save_weights
@@ -145,11 +146,6 @@ def write_bundle(
         temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in unimodal.items():
         write_bundle(folder / modality, parents, {}, scoring, table, album, preprocess, card)
-
-
-def common_threshold(thresholds: Sequence[float]) -> float:
-    """Returns the mean of networks' thresholds as log odds: a mean of log odds is compared with it."""
-    return float(expit(np.mean(logit(thresholds)))) if len(thresholds) > 1 else thresholds[0]
 
 
 def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dgfnet import digests, files, provenance
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
+from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
 from dgfnet.parallel import workers
@@ -20,15 +22,16 @@ from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, attach, load_champion
 from dgfnet.results import is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import SPECS, Site
+from dgfnet.vocabulary import SPECS, Baseline, Site
 
 
 def run(settings: Settings) -> None:
     """Writes artifacts/external/<site>/predictions.csv and metrics.json (Table 4: internal beside external).
 
     Beside the champion stand the models of one modality that it was built from, as they are in its bundle:
-    columns us_probability and ct_probability, and `alone` in metrics.json. case_mix.csv says how the two
-    cohorts differ.
+    columns us_probability and ct_probability, and `alone` in metrics.json; and the baselines without a
+    network that were cross-validated with it: columns size_probability and the like, and `baselines`.
+    case_mix.csv says how the two cohorts differ.
 
     A site without enough external labels, or without results, is skipped, and skipped.json says so.
 
@@ -76,18 +79,26 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
 
 def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     champion = load_champion(settings, site)
+    internal, variant = _held_out(settings, site, champion), champion.metadata["variant"]
+    frozen, left_out = baselines.load_frozen(settings, site, variant, internal is not None)
     table = pd.DataFrame(
         {
             "nodule_id": [nodule.nodule_id for nodule in cohort.nodules],
             "patient_id": [nodule.patient_id for nodule in cohort.nodules],
             "label": [int(nodule.labels[site] or 0) for nodule in cohort.nodules],
-            **predict(champion, cohort, settings),
+            **predict(champion, cohort, settings, frozen),
         }
     )
+    left_out |= {
+        name: "the external cohort has none of its columns"
+        for name in frozen
+        if f"{name}_probability" not in table
+    }
+    for name, reason in left_out.items():
+        Console(stderr=True).print(f"external: {site} baseline {name} left out: {reason}", soft_wrap=True)
     folder = settings.artifacts("external", site)
     files.write_csv(table, folder / "predictions.csv")
     threshold, confidence = float(champion.metadata["threshold"]), settings.base.confidence
-    internal = _held_out(settings, site, champion)
     unimodal = {}
     for modality, model in champion.model.unimodal.items():
         own = table.assign(probability=table[f"{modality}_probability"])
@@ -96,13 +107,15 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     metrics: dict[str, Any] = {
         "model": champion.name,
         "version": champion.version,
-        "variant": champion.metadata["variant"],
+        "variant": variant,
         "fit": champion.metadata["members"][0]["fit"],
         "threshold": threshold,
         "internal": None if internal is None else measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
         "alone": unimodal,
+        "baselines": baselines.compared(table, frozen, confidence),
+        "left_out": left_out,
     }
     files.write_json(folder / "metrics.json", metrics)
     digests.keep(folder)
@@ -134,19 +147,24 @@ def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFram
     return table[table["fold"].isin([member["fold"] for member in members])]
 
 
-def predict(champion: Champion, cohort: Cohort, settings: Settings) -> dict[str, Any]:
+def predict(
+    champion: Champion, cohort: Cohort, settings: Settings, frozen: Mapping[Baseline, baselines.Frozen]
+) -> dict[str, Any]:
     """Scores nodules, in order, preprocessed as the champion expects.
 
     Returns:
-        `probability` of the champion, and `us_probability`, `ct_probability` of its models of one modality.
+        `probability` of the champion, `us_probability`, `ct_probability` of its models of one modality, and
+        `<baseline>_probability` of each baseline that finds any of its columns.
     """
     settings.work.mkdir(parents=True, exist_ok=True)
     processes = workers(settings.resources.memory_mb)
     with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
-        archive = build(cohort, champion.preprocess, Path(folder), processes)
+        archive = build(cohort, champion.preprocess, Path(folder), processes, "radiomics" in frozen)
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         album = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
-        scores = {"probability": champion.model.score(album)["probability"]}
+        scores: dict[str, Any] = {"probability": champion.model.score(album)["probability"]}
         for modality, model in champion.model.unimodal.items():
             scores[f"{modality}_probability"] = model.score(album)["probability"]
+        for name, probability in baselines.score(settings, frozen, archive, ids).items():
+            scores[f"{name}_probability"] = probability
         return scores

@@ -16,9 +16,10 @@ from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.write import common_threshold, members, write_bundle
+from dgfnet.bundle.write import members, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
+from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle

@@ -7,6 +7,7 @@ import re
 
 from dgfnet.compare.baselines import sentence
 from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
+from dgfnet.report.external import beaten
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
 Lines = tuple[tuple[str, str], ...]
@@ -117,14 +118,14 @@ def _external(tested: Json) -> str:
     result = tested.get("external") or {}
     if not result:
         return "This version was not validated on an external cohort."
-    fitted = result.get("calibration") or {}
+    fitted, against = result.get("calibration") or {}, beaten(tested)
     return (
         f"Version {text(tested.get('version'))} on {text(result.get('n'))} nodules, "
         f"{text(result.get('positives'))} positive: AUC {with_interval(result.get('auc_interval'))}, "
         f"accuracy {number(result.get('accuracy'))}, sensitivity {number(result.get('sensitivity'))}, "
         f"specificity {number(result.get('specificity'))}, calibration slope "
         f"{number(fitted.get('slope'), 2)}, in the large {signed(fitted.get('in_the_large'))}."
-    )
+    ) + (f" {against}" if against else "")
 
 
 def _groups(site: SiteInputs) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dgfnet.report.cells import number, signed, text, with_interval
+from dgfnet.compare.baselines import sentence
+from dgfnet.report.cells import finite, number, signed, text, with_interval
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
@@ -60,3 +61,17 @@ def case_mix(frame: pd.DataFrame) -> Table:
         note="Nodules kept by the screening. Numbers: median (quartiles). A difference is one reason why "
         "a model does better or worse elsewhere.",
     )
+
+
+def beaten(record: Json) -> str:
+    """Says which baselines the promoted model beats on the external cohort; nothing without any."""
+    variant, area = str(record.get("variant")), (record.get("external") or {}).get("auc_interval") or {}
+    rows = [
+        {"variant": variant, "baseline": name}
+        | {key: finite((metrics.get("difference") or {}).get(key)) for key in ("estimate", "low", "high")}
+        for name, metrics in (record.get("baselines") or {}).items()
+    ]
+    if not rows:
+        return ""
+    frame = pd.DataFrame(rows).astype({"estimate": float, "low": float, "high": float})
+    return f"On the external cohort {sentence(frame, variant, finite(area.get('confidence')) or 0.95)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dgfnet.compare import attention, baselines
+from dgfnet.report import external
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
@@ -74,6 +75,10 @@ def external_interval(site: SiteInputs) -> tuple[str, ...]:
             "one inside that range is no evidence that the model travels well or badly; for that, more "
             "patients are needed."
         )
+    if said := external.beaten(site.external):
+        lines.append(said)
+    left_out = (site.external.get("left_out") or {}).items()
+    lines += [f"No external baseline {name}: {reason}." for name, reason in left_out]
     registered = site.registered or {}
     if registered and text(registered.get("version")) != text(site.external.get("version")):
         lines.append(

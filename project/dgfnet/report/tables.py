@@ -285,6 +285,11 @@ def transport(site: SiteInputs) -> Table:
     for modality, metrics in (record.get("alone") or {}).items():
         note = f"{text(metrics.get('variant'))}, its own threshold {number(metrics.get('threshold'))}"
         rows.append(Row(f"external validation, {modality.upper()} alone", _transported(metrics), note))
+    for name, metrics in (record.get("baselines") or {}).items():
+        more = metrics.get("difference") or {}
+        limits = f"{signed(more.get('low'))} to {signed(more.get('high'))}"
+        note = f"AUC of the promoted model {MINUS} this: {signed(more.get('estimate'))} ({limits})"
+        rows.append(Row(f"external validation, baseline {name}", _transported(metrics), note))
     beside = (
         "The paper gives no interval; from its 22 positives in 60, its external AUC of 0.903 has a 95 % "
         f"interval of about 0.81{DASH}0.99 (our calculation)."

@@ -6,8 +6,8 @@ strength of the penalty, is fitted on the nodules of the other folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,13 @@ class Source:
         features: a row per nodule.
         modalities: whose pictures say something in it.
         networks: whose out-of-fold table it is made from.
+        units: of the pixels that were measured, of each modality whose pictures all have the same.
     """
 
     features: pd.DataFrame
     modalities: tuple[Modality, ...] = ()
     networks: tuple[Variant, ...] = ()
+    units: Mapping[Modality, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +135,15 @@ def _source(
     odds = design.log_odds([(name, load_table(settings, site, name)) for name in chosen], nodules)
     features = pd.concat([measured.features, odds], axis="columns") if baseline == "stack" else odds
     pictured = [name for name in MODALITIES if name in {*measured.modalities, *networks}]
-    return Source(features, tuple(pictured), chosen)
+    return Source(features, tuple(pictured), chosen, measured.units)
 
 
 def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
     """Returns what the stage preprocess measured."""
     archive = Archive.open(settings.artifacts("preprocess"))
     table = pd.read_parquet(required(settings, "preprocess", MEASURED))
-    return Source(design.measured(archive, table, nodules), tuple(archive.pictured()))
+    features, units = design.measured(archive, table, nodules), design.units(archive, table, nodules)
+    return Source(features, tuple(archive.pictured()), units=units)
 
 
 def _networks(
@@ -156,11 +159,11 @@ def _networks(
     chosen: dict[Modality, Variant] = {}
     for name in known:
         (modality,) = SPECS[name].modalities
-        if modality not in chosen and (name in trained or _same(load_table(settings, site, name), rows)):
+        if modality not in chosen and (name in trained or same_rows(load_table(settings, site, name), rows)):
             chosen[modality] = name
     return {modality: chosen[modality] for modality in sorted(chosen, reverse=True)}  # us before ct
 
 
-def _same(table: pd.DataFrame, rows: pd.DataFrame) -> bool:
+def same_rows(table: pd.DataFrame, rows: pd.DataFrame) -> bool:
     """Says that two out-of-fold tables are of the same nodules, folds and labels."""
     return table[WHOSE].equals(rows[WHOSE].sort_values("nodule_id", ignore_index=True))

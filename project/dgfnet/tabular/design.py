@@ -5,7 +5,7 @@ A column of numbers has NaN where a number is unknown, a column of texts None. N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from dgfnet.errors import InputError
 from dgfnet.measured.definitions import DEFINITIONS, GREY
 from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
+from dgfnet.vocabulary import Modality
 
 IN_GREY = (GREY, "its square")  # units of features
 
@@ -55,40 +56,70 @@ def clinical(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) 
     return pd.DataFrame(columns, index=list(nodules))
 
 
-def measured(archive: Archive, table: pd.DataFrame, nodules: Sequence[str]) -> pd.DataFrame:
+def measured(
+    archive: Archive,
+    table: pd.DataFrame,
+    nodules: Sequence[str],
+    expected: Mapping[Modality, str] | None = None,
+) -> pd.DataFrame:
     """Returns what was measured of the nodules, the median over a nodule's pictures, `us_` and `ct_`.
 
-    Grey levels do not compare with Hounsfield units: where pictures of a modality come in both, its features
-    in such units are left out.
+    Grey levels do not compare with Hounsfield units: where pictures of a modality come in both, or in
+    another than expected, its features in such units are left out.
 
     Args:
         archive: whose rows the table measures.
         table: measured.parquet.
         nodules: whose rows are wanted, in their order.
+        expected: `units` of the pictures that a model was fitted on, where the rows are for one.
 
     Raises:
         InputError: when the table is of other pictures.
     """
     columns: dict[str, list[float]] = {}
+    found = units(archive, table, nodules)
     for modality in archive.pictured():
-        rows = archive.rows(modality)
-        own = table[table["modality"] == modality].set_index("row")
-        if sorted(own.index) != rows["row"].tolist():
-            raise InputError(
-                f"measured.parquet has other {modality} rows than the archive; run preprocess again"
-            )
-        chosen = rows[rows["nodule_id"].isin(list(nodules))]
-        own = own.loc[chosen["row"]].assign(nodule_id=chosen["nodule_id"].to_numpy())
-        mixed = own["unit"].nunique() > 1
+        own = _measured_of(archive, table, nodules, modality)
+        unit = found.get(modality)
+        compares = unit is not None and (expected is None or expected.get(modality) == unit)
         names = [
             entry.name
             for entry in DEFINITIONS
-            if modality in entry.modalities and not (mixed and entry.unit in IN_GREY)
+            if modality in entry.modalities and (compares or entry.unit not in IN_GREY)
         ]
         medians = own.groupby("nodule_id")[names].median().loc[list(nodules)]
         columns |= {f"{modality}_{name}": medians[name].to_list() for name in names}
-    found = pd.DataFrame(columns, index=list(nodules), dtype=np.float64)
-    return found.loc[:, found.notna().any()]
+    features = pd.DataFrame(columns, index=list(nodules), dtype=np.float64)
+    return features.loc[:, features.notna().any()]
+
+
+def units(archive: Archive, table: pd.DataFrame, nodules: Sequence[str]) -> dict[Modality, str]:
+    """Returns the unit of the pixels, `grey` or `HU`, of each modality whose pictures all have the same.
+
+    Args:
+        archive: whose rows the table measures.
+        table: measured.parquet.
+        nodules: whose pictures are meant.
+
+    Raises:
+        InputError: when the table is of other pictures.
+    """
+    found = {
+        name: set(_measured_of(archive, table, nodules, name)["unit"].tolist()) for name in archive.pictured()
+    }
+    return {name: str(*values) for name, values in found.items() if len(values) == 1}
+
+
+def _measured_of(
+    archive: Archive, table: pd.DataFrame, nodules: Sequence[str], modality: Modality
+) -> pd.DataFrame:
+    """Returns the rows of the nodules' pictures of a modality, with their nodule_id."""
+    rows = archive.rows(modality)
+    own = table[table["modality"] == modality].set_index("row")
+    if sorted(own.index) != rows["row"].tolist():
+        raise InputError(f"measured.parquet has other {modality} rows than the archive; run preprocess again")
+    chosen = rows[rows["nodule_id"].isin(list(nodules))]
+    return own.loc[chosen["row"]].assign(nodule_id=chosen["nodule_id"].to_numpy())
 
 
 def log_odds(tables: Iterable[tuple[str, pd.DataFrame]], nodules: Sequence[str]) -> pd.DataFrame:
