@@ -162,8 +162,8 @@ def test_the_champion_is_compared_on_the_same_nodules():
     assert (size["threshold"], size["sensitivity"], size["n"]) == (0.3, pytest.approx(2 / 3), 6)
     difference = size["difference"]
     assert difference["estimate"] == pytest.approx(2 / 9)
-    # a positive is above 1/3, 1/3, 0 more of the negatives than by the baseline, a negative below 0, 1/3, 1/3:
-    # each varies by 1/27, so DeLong's variance is 2/81 and the difference sqrt 2 standard errors
+    # positives are above 1/3, 1/3, 0 more of the negatives than by the baseline, negatives below 0, 1/3, 1/3
+    # more of the positives: variances 1/9/3 each, so DeLong's is 2/81, and 2/9 is sqrt 2 standard errors
     error = math.sqrt(2) / 9
     assert difference["low"] == pytest.approx(2 / 9 - 1.959964 * error, abs=1e-6)
     assert difference["high"] == pytest.approx(2 / 9 + 1.959964 * error, abs=1e-6)
