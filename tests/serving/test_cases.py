@@ -37,8 +37,8 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
     planes = load_sample(image, "p", PREPROCESS).planes
     pad = pad_of(SIDE, PREPROCESS.margin)
     crop = read_case([image], PREPROCESS, MODALITIES).crops[modality]
-    assert crop.shape == (SIDE, SIDE)
-    np.testing.assert_array_equal(crop, planes[0, pad : pad + SIDE, pad : pad + SIDE])
+    assert crop.shape == (1, SIDE, SIDE)
+    np.testing.assert_array_equal(crop[0], planes[0, pad : pad + SIDE, pad : pad + SIDE])
 
 
 def test_the_largest_nodule_is_scored_in_mm2_where_every_image_tells(tmp_path):
@@ -73,11 +73,16 @@ def test_base64_matrix_and_file_are_the_same_case(tmp_path):
             np.testing.assert_array_equal(crops["us"], expected)
 
 
-def test_of_several_images_the_one_with_the_largest_nodule_counts():
-    several = {"us": [picture(1), png(picture(2))], "us_mask": [disc(8), png(disc(15))]}
-    of_several = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
-    single = decode_case({"us": picture(2), "us_mask": disc(15)}, PREPROCESS, MODALITIES).crops["us"]
-    np.testing.assert_array_equal(of_several, single)
+def test_of_several_images_the_one_with_the_largest_nodule_comes_first_and_the_others_in_their_order():
+    radii = (8, 15, 11)
+    pictures, masks = [picture(place) for place in range(3)], [disc(radius) for radius in radii]
+    several = {"us": [png(pictures[0]), *pictures[1:]], "us_mask": [png(masks[0]), *masks[1:]]}
+    crops = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
+    single = [
+        decode_case({"us": pictures[place], "us_mask": masks[place]}, PREPROCESS, MODALITIES).crops["us"]
+        for place in (1, 0, 2)
+    ]
+    np.testing.assert_array_equal(crops, np.concatenate(single))
 
 
 def test_base64_with_line_breaks_is_base64():
