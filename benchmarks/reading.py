@@ -186,7 +186,9 @@ def _quantities(settings: Settings, archive: Archive, modality: Modality) -> dic
     path = settings.artifacts("preprocess", "measured.parquet")
     if path.is_file():
         measured = pd.read_parquet(path)
-        measured = measured[measured["modality"] == modality].set_index("row").drop(columns="modality")
+        measured = (
+            measured[measured["modality"] == modality].set_index("row").drop(columns=["modality", "unit"])
+        )
         owner = archive.rows(modality).set_index("row")["nodule_id"]
         tables["measured"] = measured.dropna(axis=1, how="all").groupby(owner).median()
     truth = settings.root / settings.base.truth / "latents.csv"
