@@ -156,8 +156,7 @@ def _values(model: DGFNet, archive: Archive, nodules: Nodules) -> NDArray[np.flo
         model.features(batch.images)[0].double()
         for batch in evaluation_batches(archive, nodules, pairs, BATCH)
     ]
-    values = torch.cat(parts).numpy()
-    return np.stack([pairs.average(column) for column in values.T], axis=1)
+    return pairs.average(torch.cat(parts).numpy().T).T
 
 
 def _read(

@@ -22,14 +22,13 @@ from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
-from dgfnet.training.task import Task, finished
+from dgfnet.training.task import UNIFORM, Task, finished
 from dgfnet.vocabulary import BASELINES, SPECS, Baseline, Site, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
-UNIFORM = "uniform_attention"  # probability with it, in the tables of fusions that have attention
 Matrix = dict[tuple[Site, Variant], list[Task]]
 
 
@@ -133,7 +132,7 @@ def _conclude(
     _check_held_out(table, folds, f"{site} {variant}")
     table.insert(1, "patient_id", [folds.patients[nodule] for nodule in table["nodule_id"]])
     columns = ["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]
-    table = table[[*columns, *(name for name in (UNIFORM,) if name in table)]]
+    table = table[columns + [UNIFORM] * (UNIFORM in table)]  # of a fusion with attention
     folder = settings.artifacts("crossval", site, variant)
     files.write_csv(table, folder / "out_of_fold.csv")
     origin = {

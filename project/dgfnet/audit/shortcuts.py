@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -51,11 +52,9 @@ def baselines(table: pd.DataFrame, fold: pd.Series, site: str, confidence: float
     labelled = table[f"lnm_{site}"].notna()
     table, fold = table[labelled], fold[labelled]
     label = table[f"lnm_{site}"].to_numpy().astype(int)
-    halves = [(fold != number).to_numpy() for number in sorted(fold.unique())]
-    if len(halves) < 2 or any(len(set(label[train])) < 2 for train in halves):
-        return []
+    halves = _training_parts(label, fold)
     results = []
-    for kind, names in COLUMNS.items():
+    for kind, names in COLUMNS.items() if halves else ():
         columns = table[[f"{prefix}_{name}" for prefix in ("us", "ct") for name in names]]
         features = columns.loc[:, columns.notna().any()].to_numpy(dtype=float)
         if not features.size:  # no image could be read
@@ -100,11 +99,9 @@ def columns_alone(
     labelled = table[f"lnm_{site}"].notna()
     table, attributes, fold = table[labelled], attributes[labelled.to_numpy()], fold[labelled]
     label = table[f"lnm_{site}"].to_numpy(dtype=float)
-    halves = [(fold != number).to_numpy() for number in sorted(fold.unique())]
-    if len(halves) < 2 or any(len(set(label[train])) < 2 for train in halves):
-        return []
+    halves = _training_parts(label, fold)
     results = []
-    for name in attributes:
+    for name in attributes if halves else ():
         score = np.empty(len(label))
         for train in halves:
             score[~train] = fit(attributes.loc[train, [name]], label[train]).log_odds(
@@ -113,6 +110,12 @@ def columns_alone(
         auc = auc_interval(label, score, table["patient_id"].to_numpy(), confidence)
         results.append(ColumnAlone(site, str(name), len(label), auc))
     return results
+
+
+def _training_parts(label: NDArray[Any], fold: pd.Series) -> list[NDArray[np.bool_]]:
+    """Returns which rows train for each fold; nothing where a training part lacks a class."""
+    parts = [(fold != number).to_numpy() for number in sorted(fold.unique())]
+    return parts if len(parts) > 1 and all(len(set(label[train])) == 2 for train in parts) else []
 
 
 def _classifier(model: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
-from dgfnet.preprocess.archive import paired
+from dgfnet.preprocess.archive import mean_of_pairs, paired
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import Modality, Scored
 
@@ -35,8 +35,7 @@ class ScoredPairs:
 
     def average(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the mean over the pairs of each nodule, (..., P) to (..., N)."""
-        starts = np.flatnonzero(np.diff(self.nodule, prepend=-1))
-        return np.asarray(np.add.reduceat(log_odds, starts, axis=-1) / np.bincount(self.nodule))
+        return mean_of_pairs(self.nodule, log_odds)
 
 
 def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, images: Scored) -> ScoredPairs:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -88,12 +88,13 @@ class ScoringModel:
     @property
     def images(self) -> Scored:
         """The images of a nodule that are scored: `all` or `largest`."""
-        return "all" if self.metadata["network"]["images"] == "all" else "largest"
+        images: Scored = self.metadata["network"]["images"]
+        return images
 
     @property
     def scoring(self) -> tuple[FoldGraph, ...]:
         """The networks whose mean log odds are the answer: all, or the first."""
-        return self.members if self.metadata["scoring"] == "ensemble" else self.members[:1]
+        return _scoring(self.members, self.metadata)
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> ScoringModel:
@@ -120,23 +121,22 @@ class ScoringModel:
             tensors = load_file(folder / REFERENCE)
             reference = {name: tensors[f"{name}_mean"] for name in modalities}
             embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
-            model = cls(
-                modalities,
-                preprocess,
-                float(metadata["threshold"]),
-                metadata,
-                members,
-                reference,
-                0.0,
-                training_embeddings=embeddings,
-                unimodal={},
-            )
+            threshold = float(metadata["threshold"])
             mean = {name: crop[None] for name, crop in reference.items()}
-            reference_log_odds = float(np.mean([member.log_odds(mean)[0] for member in model.scoring]))
+            reference_odds = [member.log_odds(mean)[0] for member in _scoring(members, metadata)]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
-        alone = {name: cls.open(folder / name, threads) for name in metadata["alone"]}
-        return replace(model, reference_log_odds=reference_log_odds, unimodal=alone)
+        return cls(
+            modalities,
+            preprocess,
+            threshold,
+            metadata,
+            members,
+            reference,
+            float(np.mean(reference_odds)),
+            training_embeddings=embeddings,
+            unimodal={name: cls.open(folder / name, threads) for name in metadata["alone"]},
+        )
 
     def score(self, album: Album) -> pd.DataFrame:
         """Returns `probability` and `decision` of N nodules, a row each.
@@ -256,6 +256,10 @@ class ScoringModel:
                         f"training cohort nearly always within {embedding_limit:.3g}"
                     )
         return warnings
+
+
+def _scoring(members: tuple[FoldGraph, ...], metadata: Mapping[str, Any]) -> tuple[FoldGraph, ...]:
+    return members if metadata["scoring"] == "ensemble" else members[:1]
 
 
 def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:

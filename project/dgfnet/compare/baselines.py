@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from dgfnet.compare.pairs import paired_delong
 from dgfnet.metrics.discrimination import auc
-from dgfnet.metrics.intervals import Difference, auc_difference
 from dgfnet.vocabulary import BASELINES, VARIANTS
 
 COLUMNS = ["variant", "baseline", "estimate", "low", "high", "p"]
@@ -27,16 +27,12 @@ def against(tables: dict[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
     networks = [name for name in tables if name in VARIANTS]
     areas = {name: auc(tables[name]["label"], tables[name]["probability"]) for name in networks}
     rows = [
-        {"variant": network, "baseline": name} | vars(_difference(tables[network], tables[name], confidence))
+        {"variant": network, "baseline": name} | paired_delong(tables[network], tables[name], confidence)
         for network in sorted(networks, key=lambda name: -areas[name])
         for name in tables
         if name in BASELINES
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _difference(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> Difference:
-    return auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence)
 
 
 def sentence(frame: pd.DataFrame, variant: str, confidence: float) -> str:

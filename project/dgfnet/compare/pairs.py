@@ -35,7 +35,7 @@ def differences(tables: dict[str, pd.DataFrame], reference: Variant, confidence:
     if reference not in tables:
         return pd.DataFrame(columns=DIFFERENCES)
     rows = [
-        {"a": reference, "b": name} | _delong(tables[reference], other, confidence)
+        {"a": reference, "b": name} | paired_delong(tables[reference], other, confidence)
         for name, other in tables.items()
         if name != reference
     ]
@@ -65,7 +65,7 @@ def all_pairs(
     rows = []
     areas = {name: _areas(table, replicates, seed) for name, table in tables.items()}
     for a, b in combinations(tables, 2):
-        row: dict[str, Any] = {"a": a, "b": b} | _delong(tables[a], tables[b], confidence)
+        row: dict[str, Any] = {"a": a, "b": b} | paired_delong(tables[a], tables[b], confidence)
         gain = areas[a] - areas[b]
         row["boot_low"], row["boot_high"] = _limits(gain, tables[a], confidence, replicates, seed)
         by_fold = [
@@ -80,7 +80,8 @@ def all_pairs(
     return table[PAIRS]
 
 
-def _delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, float]:
+def paired_delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, float]:
+    """Computes the AUC of a table minus another's: estimate, low, high, p (clustered DeLong)."""
     return vars(auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
-from dgfnet.preprocess.archive import Archive, centre, largest_first, paired
+from dgfnet.preprocess.archive import Archive, centre, largest_first, mean_of_pairs, paired
 from dgfnet.settings import Augment
 from dgfnet.vocabulary import Modality, Scored
 
@@ -83,8 +83,8 @@ class Pairs:
         return Pairs(self.nodule[chosen], {name: rows[chosen] for name, rows in self.rows.items()})
 
     def average(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the mean over the pairs of each nodule, (P,) to (N,)."""
-        return np.asarray(np.bincount(self.nodule, log_odds) / np.bincount(self.nodule))
+        """Returns the mean over the pairs of each nodule, (..., P) to (..., N)."""
+        return mean_of_pairs(self.nodule, log_odds)
 
 
 def pairs_of(nodules: Nodules, modalities: Sequence[Modality], images: Scored) -> Pairs:

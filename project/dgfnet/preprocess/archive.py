@@ -122,6 +122,17 @@ def paired(counts: Sequence[int], images: Scored) -> list[tuple[int, ...]]:
     return [tuple(place % count for count in counts) for place in range(length)]
 
 
+def mean_of_pairs(nodule: NDArray[np.int64], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the mean over the pairs of each nodule, (..., P) to (..., N).
+
+    Args:
+        nodule: (P,) position of the nodule of each pair, 0 to N - 1 without gaps, not decreasing.
+        log_odds: of the pairs.
+    """
+    starts = np.flatnonzero(np.diff(nodule, prepend=-1))
+    return np.asarray(np.add.reduceat(log_odds, starts, axis=-1) / np.bincount(nodule))
+
+
 def centre(crops: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Returns the paper's crop inside stored crops with margin, (..., S, S) to (..., size, size)."""
     pad = (crops.shape[-1] - size) // 2

@@ -32,7 +32,7 @@ from dgfnet.training.inference import build_bank, examine_attention, predict
 from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
-from dgfnet.training.task import CHECKPOINT, DAMAGED, FAILURE, LOCK, Places, Task, finished
+from dgfnet.training.task import CHECKPOINT, DAMAGED, FAILURE, LOCK, UNIFORM, Places, Task, finished
 
 
 def fit(
@@ -150,7 +150,7 @@ def _finish(
         table["probability"] = probability
         attention = examine_attention(model, archive, held_out, hardware, task.network.images)
         if attention is not None:
-            table["uniform_attention"] = _probability(attention.uniform, task, training)[0]
+            table[UNIFORM] = _probability(attention.uniform, task, training)[0]
             record["attention_entropy"] = attention.entropy
         with replacing(folder / "predictions.csv") as temporary:
             table.to_csv(temporary, index=False)

@@ -21,6 +21,7 @@ from dgfnet.settings import Network, Training, fingerprint
 from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
 CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
+UNIFORM = "uniform_attention"  # column of predictions.csv: the probability with such attention
 DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
