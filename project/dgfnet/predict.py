@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
-from dgfnet.serving.cases import Case, loose_image, read_case
+from dgfnet.serving.cases import Case, loose_image, read_case, read_spacing
 from dgfnet.serving.overlay import draw
 from dgfnet.settings import Preprocess, Settings
 from dgfnet.vocabulary import Modality, Site
@@ -51,7 +51,8 @@ def predict(
     if not chosen:
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
-    work = partial(_read, settings=champion.preprocess, modalities=champion.model.usable)
+    model = champion.model
+    work = partial(_read, settings=champion.preprocess, modalities=model.usable, units=model.units)
     cases = list(map_in_order(work, chosen, workers(settings.resources.memory_mb), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
@@ -69,8 +70,18 @@ def predict_case(
     out: Path | None,
     overlays: Path | None,
     segment: str | None = None,
+    spacings: Mapping[Modality, float] | None = None,
 ) -> pd.DataFrame:
-    """Scores one case by its files: images, each with the mask of the nodule, or the region of it to take.
+    """Scores one case by its files.
+
+    Args:
+        settings: for the registry.
+        site: whose champion scores.
+        pictures: images, each with the mask of the nodule.
+        out: the CSV file, None for none.
+        overlays: folder for a picture, None for no picture.
+        segment: the region of the masks that is the nodule.
+        spacings: side of the pixels in mm, where the files do not say.
 
     Raises:
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
@@ -79,13 +90,14 @@ def predict_case(
     sources = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
     if out is not None and out.resolve() in sources:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
+    sides = {name: read_spacing(side, f"--{name}-spacing") for name, side in (spacings or {}).items()}
     images = [
-        loose_image(modality, image.resolve(), mask.resolve(), segment)
+        loose_image(modality, image.resolve(), mask.resolve(), segment, sides.get(modality))
         for modality, pairs in pictures.items()
         for image, mask in pairs
     ]
     champion = load_champion(settings, site)
-    case = read_case(images, champion.preprocess, champion.model.usable)
+    case = read_case(images, champion.preprocess, champion.model.usable, champion.model.units)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -96,9 +108,14 @@ def predict_case(
     return table
 
 
-def _read(nodule: Nodule, settings: Preprocess, modalities: tuple[Modality, ...]) -> Case:
+def _read(
+    nodule: Nodule,
+    settings: Preprocess,
+    modalities: tuple[Modality, ...],
+    units: Mapping[Modality, str] | None,
+) -> Case:
     try:
-        return read_case(nodule.images, settings, modalities)
+        return read_case(nodule.images, settings, modalities, units)
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 

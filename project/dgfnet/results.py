@@ -184,6 +184,16 @@ def load_metrics(settings: Settings, site: Site, variant: str) -> dict[str, Any]
     return metrics
 
 
+def load_model(settings: Settings, site: Site, baseline: str) -> dict[str, Any]:
+    """Reads model.json of a baseline: its regressions, one per fold.
+
+    Raises:
+        InputError: when it was not cross-validated at the site.
+    """
+    path = required(settings, "crossval", site, baseline, "model.json")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def load_table(settings: Settings, site: Site, variant: str) -> pd.DataFrame:
     """Reads the out-of-fold table of a variant, in the order of nodule ids; each stands there once.
 

@@ -17,7 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dgfnet.errors import InputError
 from dgfnet.params import assign, explain, read
-from dgfnet.vocabulary import SITES, Baseline, Branch, EncoderName, Modality, Scored, Site, Variant
+from dgfnet.vocabulary import (
+    SITES,
+    Baseline,
+    Branch,
+    EncoderName,
+    Modality,
+    Registered,
+    Scored,
+    Site,
+    Variant,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -354,6 +364,8 @@ class Crossval(Section):
     baselines: tuple[Baseline, ...] = Field(strict=False)
     """Models without a network of their own that are cross-validated on the same folds and stand below the
     variants in every table; empty, there are none. See docs/explanation/baselines.md."""
+    stacked: Variant
+    """The variant whose log odds `stack` joins with what was measured on its modalities."""
     clinical: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
     ones are passed over."""
@@ -393,8 +405,9 @@ class Compare(Section):
 class Register(Section):
     """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
-    variant: Variant
-    """The variant that becomes the registered model; not `us_tlr`."""
+    variant: Registered
+    """The variant that becomes the registered model, not `us_tlr`; or `stack`, the networks of
+    `crossval.stacked` joined with the measured features."""
     scoring: Literal["ensemble", "best_fold"]
     """Networks of the registered model: `ensemble`, the mean log odds of those of all folds; or `best_fold`,
     the one that `criterion` chooses, the paper's rule."""
@@ -428,7 +441,7 @@ class Register(Section):
     """Gate: a clean commit, and the cohort under DVC."""
 
     @model_validator(mode="after")
-    def baseline_is_no_product(self) -> Register:
+    def rectangle_is_no_product(self) -> Register:
         """Refuses `us_tlr`, which cuts a rectangle of its own: the product scores regions of interest."""
         if self.variant == "us_tlr":
             raise ValueError("variant us_tlr is a baseline for comparison and cannot be registered")
@@ -528,6 +541,13 @@ class Settings(Section):
     applicability: Applicability
     report: Report
 
+    @model_validator(mode="after")
+    def stack_is_cross_validated(self) -> Settings:
+        """Refuses to register a stack that crossval does not make."""
+        if self.register_.variant == "stack" and "stack" not in self.crossval.baselines:
+            raise ValueError("register.variant: stack needs stack among crossval.baselines")
+        return self
+
     def artifacts(self, *parts: str) -> Path:
         """Returns an absolute path below the artifacts folder."""
         return self.root / self.base.artifacts / Path(*parts)
@@ -545,6 +565,11 @@ class Settings(Section):
             return Settings.model_validate(tree)
         except ValidationError as error:
             raise InputError(explain("search", error)) from None
+
+    @property
+    def registered_network(self) -> Variant:
+        """Returns the variant whose networks are in the registered model."""
+        return self.crossval.stacked if self.register_.variant == "stack" else self.register_.variant
 
     @property
     def data(self) -> Path:

@@ -16,6 +16,7 @@ Variant = Literal[  # the paper's tables 1, 2 and 3
     "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
 ]
 Baseline = Literal["size", "clinical", "radiomics", "late", "stack"]  # models on tables, beside the networks
+Registered = Literal[Variant, "stack"]  # what can become a version of the registry
 Branch = Literal["dimension", "modality", "nodule"]
 Scored = Literal["all", "largest"]  # images of a nodule that an evaluation takes
 

@@ -54,6 +54,6 @@ def test_a_store_that_has_lost_something_is_refused(settings, version):
     with pytest.raises(InputError, match="its settings cannot be read"):
         read_origin(client, version)
     with pytest.raises(InputError, match="the store has no run of its fold"):
-        known_metrics(settings, SimpleNamespace(name="m", version="1", run_id="0" * 32))
+        known_metrics(settings, SimpleNamespace(name="m", version="1", run_id="0" * 32, tags={}))
     with pytest.raises(InputError, match="no dgfnet-central version 2; it has 1"):
         version_of(client, "dgfnet-central", "2")

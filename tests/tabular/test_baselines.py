@@ -155,11 +155,16 @@ def test_radiomics_and_stack_read_what_preprocess_measured(put):
     digests.keep(settings.artifacts("preprocess"))
     trained = ["us_multitask", "ct_multitask"]
     radiomics = cross_validate(settings, "central", "radiomics", rows, trained)
+    with pytest.raises(NothingToLearn, match=r"networks of crossval\.stacked, and dgf was not"):
+        cross_validate(settings, "central", "stack", rows, trained)
+    settings = settings.changed({"crossval.stacked": "us_multitask"})
     assert roc_auc_score(rows["label"], radiomics.table["probability"]) > 0.85
     assert radiomics.source.modalities == ("us", "ct")
     stack = cross_validate(settings, "central", "stack", rows, trained)
-    assert stack.source.networks == ("us_multitask", "ct_multitask")
-    assert list(stack.source.features.columns) == [*radiomics.source.features.columns, *trained]
+    assert (stack.source.networks, stack.source.modalities) == (("us_multitask",), ("us",))
+    of_us = [name for name in radiomics.source.features.columns if name.startswith("us_")]
+    assert list(stack.source.features.columns) == [*of_us, "us_multitask"]
+    assert len(of_us) < len(radiomics.source.features.columns)
     for model in stack.models:
         assert model.strength in STRENGTHS
         weights = {t.column: c for t, c in zip(model.terms, model.coefficients, strict=True)}

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import mean_of_pairs, paired
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import Modality, Scored
+from dgfnet.vocabulary import MODALITIES, Modality, Scored
 
 BATCH = 64  # pairs that go through a network at once
 
 Crops = Mapping[Modality, NDArray[np.uint8]]  # (P, S, S) grey values
-# per nodule (K, S, S) grey values, the image with the largest nodule first; an array (N, S, S) is one of each
-Album = Mapping[Modality, Sequence[NDArray[np.uint8]]]
+# Under a modality per nodule (K, S, S) grey values, the image with the largest nodule first; an array
+# (N, S, S) is one of each. For a stacked model its measured features, too, under joint.key: (N, features).
+Album = Mapping[str, Sequence[NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, i
 
 
 def _listed(
-    name: Modality, album: Mapping[Modality, Any], needed: tuple[Modality, ...], side: int
+    name: Modality, album: Mapping[str, Any], needed: tuple[Modality, ...], side: int
 ) -> list[NDArray[np.uint8]]:
     if name not in album:
         raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
@@ -87,7 +88,12 @@ def _listed(
 
 def largest(album: Album) -> dict[Modality, NDArray[np.uint8]]:
     """Returns the crop with the largest area of every nodule, (N, S, S) per modality."""
-    return {name: np.stack([crops[0] for crops in nodules]) for name, nodules in album.items()}
+    return {name: np.stack([crops[0] for crops in album[name]]) for name in MODALITIES if name in album}
+
+
+def part_of(album: Album, rows: Sequence[int]) -> Album:
+    """Returns the nodules at these positions, in this order."""
+    return {name: [nodules[row] for row in rows] for name, nodules in album.items()}
 
 
 def in_parts(images: Crops) -> list[dict[Modality, NDArray[np.uint8]]]:

@@ -13,10 +13,18 @@ SHA256SUMS             of the files above, each folder its own: a damaged copy i
 
 Keys of bundle.json:
 
-site, variant, encoder               of the networks
+site, encoder                        of the networks
+variant                              of the model; `stack`: the networks joined with measured features
+network_variant                      of the networks
 members                              `fold`, `fit` (the key of its training task), `shift` (prevalence
                                      correction: added to its log odds), `threshold`, `training_prevalence` of
-                                     every network: first that of model.onnx, then those below folds/
+                                     every network: first that of model.onnx, then those below folds/. In a
+                                     stacked model `stacked`, the fold's regression as model.json has it, with
+                                     its `key`; else null
+units                                of a stacked model: of the pixels that were measured, per modality of one
+                                     unit; else null
+measured                             of a stacked model: smallest and largest value of every measured feature;
+                                     else null
 scoring                              ensemble: the mean of the members' log odds is the answer; best_fold:
                                      those of the first
 modalities, network, preprocess      its inputs, and the settings of both
@@ -39,7 +47,7 @@ from dgfnet.vocabulary import MODALITIES
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "4"}  # tag of a version whose bundle has these files
+FORMAT = {"bundle_format": "5"}  # tag of a version whose bundle has these files
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
+from dgfnet.bundle.joint import Joint, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
@@ -43,19 +44,30 @@ class FoldGraph:
     Attributes:
         run: the graph.
         shift: prevalence correction, added to its log odds.
+        joint: what joins them with measured features, in a stacked model.
     """
 
     run: Runner
     shift: float
+    joint: Joint | None = None
 
     def log_odds(self, crops: Crops) -> NDArray[np.float64]:
-        """Returns the corrected log odds of pairs, (P,)."""
+        """Returns the network's corrected log odds of pairs, (P,)."""
         return self.run(crops)[0] + self.shift
+
+    def reference_log_odds(self, mean: Crops) -> float:
+        """Returns the log odds of the mean crops, with every measured feature at its mean."""
+        own = self.log_odds(mean)
+        if self.joint is not None:
+            own = self.joint.model.intercept + self.joint.of_network(own)
+        return float(own[0])
 
 
 @dataclass(frozen=True, eq=False)
 class ScoringModel:
     """The networks of all folds, and what an answer compares new nodules with.
+
+    In a stacked model a regression of each fold joins the log odds of its network with measured features.
 
     Attributes:
         modalities: inputs of the networks.
@@ -84,6 +96,12 @@ class ScoringModel:
     def usable(self) -> tuple[Modality, ...]:
         """The modalities that the networks, or one of the unimodal models, take."""
         return tuple(name for name in MODALITIES if name in self.modalities or name in self.unimodal)
+
+    @property
+    def units(self) -> Mapping[Modality, str] | None:
+        """The unit of the pixels on which its features were measured, per modality; None: it reads none."""
+        units: Mapping[Modality, str] | None = self.metadata["units"]
+        return units
 
     @property
     def images(self) -> Scored:
@@ -115,7 +133,9 @@ class ScoringModel:
             first, *others = metadata["members"]
             graphs = [folder / GRAPH, *(fold_graph(folder, other["fold"]) for other in others)]
             members = tuple(
-                FoldGraph(open_graph(graph, modalities, threads), float(member["shift"]))
+                FoldGraph(
+                    open_graph(graph, modalities, threads), float(member["shift"]), joint_of(metadata, member)
+                )
                 for graph, member in zip(graphs, (first, *others), strict=True)
             )
             tensors = load_file(folder / REFERENCE)
@@ -123,7 +143,7 @@ class ScoringModel:
             embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
             threshold = float(metadata["threshold"])
             mean = {name: crop[None] for name, crop in reference.items()}
-            reference_odds = [member.log_odds(mean)[0] for member in _scoring(members, metadata)]
+            reference_odds = [member.reference_log_odds(mean) for member in _scoring(members, metadata)]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
         return cls(
@@ -164,7 +184,9 @@ class ScoringModel:
     def _log_odds(self, members: tuple[FoldGraph, ...], album: Album) -> NDArray[np.float64]:
         pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
         parts = [[member.log_odds(part) for part in in_parts(pairs.crops)] for member in members]
-        return pairs.average(np.stack([np.concatenate(own) for own in parts]))
+        networks = pairs.average(np.stack([np.concatenate(own) for own in parts]))
+        joined = zip(members, networks, strict=True)
+        return np.stack([joined_log_odds(member.joint, own, album) for member, own in joined])
 
     def answer(self, album: Album) -> dict[str, NDArray[Any]]:
         """Returns everything that an answer says of N nodules, in columns.
@@ -184,9 +206,10 @@ class ScoringModel:
         """
         pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
         parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
-        coalitions = pairs.average(np.concatenate([part[0] for part in parts], axis=1))
+        networks = pairs.average(np.concatenate([part[0] for part in parts], axis=2))
         every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
-        whole, *lacking = coalitions
+        networks, every, unlike = self._join(networks, every, album)
+        whole, *lacking = networks.mean(axis=0)
         alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
         shares = dict(zip(self.modalities, shapley(whole, self.reference_log_odds, *lacking), strict=True))
         count = len(whole)
@@ -196,6 +219,8 @@ class ScoringModel:
             pairs.nodule, chain.from_iterable(part[2] for part in parts), strict=True
         ):
             warnings[place] += [sentence for sentence in sentences if sentence not in warnings[place]]
+        for place, sentences in enumerate(unlike):
+            warnings[place] += sentences
         return {
             **self._decide(whole),
             "threshold": np.full(count, self.threshold),
@@ -208,13 +233,44 @@ class ScoringModel:
             "warnings": warnings,
         }
 
+    def _join(
+        self, coalitions: NDArray[np.float64], every: NDArray[np.float64], album: Album
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
+        """Joins the log odds of networks with measured features; leaves them where the model reads none.
+
+        Args:
+            coalitions: (scoring networks, coalitions, N) as `_run_networks` returns them; without a modality
+                its features are at their means, too.
+            every: (networks, N).
+            album: of the N nodules.
+
+        Returns:
+            Both, joined, and sentences about the features of every nodule.
+        """
+        first = self.members[0].joint
+        if first is None:
+            return coalitions, every, []
+        table = first.table(album)
+        coalitions, every = coalitions.copy(), every.copy()
+        for place, member in enumerate(self.members):
+            joint = member.joint
+            assert joint is not None  # all members of a bundle, or none
+            measured = joint.of_measured(table)
+            every[place] = joint.model.intercept + joint.of_network(every[place]) + sum(measured.values())
+            for number in range(coalitions.shape[1] if place < len(coalitions) else 0):
+                lacking = self.modalities[number - 1] if number else None
+                present = (own for name, own in measured.items() if name != lacking)
+                odds = joint.of_network(coalitions[place, number])
+                coalitions[place, number] = joint.model.intercept + odds + sum(present)
+        return coalitions, every, unusual(first, table, self.metadata["measured"])
+
     def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
         """Runs the networks beside each other on a batch of P pairs.
 
         Returns:
-            The mean log odds of the networks that score, (coalitions, P): of the pairs, and of a fusion also
-            without the first modality and without the second, whose crops are then the mean crop; log odds of
-            every network, (networks, P); warnings of every pair.
+            The log odds of the networks that score, (networks, coalitions, P): of the pairs, and of a fusion
+            also without the first modality and without the second, whose crops are then the mean crop; log
+            odds of every network, (networks, P); warnings of every pair.
         """
         count = len(crops[self.modalities[0]])
         means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
@@ -230,8 +286,8 @@ class ScoringModel:
         logits, embeddings = first.run(stacked)
         log_odds = [logits + first.shift, *(run.result() for run in pending)]
         warnings = self._warnings(crops, {name: rows[:count] for name, rows in embeddings.items()})
-        mean = np.mean(log_odds[:scoring], axis=0).reshape(len(coalitions), count)
-        return mean, np.stack([own[:count] for own in log_odds]), warnings
+        scored = np.stack(log_odds[:scoring]).reshape(scoring, len(coalitions), count)
+        return scored, np.stack([own[:count] for own in log_odds]), warnings
 
     def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)
@@ -260,6 +316,18 @@ class ScoringModel:
 
 def _scoring(members: tuple[FoldGraph, ...], metadata: Mapping[str, Any]) -> tuple[FoldGraph, ...]:
     return members if metadata["scoring"] == "ensemble" else members[:1]
+
+
+def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | None:
+    """Returns what joins the network of a fold with measured features; None where nothing does."""
+    if member["stacked"] is None:
+        return None
+    return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]))
+
+
+def joined_log_odds(joint: Joint | None, network: NDArray[np.float64], album: Album) -> NDArray[np.float64]:
+    """Returns the log odds of N nodules, (N,): a network's, and of a stacked model joined with features."""
+    return network if joint is None else joint.log_odds(network, joint.table(album))
 
 
 def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
+from dgfnet.bundle.joint import Joint
 from dgfnet.bundle.layout import METADATA, WEIGHTS
+from dgfnet.bundle.model import joined_log_odds, joint_of
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.settings import Network, Preprocess
@@ -29,12 +31,14 @@ class BundledNetwork:
 
     Attributes:
         model: the network with its reference bank, in evaluation mode.
+        joint: what joins its log odds with measured features, in a stacked model.
         preprocess: settings that make its crops.
         threshold: frozen, of this network; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
     """
 
     model: DGFNet
+    joint: Joint | None
     preprocess: Preprocess
     threshold: float
     metadata: Mapping[str, Any]
@@ -50,11 +54,12 @@ class BundledNetwork:
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
             network = Network.model_validate(metadata["network"])
             preprocess = Preprocess.model_validate(metadata["preprocess"])
-            model = DGFNet(metadata["variant"], metadata["encoder"], network)
+            model = DGFNet(metadata["network_variant"], metadata["encoder"], network)
+            joint = joint_of(metadata, metadata["members"][0])
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder / METADATA}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        return cls(model.eval(), preprocess, float(metadata["members"][0]["threshold"]), metadata)
+        return cls(model.eval(), joint, preprocess, float(metadata["members"][0]["threshold"]), metadata)
 
     def score(self, album: Album) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
@@ -67,8 +72,9 @@ class BundledNetwork:
         """
         images = self.metadata["network"]["images"]
         pairs = pairs_of(album, self.model.modalities, self.preprocess, images)
-        log_odds = pairs.average(log_odds_of(self.model, pairs.crops))
-        probability = expit(log_odds + float(self.metadata["members"][0]["shift"]))
+        shift = float(self.metadata["members"][0]["shift"])
+        network = pairs.average(log_odds_of(self.model, pairs.crops)) + shift
+        probability = expit(joined_log_odds(self.joint, network, album))
         decision = (probability >= self.threshold).astype(int)
         return pd.DataFrame({"probability": probability, "decision": decision})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dgfnet.bundle.crops import Album, Crops, largest, pairs_of
+from dgfnet.bundle.crops import Album, Crops, largest, pairs_of, part_of
 from dgfnet.bundle.export import export
+from dgfnet.bundle.joint import Joint, training_limits
 from dgfnet.bundle.layout import CARD, GRAPH, METADATA, REFERENCE, SUMS, WEIGHTS, fold_graph, own_files
+from dgfnet.bundle.model import joined_log_odds
 from dgfnet.bundle.network import embeddings_of, log_odds_of
-from dgfnet.bundle.ranges import distances, training_limits, unit_length
+from dgfnet.bundle.ranges import distances, unit_length
+from dgfnet.bundle.ranges import training_limits as crop_limits
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256, write_json
 from dgfnet.metrics.calibration import calibration_slope_intercept
@@ -42,9 +45,11 @@ class Member:
         fold: held out in its training.
         shift: prevalence correction of its log odds; 0 unless it was trained on balanced classes.
         fit: the key of its training task.
-        threshold: frozen, on its probabilities.
+        threshold: frozen, on the probabilities of the registered model.
         training_prevalence: share of positives among its training nodules.
         metadata: what it shares with the others in bundle.json.
+        stacked: the fold's regression on its log odds and measured features, as model.json has it, with its
+            `key` in metrics.json; None without one.
     """
 
     model: DGFNet
@@ -54,6 +59,14 @@ class Member:
     training_prevalence: float
     fit: str
     metadata: Mapping[str, Any]
+    stacked: Mapping[str, Any] | None = None
+
+    @property
+    def joint(self) -> Joint | None:
+        """The regression that joins its log odds with measured features."""
+        if self.stacked is None:
+            return None
+        return Joint.of(self.stacked, self.model.variant, self.model.modalities)
 
 
 def members(tasks: Sequence[Task], where: Places) -> list[Member]:
@@ -63,6 +76,27 @@ def members(tasks: Sequence[Task], where: Places) -> list[Member]:
         InputError: when a fit is not done, or is of a kind that cannot be registered.
     """
     return [_member(task, where) for task in tasks]
+
+
+def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Member]:
+    """Returns networks with the regressions that join them with measured features.
+
+    Args:
+        networks: of all folds, in any order.
+        model: model.json of `stack`.
+        metrics: metrics.json of `stack`.
+    """
+    folds = {fold["fold"]: fold for fold in model["folds"]}
+    results = {fold["fold"]: fold for fold in metrics["folds"]}
+    return [
+        replace(
+            member,
+            threshold=float(results[member.fold]["threshold"]),
+            metadata={**member.metadata, "variant": "stack", "units": model["units"]},
+            stacked={**folds[member.fold], "key": results[member.fold]["key"]},
+        )
+        for member in networks
+    ]
 
 
 def _member(task: Task, where: Places) -> Member:
@@ -102,16 +136,18 @@ def write_bundle(
         unimodal: the same of the unimodal variants that a fusion was built from.
         scoring: whether the mean log odds of all networks are the answer, or those of the first.
         table: `fold` and `label` of the nodules that were cross-validated.
-        album: crops of these nodules, row for row.
+        album: crops of these nodules, row for row, and for a stacked model their measured features.
         preprocess: settings that made the crops.
         card: sentences about the fusion's cross-validation and origin, for the model card.
     """
     first, *others = networks
-    needed: Album = {name: album[name] for name in first.model.modalities}
+    modalities = first.model.modalities
+    crops: Album = {name: album[name] for name in modalities}
     inside = (table["fold"] != first.fold).to_numpy()
-    training = {name: images[inside] for name, images in largest(needed).items()}
-    held_out = {name: images[~inside] for name, images in largest(needed).items()}
-    sides = tuple(preprocess.size(name) for name in needed)
+    training = {name: images[inside] for name, images in largest(crops).items()}
+    held_out = {name: images[~inside] for name, images in largest(crops).items()}
+    sides = tuple(preprocess.size(name) for name in modalities)
+    joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
     export(first.model, sides, folder / GRAPH)
     for other in others:
@@ -119,12 +155,14 @@ def write_bundle(
     reference, embedding_limits = _reference(first.model, training, held_out)
     save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
     metadata = {
+        "units": None,
         **first.metadata,
-        "modalities": list(needed),
+        "network_variant": first.model.variant,
+        "modalities": list(modalities),
         "members": [
             {
                 name: getattr(member, name)
-                for name in ("fold", "fit", "shift", "threshold", "training_prevalence")
+                for name in ("fold", "fit", "shift", "threshold", "training_prevalence", "stacked")
             }
             for member in networks
         ],
@@ -132,10 +170,11 @@ def write_bundle(
         "threshold": common_threshold(
             [member.threshold for member in (networks if scoring == "ensemble" else networks[:1])]
         ),
-        "calibration": _calibration(networks, table, needed, preprocess),
+        "calibration": _calibration(networks, table, album, preprocess),
         "alone": list(unimodal),
         "far": embedding_limits,
-        "ranges": {name: training_limits(images) for name, images in training.items()},
+        "ranges": {name: crop_limits(images) for name, images in training.items()},
+        "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),
         "preprocess": preprocess.model_dump(mode="json"),
     }
     write_json(folder / METADATA, metadata)
@@ -162,9 +201,11 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
         calibrated = "not defined"
     else:
         calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
+    joined = metadata["variant"] == "stack"
+    kind = f"stack of {metadata['network_variant']} and measured features" if joined else metadata["variant"]
     return "\n\n".join(
         [
-            f"# {metadata['variant']}, {networks}",
+            f"# {kind}, {networks}",
             f"For: research on lymph-node metastasis of thyroid carcinoma from {images} images of a nodule "
             f"that a clinician has outlined; {every} of them are scored. Not a medical device; not for the "
             "care of patients.",
@@ -214,9 +255,10 @@ def _calibration(
     log_odds = np.full(len(table), np.nan)
     for member in networks:
         held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
-        own = {name: [nodules[place] for place in held_out] for name, nodules in album.items()}
+        own = part_of(album, held_out)
         pairs = pairs_of(own, member.model.modalities, preprocess, member.metadata["network"]["images"])
-        log_odds[held_out] = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
+        network = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
+        log_odds[held_out] = joined_log_odds(member.joint, network, own)
     line = calibration_slope_intercept(table["label"], expit(log_odds))
     if not (math.isfinite(line.slope) and math.isfinite(line.intercept) and line.slope > 0):
         return None

@@ -6,7 +6,6 @@ threshold is the mean of the folds' thresholds as log odds. So an ensemble of ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from dgfnet.external.measures import measure
 from dgfnet.metrics.ensemble import common_threshold, mean_probability
 from dgfnet.metrics.intervals import auc_difference
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import MEASURED, load_nodules, load_results, load_table, required
+from dgfnet.results import MEASURED, load_model, load_nodules, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.baselines import same_rows
@@ -87,8 +86,7 @@ def load_frozen(
         if not same_rows(load_table(settings, site, name), load_table(settings, site, variant)):
             left_out[name] = "it was cross-validated on other nodules than the champion"
             continue
-        path = required(settings, "crossval", site, name, "model.json")
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = load_model(settings, site, name)
         if "units" not in plain:
             left_out[name] = "an earlier release cross-validated it; run the stage crossval again"
             continue

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from dgfnet import digests, files, provenance
+from dgfnet.bundle.album import archived
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
@@ -20,9 +21,9 @@ from dgfnet.external.measures import measure, recalibrated
 from dgfnet.parallel import workers
 from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, attach, load_champion
-from dgfnet.results import is_current, load_registered, load_results, load_table
+from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import SPECS, Baseline, Site
+from dgfnet.vocabulary import Baseline, Site
 
 
 def run(settings: Settings) -> None:
@@ -141,10 +142,15 @@ def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFram
     members = champion.model.metadata["members"][: len(champion.model.scoring)]
     variant = str(champion.metadata["variant"])
     metrics = load_results(settings, site).get(variant)
-    if metrics is None or not all(is_current(metrics, member["fold"], member["fit"]) for member in members):
+    if metrics is None or not all(is_current(metrics, m["fold"], result_key(m)) for m in members):
         return None
     table = load_table(settings, site, variant)
     return table[table["fold"].isin([member["fold"] for member in members])]
+
+
+def result_key(member: Mapping[str, Any]) -> str:
+    """Returns the key that the fold of a member has in metrics.json: of its fit, or of its regression."""
+    return str((member["stacked"] or {"key": member["fit"]})["key"])
 
 
 def predict(
@@ -159,9 +165,12 @@ def predict(
     settings.work.mkdir(parents=True, exist_ok=True)
     processes = workers(settings.resources.memory_mb)
     with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
-        archive = build(cohort, champion.preprocess, Path(folder), processes, "radiomics" in frozen)
+        units = champion.model.units
+        measuring = "radiomics" in frozen or units is not None
+        archive = build(cohort, champion.preprocess, Path(folder), processes, measuring)
+        table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        album = {name: archive.crops(name, ids) for name in SPECS[champion.metadata["variant"]].modalities}
+        album = archived(archive, table, champion.model.modalities, ids, units)
         scores: dict[str, Any] = {"probability": champion.model.score(album)["probability"]}
         for modality, model in champion.model.unimodal.items():
             scores[f"{modality}_probability"] = model.score(album)["probability"]

@@ -33,6 +33,7 @@ class Definition:
 US: tuple[Modality, ...] = ("us",)
 CT: tuple[Modality, ...] = ("ct",)
 GREY = "grey level or HU"
+IN_GREY = (GREY, "its square")  # units that change with those of the pixels
 DEFINITIONS = (
     Definition("area_mm2", "mm2", "YEKZ, 2D", "number of the nodule's pixels times the area of a pixel"),
     Definition("equivalent_diameter_mm", "mm", "", "diameter of the disc of the same area"),
@@ -165,3 +166,7 @@ DEFINITIONS = (
         CT,
     ),
 )
+NAMES: dict[Modality, tuple[str, ...]] = {
+    modality: tuple(entry.name for entry in DEFINITIONS if modality in entry.modalities)
+    for modality in MODALITIES
+}

@@ -12,22 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
-from dgfnet.measured.definitions import DEFINITIONS
+from dgfnet.measured.definitions import DEFINITIONS, IN_GREY, NAMES
 from dgfnet.measured.foci import foci_of
 from dgfnet.measured.intensity import intensity_of, texture_of
 from dgfnet.measured.margin import margin_of, posterior_of
 from dgfnet.measured.outline import shape_of
 from dgfnet.measured.region import region_of
 from dgfnet.measured.surroundings import BAND_MM, bodies_of, growth_of
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import Modality
 
 PARTS = {
     "us": (shape_of, intensity_of, texture_of, margin_of, posterior_of, foci_of),
     "ct": (shape_of, intensity_of, texture_of, margin_of, growth_of, bodies_of),
-}
-NAMES: dict[Modality, tuple[str, ...]] = {
-    modality: tuple(entry.name for entry in DEFINITIONS if modality in entry.modalities)
-    for modality in MODALITIES
 }
 
 
@@ -60,6 +56,19 @@ def measure(
     region = region_of(picture, mask, spacing_mm, BAND_MM if modality == "ct" else 0.0)
     found = {name: value for part in PARTS[modality] for name, value in part(region).items()}
     return {name: float(found[name]) for name in NAMES[modality]}
+
+
+def comparable(modality: Modality, values: Sequence[float], same_unit: bool) -> NDArray[np.float64]:
+    """Returns a nodule's features NAMES[modality]; in another unit of pixels those in such units are NaN.
+
+    Args:
+        modality: of the pictures.
+        values: of the features, in their order.
+        same_unit: its pixels are all in the unit, grey levels or HU, that the numbers are compared with.
+    """
+    in_grey = {entry.name for entry in DEFINITIONS if entry.unit in IN_GREY}
+    kept = [same_unit or name not in in_grey for name in NAMES[modality]]
+    return np.where(kept, np.asarray(values, dtype=np.float64), np.nan)
 
 
 def measure_nodule(pictures: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, write_json
-from dgfnet.measured.measure import NAMES
+from dgfnet.measured.definitions import NAMES
 from dgfnet.parallel import map_in_order
 from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of

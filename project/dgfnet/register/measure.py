@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.bundle.crops import Album
+from dgfnet.bundle.album import archived
+from dgfnet.bundle.crops import Album, part_of
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.metrics.calibration import calibration_slope_intercept
@@ -18,9 +19,9 @@ from dgfnet.metrics.intervals import auc_difference
 from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.lineage import missing_lineage, trained_on
-from dgfnet.results import audit_findings, check_same
+from dgfnet.results import MEASURED, audit_findings, check_same, required
 from dgfnet.settings import Register, Settings
-from dgfnet.vocabulary import BASELINES, SPECS, Variant
+from dgfnet.vocabulary import BASELINES, SPECS, Modality
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -47,10 +48,10 @@ def measure(
         rivals: out_of_fold.csv of the unimodal variants that a fusion starts from, and of the baselines.
     """
     confidence = settings.base.confidence
-    variant = network.metadata["variant"]
-    album = album_of(settings, variant, list(table["nodule_id"]))
+    parents = SPECS[settings.registered_network].parents
+    album = album_of(settings, model.modalities, list(table["nodule_id"]), model.units)
     held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
-    own = [_part(album, rows) for rows in held_out]
+    own = [part_of(album, rows.tolist()) for rows in held_out]
     probability = network.score(own[0])["probability"].to_numpy()
     known = [table["probability"].to_numpy()[rows] for rows in held_out]
     known[0] = probability  # the other networks are in the bundle as graphs alone
@@ -61,7 +62,7 @@ def measure(
     origin = trained_on(settings)
     return Evidence(
         audit_findings=None if findings is None else len(findings),
-        batch_variance=batch_variance(model, _part(album, np.arange(min(BATCH, len(table))))),
+        batch_variance=batch_variance(model, part_of(album, range(min(BATCH, len(table))))),
         onnx_error=max(float(np.abs(a - b).max()) for a, b in zip(onnx, known, strict=True)),
         reproduction_error=float(np.abs(probability - table["probability"].to_numpy()[held_out[0]]).max()),
         auc=float(metrics["auc_interval"]["estimate"]),
@@ -70,13 +71,9 @@ def measure(
         weakest_group=group,
         weakest_accuracy=accuracy,
         missing_lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
-        unimodal=best_rival(table, {name: rivals[name] for name in SPECS[variant].parents}, confidence),
+        unimodal=best_rival(table, {name: rivals[name] for name in parents}, confidence),
         baseline=best_rival(table, {name: rivals[name] for name in BASELINES if name in rivals}, confidence),
     )
-
-
-def _part(album: Album, rows: NDArray[np.int64]) -> Album:
-    return {name: [nodules[row] for row in rows.tolist()] for name, nodules in album.items()}
 
 
 def batch_variance(model: ScoringModel, album: Album) -> float:
@@ -162,7 +159,17 @@ def grouped(values: pd.Series) -> pd.Series:
     return pd.Series([names[number] for number in place], present.index).reindex(values.index)
 
 
-def album_of(settings: Settings, variant: Variant, ids: list[str]) -> Album:
-    """Returns the crops of nodules of the archive, per modality of a variant."""
+def album_of(
+    settings: Settings, modalities: Sequence[Modality], ids: list[str], units: Mapping[Modality, str] | None
+) -> Album:
+    """Returns the crops of nodules of the archive, and for a stacked model what was measured of them.
+
+    Args:
+        settings: where the archive lies.
+        modalities: of the model.
+        ids: of the nodules.
+        units: of a stacked model.
+    """
     archive = Archive.open(settings.artifacts("preprocess"))
-    return {modality: archive.crops(modality, ids) for modality in SPECS[variant].modalities}
+    table = None if units is None else pd.read_parquet(required(settings, "preprocess", MEASURED))
+    return archived(archive, table, modalities, ids, units)

@@ -16,7 +16,7 @@ from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.write import members, write_bundle
+from dgfnet.bundle.write import members, stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.metrics.ensemble import common_threshold
@@ -29,12 +29,13 @@ from dgfnet.registry.lineage import trained_on
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
 from dgfnet.registry.seal import SEAL, seal
-from dgfnet.registry.stored import keep_table
+from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, keep_table
 from dgfnet.results import (
     check_current,
     checked_folder,
     is_cross_validated,
     load_metrics,
+    load_model,
     load_nodules,
     load_results,
     load_table,
@@ -45,7 +46,7 @@ from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
 from dgfnet.vocabulary import BASELINES, SPECS, Modality, Site
 
-SECTIONS = ("base", "preprocess", "network", "training", "register")
+SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
 
 def run(settings: Settings) -> None:
@@ -55,7 +56,7 @@ def run(settings: Settings) -> None:
         InputError: when the variant to register was not cross-validated at any site.
     """
     checked_folder(settings, "preprocess", thorough=True)
-    inputs = gather(settings, variants=(settings.register_.variant,))
+    inputs = gather(settings, variants=(settings.registered_network,))
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]
     if not done:
@@ -83,15 +84,22 @@ def best_fold(metrics: dict[str, Any], criterion: str) -> int:
 def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str, Any]) -> dict[str, Any]:
     """Registers the folds' networks, unless these very fits are registered already, and judges them."""
     criterion, variant = settings.register_.criterion, settings.register_.variant
+    network = settings.registered_network
     fold = best_fold(metrics, criterion)
     others = [other for other in range(inputs.fold_count) if other != fold]
-    fits = [classification(settings, inputs, site, variant, other) for other in (fold, *others)]
+    fits = [classification(settings, inputs, site, network, other) for other in (fold, *others)]
     tasks = [task for task, _ in fits]
     task = tasks[0]
     parents = zip(*(origins for _, origins in fits), strict=True)
-    unimodal = dict(zip(SPECS[variant].modalities, parents, strict=True)) if SPECS[variant].parents else {}
+    unimodal = dict(zip(SPECS[network].modalities, parents, strict=True)) if SPECS[network].parents else {}
     done = finished(places(settings), task.key) is not None
-    check_current(metrics, fold, task.key if done else "", f"{site} {variant} fold {fold}")
+    trained = load_metrics(settings, site, network)
+    check_current(trained, fold, task.key if done else "", f"{site} {network} fold {fold}")
+    if variant == "stack" and metrics["networks"] != [network]:
+        raise InputError(
+            f"{site} stack joins {', '.join(metrics['networks'])}, crossval.stacked says {network}; "
+            "run the stage crossval again"
+        )
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
     tags = _tags(settings, tasks, metrics, fold, criterion)
@@ -103,7 +111,9 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
             evidence = _measure(settings, site, folder)
         _tag(client, name, number, tags, evidence)
     keep_origin(client, settings, site, name, number)
-    keep_table(client, settings, site, variant, name, task.key)
+    keep_table(client, settings, site, variant, name, tags["fits"])
+    if variant != network:
+        keep_table(client, settings, site, network, name, tags["fits"], NETWORK_TABLE_SHA256)
     recorded = client.get_model_version(name, number).tags
     if RECORD not in recorded or not (_is_champion(client, name, number) or ROLLED_BACK in recorded):
         promote(client, name, number, criteria(settings, name, number))
@@ -139,10 +149,11 @@ def _tags(
     values = {
         **FORMAT,
         "site": task.site,
-        "variant": task.variant,
+        "variant": settings.register_.variant,
+        "network": task.variant,
         "fold": fold,
         "fit": task.key,
-        "fits": fingerprint([other.key for other in tasks])[:20],
+        "fits": fingerprint([other.key for other in tasks], *_stacked_keys(metrics))[:20],
         "scoring": settings.register_.scoring,
         "pooled_auc": _four(interval["estimate"]),
         "pooled_auc_low": _four(interval["low"]),
@@ -154,6 +165,11 @@ def _tags(
         "params_sha256": provenance.describe(settings, SECTIONS)["params_sha256"],
     }
     return {key: str(value) for key, value in values.items()}
+
+
+def _stacked_keys(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the keys of the regressions of a stacked model, in one list; nothing for a network."""
+    return [[fold["key"] for fold in metrics["folds"]]] if metrics["variant"] == "stack" else []
 
 
 def _threshold(settings: Settings, metrics: dict[str, Any], fold: int) -> float:
@@ -192,14 +208,20 @@ def _log(
     client = tracking.registry(settings)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / FOLDER
-        table = load_table(settings, site, task.variant)
-        album = album_of(settings, task.variant, list(table["nodule_id"]))
+        variant = settings.register_.variant
+        table = load_table(settings, site, variant)
         where = places(settings)
+        networks = members(tasks, where)
+        units = None
+        if variant == "stack":
+            model = load_model(settings, site, "stack")
+            networks, units = stacked(networks, model, metrics), model["units"]
+        album = album_of(settings, networks[0].model.modalities, list(table["nodule_id"]), units)
         parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
         description = _describe(tags)
         write_bundle(
             folder,
-            members(tasks, where),
+            networks,
             parents,
             settings.register_.scoring,
             table,
@@ -208,7 +230,11 @@ def _log(
             description,
         )
         evidence = _measure(settings, site, folder)
-        with mlflow.start_run(run_id=_fold_run(client, task, metrics["mlflow_run_id"])):
+        network_run = _fold_run(client, task, load_metrics(settings, site, task.variant)["mlflow_run_id"])
+        tags = tags | {NETWORK_RUN: network_run}
+        # a stacked model is more than a fold's network: its run is that of its cross-validation
+        run = str(metrics["mlflow_run_id"]) if variant == "stack" else network_run
+        with mlflow.start_run(run_id=run):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",
                 **model_arguments(folder, SPECS[task.variant].modalities),
@@ -240,7 +266,10 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    simpler = [name for name in load_results(settings, site) if name in (*SPECS[variant].parents, *BASELINES)]
+    parents = SPECS[settings.registered_network].parents
+    results = load_results(settings, site)
+    related = {variant, *(name for name in results if variant in results[name].get("networks", []))}
+    simpler = [name for name in results if name in (*parents, *BASELINES) and name not in related]
     rivals = {str(name): load_table(settings, site, name) for name in simpler}
     network, model = BundledNetwork.open(folder), ScoringModel.open(folder)
     return measure(settings, network, model, metrics, table, nodules, rivals)

@@ -12,7 +12,7 @@ from dgfnet.registry import promotion
 from dgfnet.registry.aliases import champion_of
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.gate import Judgement, judge
-from dgfnet.registry.stored import Distrusted, out_of_fold, version_of
+from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -25,6 +25,7 @@ ORIGIN = {  # tags of a version
     "data_md5": "data md5 (DVC)",
     "params_sha256": "settings sha256",
     "variant": "variant",
+    "network": "networks",
     "fold": "fold",
     "fit": "fit (work/fits)",
     "seal": "sha256 of its checksums",
@@ -83,14 +84,15 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
     """Returns the lineage of a version as text: commit, data, settings, fold, fit, runs, external result."""
     client, model = tracking.registry(settings), f"dgfnet-{site}"
     registered = version_of(client, model, version)
+    network = run_of(registered, network=True)
     try:
-        parent = client.get_run(registered.run_id).data.tags.get("mlflow.parentRunId", "unknown")
+        parent = client.get_run(network).data.tags.get("mlflow.parentRunId", "unknown")
     except MlflowException:
         parent = "no longer in the store"
     lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
     lines += [f"  {words}: {registered.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
     lines += [
-        f"  MLflow run of the fold: {registered.run_id}",
+        f"  MLflow run of the fold: {network}",
         f"  MLflow run of the cross-validation: {parent}",
     ]
     if "external_auc" in registered.tags:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "out_of_fold.csv"
-TABLE_SHA256 = "out_of_fold"  # tag of a version
+# tags of a version; the network's are those of its run where the version is a stack
+TABLE_SHA256, NETWORK_TABLE_SHA256 = "out_of_fold", "network_out_of_fold"
+NETWORK_RUN = "network_run"  # the run of the first fold's network
 
 
 class Distrusted(InputError):
@@ -29,17 +31,32 @@ class Distrusted(InputError):
 
 
 def keep_table(
-    client: MlflowClient, settings: Settings, site: Site, variant: str, model: str, fit: str
+    client: MlflowClient,
+    settings: Settings,
+    site: Site,
+    variant: str,
+    model: str,
+    fits: str,
+    tag: str = TABLE_SHA256,
 ) -> None:
-    """Puts the sha256 of the out-of-fold table on every version with a fit: of what was logged of today's.
+    """Puts the sha256 of an out-of-fold table, of today's as logged, on every version of the same fits.
 
-    A champion of the same fit, registered before that was kept, is thereby comparable again.
+    A champion of the same fits, registered before that was kept, is thereby comparable again.
+
+    Args:
+        client: of the registry.
+        settings: of the run.
+        site: of the model.
+        variant: whose table.
+        model: in the registry.
+        fits: tag of the versions, or `fit` of those without it.
+        tag: that gets it.
     """
     path = required(settings, "crossval", site, variant, TABLE)
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
     for registered in client.search_model_versions(f"name = '{model}'"):
-        if registered.tags.get("fit") == fit:
-            client.set_model_version_tag(model, str(registered.version), TABLE_SHA256, digest)
+        if registered.tags.get("fits", registered.tags.get("fit")) == fits:
+            client.set_model_version_tag(model, str(registered.version), tag, digest)
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:
@@ -59,19 +76,30 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
         ) from None
 
 
-def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
-    """Returns the out-of-fold table of a version's variant as its run holds it; ids are keyed hashes.
+def run_of(version: Any, network: bool) -> str:
+    """Returns the run of a version, or that of the first network in it: of a stack another."""
+    return str(version.tags.get(NETWORK_RUN, version.run_id) if network else version.run_id)
+
+
+def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.DataFrame:
+    """Returns the out-of-fold table of a version as its run holds it; ids are keyed hashes.
+
+    Args:
+        settings: of the run.
+        version: as the registry gives it.
+        network: of a stack, the table of its networks.
 
     Raises:
         Distrusted: when it is not the one the version was registered with, or nobody can tell.
         InputError: when the store does not have it any more.
     """
     uri, title = tracking.store(settings), f"{version.name} version {version.version}"
+    tag = NETWORK_TABLE_SHA256 if network and version.tags.get("variant") == "stack" else TABLE_SHA256
     with tempfile.TemporaryDirectory() as folder:
         try:
-            run = MlflowClient(uri).get_run(version.run_id)
+            run = MlflowClient(uri).get_run(run_of(version, network))
             path = mlflow.artifacts.download_artifacts(
-                run_id=run.data.tags["mlflow.parentRunId"],
+                run_id=run.data.tags.get(tracking.PARENT, run.info.run_id),
                 artifact_path=TABLE,
                 dst_path=folder,
                 tracking_uri=uri,
@@ -79,13 +107,13 @@ def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except (MlflowException, KeyError, OSError) as error:
             raise InputError(f"{title}: the store has no {TABLE} of its run ({error})") from None
-        if TABLE_SHA256 not in version.tags:
+        if tag not in version.tags:
             raise Distrusted(
                 f"{title} was registered before the sha256 of its {TABLE} was kept; the stage register keeps "
-                f"it for the fits it finds, or look at the table and set the version's tag {TABLE_SHA256} to "
+                f"it for the fits it finds, or look at the table and set the version's tag {tag} to "
                 f"{digest}"
             )
-        if digest != version.tags[TABLE_SHA256]:
+        if digest != version.tags[tag]:
             raise Distrusted(
                 f"{title}: {TABLE} in the store is not the one it was registered with (it was changed, or "
                 f"logged with another key of the hashes)"
@@ -96,13 +124,13 @@ def out_of_fold(settings: Settings, version: Any) -> pd.DataFrame:
 
 
 def known_metrics(settings: Settings, version: Any) -> dict[str, float]:
-    """Returns the metrics of a version's fold as its run holds them.
+    """Returns the metrics of the network of a version's fold as its run holds them.
 
     Raises:
         InputError: when the store does not have the run any more.
     """
     try:
-        return dict(MlflowClient(tracking.store(settings)).get_run(version.run_id).data.metrics)
+        return dict(MlflowClient(tracking.store(settings)).get_run(run_of(version, True)).data.metrics)
     except MlflowException as error:
         raise InputError(
             f"{version.name} version {version.version}: the store has no run of its fold ({error})"

@@ -35,7 +35,7 @@ class Reproduction:
     Attributes:
         model: in the registry.
         version: of it.
-        variant: that was trained.
+        variant: that was trained; of a stack its network.
         fold: held out.
         git_commit: that was checked out.
         data_md5: of the cohort that was checked out.
@@ -123,7 +123,8 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
     registered = version_of(client, model, version)
     origin = read_origin(client, registered)
     fold = int(registered.tags["fold"])
-    table = out_of_fold(settings, registered)
+    variant = str(registered.tags.get("network", registered.tags["variant"]))
+    table = out_of_fold(settings, registered, network=True)
     table = table[table["fold"] == fold].set_index("nodule_id")
     metrics = known_metrics(settings, registered)
     key = _key(settings)
@@ -133,13 +134,13 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
     data = str(origin.settings["base"]["data"])
     project = checkout.check_out(settings.root, origin.git_commit, data, origin.data_md5, folder)
     _check_ids(project / data, table.index, key, f"{model} version {version}")
-    result = _refit(settings, project, origin, site, str(registered.tags["variant"]), fold)
+    result = _refit(settings, project, origin, site, variant, fold)
     then, now = dict(origin.versions) | {"processor": origin.machine}, dict(result["versions"])
     now["processor"] = result["machine"]
     done = Reproduction(
         model=model,
         version=version,
-        variant=str(registered.tags["variant"]),
+        variant=variant,
         fold=fold,
         git_commit=origin.git_commit,
         data_md5=origin.data_md5,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dgfnet.bundle.crops import Album
+from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.cases import Case
 from dgfnet.vocabulary import MODALITIES, Modality
@@ -47,13 +49,22 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
             for place in places:
                 rows[place] = UNSCORED | {"statement": _reason(cases[place], modalities), "warnings": []}
             continue
-        album = {name: [cases[place].crops[name] for place in places] for name in modalities}
+        album = _album([cases[place] for place in places], modalities)
         statement = "" if chosen is model else UNIMODAL[modalities]
         columns = chosen.answer(album) | {"statement": np.full(len(places), statement, dtype=object)}
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
             rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))
     return rows
+
+
+def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:
+    """Returns crops and, where they were measured, features of cases that all have these modalities."""
+    album: dict[str, list[Any]] = {name: [case.crops[name] for case in cases] for name in modalities}
+    for name in modalities:
+        if all(name in case.measured for case in cases):
+            album[key(name)] = [case.measured[name] for case in cases]
+    return album
 
 
 def _defined(value: Any) -> Any:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
+from dgfnet.imaging.limits import SPACING_MM
+from dgfnet.measured.measure import comparable, measure, measure_nodule
 from dgfnet.preprocess.archive import largest_first
 from dgfnet.preprocess.roi import crop, find_square, resize_image
 from dgfnet.preprocess.windowing import to_grey
@@ -35,6 +37,7 @@ from dgfnet.vocabulary import MODALITIES, Modality
 
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
+SPACING_FIELDS = tuple(f"{modality}_spacing_mm" for modality in MODALITIES)
 SEGMENTS = tuple(f"{modality}_segment" for modality in MODALITIES)
 FOLDERS = "dgfnet-case-"  # temporary ones begin so
 HOUR = 3600.0
@@ -57,15 +60,21 @@ class Case:
             image with the largest nodule first.
         chosen: the images with the largest nodule; empty for a case of a request.
         fault: the reason why the case cannot be scored; empty when it can.
+        measured: per modality the features of the nodule, (features,), for a model that reads them.
     """
 
     crops: Mapping[Modality, Grey]
     chosen: Mapping[Modality, Image] = field(default_factory=dict)
     fault: str = ""
+    measured: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def read_case(
-    images: Sequence[Image], settings: Preprocess, modalities: Sequence[Modality], end: float = math.inf
+    images: Sequence[Image],
+    settings: Preprocess,
+    modalities: Sequence[Modality],
+    units: Mapping[Modality, str] | None = None,
+    end: float = math.inf,
 ) -> Case:
     """Reads a nodule's crops from its files.
 
@@ -76,6 +85,7 @@ def read_case(
         images: of the nodule.
         settings: of the model's preprocessing.
         modalities: that the model can use; files of others are not opened.
+        units: `ScoringModel.units`; None for a model that reads no measured features.
         end: until when on the monotonic clock.
 
     Raises:
@@ -83,22 +93,35 @@ def read_case(
         TimeoutError: when the end comes before all images are read.
     """
     crops: dict[Modality, Grey] = {}
+    measured: dict[Modality, NDArray[np.float64]] = {}
     chosen: dict[Modality, Image] = {}
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            chosen[modality], crops[modality] = _crops(own, modality, settings, end)
-    return Case(crops, chosen)
+            chosen[modality], crops[modality], found = _crops(own, modality, settings, units is not None, end)
+            if units is not None:
+                same = found.units == {units.get(modality)}
+                measured[modality] = comparable(modality, list(measure_nodule(found.values).values()), same)
+    return Case(crops, chosen, measured=measured)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The features of each picture of a nodule, and the units of their pixels."""
+
+    values: list[dict[str, float]]
+    units: set[str]
 
 
 def _crops(
-    images: Sequence[Image], modality: Modality, settings: Preprocess, end: float
-) -> tuple[Image, Grey]:
-    """Returns the image with the largest nodule, and the crops of all, that one first.
+    images: Sequence[Image], modality: Modality, settings: Preprocess, measuring: bool, end: float
+) -> tuple[Image, Grey, _Measured]:
+    """Returns the image with the largest nodule, and the crops of all, that one first; what was measured.
 
     Memory holds one image at a time beside the crops.
     """
     crops, areas, physical = [], [], True
+    found = _Measured([], set())
     for image in images:
         if time.monotonic() > end:
             raise TimeoutError
@@ -110,13 +133,22 @@ def _crops(
         square = find_square(mask, settings.dilations(modality))
         grey = crop(to_grey(pixels, image, settings), square)
         crops.append(resize_image(grey, settings.size(modality)))
+        if measuring:
+            sides = (spacing, spacing) if spacing else None
+            found.values.append(measure(pixels.values, mask > 0, sides, modality))
+            found.units.add(pixels.unit)
     unit = 0 if physical else 1
     best = max(range(len(images)), key=lambda place: areas[place][unit])  # the first of equals
-    return images[best], np.stack([crops[place] for place in largest_first(range(len(images)), best)])
+    ordered = np.stack([crops[place] for place in largest_first(range(len(images)), best)])
+    return images[best], ordered, found
 
 
 def decode_case(
-    record: Mapping[str, Any], settings: Preprocess, modalities: Sequence[Modality], end: float = math.inf
+    record: Mapping[str, Any],
+    settings: Preprocess,
+    modalities: Sequence[Modality],
+    units: Mapping[Modality, str] | None = None,
+    end: float = math.inf,
 ) -> Case:
     """Reads a nodule's crops from a record of a request.
 
@@ -124,8 +156,10 @@ def decode_case(
         record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
             a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
             `us_segment`, `ct_segment`: which region of masks with several is the nodule, a text.
+            `us_spacing_mm`, `ct_spacing_mm`: side of the pixels, where the files do not say, a number.
         settings: of the model's preprocessing.
         modalities: that the model can use; fields of others are not looked at.
+        units: `ScoringModel.units`; None for a model that reads no measured features.
         end: until when on the monotonic clock; small files can hold many large pictures.
 
     Raises:
@@ -138,6 +172,7 @@ def decode_case(
         for modality in modalities:
             pictures, masks = fields[modality], fields[f"{modality}_mask"]
             segment = _segment(record.get(f"{modality}_segment"), f"{modality}_segment")
+            spacing = read_spacing(record.get(f"{modality}_spacing_mm"), f"{modality}_spacing_mm")
             if len(pictures) != len(masks):
                 raise InputError(
                     f"{len(pictures)} image(s) in {modality} but {len(masks)} in {modality}_mask; expected a "
@@ -150,11 +185,11 @@ def decode_case(
                     _stored(Path(folder), f"{name}[{place}]", value)
                     for name, value in ((modality, picture), (f"{modality}_mask", mask))
                 )
-                images.append(loose_image(modality, image, drawn, segment))
+                images.append(loose_image(modality, image, drawn, segment, spacing))
         if not images:
             expected = " or ".join(f"{name} with {name}_mask" for name in modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        return Case(read_case(images, settings, modalities, end).crops)
+        return replace(read_case(images, settings, modalities, units, end), chosen={})
 
 
 def clear_folders() -> None:
@@ -165,10 +200,37 @@ def clear_folders() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def loose_image(modality: Modality, image: Path, mask: Path, segment: str | None = None) -> Image:
-    """Makes an image that is in no manifest: spacing, slice and window are unknown."""
+def loose_image(
+    modality: Modality,
+    image: Path,
+    mask: Path,
+    segment: str | None = None,
+    spacing_mm: float | None = None,
+) -> Image:
+    """Makes an image that is in no manifest: slice and window are unknown."""
     view: View = "transverse" if modality == "us" else "axial"
-    return Image("case", modality, view, image, mask, None, None, None, None, False, segment)
+    return Image("case", modality, view, image, mask, spacing_mm, None, None, None, False, segment)
+
+
+def read_spacing(value: Any, name: str) -> float | None:
+    """Returns the side of a pixel in mm that somebody gave, None where it is absent.
+
+    Args:
+        value: a number, or None or NaN.
+        name: of the field, for messages.
+
+    Raises:
+        InputError: when it is no number, or no side that pixels of such pictures have.
+    """
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if known and SPACING_MM[0] <= value <= SPACING_MM[1]:
+        return float(value)
+    raise InputError(
+        f"{name}: found {value if known else type(value).__name__}; expected the side of a pixel in mm, "
+        f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g}"
+    )
 
 
 def _segment(value: Any, name: str) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.serving.answers import COLUMNS, NUMBERS
-from dgfnet.serving.cases import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS
+from dgfnet.serving.cases import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.connection import JSON
 from dgfnet.serving.records import MOST_CASES
 
@@ -50,7 +51,14 @@ def _case() -> Schema:
         "pattern": "\\S",
         "description": "Number, name or code.",
     }
-    return _object({NAME: name} | dict.fromkeys(FIELDS, image) | dict.fromkeys(SEGMENTS, region), (NAME,))
+    side = {
+        "type": ["number", "null"],
+        "minimum": SPACING_MM[0],
+        "maximum": SPACING_MM[1],
+        "description": "Side of a pixel in mm, where the files do not say.",
+    }
+    more = dict.fromkeys(SEGMENTS, region) | dict.fromkeys(SPACING_FIELDS, side)
+    return _object({NAME: name} | dict.fromkeys(FIELDS, image) | more, (NAME,))
 
 
 def _request() -> Schema:

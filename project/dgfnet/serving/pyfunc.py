@@ -16,11 +16,11 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
 
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS, NAME, SEGMENTS
+from dgfnet.serving.cases import FIELDS, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.vocabulary import Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC
-    *("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),
+    *("mlflow", "numpy", "scipy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),
     *("opencv-python-headless", "pillow", "nibabel", "pydicom"),
     *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"),
 )
@@ -52,7 +52,8 @@ def _signature() -> ModelSignature:
     outputs: list[Any] = [
         ColSpec(types.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
-    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in (NAME, *FIELDS, *SEGMENTS)]
+    names = (NAME, *FIELDS, *SEGMENTS, *SPACING_FIELDS)
+    inputs: list[Any] = [ColSpec(anything, name, required=False) for name in names]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 

@@ -37,7 +37,7 @@ def answer_records(
     cases = []
     for place, record in enumerate(records):
         try:
-            cases.append(decode_case(record, model.preprocess, model.usable, end))
+            cases.append(decode_case(record, model.preprocess, model.usable, model.units, end))
         except InputError as error:
             raise InputError(f"case {place}: {error}") from None
     answers = answer(model, cases)

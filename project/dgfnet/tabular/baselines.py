@@ -20,7 +20,7 @@ from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_tabl
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.logistic import Logistic, fit, fit_chosen, fit_nonnegative
-from dgfnet.vocabulary import MODALITIES, SPECS, VARIANTS, Baseline, Modality, Site, Variant
+from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Variant
 
 Array = NDArray[np.float64]
 WHOSE = ["nodule_id", "patient_id", "fold", "label"]
@@ -122,20 +122,16 @@ def _source(
         if features.empty:
             raise NothingToLearn(f"crossval.clinical names no column of nodules.csv: {', '.join(names)}")
         return Source(features)
-    measured = _measured(settings, nodules) if baseline in ("radiomics", "stack") else Source(pd.DataFrame())
     if baseline == "radiomics":
-        return measured
+        return _measured(settings, nodules)
+    if baseline == "stack":
+        return _stacked(settings, site, rows, trained, nodules)
     networks = _networks(settings, site, rows, trained)
-    if baseline == "late" and len(networks) < 2:
+    if len(networks) < 2:
         found = " and ".join(networks.values()) or "none"
         raise NothingToLearn(f"it joins a network of each of two modalities, found {found}")
-    if not networks:
-        raise NothingToLearn("it joins measured features and networks of one modality, found no network")
-    chosen = tuple(networks.values())
-    odds = design.log_odds([(name, load_table(settings, site, name)) for name in chosen], nodules)
-    features = pd.concat([measured.features, odds], axis="columns") if baseline == "stack" else odds
-    pictured = [name for name in MODALITIES if name in {*measured.modalities, *networks}]
-    return Source(features, tuple(pictured), chosen, measured.units)
+    odds = _log_odds(settings, site, tuple(networks.values()), nodules)
+    return Source(odds, tuple(networks), tuple(networks.values()))
 
 
 def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
@@ -144,6 +140,32 @@ def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
     table = pd.read_parquet(required(settings, "preprocess", MEASURED))
     features, units = design.measured(archive, table, nodules), design.units(archive, table, nodules)
     return Source(features, tuple(archive.pictured()), units=units)
+
+
+def _stacked(
+    settings: Settings, site: Site, rows: pd.DataFrame, trained: tuple[Variant, ...], nodules: Sequence[str]
+) -> Source:
+    """Returns the log odds of `crossval.stacked`, and what was measured on its modalities.
+
+    Raises:
+        NothingToLearn: when that variant was not validated on these nodules.
+    """
+    name = settings.crossval.stacked
+    known = name in trained or (
+        is_cross_validated(settings, site, name) and same_rows(load_table(settings, site, name), rows)
+    )
+    if not known:
+        raise NothingToLearn(f"it joins the networks of crossval.stacked, and {name} was not cross-validated")
+    measured, modalities = _measured(settings, nodules), SPECS[name].modalities
+    features = measured.features.filter(regex=f"^({'|'.join(modalities)})_")
+    odds = _log_odds(settings, site, (name,), nodules)
+    return Source(pd.concat([features, odds], axis="columns"), modalities, (name,), measured.units)
+
+
+def _log_odds(
+    settings: Settings, site: Site, networks: tuple[Variant, ...], nodules: Sequence[str]
+) -> pd.DataFrame:
+    return design.log_odds([(name, load_table(settings, site, name)) for name in networks], nodules)
 
 
 def _networks(

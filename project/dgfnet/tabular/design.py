@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from dgfnet.errors import InputError
-from dgfnet.measured.definitions import DEFINITIONS, GREY
+from dgfnet.measured.definitions import DEFINITIONS, IN_GREY, NAMES
 from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
 from dgfnet.vocabulary import Modality
-
-IN_GREY = (GREY, "its square")  # units of features
 
 
 def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
@@ -91,6 +89,24 @@ def measured(
         columns |= {f"{modality}_{name}": medians[name].to_list() for name in names}
     features = pd.DataFrame(columns, index=list(nodules), dtype=np.float64)
     return features.loc[:, features.notna().any()]
+
+
+def measured_rows(
+    archive: Archive, table: pd.DataFrame, nodules: Sequence[str], expected: Mapping[Modality, str]
+) -> dict[Modality, NDArray[np.float64]]:
+    """Returns the same as plain numbers, (N, features) per modality in the order of `NAMES`; gaps are NaN.
+
+    Args:
+        archive: whose rows the table measures.
+        table: measured.parquet.
+        nodules: whose rows are wanted, in their order.
+        expected: `units` of the pictures that a model was fitted on.
+    """
+    found = measured(archive, table, nodules, expected)
+    columns = {
+        modality: [f"{modality}_{name}" for name in NAMES[modality]] for modality in archive.pictured()
+    }
+    return {modality: found.reindex(columns=names).to_numpy() for modality, names in columns.items()}
 
 
 def units(archive: Archive, table: pd.DataFrame, nodules: Sequence[str]) -> dict[Modality, str]:

@@ -1,0 +1,156 @@
+"""The last step of a stacked model: log odds of a network, and what was measured of the nodule, joined.
+
+    log odds = b0 + b * (network's - m) / s + sum over measured features of b_j * (x_j - m_j) / s_j
+
+as tabular/logistic.py fits it for every fold. It is a sum: what the features of a modality bring is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from dgfnet.errors import InputError
+from dgfnet.measured.definitions import NAMES
+from dgfnet.metrics.calibration import NEAREST
+from dgfnet.tabular.logistic import Logistic
+from dgfnet.vocabulary import Modality
+
+Array = NDArray[np.float64]
+Limits = Mapping[str, tuple[float, float]]  # lowest and highest value by column
+SUREST = float(logit(1 - NEAREST))  # tabular/design.py takes no log odds of a network beyond
+WIDER = 0.5  # of the span of the training nodules: so far beyond it a value is still believed
+
+
+def key(modality: Modality) -> str:
+    """Returns the key of an album under which the measured features of a modality lie, (N, features)."""
+    return f"{modality}_measured"
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """The logistic regression of one fold.
+
+    Attributes:
+        model: its columns are `us_<feature>`, `ct_<feature>` and the network's.
+        network: name of the column that holds the network's log odds.
+        modalities: whose features it may read.
+    """
+
+    model: Logistic
+    network: str
+    modalities: tuple[Modality, ...]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any], network: str, modalities: tuple[Modality, ...]) -> Joint:
+        """Makes it of a fold in model.json.
+
+        Raises:
+            InputError: when it has a term that no nodule could be measured for.
+        """
+        joint = cls(Logistic.of(plain), network, modalities)
+        known = {network, *joint.columns()}
+        unknown = [term.column for term in joint.model.terms if term.column not in known]
+        if unknown or any(term.kind == "level" for term in joint.model.terms):
+            raise InputError(f"the stacked model has columns that are not measured: {', '.join(unknown[:3])}")
+        return joint
+
+    def columns(self) -> list[str]:
+        """Returns the names of the columns of `table`."""
+        return [f"{modality}_{name}" for modality in self.modalities for name in NAMES[modality]]
+
+    def table(self, album: Mapping[str, Any]) -> Array:
+        """Returns the measured features of N nodules, (N, columns).
+
+        Raises:
+            InputError: when an album lacks them.
+        """
+        parts = []
+        for modality in self.modalities:
+            if key(modality) not in album:
+                raise InputError(
+                    f"measured features of {modality} are missing; this model joins them with its networks"
+                )
+            values = np.asarray(album[key(modality)], dtype=np.float64)
+            if values.ndim != 2 or values.shape[1] != len(NAMES[modality]):
+                raise InputError(
+                    f"{key(modality)}: expected {len(NAMES[modality])} numbers of every nodule, found shape "
+                    f"{values.shape}"
+                )
+            parts.append(values)
+        return np.concatenate(parts, axis=1)
+
+    def of_network(self, log_odds: Array) -> Array:
+        """Returns what the network's log odds add, of the same shape; cut off where training cut them off."""
+        total = np.zeros_like(log_odds)
+        for term, coefficient in zip(self.model.terms, self.model.coefficients, strict=True):
+            if term.column == self.network and term.kind == "number":
+                total += coefficient * (np.clip(log_odds, -SUREST, SUREST) - term.centre) / term.scale
+        return total
+
+    def of_measured(self, table: Array) -> dict[Modality, Array]:
+        """Returns what the measured features add, (N,) per modality; 0 for a nodule at their means."""
+        place = {name: at for at, name in enumerate(self.columns())}
+        totals: dict[Modality, Array] = {name: np.zeros(len(table)) for name in self.modalities}
+        for term, coefficient in zip(self.model.terms, self.model.coefficients, strict=True):
+            if term.column == self.network:
+                continue
+            values = table[:, place[term.column]]
+            gap = ~np.isfinite(values)
+            if term.kind == "gap":
+                column = gap.astype(np.float64)
+            else:
+                column = (np.where(gap, term.fill, values) - term.centre) / term.scale
+            modality = next(name for name in self.modalities if term.column.startswith(f"{name}_"))
+            totals[modality] += coefficient * column
+        return totals
+
+    def log_odds(self, network: Array, table: Array) -> Array:
+        """Returns the log odds of N nodules, (N,), from those of the network and the measured features."""
+        return self.model.intercept + self.of_network(network) + sum(self.of_measured(table).values())
+
+    def never_missing(self) -> list[str]:
+        """Returns the columns that every training nodule had."""
+        gaps = {term.column for term in self.model.terms if term.kind == "gap"}
+        names = {term.column for term in self.model.terms if term.kind == "number"}
+        return [name for name in self.columns() if name in names - gaps]
+
+
+def training_limits(columns: list[str], table: Array) -> dict[str, tuple[float, float]]:
+    """Returns the smallest and largest value of each column that has any."""
+    limits = {}
+    for name, values in zip(columns, table.T, strict=True):
+        known = values[np.isfinite(values)]
+        if known.size:
+            limits[name] = (float(known.min()), float(known.max()))
+    return limits
+
+
+def unusual(joint: Joint, table: Array, limits: Limits) -> list[list[str]]:
+    """Returns per nodule in words what is missing, or far outside of what the training nodules had."""
+    sentences: list[list[str]] = [[] for _ in table]
+    columns, needed = joint.columns(), set(joint.never_missing())
+    for row, own in zip(table, sentences, strict=True):
+        for modality in joint.modalities:
+            prefix = f"{modality}_"
+            lost = [
+                name.removeprefix(prefix)
+                for name, value in zip(columns, row, strict=True)
+                if name in needed and name.startswith(prefix) and not np.isfinite(value)
+            ]
+            if lost:
+                more = "" if len(lost) <= 3 else f" and {len(lost) - 3} more"
+                own.append(
+                    f"{modality} {', '.join(lost[:3])}{more} not measured, taken as the training median"
+                )
+        for name, value in zip(columns, row, strict=True):
+            low, high = limits.get(name, (-np.inf, np.inf))
+            reach = WIDER * (high - low)
+            if np.isfinite(value) and not low - reach <= value <= high + reach:
+                own.append(f"{name.replace('_', ' ', 1)} {value:.3g}, training {low:.3g} to {high:.3g}")
+    return sentences
