@@ -103,6 +103,9 @@ def descriptions(section: type[Section]) -> dict[str, str]:
 def values(field: FieldInfo) -> str:
     """Returns the values that a setting takes, in words, with its limits."""
     kind = field.annotation
+    if type(None) in get_args(kind):
+        (some,) = (one for one in get_args(kind) if one is not type(None))
+        return f"{choice('one of', get_args(some))}, or `null`"
     if get_origin(kind) is Literal:
         return choice("one of", get_args(kind))
     if get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:
@@ -118,7 +121,12 @@ def values(field: FieldInfo) -> str:
 
 def choice(start: str, names: Sequence[str]) -> str:
     """Returns a choice of names; that of all variants in one word."""
-    return f"{start} " + ("the variants" if names == VARIANTS else ", ".join(f"`{name}`" for name in names))
+    more = [f"`{name}`" for name in names if name not in VARIANTS]
+    return (
+        f"{start} {' or '.join(['the variants', *more])}"
+        if set(VARIANTS) <= set(names)
+        else (f"{start} " + ", ".join(f"`{name}`" for name in names))
+    )
 
 
 def linked(text: str) -> str:

@@ -23,7 +23,7 @@ from dgfnet.sweep.group import check_modalities, open_group, train, train_segmen
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
 from dgfnet.training.task import UNIFORM, Task, finished
-from dgfnet.vocabulary import BASELINES, SPECS, Baseline, Site, Variant
+from dgfnet.vocabulary import SPECS, STACKS, TABULAR, Baseline, Site, Stack, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,15 +153,16 @@ def _conclude(
 
 
 def _add_baselines(settings: Settings, site: Site, trained: Sequence[Variant]) -> None:
-    """Cross-validates the baselines of the settings on the nodules of the networks; those of others go.
+    """Cross-validates baselines and stacks of the settings on the nodules of the networks; others go.
 
     One that has nothing to work on is skipped, and skipped.json says so.
     """
     rows = pd.read_csv(settings.artifacts("crossval", site, trained[0], OUT_OF_FOLD), dtype=IDS)
-    for baseline in BASELINES:
+    stacks = STACKS if settings.crossval.stacked else ()
+    for baseline in TABULAR:
         folder = settings.artifacts("crossval", site, baseline)
         shutil.rmtree(folder, ignore_errors=True)
-        if baseline not in settings.crossval.baselines:
+        if baseline not in (*settings.crossval.baselines, *stacks):
             continue
         try:
             done = cross_validate(settings, site, baseline, rows, trained)
@@ -173,8 +174,10 @@ def _add_baselines(settings: Settings, site: Site, trained: Sequence[Variant]) -
         _conclude_baseline(settings, site, baseline, done)
 
 
-def _conclude_baseline(settings: Settings, site: Site, baseline: Baseline, done: CrossValidated) -> None:
-    """Writes table, metrics and models of a baseline in the form of the variants, to disk and to MLflow."""
+def _conclude_baseline(
+    settings: Settings, site: Site, baseline: Baseline | Stack, done: CrossValidated
+) -> None:
+    """Writes table, metrics and models of a baseline or stack as those of variants, to disk and MLflow."""
     folder = settings.artifacts("crossval", site, baseline)
     models = [{"fold": fold, **model.plain()} for fold, model in enumerate(done.models)]
     files.write_csv(done.table, folder / "out_of_fold.csv")

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from dgfnet.errors import InputError
-from dgfnet.vocabulary import BASELINES, VARIANTS
+from dgfnet.vocabulary import TABULAR, VARIANTS
 
 
 class _Loader(yaml.SafeLoader):
@@ -112,7 +112,7 @@ def explain(name: str, error: ValidationError) -> str:
             )
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
-        elif problem["input"] in BASELINES and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):
+        elif problem["input"] in TABULAR and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):
             lines.append(
                 f"{place}: {problem['input']} is a baseline, which crossval.baselines names, and no network; "
                 f"expected {problem['ctx']['expected']}"

@@ -18,7 +18,7 @@ from dgfnet.digests import Damaged
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import BASELINES, VARIANTS, Site
+from dgfnet.vocabulary import TABULAR, VARIANTS, Site
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,12 +163,12 @@ def is_cross_validated(settings: Settings, site: Site, variant: str) -> bool:
 
 
 def load_results(settings: Settings, site: Site) -> dict[str, dict[str, Any]]:
-    """Reads metrics.json of each cross-validated variant of a site, then of each baseline; empty without any.
+    """Reads metrics.json of each cross-validated variant of a site, then of each baseline and stack.
 
     Raises:
         InputError: when one is not what the stage crossval wrote.
     """
-    found = {name: _json(settings, "crossval", site, name, METRICS) for name in (*VARIANTS, *BASELINES)}
+    found = {name: _json(settings, "crossval", site, name, METRICS) for name in (*VARIANTS, *TABULAR)}
     return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 

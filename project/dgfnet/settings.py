@@ -364,8 +364,9 @@ class Crossval(Section):
     baselines: tuple[Baseline, ...] = Field(strict=False)
     """Models without a network of their own that are cross-validated on the same folds and stand below the
     variants in every table; empty, there are none. See docs/explanation/baselines.md."""
-    stacked: Variant
-    """The variant whose log odds `stack` joins with what was measured on its modalities."""
+    stacked: Variant | None
+    """The variant whose log odds `stack` joins with what was measured on its modalities; of a fusion
+    `us_stack` and `ct_stack` do the same with the variants it starts from. null: none of them."""
     clinical: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
     ones are passed over."""
@@ -494,12 +495,12 @@ class Attribute(Section):
 class Applicability(Section):
     """Groups of nodules, and the rule for who gets CT."""
 
-    us: Variant
-    """The variant that stands for US."""
-    ct: Variant
-    """The variant that stands for CT."""
-    both: Variant
-    """The variant that stands for US and CT together."""
+    us: Literal[Variant, "us_stack"]
+    """The variant or stack that stands for US."""
+    ct: Literal[Variant, "ct_stack"]
+    """The variant or stack that stands for CT."""
+    both: Registered
+    """The variant or stack that stands for US and CT together."""
     columns: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` to group by, beside diameter, aspect ratio, margin and location."""
     smallest: Positive
@@ -543,9 +544,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def stack_is_cross_validated(self) -> Settings:
-        """Refuses to register a stack that crossval does not make."""
-        if self.register_.variant == "stack" and "stack" not in self.crossval.baselines:
-            raise ValueError("register.variant: stack needs stack among crossval.baselines")
+        """Refuses to register a stack of no network."""
+        if self.register_.variant == "stack" and self.crossval.stacked is None:
+            raise ValueError("register.variant: stack needs a variant in crossval.stacked, found null")
         return self
 
     def artifacts(self, *parts: str) -> Path:
@@ -569,7 +570,10 @@ class Settings(Section):
     @property
     def registered_network(self) -> Variant:
         """Returns the variant whose networks are in the registered model."""
-        return self.crossval.stacked if self.register_.variant == "stack" else self.register_.variant
+        if self.register_.variant != "stack":
+            return self.register_.variant
+        assert self.crossval.stacked is not None  # checked above
+        return self.crossval.stacked
 
     @property
     def data(self) -> Path:

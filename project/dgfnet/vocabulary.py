@@ -1,4 +1,4 @@
-"""The words of the domain: sites, modalities, encoders, the variants with their parts, and the baselines.
+"""The words of the domain: sites, modalities, encoders, the variants with their parts, baselines and stacks.
 
 Nothing here is a setting: adding a variant starts in this module.
 """
@@ -15,7 +15,9 @@ Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained we
 Variant = Literal[  # the paper's tables 1, 2 and 3
     "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
 ]
-Baseline = Literal["size", "clinical", "radiomics", "late", "stack"]  # models on tables, beside the networks
+Baseline = Literal["size", "clinical", "radiomics", "late"]  # models on tables, beside the networks
+# networks joined with measured features: of US alone, of CT alone, of the variant that the settings name
+Stack = Literal["us_stack", "ct_stack", "stack"]
 Registered = Literal[Variant, "stack"]  # what can become a version of the registry
 Branch = Literal["dimension", "modality", "nodule"]
 Scored = Literal["all", "largest"]  # images of a nodule that an evaluation takes
@@ -23,7 +25,9 @@ Scored = Literal["all", "largest"]  # images of a nodule that an evaluation take
 SITES: tuple[Site, ...] = ("central", "lateral")
 MODALITIES: tuple[Modality, ...] = ("us", "ct")
 VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)  # as tables list them, below the variants
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+STACKS: tuple[Stack, ...] = get_args(Stack)
+TABULAR: tuple[Baseline | Stack, ...] = (*BASELINES, *STACKS)  # as tables list them, below the variants
 
 
 @dataclass(frozen=True)

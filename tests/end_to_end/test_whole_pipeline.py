@@ -111,6 +111,8 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         "clinical",
         "radiomics",
         "late",
+        "us_stack",
+        "ct_stack",
         "stack",
     ]
     page = (finished / "artifacts/report/index.html").read_text()
@@ -119,9 +121,9 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         compared = finished / "artifacts/compare" / site
         network = pd.read_csv(top / "dgf/out_of_fold.csv")
         assert pd.read_csv(compared / "table.csv")["variant"].tolist() == names
-        assert len(pd.read_csv(compared / "pairs.csv")) == 9 * 8 / 2
+        assert len(pd.read_csv(compared / "pairs.csv")) == 11 * 10 / 2
         against = pd.read_csv(compared / "baselines.csv")
-        assert len(against) == 4 * 5
+        assert len(against) == 7 * 4  # four networks and three stacks
         for name in names[4:]:
             table = pd.read_csv(top / name / "out_of_fold.csv")
             same = ["nodule_id", "patient_id", "fold", "label"]
@@ -133,6 +135,8 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
             assert [fold["threshold"] for fold in metrics["folds"]] == pytest.approx(
                 [table.loc[table["fold"] != fold, "label"].mean() for fold in (0, 1)]
             )
+            if name.endswith("stack"):
+                continue
             row = against[(against["variant"] == "dgf") & (against["baseline"] == name)].iloc[0]
             by_hand = roc_auc_score(network["label"], network["probability"]) - pooled
             assert row["estimate"] == pytest.approx(by_hand, abs=1e-12)
@@ -149,9 +153,9 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         held = (late["fold"] == 0).to_numpy()
         np.testing.assert_allclose(scored[held], late["probability"][held], atol=1e-9)
         assert f"Networks against baselines, {site}" in page
-        assert "Of the networks" in (compared / "table.md").read_text()
+        assert "Of networks and stacks" in (compared / "table.md").read_text()
         assert (
-            "## Against baselines\n\ndgf "
+            "## Against baselines\n\nstack "
             in (finished / f"artifacts/report/model_card_{site}.md").read_text()
         )
 
@@ -232,7 +236,7 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     version = client(finished).get_model_version("dgfnet-central", "1")
     assert float(version.tags["external_auc"]) == pytest.approx(metrics["external"]["auc"], abs=5e-5)
     assert version.aliases == ["champion"]
-    pooled = json.loads((finished / "artifacts/crossval/central/dgf/metrics.json").read_text())
+    pooled = json.loads((finished / "artifacts/crossval/central/stack/metrics.json").read_text())
     interval = pooled["auc_interval"]
     compared = client(finished).get_run(version.run_id).data.metrics  # MLflow's page of versions shows them
     for name, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
@@ -249,17 +253,27 @@ def network_of(project, site):
         return BundledNetwork.open(folder)
 
 
+def album_of(finished, model, nodules):
+    """Crops and measured features of nodules of the archive, as the model takes them."""
+    from dgfnet.bundle.album import archived
+    from dgfnet.preprocess.archive import Archive
+
+    folder = finished / "artifacts/preprocess"
+    table = pd.read_parquet(folder / "measured.parquet")
+    return archived(Archive.open(folder), table, model.modalities, list(nodules), model.units)
+
+
 @pytest.mark.parametrize("site", ["central", "lateral"])
 def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation(finished, site):
-    """The fusion, and the models of one modality inside it: each network of the ensembles on its own fold."""
-    from dgfnet.preprocess.archive import Archive
+    """The stack of both, and those of one modality inside it: each network of the ensembles on its fold."""
     from dgfnet.registry.champion import load_champion
     from dgfnet.settings import load
 
     champion = load_champion(load(finished / "params.yaml"), site)
-    archive = Archive.open(finished / "artifacts/preprocess")
     models = [champion.model, *champion.model.unimodal.values()]
-    assert [model.metadata["variant"] for model in models] == ["dgf", "us_multitask", "ct_multitask"]
+    assert [model.metadata["variant"] for model in models] == ["stack", "us_stack", "ct_stack"]
+    joined = [model.metadata["network_variant"] for model in models]
+    assert joined == ["dgf", "us_multitask", "ct_multitask"]
     for model in models:
         variant = model.metadata["variant"]
         table = pd.read_csv(
@@ -269,11 +283,11 @@ def test_the_bundle_gives_held_out_nodules_the_probabilities_of_cross_validation
         odds = []
         for place, member in enumerate(model.metadata["members"]):
             own = table[table["fold"] == member["fold"]]
-            album = {name: archive.crops(name, list(own["nodule_id"])) for name in ("us", "ct")}
+            album = album_of(finished, model, own["nodule_id"])
             np.testing.assert_allclose(model.score_by(place, album), own["probability"], atol=1e-6)
             assert member["threshold"] == pytest.approx(own["threshold"].iloc[0])
             odds.append(np.log(member["threshold"] / (1 - member["threshold"])))
-            if variant == "dgf" and place == 0:
+            if variant == "stack" and place == 0:
                 network = network_of(finished, site)
                 np.testing.assert_allclose(network.score(album)["probability"], own["probability"], atol=1e-6)
                 assert network.threshold == pytest.approx(member["threshold"])
@@ -301,13 +315,16 @@ def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company
 
     champion = load_champion(load(finished / "params.yaml"), "lateral").model
     rng = np.random.default_rng(0)
+    known = pd.read_csv(finished / "artifacts/crossval/lateral/stack/out_of_fold.csv", dtype=str)
+    album = album_of(finished, champion, known["nodule_id"][:9])
     crops = {modality: rng.integers(0, 256, (9, 32, 32), dtype=np.uint8) for modality in ("us", "ct")}
-    together = champion.score(crops)["probability"].to_numpy()
+    album = {**album, **{name: list(values[:, None]) for name, values in crops.items()}}
+    together = champion.score(album)["probability"].to_numpy()
     order = rng.permutation(9)
-    shuffled = champion.score({name: values[order] for name, values in crops.items()})[
+    shuffled = champion.score({name: [v[i] for i in order] for name, v in album.items()})[
         "probability"
     ].to_numpy()
-    alone = [champion.score({n: v[i : i + 1] for n, v in crops.items()})["probability"][0] for i in range(9)]
+    alone = [champion.score({n: v[i : i + 1] for n, v in album.items()})["probability"][0] for i in range(9)]
     assert np.ptp(together) > 1e-4
     assert np.abs(together[order] - shuffled).max() < 1e-6
     assert np.abs(together - alone).max() < 1e-6

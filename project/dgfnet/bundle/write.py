@@ -83,8 +83,8 @@ def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mappi
 
     Args:
         networks: of all folds, in any order.
-        model: model.json of `stack`.
-        metrics: metrics.json of `stack`.
+        model: model.json of the stack.
+        metrics: metrics.json of the stack.
     """
     folds = {fold["fold"]: fold for fold in model["folds"]}
     results = {fold["fold"]: fold for fold in metrics["folds"]}
@@ -92,7 +92,7 @@ def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mappi
         replace(
             member,
             threshold=float(results[member.fold]["threshold"]),
-            metadata={**member.metadata, "variant": "stack", "units": model["units"]},
+            metadata={**member.metadata, "variant": metrics["variant"], "units": model["units"]},
             stacked={**folds[member.fold], "key": results[member.fold]["key"]},
         )
         for member in networks
@@ -201,8 +201,9 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
         calibrated = "not defined"
     else:
         calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
-    joined = metadata["variant"] == "stack"
-    kind = f"stack of {metadata['network_variant']} and measured features" if joined else metadata["variant"]
+    kind = metadata["variant"]
+    if members[0]["stacked"] is not None:
+        kind = f"{kind} of {metadata['network_variant']} and measured features"
     return "\n\n".join(
         [
             f"# {kind}, {networks}",

@@ -1,4 +1,4 @@
-"""Networks against baselines: does a network tell more than a ruler, a record, a sum of its parts?"""
+"""Networks and stacks against baselines: more than a ruler, a record, a sum of parts?"""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pandas as pd
 
 from dgfnet.compare.pairs import paired_delong
 from dgfnet.metrics.discrimination import auc
-from dgfnet.vocabulary import BASELINES, VARIANTS
+from dgfnet.vocabulary import BASELINES, STACKS, VARIANTS
 
 COLUMNS = ["variant", "baseline", "estimate", "low", "high", "p"]
 
 
 def against(tables: dict[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
-    """Computes every network's AUC minus every baseline's, paired over nodules (DeLong, clustered).
+    """Computes the AUC of every network and stack minus every baseline's (paired DeLong, clustered).
 
     Args:
         tables: out-of-fold table per variant and baseline, the same nodules in the same order.
         confidence: of the intervals.
 
     Returns:
-        Columns COLUMNS, the network of largest AUC first; empty without baselines.
+        Columns COLUMNS, the model of largest AUC first; empty without baselines.
     """
-    networks = [name for name in tables if name in VARIANTS]
+    networks = [name for name in tables if name in (*VARIANTS, *STACKS)]
     areas = {name: auc(tables[name]["label"], tables[name]["probability"]) for name in networks}
     rows = [
         {"variant": network, "baseline": name} | paired_delong(tables[network], tables[name], confidence)
@@ -36,11 +36,11 @@ def against(tables: dict[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
 
 
 def sentence(frame: pd.DataFrame, variant: str, confidence: float) -> str:
-    """Says which baselines a network beats: those where the lower limit of the difference is above 0.
+    """Says which baselines a model beats: those where the lower limit of the difference is above 0.
 
     Args:
         frame: of `against`.
-        variant: the network.
+        variant: the network or stack.
         confidence: of its intervals.
 
     Returns:
@@ -51,11 +51,11 @@ def sentence(frame: pd.DataFrame, variant: str, confidence: float) -> str:
 
 
 def best(frame: pd.DataFrame, confidence: float) -> str:
-    """Says the same of the network of largest AUC."""
+    """Says the same of the network or stack of largest AUC."""
     if frame.empty:
         return ""
     variant = str(frame["variant"].iloc[0])
-    return f"Of the networks {variant} has the largest AUC: it {_verdict(frame, variant, confidence)}"
+    return f"Of networks and stacks {variant} has the largest AUC: it {_verdict(frame, variant, confidence)}"
 
 
 def _verdict(frame: pd.DataFrame, variant: str, confidence: float) -> str:

@@ -21,7 +21,7 @@ from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import MEASURED, audit_findings, check_same, required
 from dgfnet.settings import Register, Settings
-from dgfnet.vocabulary import BASELINES, SPECS, Modality
+from dgfnet.vocabulary import Modality
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -34,7 +34,8 @@ def measure(
     metrics: Mapping[str, Any],
     table: pd.DataFrame,
     nodules: pd.DataFrame,
-    rivals: Mapping[str, pd.DataFrame],
+    alone: Mapping[str, pd.DataFrame],
+    baselines: Mapping[str, pd.DataFrame],
 ) -> Evidence:
     """Measures one version.
 
@@ -45,10 +46,10 @@ def measure(
         metrics: metrics.json of its variant.
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
-        rivals: out_of_fold.csv of the unimodal variants that a fusion starts from, and of the baselines.
+        alone: out_of_fold.csv of the models of one modality that answer where the other is missing.
+        baselines: out_of_fold.csv of the baselines.
     """
     confidence = settings.base.confidence
-    parents = SPECS[settings.registered_network].parents
     album = album_of(settings, model.modalities, list(table["nodule_id"]), model.units)
     held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
     own = [part_of(album, rows.tolist()) for rows in held_out]
@@ -71,8 +72,8 @@ def measure(
         weakest_group=group,
         weakest_accuracy=accuracy,
         missing_lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
-        unimodal=best_rival(table, {name: rivals[name] for name in parents}, confidence),
-        baseline=best_rival(table, {name: rivals[name] for name in BASELINES if name in rivals}, confidence),
+        unimodal=best_rival(table, alone, confidence),
+        baseline=best_rival(table, baselines, confidence),
     )
 
 

@@ -167,6 +167,11 @@ def _tags(
     return {key: str(value) for key, value in values.items()}
 
 
+def _stack(settings: Settings, site: Site, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns model.json and metrics.json of a stack."""
+    return load_model(settings, site, name), load_metrics(settings, site, name)
+
+
 def _stacked_keys(metrics: Mapping[str, Any]) -> list[list[str]]:
     """Returns the keys of the regressions of a stacked model, in one list; nothing for a network."""
     return [[fold["key"] for fold in metrics["folds"]]] if metrics["variant"] == "stack" else []
@@ -214,10 +219,15 @@ def _log(
         networks = members(tasks, where)
         units = None
         if variant == "stack":
-            model = load_model(settings, site, "stack")
+            model, _ = _stack(settings, site, variant)
             networks, units = stacked(networks, model, metrics), model["units"]
         album = album_of(settings, networks[0].model.modalities, list(table["nodule_id"]), units)
         parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
+        if variant == "stack":
+            parents = {
+                modality: stacked(own, *_stack(settings, site, f"{modality}_stack"))
+                for modality, own in parents.items()
+            }
         description = _describe(tags)
         write_bundle(
             folder,
@@ -266,13 +276,15 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    parents = SPECS[settings.registered_network].parents
+    origins, joined = SPECS[settings.registered_network].parents, variant == "stack"
+    single = [f"{SPECS[name].modalities[0]}_stack" if joined else name for name in origins]
     results = load_results(settings, site)
-    related = {variant, *(name for name in results if variant in results[name].get("networks", []))}
-    simpler = [name for name in results if name in (*parents, *BASELINES) and name not in related]
-    rivals = {str(name): load_table(settings, site, name) for name in simpler}
+    alone, baselines = (
+        {str(name): load_table(settings, site, name) for name in names if name in results}
+        for names in (single, BASELINES)
+    )
     network, model = BundledNetwork.open(folder), ScoringModel.open(folder)
-    return measure(settings, network, model, metrics, table, nodules, rivals)
+    return measure(settings, network, model, metrics, table, nodules, alone, baselines)
 
 
 def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:

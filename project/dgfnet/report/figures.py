@@ -36,10 +36,12 @@ COLOURS = {
     "clinical": "#666666",
     "radiomics": "#000000",
     "late": "#444444",
-    "stack": "#000000",
+    "us_stack": "#003B5C",
+    "ct_stack": "#8C5E00",
+    "stack": "#5C1B00",
 }
 DASHES = {"us_tlr": ":", "us_multitask": "--", "ct_resnet": ":", "ct_multitask": "-.", "sum": ":"}
-DASHES |= {"size": ":", "clinical": "-.", "radiomics": "--", "late": ":", "stack": "-."}
+DASHES |= {"size": ":", "clinical": "-.", "radiomics": "--", "late": ":", "us_stack": "--", "ct_stack": "-."}
 INK, GREY, BLUE = "#1f2933", "#8a949e", "#0072B2"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib

@@ -13,7 +13,7 @@ from dgfnet.errors import InputError
 from dgfnet.formulas import unguarded_table
 from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import BASELINES, VARIANTS
+from dgfnet.vocabulary import TABULAR, VARIANTS
 
 STAGES = (
     "cohort",
@@ -42,7 +42,7 @@ class SiteInputs:
     Attributes:
         site: its name.
         variants: metrics.json of each cross-validated variant, in the paper's order, then of each baseline.
-        not_learned: per baseline that was skipped the reason.
+        not_learned: per baseline or stack that was skipped the reason.
         tables: out_of_fold.csv of the same variants, where there is one.
         skipped: reason for not cross-validating the site.
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
@@ -155,7 +155,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
     return SiteInputs(
         site=site,
         variants=metrics,
-        not_learned={name: why for name in BASELINES if (why := _reason(settings, "crossval", site, name))},
+        not_learned={name: why for name in TABULAR if (why := _reason(settings, "crossval", site, name))},
         tables={name: table for name, table in tables.items() if table is not None},
         skipped=_reason(settings, "crossval", site),
         differences=_csv(existing(settings, "compare", site, "differences.csv")),
@@ -181,7 +181,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = (*VARIANTS, *BASELINES)
+    order = (*VARIANTS, *TABULAR)
     return (order.index(name) if name in order else len(order), name)
 
 

@@ -7,7 +7,7 @@ from dgfnet.report import external
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import BASELINES
+from dgfnet.vocabulary import TABULAR
 
 SAMPLING = {
     "train_only": "train_only: classes are balanced by undersampling inside the training folds only; every "
@@ -27,7 +27,7 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
         patients = f" of {table['patient_id'].nunique()} patients" if table is not None else ""
         counts = f"{text(metrics.get('n'))} nodules{patients} analysed"
         lines.append(f"{counts}, {text(metrics.get('positives'))} with metastasis.")
-    networks = [metrics for name, metrics in site.variants.items() if name not in BASELINES]
+    networks = [metrics for name, metrics in site.variants.items() if name not in TABULAR]
     for sampling in sorted({str(metrics.get("sampling")) for metrics in networks}):
         lines.append(f"Sampling {SAMPLING.get(sampling, sampling)}")
     absent = [name for name in settings.crossval.variants if name not in site.variants]
@@ -37,7 +37,7 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
         lines.append(
             f"Beware: a later or earlier run skipped this site ({site.skipped}); one of the two is stale."
         )
-    lines += [f"No baseline {name}: {why}." for name, why in site.not_learned.items()]
+    lines += [f"No {name}: {why}." for name, why in site.not_learned.items()]
     return tuple(lines)
 
 

@@ -49,7 +49,9 @@ VARIANTS = {
     "clinical": "baseline: columns of the record",
     "radiomics": "baseline: measured shape, grey values and texture",
     "late": "baseline: sum of the log odds of networks of one modality each",
-    "stack": "baseline: measured features and the log odds of those networks",
+    "us_stack": "the ultrasound network joined with measured features",
+    "ct_stack": "the CT network joined with measured features",
+    "stack": "networks of both joined with measured features",
 }
 REASONS = {
     "missing_modality": "ultrasound or CT missing",

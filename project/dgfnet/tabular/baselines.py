@@ -20,7 +20,7 @@ from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_tabl
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.logistic import Logistic, fit, fit_chosen, fit_nonnegative
-from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Variant
+from dgfnet.vocabulary import SPECS, STACKS, VARIANTS, Baseline, Modality, Site, Stack, Variant
 
 Array = NDArray[np.float64]
 WHOSE = ["nodule_id", "patient_id", "fold", "label"]
@@ -63,7 +63,7 @@ class CrossValidated:
 
 
 def cross_validate(
-    settings: Settings, site: Site, baseline: Baseline, rows: pd.DataFrame, trained: Iterable[Variant]
+    settings: Settings, site: Site, baseline: Baseline | Stack, rows: pd.DataFrame, trained: Iterable[Variant]
 ) -> CrossValidated:
     """Cross-validates a baseline.
 
@@ -96,16 +96,22 @@ def cross_validate(
     return CrossValidated(table.assign(probability=probability, threshold=threshold), tuple(models), source)
 
 
-def _fit(baseline: Baseline, features: pd.DataFrame, label: Array, patients: NDArray[Any]) -> Logistic:
+def _fit(
+    baseline: Baseline | Stack, features: pd.DataFrame, label: Array, patients: NDArray[Any]
+) -> Logistic:
     if baseline == "late":
         return fit_nonnegative(features, label)
-    if baseline in ("radiomics", "stack"):
+    if baseline == "radiomics" or baseline in STACKS:
         return fit_chosen(features, label, patients)
     return fit(features, label)
 
 
 def _source(
-    settings: Settings, site: Site, baseline: Baseline, rows: pd.DataFrame, trained: tuple[Variant, ...]
+    settings: Settings,
+    site: Site,
+    baseline: Baseline | Stack,
+    rows: pd.DataFrame,
+    trained: tuple[Variant, ...],
 ) -> Source:
     """Returns the table that a baseline learns from, in the order of `rows`.
 
@@ -124,8 +130,8 @@ def _source(
         return Source(features)
     if baseline == "radiomics":
         return _measured(settings, nodules)
-    if baseline == "stack":
-        return _stacked(settings, site, rows, trained, nodules)
+    if baseline in STACKS:
+        return _stacked(settings, site, baseline, rows, trained)
     networks = _networks(settings, site, rows, trained)
     if len(networks) < 2:
         found = " and ".join(networks.values()) or "none"
@@ -143,23 +149,36 @@ def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
 
 
 def _stacked(
-    settings: Settings, site: Site, rows: pd.DataFrame, trained: tuple[Variant, ...], nodules: Sequence[str]
+    settings: Settings, site: Site, stack: str, rows: pd.DataFrame, trained: tuple[Variant, ...]
 ) -> Source:
-    """Returns the log odds of `crossval.stacked`, and what was measured on its modalities.
+    """Returns the log odds of the network of a stack, and what was measured on its modalities.
 
     Raises:
-        NothingToLearn: when that variant was not validated on these nodules.
+        NothingToLearn: when there is no such network, or it was not validated on these nodules.
     """
-    name = settings.crossval.stacked
+    name = stacked_network(settings, stack)
+    if name is None:
+        raise NothingToLearn(f"it joins a network that {settings.crossval.stacked} starts from; it has none")
     known = name in trained or (
         is_cross_validated(settings, site, name) and same_rows(load_table(settings, site, name), rows)
     )
     if not known:
-        raise NothingToLearn(f"it joins the networks of crossval.stacked, and {name} was not cross-validated")
+        raise NothingToLearn(f"it joins the networks of {name}, which was not cross-validated")
+    nodules = [str(nodule) for nodule in rows["nodule_id"]]
     measured, modalities = _measured(settings, nodules), SPECS[name].modalities
     features = measured.features.filter(regex=f"^({'|'.join(modalities)})_")
     odds = _log_odds(settings, site, (name,), nodules)
-    return Source(pd.concat([features, odds], axis="columns"), modalities, (name,), measured.units)
+    units = {modality: unit for modality, unit in measured.units.items() if modality in modalities}
+    return Source(pd.concat([features, odds], axis="columns"), modalities, (name,), units)
+
+
+def stacked_network(settings: Settings, stack: str) -> Variant | None:
+    """Returns the variant whose networks a stack joins with measured features; None where there is none."""
+    whole = settings.crossval.stacked
+    if whole is None or stack == "stack":
+        return whole
+    parents = {f"{SPECS[parent].modalities[0]}_stack": parent for parent in SPECS[whole].parents}
+    return parents.get(stack)
 
 
 def _log_odds(
