@@ -412,5 +412,14 @@ def test_the_record_must_not_hold_the_label(params, column):
 
 
 def test_the_papers_profile_has_no_baselines(params):
-    assert load(params, ["base.profile=paper"]).crossval.baselines == ()
-    assert load(params).crossval.baselines == ("size", "clinical", "radiomics", "late", "stack")
+    paper, demo = load(params, ["base.profile=paper"]), load(params)
+    assert (paper.crossval.baselines, paper.crossval.stacked) == ((), None)
+    assert demo.crossval.baselines == ("size", "clinical", "radiomics", "late")
+    assert (demo.registered_network, paper.registered_network) == ("dgf", "dgf")
+    assert (demo.register_.variant, paper.register_.variant) == ("stack", "dgf")
+
+
+def test_a_stack_of_nothing_is_not_registered(params):
+    assert message(load, params, ["crossval.stacked=null"]).endswith(
+        "register.variant: stack needs a variant in crossval.stacked, found null"
+    )

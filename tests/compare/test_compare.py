@@ -112,7 +112,7 @@ def test_networks_against_baselines_equal_a_direct_delong_and_are_said():
         _, variance = direct_delong(a["label"].to_numpy(), a["probability"], b["probability"])
         assert (row.high - row.low) / 2 / stats.norm.ppf(0.975) == pytest.approx(np.sqrt(variance), rel=0.02)
     said = baselines.best(rows, 0.95)
-    assert said.startswith("Of the networks dgf has the largest AUC: it beats size (+0.")
+    assert said.startswith("Of networks and stacks dgf has the largest AUC: it beats size (+0.")
     assert " and does not beat late (-0." in said
     assert said.endswith(" (AUC minus the baseline's, 95 % interval).")
     without = baselines.against({name: by_variant[name] for name in NAMES}, 0.95)

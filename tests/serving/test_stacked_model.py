@@ -43,7 +43,10 @@ def regression(fold):
 
 
 MODEL = {"units": UNITS, "folds": [{"fold": fold, **regression(fold).plain()} for fold in range(3)]}
-METRICS = {"folds": [{"fold": fold, "threshold": 0.3 + fold / 10, "key": f"k{fold}"} for fold in range(3)]}
+METRICS = {
+    "variant": "stack",
+    "folds": [{"fold": fold, "threshold": 0.3 + fold / 10, "key": f"k{fold}"} for fold in range(3)],
+}
 
 
 def features(count):

@@ -155,9 +155,13 @@ def test_radiomics_and_stack_read_what_preprocess_measured(put):
     digests.keep(settings.artifacts("preprocess"))
     trained = ["us_multitask", "ct_multitask"]
     radiomics = cross_validate(settings, "central", "radiomics", rows, trained)
-    with pytest.raises(NothingToLearn, match=r"networks of crossval\.stacked, and dgf was not"):
+    with pytest.raises(NothingToLearn, match="it joins the networks of dgf, which was not cross-validated"):
         cross_validate(settings, "central", "stack", rows, trained)
+    of_ct = cross_validate(settings, "central", "ct_stack", rows, trained).source
+    assert (of_ct.networks, of_ct.modalities, set(of_ct.units)) == (("ct_multitask",), ("ct",), {"ct"})
     settings = settings.changed({"crossval.stacked": "us_multitask"})
+    with pytest.raises(NothingToLearn, match="a network that us_multitask starts from; it has none"):
+        cross_validate(settings, "central", "us_stack", rows, trained)
     assert roc_auc_score(rows["label"], radiomics.table["probability"]) > 0.85
     assert radiomics.source.modalities == ("us", "ct")
     stack = cross_validate(settings, "central", "stack", rows, trained)
