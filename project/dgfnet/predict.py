@@ -90,7 +90,7 @@ def predict_case(
     sources = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
     if out is not None and out.resolve() in sources:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
-    sides = {name: read_spacing(side, f"--{name}-spacing") for name, side in (spacings or {}).items()}
+    sides = {name: read_spacing(side, f"--spacing {name}") for name, side in (spacings or {}).items()}
     images = [
         loose_image(modality, image.resolve(), mask.resolve(), segment, sides.get(modality))
         for modality, pairs in pictures.items()

@@ -78,10 +78,12 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
         parents = [run for run in parents if run not in tables]
         assert sorted(run.info.run_name for run in tables) == [
             "clinical",
+            "ct_stack",
             "late",
             "radiomics",
             "size",
             "stack",
+            "us_stack",
         ]
         assert sorted(run.info.run_name for run in parents) == [
             "concat",

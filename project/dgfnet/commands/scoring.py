@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from dgfnet.vocabulary import Modality
 
 Images = tuple[tuple[Path, Path], ...]  # each with its mask
-MM = click.FloatRange(min=0, min_open=True)
+SPACING = (click.Choice(["us", "ct"]), float)
 SECONDS = click.FloatRange(0.1, 86400)
+ONE_SIDE = "of one case: us or ct, and the side of its pixels in mm, where the files do not say"
 ONE_CASE = "of one case, instead of a folder; may be repeated"
 
 
@@ -31,8 +32,7 @@ ONE_CASE = "of one case, instead of a folder; may be repeated"
 @click.option("--overlays", type=PATH, help="folder for a picture of each nodule")
 @click.option("--nodule", help="one nodule's id; all without it")
 @click.option("--segment", help="of one case: which region of the masks is the nodule")
-@click.option("--us-spacing", type=MM, help="of one case: side of a pixel in mm")
-@click.option("--ct-spacing", type=MM, help="of one case: side of a pixel in mm")
+@click.option("--spacing", type=SPACING, multiple=True, metavar="MODALITY MM", help=ONE_SIDE)
 def score(
     settings: Settings,
     folder: Path | None,
@@ -42,8 +42,7 @@ def score(
     overlays: Path | None,
     nodule: str | None,
     segment: str | None,
-    us_spacing: float | None,
-    ct_spacing: float | None,
+    spacing: tuple[tuple[Modality, float], ...],
 ) -> None:
     """Score a cohort folder, or one case, with a champion.
 
@@ -53,22 +52,20 @@ def score(
 
     site = settings.base.sites[0]
     images: dict[Modality, Sequence[tuple[Path, Path]]] = {"us": us, "ct": ct}
-    given: dict[Modality, float | None] = {"us": us_spacing, "ct": ct_spacing}
-    spacings = {modality: side for modality, side in given.items() if side is not None}
     files = {modality: pairs for modality, pairs in images.items() if pairs}
     if bool(files) == (folder is not None):
         raise InputError("expected a cohort folder, or one case: --us IMAGE MASK, --ct IMAGE MASK")
     if folder is None:
         if nodule:
             raise InputError("--nodule names a nodule of a cohort folder; one case by its files has none")
-        case = predict_case(settings, site, files, out, overlays, segment, spacings).iloc[0]
+        case = predict_case(settings, site, files, out, overlays, segment, dict(spacing)).iloc[0]
         for name, value in case.items():
             print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
         return
     if segment:
         raise InputError("--segment is of one case; a cohort folder has the column segment in images.csv")
-    if spacings:
-        raise InputError("--us-spacing and --ct-spacing are of one case; images.csv has spacing_mm")
+    if spacing:
+        raise InputError("--spacing is of one case; a cohort folder has the column spacing_mm in images.csv")
     if out is None:
         raise InputError("a cohort folder needs --out, the CSV file to write")
     table = predict(settings, site, folder, out, nodule, overlays)

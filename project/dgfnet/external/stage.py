@@ -109,7 +109,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         "model": champion.name,
         "version": champion.version,
         "variant": variant,
-        "fit": champion.metadata["members"][0]["fit"],
+        "fit": result_key(champion.metadata["members"][0]),
         "threshold": threshold,
         "internal": None if internal is None else measure(internal, threshold, confidence),
         "external": measure(table, threshold, confidence),
