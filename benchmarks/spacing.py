@@ -4,8 +4,9 @@
 
 PROJECT is a folder in which `dgfnet external` has run with a stacked champion; nothing there is changed. The
 external nodules are read once as they are, and once as if images.csv did not say the side of a pixel of US,
-of CT, of both (a file that says it itself is believed all the same): AUC, its difference (paired, clustered DeLong), calls that change, largest change of a probability.
-Written to artifacts/benchmarks/spacing.json of this repository.
+of CT, of both (a file that says it itself is believed all the same): AUC, its difference (paired, clustered
+DeLong), calls that change, largest change of a probability. Written to artifacts/benchmarks/spacing.json of
+this repository.
 """
 
 from __future__ import annotations
