@@ -62,7 +62,7 @@ def answers(settings: Settings, champion: Champion, cohort: Cohort) -> pd.DataFr
         archive = build(cohort, champion.preprocess, Path(folder), processes, measuring=True)
         table = pd.read_parquet(archive.folder / MEASURED)
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        return model.score(archived(archive, table, model.modalities, ids, model.units))
+        return model.score(archived(archive, table, model.inputs, ids, model.units))
 
 
 def compare(settings: Settings, site: Site) -> list[dict[str, Any]]:

@@ -221,6 +221,12 @@ class Network(Section):
     pretrained: str
     """`off`, `imagenet` (torchvision's published weights) or the path of a checkpoint, in which `{encoder}`
     stands for `resnet18`, `resnet34` or `inception_v3`; needs width 1. See docs/how-to/pretrained.md."""
+    mask_channel: bool
+    """Whether an encoder sees the nodule's mask as a second channel. Its segmentation of the nodule, with
+    which training helps it, is then a copy."""
+    pooling: Literal["global", "regions"]
+    """Of an encoder's maps: the mean of the last over all pixels, the paper's; or the means of the last three
+    over nodule, rim and outside, by the mask, brought back to as many values."""
     images: Scored
     """Images of a nodule that are scored: `all`, the mean of the log odds over pairs in which each image
     stands; or `largest`, the pair of the largest nodule areas, the paper's."""

@@ -30,6 +30,11 @@ STACKS: tuple[Stack, ...] = get_args(Stack)
 TABULAR: tuple[Baseline | Stack, ...] = (*BASELINES, *STACKS)  # as tables list them, below the variants
 
 
+def mask_of(modality: Modality) -> str:
+    """Returns the name of the input of a network that holds the nodule's mask in a picture of a modality."""
+    return f"{modality}_mask"
+
+
 @dataclass(frozen=True)
 class Spec:
     """The make-up of a variant, and what its training starts from (paper section 4).

@@ -122,7 +122,7 @@ def test_every_nodule_is_explained_completely_by_the_network_it_was_held_out_fro
     network = load_network(settings, "central", "dgf", 0)
     pictures = network.pictures()
     held_out = table.set_index("nodule_id").loc[list(network.held_out.ids)]
-    odds = score(pictures.images, pictures.patients).numpy()
+    odds = score(pictures.images, pictures.fixed).numpy()
     assert held_out["log_odds"].to_numpy() == pytest.approx(odds, abs=1e-4)
     # attributions and Shapley values towards the truth add up to the odds less those of the baseline
     sign = np.where(held_out["label"] == 1, 1, -1)
@@ -211,7 +211,7 @@ def test_the_networks_of_both_folds_explain_the_same_external_nodules(settings):
     network = load_network(settings, "central", "dgf", 1)
     chosen = select(repeatability.nodules(settings), network.archive, "central")
     shown = pictures(network.model, network.archive, chosen)
-    odds = network.score(shown.images, shown.patients).numpy()
+    odds = network.score(shown.images, shown.fixed).numpy()
     assert table.loc[table["fold"] == 1, "log_odds"].to_numpy() == pytest.approx(odds, abs=1e-4)
     facts = json.loads((folder / "summary.json").read_text())["repeatability"]
     assert (facts["reason"], facts["nodules"], facts["folds"]) == (None, 4, 2)

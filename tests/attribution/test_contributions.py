@@ -51,7 +51,7 @@ def by_four_predictions(score, paths):
     """The mean over both orders of the players, written out."""
     own, none = paths.images, paths.baselines
     nothing, only_us, only_ct, both = (
-        log_odds(score, {"us": us["us"], "ct": ct["ct"]}, paths.patients, 8)
+        log_odds(score, {"us": us["us"], "ct": ct["ct"]}, paths.fixed, 8)
         for us, ct in ((none, none), (own, none), (none, own), (own, own))
     )
     return ((only_us - nothing) + (both - only_ct)) / 2, ((only_ct - nothing) + (both - only_us)) / 2

@@ -128,7 +128,7 @@ def test_patients_and_baselines_stay_with_their_nodules():
     """An explanation made of nothing but these two: any mix-up of rows would change it."""
 
     def explain(_, lines):
-        marks = lines.patients[:, None, None].float() + 1
+        marks = lines.fixed[:, None, None].float() + 1
         return {name: values * marks for name, values in lines.baselines.items()}
 
     assert sensitivities(linear, explain, paths(4), 8, rng()).tolist() == [0, 0, 0, 0]

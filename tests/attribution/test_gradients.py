@@ -9,7 +9,7 @@ from captum.attr import IntegratedGradients
 
 from dgfnet.attribution.baselines import FAMILIES, find_baselines, references
 from dgfnet.attribution.gradients import Effort, Paths, integrate
-from dgfnet.attribution.networks import Pictures, mixes, scorer
+from dgfnet.attribution.networks import Pictures, fixed_of, inputs_of, mixes, scorer
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
 from dgfnet.vocabulary import VARIANTS
@@ -210,3 +210,34 @@ def test_a_network_that_always_says_yes_has_no_undecided_baseline_and_says_so():
     base = find_baselines(score, pictures, reference, "mean", 8)
     assert base.partner == ("none", "none")
     assert base.probability == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["us_multitask", "dgf"])
+def test_a_network_that_reads_masks_is_explained_with_them_held_fixed(variant, tiny):
+    """Each nodule keeps its own mask and patient key, in captum's batches too."""
+    settings = tiny.changed({"network.pooling": "regions", "network.mask_channel": True})
+    model = network(variant, settings)
+    images = {name: values for name, values in pair(3, 32).items() if name in model.modalities}
+    masks = {name: torch.zeros(3, 32, 32, dtype=torch.bool) for name in model.modalities}
+    for place in range(3):
+        for mask in masks.values():
+            mask[place, 8 : 16 + 4 * place, 10:20] = True
+    patients = torch.tensor([5, 101, -7])
+    fixed = fixed_of(model, patients, masks)
+    assert fixed.shape == (3, 1 + 32 * 32 * len(masks))
+    inputs, keys = inputs_of(model, images, fixed)
+    assert torch.equal(keys, patients)
+    assert set(inputs) == set(model.inputs)
+    for name, mask in masks.items():
+        assert torch.equal(inputs[f"{name}_mask"] > 0, mask)
+    score = scorer(model)
+    assert torch.allclose(score(images, fixed), model(inputs, patients).logit, atol=1e-5)
+    swapped = fixed.clone()
+    swapped[:, 1:] = fixed.flip(0)[:, 1:]
+    assert (score(images, swapped) - score(images, fixed)).abs()[[0, 2]].min() > 1e-6
+    black = {name: torch.zeros_like(values) for name, values in images.items()}
+    attributions = integrate(score, Paths(images, black, fixed), Effort(0.02, 8, 8, 32))
+    assert attributions.error.max() <= 0.02
+    last = integrate(score, Paths(images, black, fixed).take(torch.tensor([2])), Effort(0.02, 8, 8, 32))
+    for name in images:
+        assert torch.allclose(last.maps[name][0], attributions.maps[name][2], atol=1e-5)

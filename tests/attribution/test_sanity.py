@@ -22,7 +22,8 @@ def network():
 
     from dgfnet.settings import load
 
-    settings = load(Path(__file__).parents[2] / "params.yaml", ["network.width=0.0625"])
+    paper = ["network.mask_channel=false", "network.pooling=global"]
+    settings = load(Path(__file__).parents[2] / "params.yaml", ["network.width=0.0625", *paper])
     torch.set_num_threads(1)
     torch.manual_seed(0)
     return DGFNet("concat", "resnet18", settings.network).eval()

@@ -10,7 +10,7 @@ from dgfnet.network.fusion import BasicFusion
 from dgfnet.network.tlr import FROZEN, Head, TransferNet
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.training.losses import losses
-from dgfnet.vocabulary import MODALITIES, SPECS
+from dgfnet.vocabulary import MODALITIES, SPECS, mask_of
 
 SIZE, NODULES = 32, 6
 HEAD = Head(width=16, depth=2, dropout=0.5, learning_rate=1e-3, weight_decay=1e-4)
@@ -22,12 +22,21 @@ def variant(request):
     return request.param
 
 
-@pytest.fixture
-def build(tiny):
+READING = {  # of the mask: not at all, as the paper; where maps are averaged; as a channel, too
+    "no mask": {"pooling": "global", "mask_channel": False},
+    "regions": {"pooling": "regions", "mask_channel": False},
+    "channel": {"pooling": "global", "mask_channel": True},
+    "both": {"pooling": "regions", "mask_channel": True},
+}
+
+
+@pytest.fixture(params=READING)
+def build(tiny, request):
     """A network with a bank, if it keeps one, and weights that are not those of the start."""
 
     def build(variant, encoder="resnet18", **dgf):
-        settings = tiny.network.model_copy(update={"dgf": tiny.network.dgf.model_copy(update=dgf)})
+        own = {"dgf": tiny.network.dgf.model_copy(update=dgf), **READING[request.param]}
+        settings = tiny.network.model_copy(update=own)
         if variant == "us_tlr":
             return TransferNet(HEAD, settings.tlr)
         model = DGFNet(variant, encoder, settings)
@@ -53,10 +62,19 @@ def side(model):
 
 def images(count=NODULES, seed=5, side=SIZE):
     generator = torch.Generator().manual_seed(seed)
-    return {
+    pictures = {
         modality: torch.randint(0, 256, (count, side, side), dtype=torch.uint8, generator=generator)
         for modality in MODALITIES
     }
+    return pictures | {mask_of(modality): disc(side, count, seed) for modality in MODALITIES}
+
+
+def disc(side, count, seed):
+    """Nodules of several sizes, (count, side, side)."""
+    down, across = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    radii = (0.15 + 0.2 * torch.rand(count, generator=torch.Generator().manual_seed(seed))) * side
+    distance = ((down - side / 2) ** 2 + (across - side / 2) ** 2).sqrt()
+    return (distance < radii[:, None, None]).to(torch.uint8)
 
 
 def batch(modalities=MODALITIES, side=SIZE):
@@ -71,13 +89,13 @@ def batch(modalities=MODALITIES, side=SIZE):
 
 
 def taken(model, pictures):
-    return {modality: pictures[modality] for modality in model.modalities}
+    return {name: pictures[name] for name in model.inputs}
 
 
 def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
     model = build(variant).train()
     inputs = batch(model.modalities, side(model))
-    terms = losses(model(inputs.images, inputs.patients, segment=True), inputs, 1.0, classify=True)
+    terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, 1.0, classify=True)
     assert sorted(terms) == sorted(
         ["label", *(f"masks_{m}" for m in model.modalities if SPECS[variant].tasks)]
     )
@@ -107,7 +125,11 @@ def test_the_label_alone_does_not_train_the_decoders(build, variant):
     output = model(taken(model, images(side=side(model))), torch.arange(NODULES))
     output.logit.sum().backward()
     assert output.masks == {}
-    decoders = [p for n, p in model.named_parameters() if n.startswith("streams") and ".encoder." not in n]
+    decoders = [
+        p
+        for n, p in model.named_parameters()
+        if n.startswith("streams") and (".nodule." in n or ".boundary." in n)
+    ]
     assert bool(decoders) == SPECS[variant].tasks
     assert all(parameter.grad is None for parameter in decoders)
 
@@ -118,7 +140,9 @@ def test_the_label_alone_does_not_train_the_decoders(build, variant):
 def test_blank_pictures_give_numbers(build, variant, grey, training):
     model = build(variant).train(training)
     blank = {
-        m: torch.full((NODULES, side(model), side(model)), grey, dtype=torch.uint8) for m in model.modalities
+        name: torch.full((NODULES, side(model), side(model)), value, dtype=torch.uint8)
+        for name in model.inputs
+        for value in [grey if name in model.modalities else min(grey, 1)]
     }
     output = model(blank, torch.arange(NODULES), segment=True)
     assert torch.isfinite(output.logit).all()
@@ -138,7 +162,8 @@ def test_shapes(build, variant):
 @torch.no_grad()
 def test_modalities_may_differ_in_size(build):
     model = build("dgf").eval()
-    pictures = {"us": images()["us"], "ct": torch.zeros(NODULES, 64, 64, dtype=torch.uint8)}
+    ct = torch.zeros(NODULES, 64, 64, dtype=torch.uint8)
+    pictures = {**images(), "ct": ct, "ct_mask": ct}
     masks = model(pictures, segment=True).masks
     assert (masks["us"].shape[-1], masks["ct"].shape[-1]) == (32, 64)
 
@@ -162,12 +187,13 @@ def test_segmenting_does_not_change_the_logit(build, variant):
 def test_each_modality_a_variant_takes_changes_the_output(build, variant):
     model = build(variant).eval()
     before = model(taken(model, images(side=side(model)))).logit
-    for modality in model.modalities:
+    for name in model.inputs:
+        highest = 255 if name in model.modalities else 1
         changed = {
             **taken(model, images(side=side(model))),
-            modality: 255 - images(side=side(model))[modality],
+            name: highest - images(side=side(model))[name],
         }
-        assert ((model(changed).logit - before).abs() > 1e-6).all(), modality
+        assert ((model(changed).logit - before).abs() > 1e-6).all(), name
 
 
 @torch.no_grad()
@@ -185,13 +211,13 @@ def test_a_modality_a_variant_does_not_take_changes_nothing(build, variant):
 def test_a_nodule_has_one_probability_alone_and_in_any_company(build, variant, combiner):
     model = build(variant, combiner=combiner).eval()
     for stream in getattr(model, "streams", {}).values():  # features as large as a trained network's
-        stream.encoder.layer4[-1].bn2.weight.mul_(5)
+        stream.encoder.layer4[-1].bn2.weight.mul_(0.2 if stream.mask_channel else 5)
     if variant == "us_tlr":  # on noise, the values of untrained blocks hardly differ
         model.head[-1].weight.mul_(100)
     patients = torch.tensor([100, 1, 2, 100, 106, 3])  # 100 and 106 are in the bank too
 
     def probability(*members):
-        chosen = {m: images(side=side(model))[m][list(members)] for m in model.modalities}
+        chosen = {name: images(side=side(model))[name][list(members)] for name in model.inputs}
         return model(chosen, patients[list(members)]).logit.sigmoid()
 
     together = probability(0, 1, 2, 3, 4, 5)
@@ -254,10 +280,10 @@ def test_normalisation_happens_inside(build):
     model = build("us_multitask").eval()
     picture = images()["us"].float()
     model.streams["us"].set_normalisation(0.5, 0.25)
-    before = model({"us": picture}).logit
+    before = model({**images(), "us": picture}).logit
     model.streams["us"].set_normalisation(0.25, 0.125)
-    torch.testing.assert_close(model({"us": picture / 2}).logit, before, rtol=1e-5, atol=1e-6)
-    assert (model({"us": picture}).logit - before).abs().max() > 1e-4
+    torch.testing.assert_close(model({**images(), "us": picture / 2}).logit, before, rtol=1e-5, atol=1e-6)
+    assert (model({**images(), "us": picture}).logit - before).abs().max() > 1e-4
 
 
 def test_fusions_start_from_the_unimodal_variants_in_the_order_of_their_modalities():
@@ -313,3 +339,14 @@ def test_concatenation_is_a_linear_layer_over_both():
     fusion.reduce.weight.copy_(torch.tensor([[1.0, 0, 2, 0], [0, 1, 0, -1]]))
     fusion.reduce.bias.copy_(torch.tensor([0.5, 0]))
     assert fusion(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]]), None).tolist() == [[7.5, 5.0]]
+
+
+def test_a_mask_that_is_needed_and_missing_is_asked_for(build):
+    model = build("us_multitask").eval()
+    pictures = {"us": images()["us"]}
+    if model.inputs == ("us",):
+        assert model(pictures).logit.shape == (NODULES,)
+        return
+    assert model.inputs == ("us", "us_mask")
+    with pytest.raises(ValueError, match="reads the nodule's mask, and none was given"):
+        model(pictures)

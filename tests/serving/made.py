@@ -14,20 +14,24 @@ import torch
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import sha256
 from dgfnet.network.variants import DGFNet
-from dgfnet.settings import load
+from dgfnet.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
 SHIFTS, THRESHOLDS = (-0.5, -0.4, -0.3), (0.4, 0.3, 0.5)  # of the networks of three folds
 SETTINGS = load(
-    ROOT / "params.yaml", [f"preprocess.us_size={SIDE}", f"preprocess.ct_size={SIDE}", "network.width=0.125"]
+    ROOT / "params.yaml",
+    [
+        *(f"preprocess.us_size={SIDE}", f"preprocess.ct_size={SIDE}", "network.width=0.125"),
+        *("network.mask_channel=false", "network.pooling=global"),  # test_stacked_model.py reads masks
+    ],
 )
 
 
-def network(variant: str, seed: int) -> DGFNet:
+def network(variant: str, seed: int, settings: Settings = SETTINGS) -> DGFNet:
     """A network with random weights, and a bank where it has one."""
     torch.manual_seed(seed)
-    model = DGFNet(variant, "resnet18", SETTINGS.network).eval()
+    model = DGFNet(variant, "resnet18", settings.network).eval()
     with torch.no_grad():
         for parameter in model.classifier.parameters():
             parameter.mul_(3)  # else every probability is near a half
@@ -39,13 +43,13 @@ def network(variant: str, seed: int) -> DGFNet:
     return model
 
 
-def make(variant: str) -> list[Member]:
+def make(variant: str, settings: Settings = SETTINGS) -> list[Member]:
     """Makes the networks of three folds."""
-    models = [network(variant, seed) for seed in (0, 1, 2)]
+    models = [network(variant, seed, settings) for seed in (0, 1, 2)]
     metadata = {
         "variant": variant,
         "encoder": "resnet18",
-        "network": SETTINGS.network.model_dump(mode="json"),
+        "network": settings.network.model_dump(mode="json"),
     }
     return [
         Member(model, fold, SHIFTS[fold], THRESHOLDS[fold], 0.4, str(fold), metadata)

@@ -319,7 +319,7 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
     model = network(variant, 5)
-    exporting.export(model, (SIDE,) * len(model.modalities), tmp_path / "model.onnx")
+    exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
     run = open_graph(tmp_path / "model.onnx", model.modalities, 1)
     for count in (1, 2, 7):
         crops = {name: CROPS[name][:count] for name in model.modalities}
@@ -338,5 +338,5 @@ def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
     model = network("us_multitask", 1)
     model.__class__ = Other
     with pytest.raises(InputError, match="from the network's"):
-        exporting.export(model, (SIDE,), tmp_path / "model.onnx")
+        exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

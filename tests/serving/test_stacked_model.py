@@ -17,11 +17,12 @@ from dgfnet.errors import InputError
 from dgfnet.measured.definitions import NAMES
 from dgfnet.measured.measure import measure
 from dgfnet.serving.answers import answer
-from dgfnet.serving.cases import decode_case, loose_image, read_case
+from dgfnet.serving.cases import Case, decode_case, loose_image, read_case
 from dgfnet.settings import load
 from dgfnet.tabular.logistic import Logistic, Term
 
 NOISE = np.random.default_rng(5)
+MASKED = SETTINGS.changed({"network.mask_channel": True, "network.pooling": "regions"})
 PLACE = {name: at for at, name in enumerate(NAMES["us"])}
 UNITS = {"us": "grey", "ct": "hu"}
 
@@ -59,8 +60,16 @@ def features(count):
     return rows
 
 
+def discs(count):
+    """Masks of round nodules of several sizes, (count, 1, SIDE, SIDE)."""
+    down, across = np.indices((SIDE, SIDE)) - SIDE / 2
+    radii = NOISE.uniform(0.15, 0.4, count) * SIDE
+    return (np.hypot(down, across) < radii[:, None, None]).astype(np.uint8)[:, None]
+
+
 def album_of(count):
     crops = {name: NOISE.integers(0, 256, (count, 1, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    crops |= {f"{name}_mask": discs(count) for name in ("us", "ct")}
     return {**crops, **{f"{name}_measured": rows for name, rows in features(count).items()}}
 
 
@@ -77,8 +86,8 @@ def album():
 def folder(tmp_path_factory, album):
     place = tmp_path_factory.mktemp("stacked") / "bundle"
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
-    networks = stacked(make("dgf"), MODEL, METRICS)
-    unimodal = {name: make(f"{name}_multitask") for name in ("us", "ct")}
+    networks = stacked(make("dgf", MASKED), MODEL, METRICS)
+    unimodal = {name: make(f"{name}_multitask", MASKED) for name in ("us", "ct")}
     write_bundle(place, networks, unimodal, "ensemble", table, album, SETTINGS.preprocess, "never trained")
     return place
 
@@ -152,7 +161,7 @@ def test_at_the_reference_nothing_contributes(model):
     means = {name: np.zeros((1, len(NAMES[name]))) for name in ("us", "ct")}
     means["us"][0, [PLACE["mean"], PLACE["entropy"]]] = 100.0, 3.0
     means["ct"][0, NAMES["ct"].index("solidity")] = 0.9
-    crops = {name: model.reference[name][None, None] for name in ("us", "ct")}
+    crops = {name: model.reference[name][None, None] for name in model.inputs}
     found = model.answer({**crops, **{f"{name}_measured": rows for name, rows in means.items()}})
     assert found["us_contribution"][0] == pytest.approx(0, abs=1e-9)
     assert found["ct_contribution"][0] == pytest.approx(0, abs=1e-9)
@@ -168,20 +177,14 @@ def test_answers_are_batch_invariant(model, album):
 
 
 def test_without_ct_the_model_of_ultrasound_answers(model, album):
-    case = read_like({"us": album["us"][0]}, {})
+    case = Case({"us": album["us"][0]}, masks={"us": album["us_mask"][0]})
     (row,) = answer(model, [case])
     assert row["variant"] == "us_multitask"
     assert row["statement"].startswith("no CT")
 
 
-def read_like(crops, measured):
-    from dgfnet.serving.cases import Case
-
-    return Case(crops, measured=measured)
-
-
 def test_a_case_without_features_is_refused_by_name(model, album):
-    crops = {name: album[name] for name in ("us", "ct")}
+    crops = {name: album[name] for name in model.inputs}
     with pytest.raises(InputError, match="measured features of us are missing"):
         model.score(crops)
     with pytest.raises(InputError, match="us_measured: expected 28 numbers of every nodule, found shape"):
@@ -289,3 +292,62 @@ def test_a_request_tells_the_side_of_its_pixels():
             decode_case({**record, "us_spacing_mm": wrong}, settings, ("us", "ct"), UNITS)
     nothing = decode_case({**record, "us_spacing_mm": None}, settings, ("us", "ct"), UNITS).measured["us"]
     assert np.isnan(nothing[PLACE["area_mm2"]])
+
+
+def test_the_mask_is_read_and_goes_with_its_picture(model, album):
+    before = model.score(album)["probability"].to_numpy()
+    assert model.inputs == ("us", "ct", "us_mask", "ct_mask")
+    for name in ("us_mask", "ct_mask"):
+        others = {**album, name: album[name][::-1]}
+        assert (np.abs(model.score(others)["probability"] - before) > 1e-6).sum() > 20
+        missing = {key: values for key, values in album.items() if key != name}
+        with pytest.raises(InputError, match=f"crops of {name} are missing"):
+            model.score(missing)
+    two = {
+        name: [np.concatenate([values[0], values[1]])]
+        for name, values in album.items()
+        if "measured" not in name
+    }
+    two |= {name: values[:1] for name, values in album.items() if "measured" in name}
+    pairs = [
+        {**part(album, slice(k, k + 1)), **{n: v[:1] for n, v in album.items() if "measured" in n}}
+        for k in (0, 1)
+    ]
+    with_both = model.score_by(0, two)
+    odds = [model.score_by(0, pair) for pair in pairs]
+    joint = model.members[
+        0
+    ].joint  # linear in the network's log odds, so the mean of both is that of the pairs
+    assert joint is not None
+    np.testing.assert_allclose(
+        np.log(with_both / (1 - with_both)), np.mean([np.log(p / (1 - p)) for p in odds], axis=0), atol=1e-6
+    )
+    short = {**two, "us_mask": [two["us_mask"][0][:1]]}
+    with pytest.raises(InputError, match="us_mask: 1 masks of a nodule with 2 pictures"):
+        model.score(short)
+
+
+def test_the_reference_mask_is_where_half_of_the_nodules_are(model, album):
+    inside = np.arange(30) % 3 != 0
+    expected = album["us_mask"][inside, 0].mean(axis=0) > 0.5
+    assert (model.reference["us_mask"] == expected).mean() > 0.99  # at exactly one half rounding goes to even
+    assert set(np.unique(model.reference["us_mask"])) == {0, 1}
+
+
+def test_the_mask_of_a_case_is_that_of_the_archive(tmp_path):
+    from dgfnet.preprocess.archive import centre
+    from dgfnet.preprocess.crops import stored_crop
+
+    settings = load(ROOT / "params.yaml").preprocess
+    grey = NOISE.integers(0, 256, (90, 120), dtype=np.uint8)
+    mask = cv2.ellipse(np.zeros((90, 120), np.uint8), (60, 45), (20, 11), 30, 0, 360, 1, -1)
+    cv2.imwrite(str(tmp_path / "p.png"), grey)
+    cv2.imwrite(str(tmp_path / "m.png"), mask * 255)
+    for modality in ("us", "ct"):
+        planes, _ = stored_crop(grey, mask, modality, settings)
+        case = read_case(
+            [loose_image(modality, tmp_path / "p.png", tmp_path / "m.png")], settings, (modality,)
+        )
+        size = settings.size(modality)
+        np.testing.assert_array_equal(case.masks[modality][0], centre(planes[1], size))
+        np.testing.assert_array_equal(case.crops[modality][0], centre(planes[0], size))

@@ -68,7 +68,7 @@ def references(score: Score, training: Pictures, labels: NDArray[np.float32], ro
         at = torch.from_numpy(np.flatnonzero(labels == value))
         if len(at):
             fixed[word] = {name: values[at].mean(dim=0) for name, values in images.items()}
-    values = log_odds(score, images, training.patients, rows)
+    values = log_odds(score, images, training.fixed, rows)
     surest = {"positive": int(values.argmax()), "negative": int(values.argmin())}
     for word, row in surest.items():  # without another patient's details first
         plain = {name: pictures[row : row + 1] for name, pictures in images.items()}
@@ -103,12 +103,12 @@ def find_baselines(
         family: one of FAMILIES.
         rows: most pictures that go through the network at once.
     """
-    count = len(pictures.patients)
+    count = len(pictures.fixed)
     candidates = {"blurred": blurred(pictures.images)} | {
         word: {name: picture.expand(count, -1, -1) for name, picture in each.items()}
         for word, each in references.fixed.items()
     }
-    ends = {word: log_odds(score, each, pictures.patients, rows) for word, each in candidates.items()}
+    ends = {word: log_odds(score, each, pictures.fixed, rows) for word, each in candidates.items()}
     start, low = candidates.pop(family), ends.pop(family)
     partner = np.full(count, "none", dtype=object)
     stop = {name: values.clone() for name, values in start.items()}
@@ -119,7 +119,7 @@ def find_baselines(
         at = torch.from_numpy(np.flatnonzero(new))
         for name, values in candidates[word].items():
             stop[name][at] = values[at]
-    images, odds = _search(score, Paths(stop, start, pictures.patients), low, high, rows)
+    images, odds = _search(score, Paths(stop, start, pictures.fixed), low, high, rows)
     return Baselines(images, 1 / (1 + np.exp(-odds)), tuple(map(str, partner)))
 
 
@@ -151,7 +151,7 @@ def _search(
         share = 0.5 if step % 2 else low[todo] / (low[todo] - high[todo])
         place[todo] = left[todo] + (right[todo] - left[todo]) * share
         part = lines.take(torch.from_numpy(todo))
-        value[todo] = log_odds(score, _points(part, place[todo]), part.patients, rows)
+        value[todo] = log_odds(score, _points(part, place[todo]), part.fixed, rows)
         same = np.sign(value[todo]) == np.sign(low[todo])
         left[todo[same]], low[todo[same]] = place[todo[same]], value[todo[same]]
         right[todo[~same]], high[todo[~same]] = place[todo[~same]], value[todo[~same]]

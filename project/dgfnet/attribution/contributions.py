@@ -41,8 +41,8 @@ def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64],
         (N,) of US and (N,) of CT, log odds towards metastasis.
     """
 
-    def log_odds(us: Tensor, ct: Tensor, patients: Tensor) -> Tensor:
-        return score({"us": us, "ct": ct}, patients).double()
+    def log_odds(us: Tensor, ct: Tensor, fixed: Tensor) -> Tensor:
+        return score({"us": us, "ct": ct}, fixed).double()
 
     explainer = ShapleyValues(log_odds)
     # one player per modality; players are numbered across the inputs, from 0 and without gaps
@@ -51,7 +51,7 @@ def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64],
         explainer.attribute(
             (part.images["us"], part.images["ct"]),
             baselines=(part.baselines["us"], part.baselines["ct"]),
-            additional_forward_args=part.patients,
+            additional_forward_args=part.fixed,
             feature_mask=players,
         )
         for part in paths.split(rows)

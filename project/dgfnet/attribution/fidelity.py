@@ -69,7 +69,7 @@ def infidelities(
             tuple(part.images.values()),
             tuple(maps[name][at] for name in names),
             baselines=tuple(part.baselines[name] for name in names),
-            additional_forward_args=part.patients,
+            additional_forward_args=part.fixed,
             n_perturb_samples=REPLACEMENTS,
             max_examples_per_batch=min(rows, len(part) * REPLACEMENTS),
         ).numpy()
@@ -97,13 +97,13 @@ def sensitivities(
     names = list(paths.images)
 
     def explanation(images: Tensors, baselines: Tensors, additional_forward_args: Tensors) -> Tensors:
-        (patients,) = additional_forward_args
+        (fixed,) = additional_forward_args
         starts = {
             name: baseline.expand_as(image)  # captum leaves the baseline of a batch of one as it is
             for name, image, baseline in zip(names, images, baselines, strict=True)
         }
         with torch.enable_grad():  # captum calls this without gradients
-            maps = explain(score, Paths(dict(zip(names, images, strict=True)), starts, patients))
+            maps = explain(score, Paths(dict(zip(names, images, strict=True)), starts, fixed))
         return tuple(maps[name] for name in names)
 
     def add_noise(images: Tensors) -> Tensors:
@@ -120,7 +120,7 @@ def sensitivities(
             n_perturb_samples=NOISES,
             max_examples_per_batch=min(rows, len(part) * NOISES),
             baselines=tuple(part.baselines[name] for name in names),
-            additional_forward_args=(part.patients,),
+            additional_forward_args=(part.fixed,),
         )
         .double()
         .numpy()

@@ -16,7 +16,7 @@ from dgfnet.attribution.contributions import shapley, towards_truth
 from dgfnet.attribution.fidelity import Explain, Maps
 from dgfnet.attribution.fold_network import NODES, Explanation, FoldNetwork, effort, explain, load, spread
 from dgfnet.attribution.gradients import Effort, Images, Paths, Score, integrate
-from dgfnet.attribution.networks import Pictures, last_layers
+from dgfnet.attribution.networks import Pictures, inputs_of, last_layers
 from dgfnet.attribution.randomised import RandomLabelModel
 from dgfnet.attribution.repeatability import ExternalExplanation
 from dgfnet.attribution.saliency import Picture, SaliencyCase, grad_cam, masses
@@ -128,7 +128,7 @@ def explain_fold(job: Job) -> FoldExplanation:
 def _contributions(job: Job, fusion: _Multimodal) -> pd.DataFrame:
     """Returns a row per held-out nodule, with Shapley values."""
     pictures, label = fusion.pictures, fusion.network.held_out.labels
-    paths = Paths(pictures.images, fusion.explanation.baselines.images, pictures.patients)
+    paths = Paths(pictures.images, fusion.explanation.baselines.images, pictures.fixed)
     us, ct = shapley(fusion.network.score, paths, job.settings.attribute.rows)
     return _rows(fusion.network.held_out.ids, label, job.fold, fusion.explanation).assign(
         shapley_us=towards_truth(us, label), shapley_ct=towards_truth(ct, label)
@@ -187,8 +187,8 @@ def _grad_cam(network: FoldNetwork, pictures: Pictures) -> Maps:
     """Computes Grad-CAM of the model itself: its copy made for explaining does not name its layers."""
     model = network.model
 
-    def score(images: Images, patients: torch.Tensor) -> torch.Tensor:
-        logit: torch.Tensor = model(images, patients).logit
+    def score(images: Images, fixed: torch.Tensor) -> torch.Tensor:
+        logit: torch.Tensor = model(*inputs_of(model, images, fixed)).logit
         return logit
 
     return grad_cam(score, last_layers(model), pictures, network.rows)
@@ -239,14 +239,14 @@ def _planes(maps: Images, row: int) -> dict[Modality, Picture]:
 
 def _checks(fusion: _Multimodal, other: RandomLabelModel | None, settings: Settings) -> dict[str, Any]:
     """Makes the sanity checks on `attribute.checks` of the held-out nodules."""
-    at = torch.from_numpy(spread(len(fusion.pictures.patients), settings.attribute.checks))
+    at = torch.from_numpy(spread(len(fusion.pictures.fixed), settings.attribute.checks))
     pictures, rows = fusion.pictures.take(at), settings.attribute.rows
     baselines = {name: values[at] for name, values in fusion.explanation.baselines.images.items()}
     checks = sanity.check(
         fusion.network.model,
         None if other is None else other.network.model,
         _evenly(rows),
-        Paths(pictures.images, baselines, pictures.patients),
+        Paths(pictures.images, baselines, pictures.fixed),
         rows,
         np.random.default_rng(settings.base.seed),
     ).describe()

@@ -98,7 +98,7 @@ def load(settings: Settings, site: Site, variant: Variant, fold: int) -> FoldNet
 def explain(network: FoldNetwork, pictures: Pictures, family: str, effort: Effort) -> Explanation:
     """Computes integrated gradients of nodules, from a baseline of this family each."""
     base = find_baselines(network.score, pictures, network.references, family, effort.rows)
-    paths = Paths(pictures.images, base.images, pictures.patients)
+    paths = Paths(pictures.images, base.images, pictures.fixed)
     return Explanation(integrate(network.score, paths, effort), base)
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from dgfnet.vocabulary import Modality
 
 Images = Mapping[Modality, Tensor]
-# (B, S, S) float images per modality and (B,) patient keys become (B,) log odds; rows must not mix
+# (B, S, S) float images per modality, and what is held fixed, become (B,) log odds; rows must not mix
 Score = Callable[[Images, Tensor], Tensor]
 Panel = tuple[int, float, float, float, float, int]  # nodule, left, right, F(left), F(right), halvings
 RETRIES = 3  # of nodules whose panels' errors happened to add up, each with half the tolerance
@@ -45,22 +45,23 @@ class Paths:
     Attributes:
         images: per modality (N, S, S) float32, grey 0..255; the ends of the paths.
         baselines: alike, their starts.
-        patients: (N,) int64 patient keys.
+        fixed: (N,) or (N, more) int64, what the network knows of a nodule beside the pictures, the same all
+            along its path: `networks.fixed_of`.
     """
 
     images: Images
     baselines: Images
-    patients: Tensor
+    fixed: Tensor
 
     def __len__(self) -> int:
-        return len(self.patients)
+        return len(self.fixed)
 
     def take(self, at: Tensor) -> Paths:
         """Returns the paths at these positions."""
         images, baselines = (
             {name: values[at] for name, values in each.items()} for each in (self.images, self.baselines)
         )
-        return Paths(images, baselines, self.patients[at])
+        return Paths(images, baselines, self.fixed[at])
 
     def split(self, rows: int) -> Iterator[Paths]:
         """Yields the paths in their order, at most `rows` at once."""
@@ -117,12 +118,12 @@ def chunks(count: int, rows: int) -> list[Tensor]:
     return [at for at in torch.split(torch.arange(count), rows) if len(at)]
 
 
-def log_odds(score: Score, images: Images, patients: Tensor, rows: int) -> NDArray[np.float64]:
+def log_odds(score: Score, images: Images, fixed: Tensor, rows: int) -> NDArray[np.float64]:
     """Computes F of N nodules, (N,), with at most `rows` pictures of a modality in the network at once."""
     with torch.inference_mode():
         parts = [
-            score({name: values[at] for name, values in images.items()}, patients[at]).double().cpu()
-            for at in chunks(len(patients), rows)
+            score({name: values[at] for name, values in images.items()}, fixed[at]).double().cpu()
+            for at in chunks(len(fixed), rows)
         ]
     return torch.cat(parts).numpy() if parts else np.empty(0)
 
@@ -157,7 +158,7 @@ def _integrate_once(score: Score, paths: Paths, effort: Effort, tolerance: float
     count, steps = len(paths), paths.steps()
     maps = {name: torch.zeros_like(values) for name, values in paths.images.items()}
     sums = {name: np.zeros(count) for name in paths.images}
-    ends = [log_odds(score, each, paths.patients, effort.rows) for each in (paths.baselines, paths.images)]
+    ends = [log_odds(score, each, paths.fixed, effort.rows) for each in (paths.baselines, paths.images)]
     used = np.zeros(count, dtype=np.int64)
     nodes, weights = _gauss_legendre(effort.nodes)
     waiting: deque[Panel] = deque((n, 0.0, 1.0, ends[0][n], ends[1][n], 0) for n in range(count))
@@ -190,7 +191,7 @@ def _halves(score: Score, paths: Paths, panels: list[Panel], rows: int) -> list[
     between = {
         name: own.baselines[name] + _column(middle, values) * values for name, values in own.steps().items()
     }
-    values = log_odds(score, between, own.patients, rows)
+    values = log_odds(score, between, own.fixed, rows)
     halves: list[Panel] = []
     for (n, left, right, low, high, depth), mid, value in zip(panels, middle, values, strict=True):
         halves += [(n, left, mid, low, value, depth + 1), (n, mid, right, value, high, depth + 1)]
@@ -217,7 +218,7 @@ def _mean_gradient(
     for name, step in paths.steps().items():
         values = paths.baselines[name][rows] + _column(places.reshape(-1), step) * step[rows]
         points[name] = values.requires_grad_(True)
-    total = score(points, paths.patients[rows]).sum()
+    total = score(points, paths.fixed[rows]).sum()
     gradients = torch.autograd.grad(total, list(points.values()), allow_unused=True, materialize_grads=True)
     weight = torch.from_numpy(weights)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from dgfnet.attribution.gradients import Images, Score
 from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
 from dgfnet.preprocess.archive import Archive
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import Modality, mask_of
 
 BATCH = 64
 
@@ -26,19 +27,19 @@ class Pictures:
     Attributes:
         images: per modality (N, S, S) float32, grey 0..255.
         masks: per modality (N, S, S) bool, the nodule.
-        patients: (N,) int64 patient keys.
+        fixed: int64, of `fixed_of`.
     """
 
     images: Images
     masks: dict[Modality, Tensor]
-    patients: Tensor
+    fixed: Tensor
 
     def take(self, at: Tensor) -> Pictures:
         """Returns the nodules at these positions."""
         return Pictures(
             {name: values[at] for name, values in self.images.items()},
             {name: values[at] for name, values in self.masks.items()},
-            self.patients[at],
+            self.fixed[at],
         )
 
 
@@ -46,11 +47,45 @@ def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
     """Reads the pictures of nodules as this network takes them; `us_tlr` takes a rectangle."""
     pairs = pairs_of(nodules, model.modalities, "largest")
     batches = list(evaluation_batches(archive, nodules, pairs, BATCH, model.rectangle))
+    masks = {
+        name: torch.cat([batch.targets[name][:, 0] > 0 for batch in batches]) for name in model.modalities
+    }
     return Pictures(
         {name: torch.cat([batch.images[name].float() for batch in batches]) for name in model.modalities},
-        {name: torch.cat([batch.targets[name][:, 0] > 0 for batch in batches]) for name in model.modalities},
-        torch.cat([batch.patients for batch in batches]),
+        masks,
+        fixed_of(model, torch.cat([batch.patients for batch in batches]), masks),
     )
+
+
+def fixed_of(model: Model, patients: Tensor, masks: Mapping[Modality, Tensor]) -> Tensor:
+    """Packs what a network knows of nodules beside their pictures: patient keys, and the masks that it reads.
+
+    An explanation asks what the pictures say, so all of it stays as it is along a path. It is one tensor:
+    captum hands that on as it is.
+
+    Args:
+        model: the network.
+        patients: (N,) int64 patient keys.
+        masks: per modality (N, S, S) the nodule.
+
+    Returns:
+        (N,) the keys, or (N, 1 + pixels) keys and masks, int64.
+    """
+    read = [masks[name].flatten(1).long() for name in model.modalities if mask_of(name) in model.inputs]
+    return torch.cat([patients[:, None], *read], dim=1) if read else patients
+
+
+def inputs_of(model: Model, images: Images, fixed: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns the inputs of a network by name, and the patient keys (B,), from pictures and `fixed_of`."""
+    inputs: dict[str, Tensor] = {name: values for name, values in images.items()}
+    if fixed.ndim == 1:
+        return inputs, fixed
+    start = 1
+    for name in (name for name in model.modalities if mask_of(name) in model.inputs):
+        shape = images[name].shape
+        inputs[mask_of(name)] = fixed[:, start : start + shape[1] * shape[2]].reshape(shape)
+        start += shape[1] * shape[2]
+    return inputs, fixed[:, 0]
 
 
 def scorer(model: Model) -> Score:
@@ -73,8 +108,8 @@ def scorer(model: Model) -> Score:
     if isinstance(copy, TransferNet):
         return _transfer(copy)
 
-    def score(images: Images, patients: Tensor) -> Tensor:
-        logit: Tensor = copy(images, patients).logit
+    def score(images: Images, fixed: Tensor) -> Tensor:
+        logit: Tensor = copy(*inputs_of(copy, images, fixed)).logit
         return logit
 
     return score
@@ -109,7 +144,7 @@ def mixes(model: Model) -> bool:
 def _transfer(model: TransferNet) -> Score:
     """Scores by `us_tlr` without the `no_grad` around its frozen blocks, where every gradient would end."""
 
-    def score(images: Images, patients: Tensor) -> Tensor:
+    def score(images: Images, fixed: Tensor) -> Tensor:
         x = images["us"][:, None] / 127.5 - 1
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         for name in (*FROZEN, *TUNED):

@@ -143,7 +143,7 @@ def load(settings: Settings, site: Site, fold: int) -> RandomLabelModel:
     model, rows = restore(each.fusion, each.where), settings.attribute.rows
     network = FoldNetwork(model, scorer(model), *split(each.fusion, each.where, archive), archive, rows)
     training = pictures(model, archive, network.training)
-    odds = log_odds(network.score, training.images, training.patients, rows)
+    odds = log_odds(network.score, training.images, training.fixed, rows)
     on_training = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)
     record = finished(each.where, each.fusion.key) or {}
     return RandomLabelModel(network, each.kept, on_training["auc"], record["scores"]["auc"])

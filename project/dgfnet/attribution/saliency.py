@@ -77,10 +77,10 @@ def grad_cam(
     maps = {}
     for name, layer in layers.items():
         explainer, parts = LayerGradCam(log_odds, layer), []
-        for at in chunks(len(pictures.patients), rows):
+        for at in chunks(len(pictures.fixed), rows):
             part = pictures.take(at)
             cells = explainer.attribute(
-                tuple(part.images.values()), additional_forward_args=part.patients
+                tuple(part.images.values()), additional_forward_args=part.fixed
             ).detach()  # captum leaves it in the graph
             size = tuple(part.images[name].shape[-2:])
             parts.append(LayerAttribution.interpolate(cells, size, "bilinear")[:, 0])

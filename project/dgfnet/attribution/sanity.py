@@ -166,7 +166,7 @@ def curves(
 
     Pixels of all modalities are one list. Deleted pixels take the value of the baseline.
     """
-    sign = np.sign(log_odds(score, paths.images, paths.patients, rows))
+    sign = np.sign(log_odds(score, paths.images, paths.fixed, rows))
     sign[sign == 0] = 1
     signs = torch.from_numpy(sign).float()
     flat = torch.cat([maps[name].flatten(1) for name in paths.images], dim=1) * signs[:, None]
@@ -175,7 +175,7 @@ def curves(
         _ranks(torch.from_numpy(rng.random(tuple(flat.shape), dtype=np.float32))) for _ in range(ORDERS)
     ]
     orders = {"attribution": [by_attribution], "random": at_random}
-    reverse = Paths(paths.baselines, paths.images, paths.patients)  # `_curve` goes from end to start
+    reverse = Paths(paths.baselines, paths.images, paths.fixed)  # `_curve` goes from end to start
     return {
         kind: {
             name: np.mean([_curve(score, ranks, line, rows, sign) for ranks in each], axis=0)
@@ -233,5 +233,5 @@ def _curve(
             name: torch.where(own[name].view(values.shape) < step / STEPS, paths.baselines[name], values)
             for name, values in paths.images.items()
         }
-        points.append(float((sign * log_odds(score, mixed, paths.patients, rows)).mean()))
+        points.append(float((sign * log_odds(score, mixed, paths.fixed, rows)).mean()))
     return np.array(points)

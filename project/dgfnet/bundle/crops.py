@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import mean_of_pairs, paired
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import MODALITIES, Modality, Scored
+from dgfnet.vocabulary import MODALITIES, Scored, mask_of
 
 BATCH = 64  # pairs that go through a network at once
 
-Crops = Mapping[Modality, NDArray[np.uint8]]  # (P, S, S) grey values
-# Under a modality per nodule (K, S, S) grey values, the image with the largest nodule first; an array
-# (N, S, S) is one of each. For a stacked model its measured features, too, under joint.key: (N, features).
+# by name of a network's input (P, S, S): grey values, or masks of 0 and 1
+Crops = Mapping[str, NDArray[np.uint8]]
+# Under the name of an input per nodule (K, S, S), the image with the largest nodule first; an array (N, S, S)
+# is one of each. For a stacked model its measured features, too, under joint.key: (N, features).
 Album = Mapping[str, Sequence[NDArray[Any]]]
 
 
@@ -27,7 +28,7 @@ class ScoredPairs:
     """P pairs of images of N nodules that are scored, or P images where the model takes one modality.
 
     Attributes:
-        crops: per modality (P, S, S) uint8.
+        crops: by name of the input (P, S, S) uint8.
         nodule: (P,) position of the nodule of each pair, not decreasing; its first pair is the largest.
     """
 
@@ -39,40 +40,51 @@ class ScoredPairs:
         return mean_of_pairs(self.nodule, log_odds)
 
 
-def pairs_of(album: Album, needed: tuple[Modality, ...], settings: Preprocess, images: Scored) -> ScoredPairs:
+def pairs_of(album: Album, inputs: Sequence[str], settings: Preprocess, images: Scored) -> ScoredPairs:
     """Returns the pairs of images that a model scores of N nodules; see `preprocess.archive.paired`.
 
     Args:
-        album: crops of the nodules.
-        needed: modalities of the model.
+        album: crops of the nodules, and masks of those that the model reads.
+        inputs: names of the model's inputs; a mask goes with its picture.
         settings: that make the model's crops.
         images: `all` or `largest`.
 
     Raises:
-        InputError: naming the modality whose crops are missing, or of another number, shape or type.
+        InputError: naming the input whose crops are missing, or of another number, shape or type.
     """
-    listed = {name: _listed(name, album, needed, settings.size(name)) for name in needed}
+    needed = [name for name in MODALITIES if name in inputs]
+    listed = {
+        name: _listed(name, album, inputs, settings.size(modality))
+        for modality in needed
+        for name in (modality, mask_of(modality))
+        if name in inputs
+    }
     counts = sorted({len(nodules) for nodules in listed.values()})
     if len(counts) != 1:
-        raise InputError(f"every modality needs crops of every nodule, found {counts}")
-    chosen: dict[Modality, list[NDArray[np.uint8]]] = {name: [] for name in needed}
+        raise InputError(f"every input needs crops of every nodule, found {counts}")
+    chosen: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in inputs}
     nodule = []
-    for place, own in enumerate(zip(*listed.values(), strict=True)):
-        for at in paired([len(crops) for crops in own], images):
+    for place in range(counts[0]):
+        own = {name: crops[place] for name, crops in listed.items()}
+        for name in sorted(own.keys() - set(needed)):
+            pictures = len(own[name.removesuffix("_mask")])
+            if len(own[name]) != pictures:
+                raise InputError(f"{name}: {len(own[name])} masks of a nodule with {pictures} pictures")
+        for at in paired([len(own[name]) for name in needed], images):
             nodule.append(place)
-            for name, crops, position in zip(needed, own, at, strict=True):
-                chosen[name].append(crops[position])
+            for modality, position in zip(needed, at, strict=True):
+                for name in (modality, mask_of(modality)):
+                    if name in own:
+                        chosen[name].append(own[name][position])
     return ScoredPairs(
         {name: np.stack(crops) for name, crops in chosen.items()}, np.array(nodule, dtype=np.int64)
     )
 
 
-def _listed(
-    name: Modality, album: Mapping[str, Any], needed: tuple[Modality, ...], side: int
-) -> list[NDArray[np.uint8]]:
+def _listed(name: str, album: Album, inputs: Sequence[str], side: int) -> list[NDArray[np.uint8]]:
     if name not in album:
-        raise InputError(f"crops of {name} are missing; this model needs {', '.join(needed)}")
-    given = album[name]
+        raise InputError(f"crops of {name} are missing; this model needs {', '.join(inputs)}")
+    given: Any = album[name]
     if isinstance(given, np.ndarray) and given.ndim == 3:
         given = given[:, None]
     for crops in given:
@@ -86,9 +98,9 @@ def _listed(
     return list(given)
 
 
-def largest(album: Album) -> dict[Modality, NDArray[np.uint8]]:
-    """Returns the crop with the largest area of every nodule, (N, S, S) per modality."""
-    return {name: np.stack([crops[0] for crops in album[name]]) for name in MODALITIES if name in album}
+def largest(album: Album, inputs: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """Returns the crop with the largest area of every nodule, (N, S, S) by name of the input."""
+    return {name: np.stack([crops[0] for crops in album[name]]) for name in inputs}
 
 
 def part_of(album: Album, rows: Sequence[int]) -> Album:
@@ -96,7 +108,7 @@ def part_of(album: Album, rows: Sequence[int]) -> Album:
     return {name: [nodules[row] for row in rows] for name, nodules in album.items()}
 
 
-def in_parts(images: Crops) -> list[dict[Modality, NDArray[np.uint8]]]:
+def in_parts(images: Crops) -> list[dict[str, NDArray[np.uint8]]]:
     """Returns crops in batches of BATCH pairs."""
     count = len(next(iter(images.values())))
     return [{name: crops[at : at + BATCH] for name, crops in images.items()} for at in range(0, count, BATCH)]

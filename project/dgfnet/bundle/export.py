@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dgfnet.bundle.model import open_graph
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
 from dgfnet.network.variants import DGFNet
+from dgfnet.vocabulary import Modality
 
 TOLERANCE = 1e-4  # between the graph's log odds and the network's
 PROBES = 5
@@ -27,19 +29,21 @@ class ScoringPath(nn.Module):
         self.model = model
 
     def forward(self, *crops: Tensor) -> tuple[Tensor, ...]:
-        """Returns log odds (B,) and the embeddings (B, F) of each modality, from crops (B, S, S) of each."""
-        embeddings = self.model.features(dict(zip(self.model.modalities, crops, strict=True)))
+        """Returns log odds (B,) and the embeddings (B, F) of each modality, from (B, S, S) of each input."""
+        embeddings = self.model.features(dict(zip(self.model.inputs, crops, strict=True)))
         fusion = self.model.fusion
         fused = embeddings[0] if fusion is None else fusion(embeddings[0], embeddings[1], None)
         return self.model.classifier(fused)[:, 0], *embeddings
 
 
-def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
-    """Writes a graph: inputs `us`, `ct` (B, S, S) uint8 of any B, outputs log odds (B,), embeddings (B, F).
+def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
+    """Writes a graph: inputs `us`, `ct` and masks where they are read, (B, S, S) uint8 of any B.
+
+    Outputs are log odds (B,) and embeddings (B, F).
 
     Args:
         model: in evaluation mode.
-        sides: of the crops, pixels, one per modality of the model.
+        sides: of the crops, pixels, by modality.
         path: of the file.
 
     Raises:
@@ -47,7 +51,11 @@ def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
     """
     names = list(model.modalities)
     noise = np.random.default_rng(0)
-    probes = [noise.integers(0, 256, (PROBES, side, side), dtype=np.uint8) for side in sides]
+    probes = []
+    for name in model.inputs:
+        side = sides["us" if name.startswith("us") else "ct"]
+        highest = 2 if name not in names else 256
+        probes.append(noise.integers(0, highest, (PROBES, side, side), dtype=np.uint8))
     crops = tuple(torch.from_numpy(probe) for probe in probes)
     scoring = ScoringPath(model).eval()
     outputs = ["log_odds", *(f"{name}_values" for name in names)]
@@ -58,15 +66,15 @@ def export(model: DGFNet, sides: tuple[int, ...], path: Path) -> None:
             scoring,
             crops,
             str(temporary),
-            input_names=names,
+            input_names=list(model.inputs),
             output_names=outputs,
-            dynamic_axes={name: {0: "nodules"} for name in (*names, *outputs)},
+            dynamic_axes={name: {0: "nodules"} for name in (*model.inputs, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
         expected = scoring(*crops)[0].double().numpy()
         run = open_graph(temporary, model.modalities, 1)
-        onnx = run(dict(zip(model.modalities, probes, strict=True)))[0]
+        onnx = run(dict(zip(model.inputs, probes, strict=True)))[0]
         gap = float(np.abs(onnx - expected).max())
         if not gap <= TOLERANCE:
             raise InputError(

@@ -4,7 +4,7 @@ bundle.json            the metadata below
 weights.safetensors    the network with its reference bank, for torch
 model.onnx             the same network as a graph, for serving
 folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
-reference.safetensors  `<modality>_mean`: mean crop of the training nodules, (S, S) uint8;
+reference.safetensors  `<input>_mean`: mean crop, or mask, of the training nodules, (S, S) uint8;
                        `<modality>_seen`: their embeddings, (N, F) float32, rows of unit length
 us/, ct/               of a fusion: bundles of the unimodal models it was built from
 MODEL_CARD.md          purpose, training and limits of the model, in words
@@ -27,7 +27,8 @@ measured                             of a stacked model: smallest and largest va
                                      else null
 scoring                              ensemble: the mean of the members' log odds is the answer; best_fold:
                                      those of the first
-modalities, network, preprocess      its inputs, and the settings of both
+modalities, inputs                   whose pictures it reads, and the names of the graphs' inputs
+network, preprocess                  the settings of networks and pictures
 threshold                            frozen; a probability at or above it is called positive
 sampling                             of the classes in training
 calibration                          slope and intercept of the calibrated log odds, null where undefined

@@ -27,7 +27,7 @@ from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_gr
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import MODALITIES, Modality, Scored
+from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
 # parallel.cores() would import rich, which the environment of a registered model does not have
@@ -70,12 +70,14 @@ class ScoringModel:
     In a stacked model a regression of each fold joins the log odds of its network with measured features.
 
     Attributes:
-        modalities: inputs of the networks.
+        modalities: whose pictures the networks read.
+        inputs: of the networks: the modalities, and masks where they read them.
         preprocess: settings that make their crops.
         threshold: frozen; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
         members: the networks, that of the chosen fold first.
-        reference: per modality (S, S) the mean crop of the first network's training nodules.
+        reference: by name of the input (S, S): the mean crop of the first network's training nodules, the
+            pixels that lie in half their nodules or more.
         reference_log_odds: of the reference crops.
         training_embeddings: per modality (N, F) embeddings of the first network's training nodules, of unit
             length.
@@ -83,11 +85,12 @@ class ScoringModel:
     """
 
     modalities: tuple[Modality, ...]
+    inputs: tuple[str, ...]
     preprocess: Preprocess
     threshold: float
     metadata: Mapping[str, Any]
     members: tuple[FoldGraph, ...]
-    reference: Mapping[Modality, NDArray[np.uint8]]
+    reference: Mapping[str, NDArray[np.uint8]]
     reference_log_odds: float
     training_embeddings: Mapping[Modality, NDArray[np.float32]]
     unimodal: Mapping[Modality, ScoringModel]
@@ -128,7 +131,7 @@ class ScoringModel:
         try:
             check_sums(folder)
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-            modalities = tuple(metadata["modalities"])
+            modalities, inputs = tuple(metadata["modalities"]), tuple(metadata["inputs"])
             preprocess = Preprocess.model_validate(metadata["preprocess"])
             first, *others = metadata["members"]
             graphs = [folder / GRAPH, *(fold_graph(folder, other["fold"]) for other in others)]
@@ -139,7 +142,7 @@ class ScoringModel:
                 for graph, member in zip(graphs, (first, *others), strict=True)
             )
             tensors = load_file(folder / REFERENCE)
-            reference = {name: tensors[f"{name}_mean"] for name in modalities}
+            reference = {name: tensors[f"{name}_mean"] for name in inputs}
             embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
             threshold = float(metadata["threshold"])
             mean = {name: crop[None] for name, crop in reference.items()}
@@ -148,6 +151,7 @@ class ScoringModel:
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
         return cls(
             modalities,
+            inputs,
             preprocess,
             threshold,
             metadata,
@@ -182,7 +186,7 @@ class ScoringModel:
         return _expit(self._log_odds((self.members[member],), album)[0])
 
     def _log_odds(self, members: tuple[FoldGraph, ...], album: Album) -> NDArray[np.float64]:
-        pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
+        pairs = pairs_of(album, self.inputs, self.preprocess, self.images)
         parts = [[member.log_odds(part) for part in in_parts(pairs.crops)] for member in members]
         networks = pairs.average(np.stack([np.concatenate(own) for own in parts]))
         joined = zip(members, networks, strict=True)
@@ -204,7 +208,7 @@ class ScoringModel:
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        pairs = pairs_of(album, self.modalities, self.preprocess, self.images)
+        pairs = pairs_of(album, self.inputs, self.preprocess, self.images)
         parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
         networks = pairs.average(np.concatenate([part[0] for part in parts], axis=2))
         every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
@@ -273,10 +277,11 @@ class ScoringModel:
             odds of every network, (networks, P); warnings of every pair.
         """
         count = len(crops[self.modalities[0]])
-        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.modalities}
-        without = [{**crops, name: means[name]} for name in self.modalities]
+        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.inputs}
+        own = {name: {name, mask_of(name)} & set(self.inputs) for name in self.modalities}
+        without = [{**crops, **{part: means[part] for part in own[name]}} for name in self.modalities]
         coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
-        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.modalities}
+        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.inputs}
         first, *rest = self.members
         scoring = len(self.scoring)
         pending = [
@@ -344,7 +349,7 @@ def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Ru
 def _run(
     session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
 ) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
-    logits, *embeddings = session.run(None, {name: crops[name] for name in modalities})
+    logits, *embeddings = session.run(None, {given.name: crops[given.name] for given in session.get_inputs()})
     return np.asarray(logits, dtype=np.float64), dict(zip(modalities, embeddings, strict=True))
 
 

@@ -71,7 +71,7 @@ class BundledNetwork:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = self.metadata["network"]["images"]
-        pairs = pairs_of(album, self.model.modalities, self.preprocess, images)
+        pairs = pairs_of(album, self.model.inputs, self.preprocess, images)
         shift = float(self.metadata["members"][0]["shift"])
         network = pairs.average(log_odds_of(self.model, pairs.crops)) + shift
         probability = expit(joined_log_odds(self.joint, network, album))
@@ -92,9 +92,9 @@ def embeddings_of(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.floa
     parts = [model.features(part) for part in _batches(crops)]
     return {
         name: torch.cat(columns).numpy()
-        for name, columns in zip(crops, zip(*parts, strict=True), strict=True)
+        for name, columns in zip(model.modalities, zip(*parts, strict=True), strict=True)
     }
 
 
-def _batches(crops: Crops) -> list[dict[Modality, torch.Tensor]]:
+def _batches(crops: Crops) -> list[dict[str, torch.Tensor]]:
     return [{name: torch.from_numpy(images) for name, images in part.items()} for part in in_parts(crops)]

@@ -141,12 +141,11 @@ def write_bundle(
         card: sentences about the fusion's cross-validation and origin, for the model card.
     """
     first, *others = networks
-    modalities = first.model.modalities
-    crops: Album = {name: album[name] for name in modalities}
+    modalities, inputs = first.model.modalities, first.model.inputs
     inside = (table["fold"] != first.fold).to_numpy()
-    training = {name: images[inside] for name, images in largest(crops).items()}
-    held_out = {name: images[~inside] for name, images in largest(crops).items()}
-    sides = tuple(preprocess.size(name) for name in modalities)
+    training = {name: images[inside] for name, images in largest(album, inputs).items()}
+    held_out = {name: images[~inside] for name, images in largest(album, inputs).items()}
+    sides = {name: preprocess.size(name) for name in modalities}
     joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
     export(first.model, sides, folder / GRAPH)
@@ -159,6 +158,7 @@ def write_bundle(
         **first.metadata,
         "network_variant": first.model.variant,
         "modalities": list(modalities),
+        "inputs": list(inputs),
         "members": [
             {
                 name: getattr(member, name)
@@ -173,7 +173,7 @@ def write_bundle(
         "calibration": _calibration(networks, table, album, preprocess),
         "alone": list(unimodal),
         "far": embedding_limits,
-        "ranges": {name: crop_limits(images) for name, images in training.items()},
+        "ranges": {name: crop_limits(training[name]) for name in modalities},
         "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),
         "preprocess": preprocess.model_dump(mode="json"),
     }
@@ -236,8 +236,9 @@ def _reference(
     tensors: dict[str, NDArray[Any]] = {}
     limits = {}
     held_out_embeddings = embeddings_of(model, held_out)
+    for name, crops in training.items():
+        tensors[f"{name}_mean"] = np.rint(crops.mean(axis=0)).astype(np.uint8)
     for name, embeddings in embeddings_of(model, training).items():
-        tensors[f"{name}_mean"] = np.rint(training[name].mean(axis=0)).astype(np.uint8)
         tensors[f"{name}_seen"] = unit_length(embeddings)
         distance = distances(held_out_embeddings[name], tensors[f"{name}_seen"])
         limits[name] = float(np.quantile(distance, WITHIN_LIMIT))
@@ -257,7 +258,7 @@ def _calibration(
     for member in networks:
         held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
         own = part_of(album, held_out)
-        pairs = pairs_of(own, member.model.modalities, preprocess, member.metadata["network"]["images"])
+        pairs = pairs_of(own, member.model.inputs, preprocess, member.metadata["network"]["images"])
         network = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
         log_odds[held_out] = joined_log_odds(member.joint, network, own)
     line = calibration_slope_intercept(table["label"], expit(log_odds))

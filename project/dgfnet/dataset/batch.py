@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import Modality, mask_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class Batch:
                 raise ValueError(
                     f"targets[{modality}] must be ({count}, 2, S, S) uint8, found {tuple(target.shape)}"
                 )
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """Images and masks of the nodule by the names of a network's inputs."""
+        masks = {mask_of(modality): target[:, 0] for modality, target in self.targets.items()}
+        return {**{str(modality): image for modality, image in self.images.items()}, **masks}
 
     def pinned(self) -> Batch:
         """The batch in page-locked memory, from which a GPU copies without waiting."""

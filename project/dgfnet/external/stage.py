@@ -170,7 +170,7 @@ def predict(
         archive = build(cohort, champion.preprocess, Path(folder), processes, measuring)
         table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        album = archived(archive, table, champion.model.modalities, ids, units)
+        album = archived(archive, table, champion.model.inputs, ids, units)
         scores: dict[str, Any] = {"probability": champion.model.score(album)["probability"]}
         for modality, model in champion.model.unimodal.items():
             scores[f"{modality}_probability"] = model.score(album)["probability"]

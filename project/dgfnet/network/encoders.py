@@ -56,13 +56,14 @@ class BasicBlock(nn.Module):
 class Encoder(nn.Module):
     """ResNet18 or ResNet34 without its classifier (paper section 3).
 
-    Maps (B, 1, S, S) to five feature maps at S/2, S/4, S/8, S/16, S/32; at width 1 the last has 512 channels.
+    Maps (B, C, S, S), a grey image and perhaps a mask, to five feature maps at S/2, S/4, S/8, S/16, S/32; at
+    width 1 the last has 512 channels.
     """
 
-    def __init__(self, name: EncoderName, width: float) -> None:
+    def __init__(self, name: EncoderName, width: float, inputs: int = 1) -> None:
         super().__init__()
         stem, *planes = channels(width)
-        self.conv1 = nn.Conv2d(1, stem, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(inputs, stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -86,11 +87,17 @@ class Encoder(nn.Module):
     def load_pretrained(self, content: Mapping[str, Any]) -> Match:
         """Loads a torchvision-style checkpoint and reports the match; see `network/pretrained.py`.
 
+        A mask, which no checkpoint has seen, starts with weights of 0: the function is the checkpoint's.
+
         Raises:
             InputError: when it does not fit; nothing is changed then.
         """
         expected = "a torchvision ResNet of the same depth and network.width 1.0"
-        tensors, report = match(content, self.state_dict(), "conv1.weight", expected)
+        own = self.state_dict()
+        own["conv1.weight"] = own["conv1.weight"][:, :1]
+        tensors, report = match(content, own, "conv1.weight", expected)
+        mask = torch.zeros_like(self.conv1.weight[:, 1:])
+        tensors["conv1.weight"] = torch.cat([tensors["conv1.weight"].to(mask), mask], dim=1)
         self.load_state_dict(tensors)
         return report
 

@@ -62,6 +62,7 @@ class TransferNet(nn.Module):
 
     variant: Variant = "us_tlr"
     modalities: tuple[Modality, ...] = ("us",)
+    inputs: tuple[str, ...] = ("us",)
     nodule_level = None
 
     def __init__(self, head: Head, settings: Tlr) -> None:
@@ -114,7 +115,7 @@ class TransferNet(nn.Module):
         self.blocks.load_state_dict(tensors)
         return report
 
-    def pooled(self, images: Mapping[Modality, Tensor]) -> Tensor:
+    def pooled(self, images: Mapping[str, Tensor]) -> Tensor:
         """Computes the values under the head, (B, 2048)."""
         x = images["us"][:, None].float() / 127.5 - 1  # Inception's own range
         x = x.expand(-1, 3, -1, -1).contiguous(
@@ -128,7 +129,7 @@ class TransferNet(nn.Module):
         return x.mean(dim=(2, 3))
 
     def forward(
-        self, images: Mapping[Modality, Tensor], patients: Tensor | None = None, segment: bool = False
+        self, images: Mapping[str, Tensor], patients: Tensor | None = None, segment: bool = False
     ) -> Output:
         """Scores rectangles, `us` (B, T, T) grey 0..255; `patients` and `segment` change nothing."""
         return Output(self.head(self.pooled(images))[:, 0], {})

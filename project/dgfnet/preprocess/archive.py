@@ -71,12 +71,18 @@ class Archive:
         """Returns all images of a modality, (N, 3, S, S) uint8."""
         return self.us if modality == "us" else self.ct
 
-    def crops(self, modality: Modality, nodules: Sequence[str]) -> list[NDArray[np.uint8]]:
-        """Returns all crops of nodules, in their order, (K, size, size) uint8 each, largest area first."""
+    def crops(self, modality: Modality, nodules: Sequence[str], plane: int = 0) -> list[NDArray[np.uint8]]:
+        """Returns all crops of nodules, in their order, (K, size, size) uint8 each, largest area first.
+
+        Args:
+            modality: of the pictures.
+            nodules: their ids.
+            plane: 0 the picture, 1 the nodule's mask, 2 the boundary.
+        """
         rows = {str(name): own["row"].tolist() for name, own in self.rows(modality).groupby("nodule_id")}
-        largest, grey = self.largest(modality), self.planes(modality)[:, 0]
+        largest, planes = self.largest(modality), self.planes(modality)[:, plane]
         ordered = (largest_first(rows[name], largest[name]) for name in nodules)
-        return [np.array(centre(grey[own], self.size[modality])) for own in ordered]
+        return [np.array(centre(planes[own], self.size[modality])) for own in ordered]
 
     def pictured(self) -> list[Modality]:
         """Returns the modalities that have images; a cohort may do without one."""

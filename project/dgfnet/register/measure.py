@@ -50,7 +50,7 @@ def measure(
         baselines: out_of_fold.csv of the baselines.
     """
     confidence = settings.base.confidence
-    album = album_of(settings, model.modalities, list(table["nodule_id"]), model.units)
+    album = album_of(settings, model.inputs, list(table["nodule_id"]), model.units)
     held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
     own = [part_of(album, rows.tolist()) for rows in held_out]
     probability = network.score(own[0])["probability"].to_numpy()
@@ -161,16 +161,16 @@ def grouped(values: pd.Series) -> pd.Series:
 
 
 def album_of(
-    settings: Settings, modalities: Sequence[Modality], ids: list[str], units: Mapping[Modality, str] | None
+    settings: Settings, inputs: Sequence[str], ids: list[str], units: Mapping[Modality, str] | None
 ) -> Album:
     """Returns the crops of nodules of the archive, and for a stacked model what was measured of them.
 
     Args:
         settings: where the archive lies.
-        modalities: of the model.
+        inputs: of the model.
         ids: of the nodules.
         units: of a stacked model.
     """
     archive = Archive.open(settings.artifacts("preprocess"))
     table = None if units is None else pd.read_parquet(required(settings, "preprocess", MEASURED))
-    return archived(archive, table, modalities, ids, units)
+    return archived(archive, table, inputs, ids, units)

@@ -221,7 +221,7 @@ def _log(
         if variant == "stack":
             model, _ = _stack(settings, site, variant)
             networks, units = stacked(networks, model, metrics), model["units"]
-        album = album_of(settings, networks[0].model.modalities, list(table["nodule_id"]), units)
+        album = album_of(settings, networks[0].model.inputs, list(table["nodule_id"]), units)
         parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
         if variant == "stack":
             parents = {

@@ -11,7 +11,7 @@ from dgfnet.bundle.crops import Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.cases import Case
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, Modality, mask_of
 
 UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the modalities of its case
     ("us",): "no CT: scored from ultrasound alone, by the model the fusion was built from",
@@ -59,9 +59,11 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:
-    """Returns crops and, where they were measured, features of cases that all have these modalities."""
+    """Returns crops, masks and features, where there are any, of cases that have all these modalities."""
     album: dict[str, list[Any]] = {name: [case.crops[name] for case in cases] for name in modalities}
     for name in modalities:
+        if all(name in case.masks for case in cases):
+            album[mask_of(name)] = [case.masks[name] for case in cases]
         if all(name in case.measured for case in cases):
             album[key(name)] = [case.measured[name] for case in cases]
     return album

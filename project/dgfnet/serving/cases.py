@@ -30,7 +30,7 @@ from dgfnet.errors import InputError
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.measured.measure import comparable, measure, measure_nodule
 from dgfnet.preprocess.archive import largest_first
-from dgfnet.preprocess.roi import crop, find_square, resize_image
+from dgfnet.preprocess.roi import crop, find_square, resize_image, resize_mask
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
@@ -61,12 +61,14 @@ class Case:
         chosen: the images with the largest nodule; empty for a case of a request.
         fault: the reason why the case cannot be scored; empty when it can.
         measured: per modality the features of the nodule, (features,), for a model that reads them.
+        masks: per modality the nodule in each crop, (K, S, S), 0 or 1.
     """
 
     crops: Mapping[Modality, Grey]
     chosen: Mapping[Modality, Image] = field(default_factory=dict)
     fault: str = ""
     measured: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
+    masks: Mapping[Modality, Grey] = field(default_factory=dict)
 
 
 def read_case(
@@ -93,35 +95,46 @@ def read_case(
         TimeoutError: when the end comes before all images are read.
     """
     crops: dict[Modality, Grey] = {}
+    masks: dict[Modality, Grey] = {}
     measured: dict[Modality, NDArray[np.float64]] = {}
     chosen: dict[Modality, Image] = {}
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            chosen[modality], crops[modality], found = _crops(own, modality, settings, units is not None, end)
+            found = _crops(own, modality, settings, units is not None, end)
+            chosen[modality], crops[modality], masks[modality] = found.largest, found.crops, found.masks
             if units is not None:
                 same = found.units == {units.get(modality)}
                 measured[modality] = comparable(modality, list(measure_nodule(found.values).values()), same)
-    return Case(crops, chosen, measured=measured)
+    return Case(crops, chosen, measured=measured, masks=masks)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The features of each picture of a nodule, and the units of their pixels."""
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """The pictures of a nodule of one modality, that with the largest nodule first.
 
+    Attributes:
+        largest: the image with the largest nodule.
+        crops: (K, S, S) grey 0..255.
+        masks: (K, S, S) the nodule, 0 or 1.
+        values: the features of each picture; empty where nobody asked for them.
+        units: of the pixels that were measured.
+    """
+
+    largest: Image
+    crops: Grey
+    masks: Grey
     values: list[dict[str, float]]
     units: set[str]
 
 
 def _crops(
     images: Sequence[Image], modality: Modality, settings: Preprocess, measuring: bool, end: float
-) -> tuple[Image, Grey, _Measured]:
-    """Returns the image with the largest nodule, and the crops of all, that one first; what was measured.
-
-    Memory holds one image at a time beside the crops.
-    """
-    crops, areas, physical = [], [], True
-    found = _Measured([], set())
+) -> _Pictures:
+    """Reads the pictures of a nodule; memory holds one image at a time beside the crops."""
+    crops, masks, areas, physical = [], [], [], True
+    values: list[dict[str, float]] = []
+    units: set[str] = set()
     for image in images:
         if time.monotonic() > end:
             raise TimeoutError
@@ -131,16 +144,18 @@ def _crops(
         area = float(np.count_nonzero(mask))
         areas.append((area * (spacing or 0.0) ** 2, area))
         square = find_square(mask, settings.dilations(modality))
-        grey = crop(to_grey(pixels, image, settings), square)
-        crops.append(resize_image(grey, settings.size(modality)))
+        size = settings.size(modality)
+        crops.append(resize_image(crop(to_grey(pixels, image, settings), square), size))
+        masks.append(resize_mask(crop(mask, square), size))
         if measuring:
             sides = (spacing, spacing) if spacing else None
-            found.values.append(measure(pixels.values, mask > 0, sides, modality))
-            found.units.add(pixels.unit)
+            values.append(measure(pixels.values, mask > 0, sides, modality))
+            units.add(pixels.unit)
     unit = 0 if physical else 1
     best = max(range(len(images)), key=lambda place: areas[place][unit])  # the first of equals
-    ordered = np.stack([crops[place] for place in largest_first(range(len(images)), best)])
-    return images[best], ordered, found
+    order = largest_first(range(len(images)), best)
+    pictures, drawn = (np.stack([planes[place] for place in order]) for planes in (crops, masks))
+    return _Pictures(images[best], pictures, drawn, values, units)
 
 
 def decode_case(

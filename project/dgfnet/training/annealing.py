@@ -34,7 +34,7 @@ def features(
     model.eval()
     pairs = pairs_of(nodules, model.modalities, "largest")
     batches = evaluation_batches(archive, nodules, pairs, BATCH, model.rectangle)
-    parts = [model.pooled(batch.to(hardware.device).images).float().cpu() for batch in batches]
+    parts = [model.pooled(batch.to(hardware.device).inputs).float().cpu() for batch in batches]
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 

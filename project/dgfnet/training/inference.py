@@ -55,7 +55,7 @@ def predict(
         scored = []
         for batch in evaluation_batches(archive, nodules, pairs.take(chosen), BATCH, model.rectangle):
             moved = batch.to(hardware.device)
-            output = model(moved.images, moved.patients, segment=with_masks)
+            output = model(moved.inputs, moved.patients, segment=with_masks)
             scored.append(output.logit.double().cpu().numpy())
             for modality, masks in output.masks.items():
                 predicted, truth = (masks > 0).cpu().numpy(), batch.targets[modality].numpy() > 0
@@ -97,7 +97,7 @@ def examine_attention(
     logits, entropies = [], []
     for batch in evaluation_batches(archive, nodules, pairs, BATCH):
         moved = batch.to(hardware.device)
-        us, ct = model.features(moved.images)
+        us, ct = model.features(moved.inputs)
         fused = model.fusion(us, ct, moved.patients, uniform=True)
         logits.append(model.classifier(fused)[:, 0].double().cpu().numpy())
         entropies.append(model.fusion.entropy(us, ct, moved.patients))
@@ -114,7 +114,7 @@ def build_bank(model: Model, archive: Archive, nodules: Nodules, hardware: Hardw
     model.eval()
     keys, values = [], []
     for batch in evaluation_batches(archive, nodules, pairs_of(nodules, model.modalities, "largest"), BATCH):
-        us, ct = model.features(batch.to(hardware.device).images)
+        us, ct = model.features(batch.to(hardware.device).inputs)
         key, value = level.entries(us, ct)
         keys.append(key)
         values.append(value)

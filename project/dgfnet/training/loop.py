@@ -85,7 +85,7 @@ def train(
         for batch in schedule.batches(epoch):
             batch = batch.to(hardware.device)
             with hardware.autocast():
-                output = forward(batch.images, batch.patients, segment=True)
+                output = forward(batch.inputs, batch.patients, segment=True)
             terms = losses(output, batch, settings.segmentation_weight, schedule.classify)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
