@@ -30,6 +30,7 @@ from dgfnet import settings as configuration
 from dgfnet.attribution.baselines import find_baselines
 from dgfnet.attribution.fold_network import FoldNetwork, effort, load
 from dgfnet.attribution.gradients import Paths, integrate
+from dgfnet.attribution.networks import inputs_of
 from dgfnet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ def main() -> None:
 
     def ours(tolerance: float) -> np.ndarray:
         plan = replace(promised, tolerance=tolerance)
-        return integrate(network.score, Paths(pictures.images, base.images, pictures.patients), plan).error
+        return integrate(network.score, Paths(pictures.images, base.images, pictures.fixed), plan).error
 
     def theirs(steps: int) -> np.ndarray:
         return captum(network, pictures, base.images, steps)
@@ -113,11 +114,11 @@ def captum(network: FoldNetwork, pictures: Any, baselines: Any, steps: int) -> n
     network.model.requires_grad_(True)  # as torch leaves it
 
     def forward(*images: torch.Tensor) -> torch.Tensor:
-        own = pictures.patients[place : place + 1].expand(len(images[0]))
-        return network.model(dict(zip(names, images, strict=True)), own).logit
+        own = pictures.fixed[place : place + 1].repeat_interleave(len(images[0]), dim=0)
+        return network.model(*inputs_of(network.model, dict(zip(names, images, strict=True)), own)).logit
 
     explainer, errors = IntegratedGradients(forward), []
-    for place in range(len(pictures.patients)):
+    for place in range(len(pictures.fixed)):
         row = slice(place, place + 1)
         _, delta = explainer.attribute(
             tuple(pictures.images[name][row] for name in names),

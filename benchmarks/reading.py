@@ -153,7 +153,7 @@ def _values(model: DGFNet, archive: Archive, nodules: Nodules) -> NDArray[np.flo
     """Returns the encoder's values of a network of one modality, mean over the images of a nodule, (N, F)."""
     pairs = pairs_of(nodules, model.modalities, "all")
     parts = [
-        model.features(batch.images)[0].double()
+        model.features(batch.inputs)[0].double()
         for batch in evaluation_batches(archive, nodules, pairs, BATCH)
     ]
     return pairs.average(torch.cat(parts).numpy().T).T

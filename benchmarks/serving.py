@@ -57,6 +57,7 @@ from dgfnet.network.variants import DGFNet
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.serving.server import answer_body
 from dgfnet.settings import Settings, load
+from dgfnet.vocabulary import mask_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("latency", "start", "load")
@@ -104,6 +105,9 @@ def write(folder: Path, settings: Settings) -> list[DGFNet]:
     sides = {name: settings.preprocess.size(name) for name in ("us", "ct")}
     album = {
         m: list(noise.integers(0, 256, (NODULES, 1, side, side), dtype=np.uint8)) for m, side in sides.items()
+    } | {
+        mask_of(m): list(noise.integers(0, 2, (NODULES, 1, side, side), dtype=np.uint8))
+        for m, side in sides.items()
     }
     table = pd.DataFrame({"fold": np.arange(NODULES) % folds, "label": np.arange(NODULES) // folds % 2})
     made = {name: drawn(name, folds, settings) for name in ("dgf", "us_multitask", "ct_multitask")}
@@ -124,7 +128,9 @@ def drawn(variant: Any, folds: int, settings: Settings) -> list[Member]:
                 module.momentum = 1.0
         sides = {name: settings.preprocess.size(name) for name in model.modalities}
         with torch.no_grad():
-            model.features({n: torch.randint(256, (8, s, s), dtype=torch.uint8) for n, s in sides.items()})
+            noise = {n: torch.randint(256, (8, s, s), dtype=torch.uint8) for n, s in sides.items()}
+            masks = {mask_of(n): values // 128 for n, values in noise.items()}
+            model.features({**noise, **masks})
         model.eval()
         if model.nodule_level is not None:
             features = model.nodule_level.query.weight.shape[0]
@@ -197,7 +203,7 @@ def in_torch(model: DGFNet) -> Runner:
 
     @torch.inference_mode()
     def run(crops: Crops) -> Any:
-        logits, *values = scoring(*(torch.from_numpy(crops[name]) for name in model.modalities))
+        logits, *values = scoring(*(torch.from_numpy(crops[name]) for name in model.inputs))
         named = zip(model.modalities, (value.numpy() for value in values), strict=True)
         return logits.double().numpy(), dict(named)
 

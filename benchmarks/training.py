@@ -453,7 +453,7 @@ def stepper(
     optimiser = torch.optim.Adam(model.optimised(settings.training), fused=True)
 
     def step(batch: Batch) -> None:
-        output = forward(batch.images, batch.patients, segment=True)
+        output = forward(batch.inputs, batch.patients, segment=True)
         terms = losses(output, batch, settings.training.segmentation_weight, classify=True)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
