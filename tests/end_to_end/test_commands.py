@@ -1,5 +1,6 @@
 """The commands beside the stages, on a project in which everything has run; each is a process once."""
 
+import base64
 import json
 import math
 import re
@@ -15,6 +16,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 from whole import PLANTED, called, client, dgfnet, environment, project
+
+from dicom_files import CT_SOP, dicom
 
 
 def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished, tmp_path):
@@ -42,7 +45,7 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
         known.loc[without_us, "ct_probability"],
     )
     np.testing.assert_allclose(table["probability"], expected, atol=1e-6)
-    assert table["variant"].tolist() == ["us_multitask", "ct_multitask", *["dgf"] * 10]
+    assert table["variant"].tolist() == ["us_stack", "ct_stack", *["stack"] * 10]
     assert table["statement"].str.split(":").str[0].tolist() == ["no CT", "no ultrasound", *[""] * 10]
     assert (table["decision"] == (table["probability"] >= table["threshold"])).all()
     assert set(table["version"]) == {1}
@@ -84,7 +87,8 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     assert (done.returncode, "no nodule nobody; it has 12 others" in done.stderr) == (2, True)
 
 
-def test_a_served_champion_answers_as_external_did(finished):
+def test_a_served_champion_answers_as_external_did(finished, tmp_path):
+    """US as a matrix with the side of its pixels, CT as DICOM, which has Hounsfield units and that side."""
     from dgfnet.cohort.manifest import read_cohort
     from dgfnet.cohort.readers import read_pair
     from dgfnet.preprocess.windowing import to_grey
@@ -95,8 +99,16 @@ def test_a_served_champion_answers_as_external_did(finished):
     case = {name: [] for name in ("us", "us_mask", "ct", "ct_mask")}
     for image in nodule.images:
         pixels, mask = read_pair(image)
-        case[image.modality].append(to_grey(pixels, image, settings.preprocess).tolist())
         case[f"{image.modality}_mask"].append(mask.tolist())
+        if image.modality == "us":
+            case["us"].append(to_grey(pixels, image, settings.preprocess).tolist())
+            case["us_spacing_mm"] = image.spacing_mm
+            continue
+        side = image.spacing_mm
+        scale = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU", "PixelSpacing": [side, side]}
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0]}
+        dicom(tmp_path / "ct.dcm", pixels.values.astype(np.int16), CT_SOP, **scale, **place)
+        case["ct"].append(base64.b64encode((tmp_path / "ct.dcm").read_bytes()).decode())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -109,14 +121,20 @@ def test_a_served_champion_answers_as_external_did(finished):
             assert said == f"dgfnet-central version 1 answers at http://127.0.0.1:{port}/invocations\n"
             answered = requests.Session()
             answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
-            body = {"dataframe_records": [case | {"nodule": "one"}]}
+            case["nodule"] = "one"
+            body = {"dataframe_records": [case]}
             (row,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
+            del case["us_spacing_mm"]
+            (less,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
         finally:
             process.terminate()
     known = pd.read_csv(finished / "artifacts/external/central/predictions.csv", dtype={"nodule_id": str})
     expected = known.set_index("nodule_id").loc[nodule.nodule_id, "probability"]
     assert row["probability"] == pytest.approx(expected, abs=1e-6)
     assert (row["nodule"], row["model"], row["version"]) == ("one", "dgfnet-central", "1")
+    lost = "us area_mm2, equivalent_diameter_mm, maximum_diameter_mm and 1 more not measured, taken as the "
+    assert [text for text in less["warnings"] if lost in text]
+    assert not [text for text in row["warnings"] if lost in text]
     (folder,) = (finished / "mlruns/dgfnet-central/models").glob("m-*/artifacts")
     line = json.loads((folder / "artifacts/bundle/bundle.json").read_text())["calibration"]
     if line is None:  # two epochs may leave a network worse than chance

@@ -53,7 +53,7 @@ def test_a_cohort_of_ultrasound_alone_goes_all_the_way(drawn, empty_store, tmp_p
     assert json.loads((crossval / "late/skipped.json").read_text())["reason"]
     sizes = json.loads((crossval / "size/model.json").read_text())["folds"][0]["terms"]
     assert [term["column"] for term in sizes] == ["us_log_area_mm2"]
-    assert "No baseline late" in (folder / "artifacts/report/index.html").read_text()
+    assert "No late: it joins" in (folder / "artifacts/report/index.html").read_text()
     assert json.loads((folder / "artifacts/external/central/metrics.json").read_text())["external"]["n"] == 12
     done = called(folder, "crossval", *alone, "--set", "crossval.variants=[concat]", check=False)
     assert done.returncode == 2

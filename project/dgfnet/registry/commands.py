@@ -91,6 +91,8 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
         parent = "no longer in the store"
     lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
     lines += [f"  {words}: {registered.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
+    if registered.run_id != network:
+        lines.append(f"  MLflow run of the stack: {registered.run_id}")
     lines += [
         f"  MLflow run of the fold: {network}",
         f"  MLflow run of the cross-validation: {parent}",
