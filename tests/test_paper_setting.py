@@ -40,8 +40,8 @@ def paper():
 
 
 def test_the_table_is_read_whole():
-    assert len(ROWS) == 29
-    assert len(list(rows())) == 37
+    assert len(ROWS) == 31
+    assert len(list(rows())) == 39
 
 
 @pytest.mark.parametrize(("item", "said", "key", "value"), ROWS, ids=[row[2].strip("`") for row in ROWS])

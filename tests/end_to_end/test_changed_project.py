@@ -102,7 +102,8 @@ def test_the_better_of_two_trained_models_becomes_champion_and_rollback_gives_ba
     aucs = {}
     for version, setting in (("1", ()), ("2", ("--set", "crossval.multimodal_epochs=1"))):
         called(folder, "crossval", *one, *setting)
-        called(folder, "register", "--site", "central", *setting, "--set", "register.minimum_gain=-1.0")
+        registered = ("--set", "register.minimum_gain=-1.0", "--set", "register.variant=dgf")
+        called(folder, "register", "--site", "central", *setting, *registered)
         metrics = json.loads((folder / "artifacts/crossval/central/dgf/metrics.json").read_text())
         aucs[version] = metrics["pooled"]["auc"]
     worse, better = sorted(aucs, key=lambda version: aucs[version])

@@ -262,7 +262,7 @@ def album_of(finished, model, nodules):
 
     folder = finished / "artifacts/preprocess"
     table = pd.read_parquet(folder / "measured.parquet")
-    return archived(Archive.open(folder), table, model.modalities, list(nodules), model.units)
+    return archived(Archive.open(folder), table, model.inputs, list(nodules), model.units)
 
 
 @pytest.mark.parametrize("site", ["central", "lateral"])
@@ -351,9 +351,10 @@ def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):
     from dgfnet.settings import load
 
     champion = load_champion(load(finished / "params.yaml"), "central")
+    masks = {f"{name}_mask": np.zeros(values.shape, np.uint8) for name, values in crops.items()}
     for model in (champion.model, network_of(finished, "central")):
         with pytest.raises(InputError, match=words):
-            model.score(crops)
+            model.score({**crops, **masks})
 
 
 def test_without_trials_nothing_is_searched(finished):
