@@ -79,7 +79,8 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     files = [str(folder / path) for path in shown[["image", "mask"]].to_numpy().ravel()]
     pairs = [text for at in range(0, len(files), 2) for text in ("--us", *files[at : at + 2])]
     overlays = tmp_path / "overlays"
-    done = called(finished, "predict", "central", *pairs, "--overlays", str(overlays))
+    side = ("--spacing", "us", shown["spacing_mm"].iloc[0])
+    done = called(finished, "predict", "central", *pairs, *side, "--overlays", str(overlays))
     assert f"probability        {known.loc[ids[4], 'us_probability']:.4f}" in done.stdout
     assert cv2.imread(str(overlays / "0000_case.png")).shape[0] > 400
     one = ("--nodule", "nobody", "--out", str(tmp_path / "none.csv"))

@@ -320,7 +320,8 @@ def test_the_registered_model_gives_a_nodule_the_same_probability_in_any_company
     known = pd.read_csv(finished / "artifacts/crossval/lateral/stack/out_of_fold.csv", dtype=str)
     album = album_of(finished, champion, known["nodule_id"][:9])
     crops = {modality: rng.integers(0, 256, (9, 32, 32), dtype=np.uint8) for modality in ("us", "ct")}
-    album = {**album, **{name: list(values[:, None]) for name, values in crops.items()}}
+    masks = {f"{name}_mask": [own[:1] for own in album[f"{name}_mask"]] for name in crops}
+    album = {**album, **masks, **{name: list(values[:, None]) for name, values in crops.items()}}
     together = champion.score(album)["probability"].to_numpy()
     order = rng.permutation(9)
     shuffled = champion.score({name: [v[i] for i in order] for name, v in album.items()})[
