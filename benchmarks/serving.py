@@ -50,7 +50,8 @@ from rich.table import Table
 
 from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.export import ScoringPath
-from dgfnet.bundle.model import FoldGraph, Runner, ScoringModel
+from dgfnet.bundle.graph import FoldGraph, Runner
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet

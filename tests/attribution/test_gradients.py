@@ -224,7 +224,7 @@ def test_a_network_that_reads_masks_is_explained_with_them_held_fixed(variant, t
             mask[place, 8 : 16 + 4 * place, 10:20] = True
     patients = torch.tensor([5, 101, -7])
     fixed = fixed_of(model, patients, masks)
-    assert fixed.shape == (3, 1 + 32 * 32 * len(masks))
+    assert fixed.shape == (3, 1 + 32 * 32 // 64 * len(masks))
     inputs, keys = inputs_of(model, images, fixed)
     assert torch.equal(keys, patients)
     assert set(inputs) == set(model.inputs)
@@ -241,3 +241,17 @@ def test_a_network_that_reads_masks_is_explained_with_them_held_fixed(variant, t
     last = integrate(score, Paths(images, black, fixed).take(torch.tensor([2])), Effort(0.02, 8, 8, 32))
     for name in images:
         assert torch.allclose(last.maps[name][0], attributions.maps[name][2], atol=1e-5)
+
+
+def test_masks_of_any_side_survive_packing(tiny):
+    """A side of 75 pixels leaves the last word half empty; sides of the modalities differ."""
+    settings = tiny.changed({"network.pooling": "regions"})
+    model = network("concat", settings)
+    rng = torch.Generator().manual_seed(1)
+    masks = {name: torch.rand(4, side, side, generator=rng) < 0.3 for name, side in (("us", 75), ("ct", 32))}
+    images = {name: torch.zeros(mask.shape) for name, mask in masks.items()}
+    patients = torch.tensor([1, -(2**62), 3, 4])
+    inputs, keys = inputs_of(model, images, fixed_of(model, patients, masks)[[2, 1]])
+    assert keys.tolist() == [3, -(2**62)]
+    for name, mask in masks.items():
+        assert torch.equal(inputs[f"{name}_mask"] > 0, mask[[2, 1]])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from made import SHIFTS, SIDE, change, network
 
 from dgfnet.bundle import export as exporting
-from dgfnet.bundle.model import ScoringModel, open_graph, shapley
+from dgfnet.bundle.graph import open_graph
+from dgfnet.bundle.model import ScoringModel, shapley
 from dgfnet.bundle.ranges import distances, unit_length
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -18,6 +19,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.vocabulary import Modality, mask_of
 
 BATCH = 64
+WORD = 64  # pixels of a mask in a number of 64 bits
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,19 @@ def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
 def fixed_of(model: Model, patients: Tensor, masks: Mapping[Modality, Tensor]) -> Tensor:
     """Packs what a network knows of nodules beside their pictures: patient keys, and the masks that it reads.
 
-    An explanation asks what the pictures say, so all of it stays as it is along a path. It is one tensor:
-    captum hands that on as it is.
+    An explanation asks what the pictures say, so all of it stays as it is along a path. It is one tensor,
+    which captum hands on as it is; a pixel of a mask takes a bit of it.
 
     Args:
         model: the network.
         patients: (N,) int64 patient keys.
-        masks: per modality (N, S, S) the nodule.
+        masks: per modality (N, S, S) bool, the nodule.
 
     Returns:
-        (N,) the keys, or (N, 1 + pixels) keys and masks, int64.
+        int64, (N,) the keys, or (N, 1 + pixels / 64) keys and masks.
     """
-    read = [masks[name].flatten(1).long() for name in model.modalities if mask_of(name) in model.inputs]
-    return torch.cat([patients[:, None], *read], dim=1) if read else patients
+    words = [_packed(masks[name]) for name in model.modalities if mask_of(name) in model.inputs]
+    return torch.cat([patients[:, None], *words], dim=1) if words else patients
 
 
 def inputs_of(model: Model, images: Images, fixed: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -80,12 +82,26 @@ def inputs_of(model: Model, images: Images, fixed: Tensor) -> tuple[dict[str, Te
     inputs: dict[str, Tensor] = {name: values for name, values in images.items()}
     if fixed.ndim == 1:
         return inputs, fixed
-    start = 1
+    keys, rest = fixed[:, 0], fixed[:, 1:]
     for name in (name for name in model.modalities if mask_of(name) in model.inputs):
-        shape = images[name].shape
-        inputs[mask_of(name)] = fixed[:, start : start + shape[1] * shape[2]].reshape(shape)
-        start += shape[1] * shape[2]
-    return inputs, fixed[:, 0]
+        side = images[name].shape[-1]
+        count = -(-side * side // WORD)
+        inputs[mask_of(name)] = _unpacked(rest[:, :count], side)
+        rest = rest[:, count:]
+    return inputs, keys
+
+
+def _packed(mask: Tensor) -> Tensor:
+    """Returns a mask (N, S, S) as words of WORD pixels, (N, words) int64; the last is filled with zeros."""
+    pixels = mask.flatten(1).numpy()
+    padded = np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % WORD)))
+    return torch.from_numpy(np.packbits(padded, axis=1).view(np.int64))
+
+
+def _unpacked(words: Tensor, side: int) -> Tensor:
+    """Returns the mask (N, side, side) of its words, uint8."""
+    bits = np.unpackbits(np.ascontiguousarray(words.numpy()).view(np.uint8), axis=1, count=side * side)
+    return torch.from_numpy(bits.reshape(-1, side, side))
 
 
 def scorer(model: Model) -> Score:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dgfnet.bundle.model import open_graph
+from dgfnet.bundle.graph import open_graph
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
 from dgfnet.network.variants import DGFNet
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import Modality, mask_of
 
 TOLERANCE = 1e-4  # between the graph's log odds and the network's
 PROBES = 5
@@ -52,9 +52,9 @@ def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
     names = list(model.modalities)
     noise = np.random.default_rng(0)
     probes = []
-    for name in model.inputs:
-        side = sides["us" if name.startswith("us") else "ct"]
-        highest = 2 if name not in names else 256
+    values: dict[str, tuple[int, int]] = {name: (256, sides[name]) for name in model.modalities}
+    values |= {mask_of(name): (2, sides[name]) for name in model.modalities}
+    for highest, side in (values[name] for name in model.inputs):
         probes.append(noise.integers(0, highest, (PROBES, side, side), dtype=np.uint8))
     crops = tuple(torch.from_numpy(probe) for probe in probes)
     scoring = ScoringPath(model).eval()

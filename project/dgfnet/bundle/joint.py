@@ -7,7 +7,7 @@ as tabular/logistic.py fits it for every fold. It is a sum: what the features of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,13 +112,32 @@ class Joint:
 
     def log_odds(self, network: Array, table: Array) -> Array:
         """Returns the log odds of N nodules, (N,), from those of the network and the measured features."""
-        return self.model.intercept + self.of_network(network) + sum(self.of_measured(table).values())
+        return self.combined(network, self.of_measured(table).values())
+
+    def combined(self, network: Array, measured: Iterable[Array]) -> Array:
+        """Returns the log odds of N nodules, (N,), from those of the network and what features add.
+
+        A modality whose part is not among `measured` counts as having its features at their means.
+        """
+        return sum(measured, start=self.model.intercept + self.of_network(network))
 
     def never_missing(self) -> list[str]:
         """Returns the columns that every training nodule had."""
         gaps = {term.column for term in self.model.terms if term.kind == "gap"}
         names = {term.column for term in self.model.terms if term.kind == "number"}
         return [name for name in self.columns() if name in names - gaps]
+
+
+def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | None:
+    """Returns what joins the network of a fold with measured features; None where nothing does."""
+    if member["stacked"] is None:
+        return None
+    return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]))
+
+
+def joined_log_odds(joint: Joint | None, network: Array, album: Mapping[str, Any]) -> Array:
+    """Returns the log odds of N nodules, (N,): a network's, and of a stacked model joined with features."""
+    return network if joint is None else joint.log_odds(network, joint.table(album))
 
 
 def training_limits(columns: list[str], table: Array) -> dict[str, tuple[float, float]]:

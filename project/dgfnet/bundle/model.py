@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
-from dgfnet.bundle.joint import Joint, unusual
+from dgfnet.bundle.graph import FoldGraph, open_graph
+from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
@@ -32,35 +31,6 @@ from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
 # parallel.cores() would import rich, which the environment of a registered model does not have
 GRAPHS = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
-
-# crops (B, S, S) to log odds (B,) and per modality embeddings (B, F)
-Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]]
-
-
-@dataclass(frozen=True, eq=False)
-class FoldGraph:
-    """The network of one fold as a graph.
-
-    Attributes:
-        run: the graph.
-        shift: prevalence correction, added to its log odds.
-        joint: what joins them with measured features, in a stacked model.
-    """
-
-    run: Runner
-    shift: float
-    joint: Joint | None = None
-
-    def log_odds(self, crops: Crops) -> NDArray[np.float64]:
-        """Returns the network's corrected log odds of pairs, (P,)."""
-        return self.run(crops)[0] + self.shift
-
-    def reference_log_odds(self, mean: Crops) -> float:
-        """Returns the log odds of the mean crops, with every measured feature at its mean."""
-        own = self.log_odds(mean)
-        if self.joint is not None:
-            own = self.joint.model.intercept + self.joint.of_network(own)
-        return float(own[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +230,11 @@ class ScoringModel:
             joint = member.joint
             assert joint is not None  # all members of a bundle, or none
             measured = joint.of_measured(table)
-            every[place] = joint.model.intercept + joint.of_network(every[place]) + sum(measured.values())
+            every[place] = joint.combined(every[place], measured.values())
             for number in range(coalitions.shape[1] if place < len(coalitions) else 0):
                 lacking = self.modalities[number - 1] if number else None
                 present = (own for name, own in measured.items() if name != lacking)
-                odds = joint.of_network(coalitions[place, number])
-                coalitions[place, number] = joint.model.intercept + odds + sum(present)
+                coalitions[place, number] = joint.combined(coalitions[place, number], present)
         return coalitions, every, unusual(first, table, self.metadata["measured"])
 
     def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
@@ -321,36 +290,6 @@ class ScoringModel:
 
 def _scoring(members: tuple[FoldGraph, ...], metadata: Mapping[str, Any]) -> tuple[FoldGraph, ...]:
     return members if metadata["scoring"] == "ensemble" else members[:1]
-
-
-def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | None:
-    """Returns what joins the network of a fold with measured features; None where nothing does."""
-    if member["stacked"] is None:
-        return None
-    return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]))
-
-
-def joined_log_odds(joint: Joint | None, network: NDArray[np.float64], album: Album) -> NDArray[np.float64]:
-    """Returns the log odds of N nodules, (N,): a network's, and of a stacked model joined with features."""
-    return network if joint is None else joint.log_odds(network, joint.table(album))
-
-
-def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
-    """Opens an ONNX graph as a function; on a GPU where onnxruntime was built for one."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    available = onnxruntime.get_available_providers()
-    providers = [n for n in ("CUDAExecutionProvider", "CPUExecutionProvider") if n in available]
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    return partial(_run, session, modalities)
-
-
-def _run(
-    session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
-) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
-    logits, *embeddings = session.run(None, {given.name: crops[given.name] for given in session.get_inputs()})
-    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, embeddings, strict=True))
 
 
 def shapley(

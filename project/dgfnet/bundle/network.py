@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
-from dgfnet.bundle.joint import Joint
+from dgfnet.bundle.joint import Joint, joined_log_odds, joint_of
 from dgfnet.bundle.layout import METADATA, WEIGHTS
-from dgfnet.bundle.model import joined_log_odds, joint_of
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.settings import Network, Preprocess

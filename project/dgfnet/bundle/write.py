@@ -16,9 +16,8 @@ from scipy.special import expit, logit
 
 from dgfnet.bundle.crops import Album, Crops, largest, pairs_of, part_of
 from dgfnet.bundle.export import export
-from dgfnet.bundle.joint import Joint, training_limits
+from dgfnet.bundle.joint import Joint, joined_log_odds, training_limits
 from dgfnet.bundle.layout import CARD, GRAPH, METADATA, REFERENCE, SUMS, WEIGHTS, fold_graph, own_files
-from dgfnet.bundle.model import joined_log_odds
 from dgfnet.bundle.network import embeddings_of, log_odds_of
 from dgfnet.bundle.ranges import distances, unit_length
 from dgfnet.bundle.ranges import training_limits as crop_limits

@@ -150,7 +150,7 @@ def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFram
 
 def result_key(member: Mapping[str, Any]) -> str:
     """Returns the key that the fold of a member has in metrics.json: of its fit, or of its regression."""
-    return str((member["stacked"] or {"key": member["fit"]})["key"])
+    return str(member["stacked"]["key"] if member["stacked"] else member["fit"])
 
 
 def predict(

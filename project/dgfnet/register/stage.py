@@ -60,8 +60,9 @@ def run(settings: Settings) -> None:
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]
     if not done:
+        needed = f" with {settings.registered_network} among crossval.variants" if variant == "stack" else ""
         raise InputError(
-            f"register.variant {variant} was not cross-validated at any site; run the stage crossval"
+            f"register.variant {variant} was not cross-validated at any site; run the stage crossval{needed}"
         )
     for site in done:
         record = _register(settings, inputs, site, load_metrics(settings, site, variant))

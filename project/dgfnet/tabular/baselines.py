@@ -159,10 +159,7 @@ def _stacked(
     name = stacked_network(settings, stack)
     if name is None:
         raise NothingToLearn(f"it joins a network that {settings.crossval.stacked} starts from; it has none")
-    known = name in trained or (
-        is_cross_validated(settings, site, name) and same_rows(load_table(settings, site, name), rows)
-    )
-    if not known:
+    if not _validated(settings, site, name, rows, trained):
         raise NothingToLearn(f"it joins the networks of {name}, which was not cross-validated")
     nodules = [str(nodule) for nodule in rows["nodule_id"]]
     measured, modalities = _measured(settings, nodules), SPECS[name].modalities
@@ -200,9 +197,18 @@ def _networks(
     chosen: dict[Modality, Variant] = {}
     for name in known:
         (modality,) = SPECS[name].modalities
-        if modality not in chosen and (name in trained or same_rows(load_table(settings, site, name), rows)):
+        if modality not in chosen and _validated(settings, site, name, rows, trained):
             chosen[modality] = name
     return {modality: chosen[modality] for modality in sorted(chosen, reverse=True)}  # us before ct
+
+
+def _validated(
+    settings: Settings, site: Site, name: Variant, rows: pd.DataFrame, trained: tuple[Variant, ...]
+) -> bool:
+    """Says that a network was validated on these nodules, in this run or in an earlier one."""
+    if name in trained:
+        return True
+    return is_cross_validated(settings, site, name) and same_rows(load_table(settings, site, name), rows)
 
 
 def same_rows(table: pd.DataFrame, rows: pd.DataFrame) -> bool:

@@ -1,0 +1,61 @@
+"""The network of a fold as an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from dgfnet.bundle.crops import Crops
+from dgfnet.bundle.joint import Joint
+from dgfnet.vocabulary import Modality
+
+# crops (B, S, S) to log odds (B,) and per modality embeddings (B, F)
+Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldGraph:
+    """The network of one fold as a graph.
+
+    Attributes:
+        run: the graph.
+        shift: prevalence correction, added to its log odds.
+        joint: what joins them with measured features, in a stacked model.
+    """
+
+    run: Runner
+    shift: float
+    joint: Joint | None = None
+
+    def log_odds(self, crops: Crops) -> NDArray[np.float64]:
+        """Returns the network's corrected log odds of pairs, (P,)."""
+        return self.run(crops)[0] + self.shift
+
+    def reference_log_odds(self, mean: Crops) -> float:
+        """Returns the log odds of the mean crops, with every measured feature at its mean."""
+        own = self.log_odds(mean)
+        return float((own if self.joint is None else self.joint.combined(own, ()))[0])
+
+
+def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
+    """Opens an ONNX graph as a function; on a GPU where onnxruntime was built for one."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    available = onnxruntime.get_available_providers()
+    providers = [n for n in ("CUDAExecutionProvider", "CPUExecutionProvider") if n in available]
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    return partial(_run, session, modalities)
+
+
+def _run(
+    session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
+) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
+    logits, *embeddings = session.run(None, {given.name: crops[given.name] for given in session.get_inputs()})
+    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, embeddings, strict=True))
