@@ -4,11 +4,14 @@ import multiprocessing
 import os
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, explained
 from dgfnet.settings import load
 
 
@@ -154,3 +157,13 @@ def test_without_hard_links_there_is_a_key_too(tmp_path, params, monkeypatch):
     assert len(key) == 64
     assert tracking.identity_key(settings) == key
     assert (tmp_path / "id.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_fault_of_the_store_prints_no_traceback_of_its_own(uri, experiment, tmp_path, capsys):
+    run = tracking.open_run(uri, experiment, "a", "identity", {})
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        store.execute("DROP TABLE metrics")
+    with pytest.raises(MlflowException, match="no such table") as caught:
+        run.epoch(1, {"loss_label": 0.5})
+    assert capsys.readouterr().err == ""
+    assert explained(caught.value).startswith("MLflow's store does not answer as it should: ")

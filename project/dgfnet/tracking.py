@@ -11,6 +11,7 @@ import csv
 import hashlib
 import hmac
 import io
+import logging
 import os
 import secrets
 import socket
@@ -33,6 +34,9 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+
+# it prints the traceback of a fault of its database that it then raises; errors.py says what that means
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 IDENTITY = "dgfnet.identity"
 PARENT = "mlflow.parentRunId"
