@@ -66,7 +66,7 @@ from dgfnet.preprocess.sample import Sample
 from dgfnet.settings import Settings, load
 from dgfnet.sweep.plan import Inputs, classification, segmentation
 from dgfnet.sweep.trial import Trial, run_trial
-from dgfnet.training.fit import _schedule, fit
+from dgfnet.training.fit import _features, _schedule, fit
 from dgfnet.training.hardware import choose
 from dgfnet.training.losses import losses
 from dgfnet.training.partition import split
@@ -165,7 +165,8 @@ def in_turns(settings: Settings, task: Task, places: Places, folder: Path) -> It
     archive, hardware = Archive.open(places.archive), choose("auto")
     training, _ = split(task, places, archive)
     model, _ = initial_model(task, places, archive, training, hardware)
-    batches = list(_schedule(task, archive, training, model, training_batches).batches(0))
+    features = _features(task, places, training)
+    batches = list(_schedule(task, archive, training, model, training_batches, features).batches(0))
     count = sum(len(batch.label) for batch in batches)
     step, rates, started = stepper(model, settings), [], time.perf_counter()
 
@@ -454,7 +455,7 @@ def stepper(
 
     def step(batch: Batch) -> None:
         output = forward(batch.inputs, batch.patients, segment=True)
-        terms = losses(output, batch, settings.training.segmentation_weight, classify=True)
+        terms = losses(output, batch, settings.training, classify=True)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimiser.step()
@@ -556,9 +557,15 @@ def cohort(folder: Path, settings: Settings, nodules: int, folds: int = 2) -> tu
     table.to_parquet(folder / "nodules.parquet")
     parts = table[["nodule_id", "patient_id"]].assign(fold=np.arange(nodules) // 2 % folds)
     parts.to_csv(folder / "folds.csv", index=False)
-    places = Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "work")
+    places = Places(
+        folder / "archive",
+        folder / "measured.parquet",
+        folder / "nodules.parquet",
+        folder / "folds.csv",
+        folder / "work",
+    )
     nothing = {"resnet18": None, "resnet34": None, "inception_v3": None}
-    return places, Inputs("a", {None: "n", "central": "c", "lateral": "l"}, folds, nothing, SITES, {})  # type: ignore[arg-type]
+    return places, Inputs("a", {None: "n", "central": "c", "lateral": "l"}, "m", folds, nothing, SITES, {})  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

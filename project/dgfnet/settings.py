@@ -227,6 +227,9 @@ class Network(Section):
     pooling: Literal["global", "regions"]
     """Of an encoder's maps: the mean of the last over all pixels, the paper's; or the means of the last three
     over nodule, rim and outside, by the mask, brought back to as many values."""
+    read_measured: bool
+    """Whether the encoders of variants with auxiliary tasks also learn to tell the measured features of a
+    picture (docs/reference/measured-features.md). A fit says how well they do: R2 on held-out nodules."""
     images: Scored
     """Images of a nodule that are scored: `all`, the mean of the log odds over pairs in which each image
     stands; or `largest`, the pair of the largest nodule areas, the paper's."""
@@ -268,6 +271,8 @@ class Training(Section):
     """Weight decay."""
     segmentation_weight: Annotated[float, Field(ge=0)]
     """Weight of the masks' losses beside the label's."""
+    measured_weight: Annotated[float, Field(ge=0)]
+    """Weight of the mean squared error of the measured features, standardised, where they are read."""
     sampling: Literal["train_only", "paper", "none"]
     """`train_only` undersamples inside training folds, anew each epoch, and corrects the probabilities;
     `paper` undersamples the cohort first."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dgfnet.dataset.batch import Batch
+from dgfnet.measured.definitions import NAMES
 from dgfnet.network.fusion import BasicFusion
 from dgfnet.network.tlr import FROZEN, Head, TransferNet
 from dgfnet.network.variants import DGFNet, load_weights
@@ -22,11 +23,11 @@ def variant(request):
     return request.param
 
 
-READING = {  # of the mask: not at all, as the paper; where maps are averaged; as a channel, too
+READING = {  # of mask and features: not at all, as the paper; where maps are averaged; as a channel; all
     "no mask": {"pooling": "global", "mask_channel": False},
     "regions": {"pooling": "regions", "mask_channel": False},
     "channel": {"pooling": "global", "mask_channel": True},
-    "both": {"pooling": "regions", "mask_channel": True},
+    "all": {"pooling": "regions", "mask_channel": True, "read_measured": True},
 }
 
 
@@ -85,6 +86,7 @@ def batch(modalities=MODALITIES, side=SIZE):
         dict.fromkeys(modalities, targets),
         torch.tensor([0.0, 1, 0, 1, 1, 0]),
         torch.arange(NODULES),
+        {m: torch.randn(NODULES, len(NAMES[m]), generator=generator) for m in modalities},
     )
 
 
@@ -92,12 +94,14 @@ def taken(model, pictures):
     return {name: pictures[name] for name in model.inputs}
 
 
-def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
+def test_a_training_step_gives_every_parameter_a_gradient(build, variant, tiny):
     model = build(variant).train()
     inputs = batch(model.modalities, side(model))
-    terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, 1.0, classify=True)
+    terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, tiny.training, classify=True)
+    tasks = model.modalities if SPECS[variant].tasks else ()
+    reading = [m for m in tasks if model.stream(m).reader is not None]
     assert sorted(terms) == sorted(
-        ["label", *(f"masks_{m}" for m in model.modalities if SPECS[variant].tasks)]
+        ["label", *(f"masks_{m}" for m in tasks), *(f"features_{m}" for m in reading)]
     )
     torch.stack(list(terms.values())).sum().backward()
     for name, parameter in model.named_parameters():
@@ -124,11 +128,11 @@ def test_the_label_alone_does_not_train_the_decoders(build, variant):
     model = build(variant).train()
     output = model(taken(model, images(side=side(model))), torch.arange(NODULES))
     output.logit.sum().backward()
-    assert output.masks == {}
+    assert output.masks == output.features == {}
     decoders = [
         p
         for n, p in model.named_parameters()
-        if n.startswith("streams") and (".nodule." in n or ".boundary." in n)
+        if n.startswith("streams") and any(part in n for part in (".nodule.", ".boundary.", ".reader."))
     ]
     assert bool(decoders) == SPECS[variant].tasks
     assert all(parameter.grad is None for parameter in decoders)
@@ -157,6 +161,18 @@ def test_shapes(build, variant):
     assert {m: tuple(masks.shape) for m, masks in output.masks.items()} == dict.fromkeys(
         SPECS[variant].modalities if SPECS[variant].tasks else (), (NODULES, 2, SIZE, SIZE)
     )
+    for modality, said in output.features.items():
+        assert said.shape == (NODULES, len(NAMES[modality]))
+
+
+def test_only_a_variant_with_tasks_tells_what_was_measured(tiny, variant):
+    if variant == "us_tlr":
+        return  # another class, without any task
+    read = tiny.network.model_copy(update={"read_measured": True})
+    model = DGFNet(variant, "resnet18", read).train()
+    output = model(images(), torch.arange(NODULES), segment=True)
+    assert sorted(output.features) == sorted(SPECS[variant].modalities if SPECS[variant].tasks else ())
+    assert model(images(), torch.arange(NODULES)).features == {}  # nobody asks for them in an answer
 
 
 @torch.no_grad()

@@ -138,7 +138,7 @@ def test_settings_come_back_whole_through_a_settings_file_of_other_values(settin
 
 
 def test_a_fold_is_trained_with_what_it_starts_from_and_nothing_else(tiny):
-    inputs = Inputs("a", {None: "n", "central": "c", "lateral": "l"}, 4, {"resnet18": None}, SITES, {})
+    inputs = Inputs("a", {None: "n", "central": "c", "lateral": "l"}, "m", 4, {"resnet18": None}, SITES, {})
     tasks = refit.line(tiny, inputs, "central", "dgf", 2)
     expected = [
         segmentation(tiny, inputs, "us", "resnet18", 2),

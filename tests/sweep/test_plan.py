@@ -17,7 +17,7 @@ DIGESTS = {None: "n", "central": "c", "lateral": "l"}
 def inputs():
     def make(chosen=None, **pretrained):
         backbones = {"resnet18": None, "resnet34": None, "inception_v3": None}
-        return Inputs("a", DIGESTS, 4, {**backbones, **pretrained}, SITES, chosen or {})
+        return Inputs("a", DIGESTS, "m", 4, {**backbones, **pretrained}, SITES, chosen or {})
 
     return make
 

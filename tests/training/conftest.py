@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dgfnet.measured.definitions import NAMES
 from dgfnet.training.task import Places, Task
 from tiny_archive import blob, write_archive
 
@@ -60,11 +61,20 @@ def shop(tmp_path_factory, tiny):
         (row.nodule_id, row.patient_id, {"us": [40, 30 + index], "ct": [20, 25]})
         for index, row in enumerate(table.itertuples())
     ]
-    write_archive(folder / "archive", tiny.preprocess, nodules, textured)
+    archive = write_archive(folder / "archive", tiny.preprocess, nodules, textured)
     table.drop(columns="fold").to_parquet(folder / "nodules.parquet", index=False)
     main = table[table["cohort"] == "main"]
     main[["nodule_id", "patient_id", "fold"]].to_csv(folder / "folds.csv", index=False)
-    return Places(folder / "archive", folder / "nodules.parquet", folder / "folds.csv", folder / "unused")
+    draw = np.random.default_rng(3)
+    rows = []
+    for modality in ("us", "ct"):
+        own = archive.rows(modality)
+        values = pd.DataFrame(draw.normal(size=(len(own), len(NAMES[modality]))), columns=NAMES[modality])
+        values["area_mm2"] = own["area_px"].to_numpy(float)
+        rows.append(values.assign(modality=modality, row=own["row"].to_numpy(), unit="grey"))
+    pd.concat(rows).to_parquet(folder / "measured.parquet", index=False)
+    names = ("archive", "measured.parquet", "nodules.parquet", "folds.csv", "unused")
+    return Places(*(folder / name for name in names))
 
 
 @pytest.fixture
@@ -94,6 +104,7 @@ def task(tiny):
             "pretrained_sha256": None,
             "archive": "a",
             "folds": "f",
+            "measured": None,
             "inner_folds": None,
             "validate_every": 2,
         }

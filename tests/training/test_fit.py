@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import r2_score
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import training_batches
 from dgfnet.digests import Damaged
+from dgfnet.measured.definitions import NAMES
 from dgfnet.network.variants import DGFNet
-from dgfnet.preprocess.archive import Archive
+from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
 from dgfnet.training.inference import build_bank, predict
@@ -76,14 +78,16 @@ CASES = {
     "concat": {"variant": "concat"},
     "resnet": {"variant": "ct_resnet"},
     "tlr": {"variant": "us_tlr", "encoder": "inception_v3"},  # the head it was annealed to comes back
+    "reading": {"variant": "us_multitask", "measured": "m"},
     "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task):
+def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task, tiny):
     keys, places = with_parents
-    chosen = task(epochs=5, **CASES[case])
+    network = tiny.network.model_copy(update={"read_measured": case == "reading"})
+    chosen = task(epochs=5, network=network, **CASES[case])
     chosen = replace(chosen, parents={m: keys[m] for m in ("us", "ct") if case in ("concat", "dgf")})
     elsewhere = replace(places, work=tmp_path / "interrupted")
     shutil.copytree(places.work, elsewhere.work)
@@ -196,6 +200,40 @@ def test_the_segmentation_phase_predicts_no_label(places, task):
     for name, value in record["dice"].items():  # of each image iou = dice / (2 - dice), which is convex
         assert value / (2 - value) <= record["iou"][name] + 1e-9 <= value + 1e-9
     assert all("loss_label" not in epoch for epoch in record["history"])
+
+
+def test_encoders_that_tell_what_was_measured_learn_it(places, task, tiny):
+    """The area is a row of measured.parquet; the other features are noise, which nobody can tell."""
+    reading = tiny.network.model_copy(update={"read_measured": True})
+    chosen = task(
+        **{"phase": "segmentation", "site": None, "network": reading, "measured": "m", "epochs": 40},
+        training={"learning_rate": 3e-3},
+    )
+    record = run(chosen, places)
+    assert record["history"][-1]["loss_features_us"] < record["history"][0]["loss_features_us"]
+    assert set(record["measured_r2"]) == {f"us_{name}" for name in NAMES["us"]}
+    rest = [value for name, value in record["measured_r2"].items() if name != "us_area_mm2"]
+    assert max(rest) < 0.5
+    assert run(task(), places)["measured_r2"] == {}
+
+
+def test_r2_of_what_encoders_tell_is_that_of_the_held_out_pictures(places, task, tiny):
+    reading = tiny.network.model_copy(update={"read_measured": True})
+    chosen = task(network=reading, measured="m")
+    record = run(chosen, places)
+    archive = Archive.open(places.archive)
+    training, held_out = split(chosen, places, archive)
+    model = restore(chosen, places)
+    rows = held_out.largest["us"]
+    with torch.no_grad():
+        planes = centre(archive.planes("us")[rows], archive.size["us"])
+        told = model({"us": torch.from_numpy(planes[:, 0].copy())}, segment=True).features["us"].numpy()
+    table = pd.read_parquet(places.measured)
+    values = table[table["modality"] == "us"].sort_values("row")["solidity"].to_numpy()
+    seen = values[np.concatenate(list(training.rows["us"]))]
+    truth = np.clip((values[rows] - seen.mean()) / seen.std(), -3, 3)
+    expected = r2_score(truth, told[:, NAMES["us"].index("solidity")])
+    assert record["measured_r2"]["us_solidity"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_training_changes_the_weights_and_lowers_the_loss(places, task):
@@ -427,6 +465,7 @@ FACTS = {
     "pretrained_sha256": "s",
     "archive": "b",
     "folds": "g",
+    "measured": "m",
 }
 
 

@@ -61,7 +61,7 @@ def test_batches_are_made_by_the_trials_own_thread_on_a_cpu(places, task, monkey
     monkeypatch.setattr(module, "training_batches", watched)
     facts = {"encoder": "inception_v3"} if variant == "us_tlr" else {}
     module.fit(task(epochs=1, variant=variant, **facts), places, 1, lambda *_: None, workers=4)
-    assert asked == [{}]
+    assert asked == [{"features": None}]  # and no workers
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import torch
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.variants import Output
-from dgfnet.training.losses import iou_loss, losses, segmentation_loss
+from dgfnet.training.losses import feature_loss, iou_loss, losses, segmentation_loss
 
 SURE = 40.0  # log odds: the sigmoid is 1 - 4e-18
 
@@ -96,25 +96,62 @@ def output(logit, modalities=("us", "ct"), value=0.0):
     return Output(logit, {m: torch.full((len(logit), 2, 32, 32), value) for m in modalities})
 
 
-def test_the_label_costs_its_cross_entropy():
+def test_the_label_costs_its_cross_entropy(tiny):
     # p = 3/4 for a positive and 1/2 for a negative
     logit, label = torch.tensor([math.log(3), 0.0]), torch.tensor([1.0, 0.0])
-    terms = losses(output(logit), batch(label, 2), 1.0, classify=True)
+    terms = losses(output(logit), batch(label, 2), tiny.training, classify=True)
     assert set(terms) == {"label", "masks_us", "masks_ct"}
     assert terms["label"].item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
 
 
-def test_the_weight_multiplies_the_masks_and_not_the_label():
+def test_the_weight_multiplies_the_masks_and_not_the_label(tiny):
     one, two = (
-        losses(output(torch.zeros(2)), batch(torch.tensor([1.0, 0.0]), 2), weight, classify=True)
+        losses(
+            output(torch.zeros(2)),
+            batch(torch.tensor([1.0, 0.0]), 2),
+            tiny.training.model_copy(update={"segmentation_weight": weight}),
+            classify=True,
+        )
         for weight in (1.0, 2.0)
     )
     assert two["masks_us"].item() == pytest.approx(2 * one["masks_us"].item())
     assert two["label"].item() == one["label"].item() == pytest.approx(math.log(2))
 
 
-def test_segmentation_alone_asks_for_no_label():
+def test_segmentation_alone_asks_for_no_label(tiny):
     unknown = batch(torch.full((2,), math.nan), 2)
-    terms = losses(output(torch.zeros(2), ("ct",)), unknown, 1.0, classify=False)
+    terms = losses(output(torch.zeros(2), ("ct",)), unknown, tiny.training, classify=False)
     assert set(terms) == {"masks_ct"}
     assert math.isfinite(terms["masks_ct"].item())
+
+
+def test_features_cost_the_mean_square_of_what_is_known():
+    read = torch.tensor([[1.0, 0.0], [2.0, 9.0]], requires_grad=True)
+    target = torch.tensor([[0.0, 2.0], [2.0, math.nan]])
+    cost = feature_loss(read, target)
+    assert cost.item() == pytest.approx((1 + 4 + 0) / 3)
+    cost.backward()
+    # 2 (read - target) / 3, and nothing for the gap
+    assert read.grad.flatten().tolist() == pytest.approx([2 / 3, -4 / 3, 0.0, 0.0])
+
+
+def test_features_of_which_nothing_is_known_cost_nothing():
+    read = torch.ones(2, 3, requires_grad=True)
+    cost = feature_loss(read, torch.full((2, 3), math.nan))
+    cost.backward()
+    assert cost.item() == 0
+    assert read.grad.abs().sum() == 0
+
+
+def test_their_weight_multiplies_the_features_alone(tiny):
+    features = {"us": torch.zeros(2, 3)}
+    read = Output(torch.zeros(2), {}, {"us": torch.full((2, 3), 2.0)})
+    zeros = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    known = Batch(
+        *({"us": zeros}, {"us": torch.zeros(2, 2, 32, 32, dtype=torch.uint8)}),
+        *(torch.tensor([1.0, 0.0]), torch.zeros(2).long(), features),
+    )
+    settings = tiny.training.model_copy(update={"measured_weight": 0.25})
+    terms = losses(read, known, settings, classify=True)
+    assert terms["features_us"].item() == pytest.approx(0.25 * 4)
+    assert terms["label"].item() == pytest.approx(math.log(2))

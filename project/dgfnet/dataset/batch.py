@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,12 +20,15 @@ class Batch:
         targets: per modality (B, 2, S, S) uint8, 0 or 1: nodule, boundary.
         label: (B,) float32, 0 or 1; NaN where the nodule has no label.
         patients: (B,) int64 patient keys.
+        features: per modality (B, features) float32 what was measured, as `dataset.features` standardises it;
+            empty when no encoder is to read it.
     """
 
     images: Mapping[Modality, Tensor]
     targets: Mapping[Modality, Tensor]
     label: Tensor
     patients: Tensor
+    features: Mapping[Modality, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks types and shapes once, so that no loss or network has to.
@@ -53,6 +56,12 @@ class Batch:
                     f"targets[{modality}] must be ({count}, 2, S, S) uint8, found {tuple(target.shape)}"
                 )
 
+        for modality, values in self.features.items():
+            if values.ndim != 2 or len(values) != count or values.dtype != torch.float32:
+                raise ValueError(
+                    f"features[{modality}] must be ({count}, F) float32, found {tuple(values.shape)}"
+                )
+
     @property
     def inputs(self) -> dict[str, Tensor]:
         """Images and masks of the nodule by the names of a network's inputs."""
@@ -73,4 +82,5 @@ class Batch:
             {modality: move(target) for modality, target in self.targets.items()},
             move(self.label),
             move(self.patients),
+            {modality: move(values) for modality, values in self.features.items()},
         )

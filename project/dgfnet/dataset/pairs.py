@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dgfnet.dataset.augment import Augmenter
 
 Indices = NDArray[np.int64]
+Features = Mapping[Modality, NDArray[np.float32]]  # of every picture of the archive
 Plan = TypeVar("Plan")
 Made = TypeVar("Made")
 
@@ -111,6 +112,7 @@ def training_batches(
     augment: Augment,
     rng: np.random.Generator,
     rectangle: Rectangle | None = None,
+    features: Features | None = None,
     workers: int = 0,
     pin: bool = False,
 ) -> Iterator[Batch]:
@@ -128,6 +130,7 @@ def training_batches(
         augment: settings of the augmentation.
         rng: source of all randomness.
         rectangle: input of `us_tlr`, cut from a crop; None for the whole.
+        features: of `dataset.features`, where encoders are to read what was measured.
         workers: threads that prepare batches ahead; with 0 each is made when it is asked for.
         pin: put them into page-locked memory, for a GPU.
     """
@@ -139,13 +142,14 @@ def training_batches(
 
     def make(plan: tuple[Indices, int]) -> Batch:
         chunk, seed = plan
-        own, kit, crops = np.random.default_rng(seed), kits.get(), {}
+        own, kit, crops, rows = np.random.default_rng(seed), kits.get(), {}, {}
         for modality in modalities:
             kit[modality].reseed(int(own.integers(2**31)))
-            rows = [own.choice(nodules.rows[modality][i]) for i in chunk]
-            crops[modality] = np.stack([kit[modality](archive.planes(modality)[row]) for row in rows])
+            rows[modality] = np.array([own.choice(nodules.rows[modality][i]) for i in chunk])
+            planes = archive.planes(modality)
+            crops[modality] = np.stack([kit[modality](planes[row]) for row in rows[modality]])
         kits.put(kit)
-        batch = _collate(nodules, chunk, crops, rectangle)
+        batch = _collate(nodules, chunk, crops, rectangle, rows, features)
         return batch.pinned() if pin else batch
 
     chunks = np.array_split(order, max(1, -(-len(order) // size)))
@@ -173,16 +177,22 @@ def ahead(make: Callable[[Plan], Made], plans: Sequence[Plan], workers: int) -> 
 
 
 def evaluation_batches(
-    archive: Archive, nodules: Nodules, pairs: Pairs, size: int, rectangle: Rectangle | None = None
+    archive: Archive,
+    nodules: Nodules,
+    pairs: Pairs,
+    size: int,
+    rectangle: Rectangle | None = None,
+    features: Features | None = None,
 ) -> Iterator[Batch]:
     """Makes batches of pairs of the nodules, in order, as preprocessed."""
     for start in range(0, len(pairs.nodule), size):
         chunk = slice(start, start + size)
+        rows = {modality: all_rows[chunk] for modality, all_rows in pairs.rows.items()}
         crops = {
-            modality: centre(archive.planes(modality)[rows[chunk]], archive.size[modality])
-            for modality, rows in pairs.rows.items()
+            modality: centre(archive.planes(modality)[own], archive.size[modality])
+            for modality, own in rows.items()
         }
-        yield _collate(nodules, pairs.nodule[chunk], crops, rectangle)
+        yield _collate(nodules, pairs.nodule[chunk], crops, rectangle, rows, features)
 
 
 def _collate(
@@ -190,8 +200,10 @@ def _collate(
     chunk: Indices,
     crops: Mapping[Modality, NDArray[np.uint8]],
     rectangle: Rectangle | None,
+    rows: Mapping[Modality, Indices],
+    features: Features | None,
 ) -> Batch:
-    """Builds the batch of the nodules at `chunk` from their crops, (B, 3, S, S) per modality."""
+    """Builds the batch of the nodules at `chunk` from their crops, (B, 3, S, S), of these rows."""
     cut = crops if rectangle is None else {modality: rectangle(values) for modality, values in crops.items()}
     tensors = {modality: torch.from_numpy(np.ascontiguousarray(values)) for modality, values in cut.items()}
     return Batch(
@@ -199,4 +211,7 @@ def _collate(
         {modality: tensor[:, 1:] for modality, tensor in tensors.items()},
         torch.from_numpy(nodules.labels[chunk]),
         torch.from_numpy(nodules.patients[chunk]),
+        {modality: torch.from_numpy(features[modality][own]) for modality, own in rows.items()}
+        if features is not None
+        else {},
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dgfnet.measured.definitions import NAMES
 from dgfnet.network.decoders import Decoder
 from dgfnet.network.dgf import DiverseGranularityFusion, NoduleLevel
 from dgfnet.network.encoders import GREY_MEAN, GREY_STD, Encoder, channels, pooled
@@ -24,23 +25,27 @@ class Output(NamedTuple):
         logit: (B,) log odds of metastasis.
         masks: per modality (B, 2, S, S) logits of nodule and boundary; empty when no segmentation was asked
             for.
+        features: per modality (B, features) what the encoder says was measured, in the order of
+            `measured.definitions.NAMES`, standardised; empty unless it was asked for as the masks are.
     """
 
     logit: Tensor
     masks: dict[Modality, Tensor]
+    features: dict[Modality, Tensor] = {}  # noqa: RUF012 - nobody writes to it
 
 
 class Stream(nn.Module):
-    """One modality: normalisation, encoder, pooling, and decoders of nodule and boundary if it has tasks.
+    """One modality: normalisation, encoder, pooling, and if it has tasks, decoders of nodule and boundary.
 
     Attributes:
         needs_mask: the nodule's mask is an input.
+        reader: of measured features from the values, where a stream with tasks is to learn them.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: EncoderName, settings: Network, tasks: bool) -> None:
+    def __init__(self, modality: Modality, encoder: EncoderName, settings: Network, tasks: bool) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(GREY_MEAN))
         self.register_buffer("std", torch.tensor(GREY_STD))
@@ -50,6 +55,9 @@ class Stream(nn.Module):
         self.needs_mask = settings.mask_channel or self.regions is not None
         self.nodule = Decoder(settings.width, settings.dropout) if tasks else None
         self.boundary = Decoder(settings.width, settings.dropout) if tasks else None
+        reads = tasks and settings.read_measured
+        width = channels(settings.width)[-1]
+        self.reader = nn.Linear(width, len(NAMES[modality])) if reads else None
 
     def set_normalisation(self, mean: float, std: float) -> None:
         """Statistics of the training images, in 0..1 units of grey."""
@@ -97,7 +105,9 @@ class DGFNet(nn.Module):
         features = channels(settings.width)[-1]
         self.variant = variant
         self.modalities, tasks = SPECS[variant].modalities, SPECS[variant].tasks
-        self.streams = nn.ModuleDict({name: Stream(encoder, settings, tasks) for name in self.modalities})
+        self.streams = nn.ModuleDict(
+            {name: Stream(name, encoder, settings, tasks) for name in self.modalities}
+        )
         self.fusion: nn.Module | None = None
         if variant == "concat" or variant == "sum" or variant == "product":
             self.fusion = BasicFusion(variant, features)
@@ -151,17 +161,20 @@ class DGFNet(nn.Module):
         Args:
             images: by name of the input (B, S, S): grey values 0..255 or masks 0 and 1, any number type.
             patients: (B,) patient keys for the reference bank; None masks nobody.
-            segment: also run the decoders, if the variant has them.
+            segment: also run decoders and readers of measured features, if the variant has them.
         """
-        values, masks = [], {}
+        values, masks, features = [], {}, {}
         for modality in self.modalities:
             drawn = images.get(mask_of(modality))
             value, predicted = self.streams[modality](images[modality], drawn, segment)
             values.append(value)
             if predicted is not None:
                 masks[modality] = predicted
+            reader = self.stream(modality).reader
+            if segment and reader is not None:
+                features[modality] = reader(value)
         fused = self.fusion(values[0], values[1], patients) if self.fusion is not None else values[0]
-        return Output(self.classifier(fused)[:, 0], masks)
+        return Output(self.classifier(fused)[:, 0], masks, features)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

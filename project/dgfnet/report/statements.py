@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet.compare import attention, baselines
+from dgfnet.compare import attention, baselines, reading
 from dgfnet.report import external
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
@@ -42,8 +42,9 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
 
 
 def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
-    """Says whether the best network beats each baseline, and whether attention tells anything."""
+    """Says whether the best network beats each baseline, and what attention and encoders tell."""
     said = [attention.sentence(row) for row in attention.table(site.variants).to_dict("records")]
+    said += reading.sentences(reading.table(site.variants))
     if site.baselines is not None and not site.baselines.empty:
         said.insert(0, baselines.best(site.baselines, settings.base.confidence))
     return tuple(said)

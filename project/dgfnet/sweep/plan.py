@@ -13,7 +13,7 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import check_sources, checked_folder, load_chosen, load_nodules, required
+from dgfnet.results import MEASURED, check_sources, checked_folder, load_chosen, load_nodules, required
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.pretrained import resolve
 from dgfnet.training.task import Phase, Places, Task
@@ -29,6 +29,7 @@ class Inputs:
     Attributes:
         archive: digest of the images.
         folds: digest of folds and labels per site; under None without labels.
+        measured: sha256 of what was measured of the images.
         fold_count: number of folds.
         pretrained: per backbone path and sha256 of a checkpoint, or None.
         labelled: sites that have labels.
@@ -37,6 +38,7 @@ class Inputs:
 
     archive: str
     folds: Mapping[Site | None, str]
+    measured: str
     fold_count: int
     pretrained: Mapping[Backbone, tuple[str, str] | None]
     labelled: tuple[Site, ...]
@@ -47,6 +49,7 @@ def places(settings: Settings) -> Places:
     """Returns the paths of a worker's inputs and of its results."""
     return Places(
         archive=settings.artifacts("preprocess"),
+        measured=settings.artifacts("preprocess", MEASURED),
         nodules=settings.artifacts("cohort", "nodules.parquet"),
         folds=settings.artifacts("cohort", "folds.csv"),
         work=settings.work,
@@ -83,6 +86,7 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
     return Inputs(
         archive=Archive.open(checked_folder(settings, "preprocess")).digest(),
         folds=digests,
+        measured=sha256(required(settings, "preprocess", MEASURED)),
         fold_count=folds.count,
         pretrained={name: _checkpoint(settings, name) for name in sorted(backbones)},
         labelled=tuple(site for site in SITES if main[f"lnm_{site}"].nunique() == 2),
@@ -216,6 +220,7 @@ def _task(
     inner_folds: int | None = None,
 ) -> Task:
     checkpoint = None if parents else inputs.pretrained[encoder]
+    reads = settings.network.read_measured and SPECS[variant].tasks
     return Task(
         phase=phase,
         variant=variant,
@@ -231,6 +236,7 @@ def _task(
         pretrained_sha256=checkpoint and checkpoint[1],
         archive=inputs.archive,
         folds=inputs.folds[site],
+        measured=inputs.measured if reads else None,
         inner_folds=inner_folds,
         validate_every=settings.crossval.validate_every,
     )

@@ -19,7 +19,8 @@ import torch
 
 from dgfnet import digests
 from dgfnet.dataset.batch import Batch
-from dgfnet.dataset.pairs import Nodules, training_batches
+from dgfnet.dataset.features import feature_targets
+from dgfnet.dataset.pairs import Features, Nodules, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
 from dgfnet.files import replacing, write_json
 from dgfnet.metrics.calibration import shift_prevalence
@@ -66,6 +67,7 @@ def fit(
         hardware = choose(task.training.precision)
         archive = Archive.open(places.archive)
         training, held_out = split(task, places, archive)
+        features = _features(task, places, training)
         model, origin = initial_model(task, places, archive, training, hardware)
 
         def after_epoch(state: Checkpoint) -> None:
@@ -78,11 +80,19 @@ def fit(
             on_epoch(state.epoch, record)
 
         feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
-        schedule = _schedule(task, archive, training, model, feed)
+        schedule = _schedule(task, archive, training, model, feed, features)
         checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
         record = {"key": task.key, "name": task.name, "history": history, **origin}
-        return _finish(task, folder, record, model, archive, training, held_out, hardware)
+        return _finish(task, folder, record, model, archive, training, held_out, hardware, features)
+
+
+def _features(task: Task, places: Places, training: Nodules) -> Features | None:
+    """Reads what was measured, as targets, where the encoders of this task are to tell it."""
+    if task.measured is None:
+        return None
+    rows = {modality: np.concatenate(list(own)) for modality, own in training.rows.items()}
+    return feature_targets(pd.read_parquet(places.measured), rows)
 
 
 def _schedule(
@@ -91,6 +101,7 @@ def _schedule(
     training: Nodules,
     model: Model,
     feed: Callable[..., Iterator[Batch]],
+    features: Features | None = None,
 ) -> Schedule:
     classify = task.phase == "classification"
     labels = training.labels if classify else np.zeros(len(training), np.float32)
@@ -100,8 +111,9 @@ def _schedule(
     def epoch(number: int) -> Iterator[Batch]:
         rng = np.random.default_rng([task.seed, number])
         order = draw(labels, rng)
+        batch, augment = settings.batch, settings.augment
         return feed(
-            archive, training, order, model.modalities, settings.batch, settings.augment, rng, rectangle
+            archive, training, order, model.modalities, batch, augment, rng, rectangle, features=features
         )
 
     length = len(draw(labels, np.random.default_rng(0)))
@@ -135,12 +147,14 @@ def _finish(
     training: Nodules,
     held_out: Nodules,
     hardware: Hardware,
+    features: Features | None,
 ) -> dict[str, Any]:
     build_bank(model, archive, training, hardware)
-    predictions = predict(model, archive, held_out, hardware, task.network.images, segment=True)
+    images = task.network.images
+    predictions = predict(model, archive, held_out, hardware, images, segment=True, features=features)
     if not np.isfinite(predictions.probability).all():
         raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
-    record |= {"dice": predictions.dice, "iou": predictions.iou}
+    record |= {"dice": predictions.dice, "iou": predictions.iou, "measured_r2": predictions.measured_r2}
     if task.phase == "classification":
         probability, threshold = _probability(predictions.probability, task, training)
         record["threshold"] = threshold
@@ -148,7 +162,7 @@ def _finish(
         record["scores"] = scores(held_out.labels, probability, threshold)
         table = pd.DataFrame({"nodule_id": held_out.ids, "label": held_out.labels.astype(int)})
         table["probability"] = probability
-        attention = examine_attention(model, archive, held_out, hardware, task.network.images)
+        attention = examine_attention(model, archive, held_out, hardware, images)
         if attention is not None:
             table[UNIFORM] = _probability(attention.uniform, task, training)[0]
             record["attention_entropy"] = attention.entropy

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
+from dgfnet.dataset.pairs import Features, Nodules, evaluation_batches, pairs_of
+from dgfnet.measured.definitions import NAMES
 from dgfnet.metrics.segmentation import dice, iou
 from dgfnet.network.dgf import DiverseGranularityFusion
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.hardware import Hardware
-from dgfnet.vocabulary import Scored
+from dgfnet.vocabulary import Modality, Scored
 
+Array = NDArray[np.float64]
 BATCH = 64
 TARGETS = ("nodule", "boundary")
 
@@ -30,18 +33,29 @@ class Predictions:
         dice: mean Dice per modality and target on the largest images, for example `us_nodule`; empty when
             masks were not asked for.
         iou: mean intersection over union of the same.
+        measured_r2: share of the variance of each measured feature that the encoders tell, on the largest
+            images, for example `us_solidity`; without those that do not vary there.
     """
 
     probability: NDArray[np.float64]
     dice: dict[str, float]
     iou: dict[str, float]
+    measured_r2: dict[str, float]
 
 
 @torch.inference_mode()
 def predict(
-    model: Model, archive: Archive, nodules: Nodules, hardware: Hardware, images: Scored, segment: bool
+    model: Model,
+    archive: Archive,
+    nodules: Nodules,
+    hardware: Hardware,
+    images: Scored,
+    segment: bool,
+    features: Features | None = None,
 ) -> Predictions:
     """Predicts probabilities and, if `segment`, measures the overlap of the masks of the largest images.
+
+    With `features` it also measures how well the encoders tell what was measured of these.
 
     Log odds are averaged over the pairs of a nodule, and not probabilities: so what each modality brought
     still adds up to the answer.
@@ -51,9 +65,11 @@ def predict(
     is_largest = np.diff(pairs.nodule, prepend=-1) > 0
     logits = np.empty(len(pairs.nodule))
     overlaps: dict[str, list[tuple[float, float]]] = {}
+    read: dict[Modality, list[tuple[Array, Array]]] = {}
     for chosen, with_masks in ((is_largest, segment), (~is_largest, False)):
         scored = []
-        for batch in evaluation_batches(archive, nodules, pairs.take(chosen), BATCH, model.rectangle):
+        own = pairs.take(chosen)
+        for batch in evaluation_batches(archive, nodules, own, BATCH, model.rectangle, features):
             moved = batch.to(hardware.device)
             output = model(moved.inputs, moved.patients, segment=with_masks)
             scored.append(output.logit.double().cpu().numpy())
@@ -63,12 +79,29 @@ def predict(
                     pair = predicted[:, index], truth[:, index]
                     measured = zip(dice(*pair), iou(*pair), strict=True)
                     overlaps.setdefault(f"{modality}_{target}", []).extend(measured)
+            if features is not None:
+                for modality, values in output.features.items():
+                    both = values.double().cpu().numpy(), batch.features[modality].double().numpy()
+                    read.setdefault(modality, []).append(both)
         if scored:
             logits[chosen] = np.concatenate(scored)
     probability = 1 / (1 + np.exp(-pairs.average(logits)))
     means = {name: np.mean(rows, axis=0) for name, rows in overlaps.items()}
-    both = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
-    return Predictions(probability, *both)
+    overlap = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
+    return Predictions(probability, overlap[0], overlap[1], _told(read))
+
+
+def _told(read: Mapping[Modality, Sequence[tuple[Array, Array]]]) -> dict[str, float]:
+    """Returns R2 of each feature that varies, of pairs of what was told and what was measured."""
+    shares = {}
+    for modality, parts in read.items():
+        told, measured = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+        for name, said, truth in zip(NAMES[modality], told.T, measured.T, strict=True):
+            known = np.isfinite(truth)
+            spread = np.square(truth[known] - truth[known].mean()).sum() if known.any() else 0.0
+            if spread > 0:
+                shares[f"{modality}_{name}"] = float(1 - np.square(said - truth)[known].sum() / spread)
+    return shares
 
 
 @dataclass(frozen=True)

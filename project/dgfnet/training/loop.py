@@ -86,7 +86,7 @@ def train(
             batch = batch.to(hardware.device)
             with hardware.autocast():
                 output = forward(batch.inputs, batch.patients, segment=True)
-            terms = losses(output, batch, settings.segmentation_weight, schedule.classify)
+            terms = losses(output, batch, settings, schedule.classify)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimiser)

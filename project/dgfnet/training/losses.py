@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.variants import Output
+from dgfnet.settings import Training
 
 SMOOTH = 1.0  # pixels; an empty target predicted empty costs nothing
 
@@ -34,12 +36,28 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target) + iou_loss(logits, target)
 
 
-def losses(output: Output, batch: Batch, segmentation_weight: float, classify: bool) -> dict[str, Tensor]:
-    """Computes the terms of a step: `label` if the phase classifies, and one per modality segmented."""
+def feature_loss(read: Tensor, target: Tensor) -> Tensor:
+    """Computes the mean squared error over what is known, both (B, features); 0 where nothing is."""
+    known = ~target.isnan()
+    squares = torch.where(known, read.float() - target.nan_to_num(), 0.0).square()
+    return squares.sum() / known.sum().clamp_min(1)
+
+
+def losses(output: Output, batch: Batch, settings: Training, classify: bool) -> dict[str, Tensor]:
+    """Computes the terms of a step.
+
+    Returns:
+        `label` if the phase classifies, `masks_*` per modality segmented, and `features_*` per modality whose
+        measured features are read.
+    """
     terms = {
-        f"masks_{modality}": segmentation_weight * segmentation_loss(logits, batch.targets[modality])
+        f"masks_{modality}": settings.segmentation_weight * segmentation_loss(logits, batch.targets[modality])
         for modality, logits in output.masks.items()
     }
+    for modality, read in output.features.items():
+        terms[f"features_{modality}"] = settings.measured_weight * feature_loss(
+            read, batch.features[modality]
+        )
     if classify:
         terms["label"] = F.binary_cross_entropy_with_logits(output.logit.float(), batch.label)
     return terms

@@ -25,7 +25,7 @@ UNIFORM = "uniform_attention"  # column of predictions.csv: the probability with
 DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
-    *("vocabulary.py", "preprocess/archive.py", "dataset", "network", "training"),
+    *("vocabulary.py", "measured/definitions.py", "preprocess/archive.py", "dataset", "network", "training"),
     *("metrics/calibration.py", "metrics/discrimination.py", "metrics/segmentation.py"),
 )
 
@@ -56,6 +56,7 @@ class Task:
         pretrained_sha256: its content.
         archive: digest of the images.
         folds: digest of patients, labels and folds.
+        measured: sha256 of what was measured of the images, where encoders are to read it; else None.
         inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
             part into so many, trains on all but the first and holds that one out; `fold` is never used.
         validate_every: epochs between validations on the held-out fold; they change no weight.
@@ -76,6 +77,7 @@ class Task:
     pretrained_sha256: str | None
     archive: str
     folds: str
+    measured: str | None
     inner_folds: int | None
     validate_every: int
     code: str = field(default_factory=code_digest)
@@ -122,6 +124,7 @@ class Places:
     """Absolute paths a worker needs; a Ray trial has a working directory of its own."""
 
     archive: Path
+    measured: Path
     nodules: Path
     folds: Path
     work: Path
