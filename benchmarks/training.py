@@ -262,9 +262,13 @@ class Reference:
             name: A.Compose(
                 [
                     A.Rotate((-augment.rotation_degrees, augment.rotation_degrees), p=0.5),
-                    A.ElasticTransform(alpha=augment.elastic_alpha, sigma=augment.elastic_sigma, p=0.5),
+                    A.ElasticTransform(
+                        alpha=20, sigma=augment.elastic_smoothness * archive.size[name], p=0.5
+                    ),
                     A.CenterCrop(archive.size[name], archive.size[name]),
-                    A.RandomResizedCrop((archive.size[name],) * 2, scale=(0.81, 1), ratio=(1, 1), p=0.5),
+                    A.RandomResizedCrop(
+                        (archive.size[name],) * 2, scale=(augment.smallest_crop, 1), ratio=(1, 1), p=0.5
+                    ),
                     A.HorizontalFlip(p=0.5),
                     A.RandomBrightnessContrast(p=0.5),
                 ]

@@ -180,6 +180,23 @@ def test_one_text_of_set_may_hold_several_overrides_or_none_as_mlproject_passes_
     assert [call[1].overrides for call in behind.calls] == [("base.seed=3", "training.batch=16"), ()]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("report.title='A b'", ("report.title='A b'",)),
+        ("report.title=A b base.seed=3", ("report.title=A b", "base.seed=3")),
+        ("base.seed=3 network.dgf.branches=[dimension, modality]  training.batch=16 ",
+         ("base.seed=3", "network.dgf.branches=[dimension, modality]", "training.batch=16")),
+        ('report.title="see base.seed=3" base.seed=4', ('report.title="see base.seed=3"', "base.seed=4")),
+        ("report.title=O'Brien base.seed=4", ("report.title=O'Brien", "base.seed=4")),
+        ("tune.space={a: {low: 8, high: 9}}", ("tune.space={a: {low: 8, high: 9}}",)),
+    ],
+)  # fmt: skip
+def test_a_value_may_hold_blanks(behind, text, expected):
+    cli.main(["crossval", "--set", text])
+    assert behind.calls[0][1].overrides == expected
+
+
 def test_params_names_another_file(behind, params, tmp_path):
     (tmp_path / "other.yaml").write_text(params.read_text())
     assert run(f"cohort --params {tmp_path / 'other.yaml'}") == 0

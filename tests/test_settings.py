@@ -232,6 +232,7 @@ def test_an_override_that_is_no_yaml_is_refused(params):
     assert message(load, params, ["report.title=[a"]) == (
         "--set report.title=[a: the value is not valid YAML; quote it, for example \"report.title='...'\""
     )
+    assert load(params, ["report.title='[a'"]).report.title == "[a"  # the advice
 
 
 def test_an_override_below_a_value_is_refused(params):
@@ -358,13 +359,76 @@ def test_a_range_that_is_none_is_refused(loaded, limits, said):
 
 
 @pytest.mark.parametrize(
-    "name", ["network.width", "network.encoder.central", "training.sampling", "cohort.folds"]
+    "name",
+    [
+        *("network.width", "network.encoder.central", "network.mask_channel", "network.pooling"),
+        *("network.read_measured", "network.tlr.size", "training.sampling", "cohort.folds"),
+    ],
 )
 def test_what_fusions_inherit_cannot_be_searched(loaded, name):
     def change(tree):
         tree["tune"]["space"] = {name: {"low": 1.0, "high": 2.0}}
 
     assert f"space.{name} cannot be searched" in message(loaded, change)
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "said"),
+    [
+        (
+            "training.lr",
+            {"low": 1.0, "high": 2.0},
+            "no such setting; docs/reference/settings.md has the known ones",
+        ),
+        (
+            "training.augment",
+            {"choices": [1]},
+            "no such setting; docs/reference/settings.md has the known ones",
+        ),
+        (
+            "training.batch.size",
+            {"low": 8, "high": 9},
+            "no such setting; docs/reference/settings.md has the known ones",
+        ),
+        (
+            "training.learning_rate",
+            {"low": -1.0, "high": 1.0},
+            "-1.0 cannot be tried: Input should be greater than 0",
+        ),
+        (
+            "training.batch",
+            {"low": 8, "high": 32.5},
+            "32.5 cannot be tried: Input should be a valid integer",
+        ),
+        (
+            "training.batch",
+            {"choices": [8, "many"]},
+            "'many' cannot be tried: Input should be a valid integer",
+        ),
+        ("network.dropout", {"low": 0.0, "high": 1.0}, "1.0 cannot be tried: Input should be less than 1"),
+        (
+            "network.dgf.combiner",
+            {"choices": ["sum", "mean"]},
+            "'mean' cannot be tried: Input should be 'product', 'sum' or 'concat'",
+        ),
+    ],
+)
+def test_a_search_is_held_against_the_settings_it_changes(loaded, name, limits, said):
+    def change(tree):
+        tree["tune"]["space"] = {name: limits}
+
+    assert message(loaded, change) == f"params.yaml: tune.space.{name}: {said}"
+
+
+def test_whole_numbers_and_lists_can_be_searched(loaded):
+    def change(tree):
+        tree["tune"]["space"] = {
+            "training.batch": {"low": 8, "high": 32},
+            "network.dgf.branches": {"choices": [["dimension"], ["dimension", "nodule"]]},
+        }
+
+    space = loaded(change).tune.space
+    assert (space["training.batch"].low, type(space["training.batch"].low)) == (8, int)
 
 
 def test_tlr_anneals_and_is_not_tuned_or_registered(loaded):

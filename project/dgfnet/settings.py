@@ -249,15 +249,15 @@ class Augment(Section):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)]
     """Largest rotation to either side, degrees."""
     smallest_crop: Annotated[float, Field(gt=0, le=1)]
-    """Side of the smallest random crop, as a share of the input's."""
+    """Area of the smallest random crop, as a share of the input's."""
     brightness: Annotated[float, Field(ge=0, le=1)]
     """Largest change of brightness, as a share of full scale."""
     contrast: Annotated[float, Field(ge=0, le=1)]
     """Largest change of contrast, as a share."""
-    elastic_alpha: Annotated[float, Field(ge=0)]
-    """Strength of the elastic deformation, pixels."""
-    elastic_sigma: Annotated[float, Field(gt=0)]
-    """Smoothness of the elastic deformation: standard deviation of its Gaussian, pixels."""
+    elastic_displacement: Annotated[float, Field(ge=0, le=0.1)]
+    """Standard deviation of a pixel's elastic displacement, as a share of the side."""
+    elastic_smoothness: Annotated[float, Field(gt=0, le=1)]
+    """Standard deviation of the Gaussian that makes it smooth, as a share of the side."""
 
 
 class Training(Section):
@@ -296,8 +296,8 @@ class Pretrain(Section):
 class Range(Section):
     """Values a search may try: between two limits, or one of a list."""
 
-    low: float | None = None
-    high: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
     log: bool = False
     choices: tuple[Any, ...] | None = Field(default=None, strict=False, min_length=1)
 
@@ -313,6 +313,10 @@ class Range(Section):
             if self.log and self.low <= 0:
                 raise ValueError(f"a logarithmic range must be above 0, found low {self.low:g}")
         return self
+
+    def whole(self, present: Any) -> bool:
+        """Returns True when a setting, of which this is the present value, takes whole numbers alone."""
+        return self.choices is None and isinstance(present, int) and not isinstance(present, bool)
 
 
 class Tune(Section):
@@ -339,6 +343,10 @@ class Tune(Section):
             "network.width",
             "network.encoder",
             "network.pretrained",
+            "network.mask_channel",
+            "network.pooling",
+            "network.read_measured",
+            "network.tlr",
             "training.sampling",
             "training.threads",
         )
@@ -560,6 +568,26 @@ class Settings(Section):
             raise ValueError("register.variant: stack needs a variant in crossval.stacked, found null")
         return self
 
+    @model_validator(mode="after")
+    def search_finds_settings(self) -> Settings:
+        """Refuses a search space that names no setting, or holds a value that a setting does not take."""
+        for name, limits in self.tune.space.items():
+            section, *keys = name.split(".")
+            model: BaseModel = getattr(self, section)
+            for value in limits.choices or (limits.low, limits.high):
+                tree = model.model_dump(by_alias=True)
+                if not _known(tree, keys):
+                    raise ValueError(
+                        f"tune.space.{name}: no such setting; docs/reference/settings.md has the known ones"
+                    )
+                assign(tree, keys, list(value) if isinstance(value, tuple) else value)
+                try:
+                    type(model).model_validate(tree)
+                except ValidationError as error:
+                    why = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"tune.space.{name}: {value!r} cannot be tried: {why}") from None
+        return self
+
     def artifacts(self, *parts: str) -> Path:
         """Returns an absolute path below the artifacts folder."""
         return self.root / self.base.artifacts / Path(*parts)
@@ -595,6 +623,16 @@ class Settings(Section):
     def work(self) -> Path:
         """Returns the absolute path of the folder of resumable work."""
         return self.root / self.base.work
+
+
+def _known(tree: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Returns True when a path of keys leads to a value."""
+    branch: Any = tree
+    for key in keys:
+        if not isinstance(branch, Mapping) or key not in branch:
+            return False
+        branch = branch[key]
+    return bool(keys) and not isinstance(branch, Mapping)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:

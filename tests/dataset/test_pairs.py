@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgfnet.dataset.augment import Augmenter
+from dgfnet.dataset.augment import Augmenter, Geometry
 from dgfnet.dataset.pairs import ahead, evaluation_batches, pairs_of, patient_key, training_batches
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import centre
@@ -140,7 +140,7 @@ def test_grey_values_change_without_the_targets(blobs, nodules, tiny):
             "probability": 1.0,
             "rotation_degrees": 0.0,
             "smallest_crop": 1.0,
-            "elastic_alpha": 0.0,
+            "elastic_displacement": 0.0,
             "brightness": 0.2,
         }
     )
@@ -162,7 +162,7 @@ def test_grey_values_change_without_the_targets(blobs, nodules, tiny):
 def test_rotation_and_crop_find_tissue_in_the_corners(tiny, size):
     """A white picture stays white: the stored margin is wide enough for 15 degrees."""
     settings = tiny.training.augment.model_copy(
-        update={"probability": 1.0, "brightness": 0.0, "contrast": 0.0, "elastic_alpha": 0.0}
+        update={"probability": 1.0, "brightness": 0.0, "contrast": 0.0, "elastic_displacement": 0.0}
     )
     pad = -(-size * tiny.preprocess.margin // 1)
     white = np.full((3, size + 2 * int(pad), size + 2 * int(pad)), 255, dtype=np.uint8)
@@ -298,7 +298,7 @@ def test_a_rectangle_changes_what_is_seen_in_training_and_evaluation(blobs, nodu
 
 def test_a_rotation_turns_by_the_angle_it_draws(tiny):
     """A vertical bar through the centre, rotated alone: its tilt stays within 15 degrees and gets near."""
-    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_alpha": 0.0})
+    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_displacement": 0.0})
     settings = settings.model_copy(update={"smallest_crop": 1.0, "brightness": 0.0, "contrast": 0.0})
     stored = np.zeros((3, 80, 80), dtype=np.uint8)
     stored[:, :, 38:42] = np.array([255, 1, 1])[:, None, None]
@@ -313,21 +313,51 @@ def test_a_rotation_turns_by_the_angle_it_draws(tiny):
     assert abs(np.mean(tilts)) < 3 * 15 / np.sqrt(3 * 200)
 
 
-def test_a_crop_shows_at_least_its_smallest_share(tiny):
-    """A picture of its own x coordinate: the range seen is the share of the side, flipped or not."""
-    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_alpha": 0.0})
+def test_a_crop_shows_at_least_its_share_of_the_area(tiny):
+    """A picture of its own x coordinate: the range seen is the root of the area's share."""
+    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_displacement": 0.0})
     settings = settings.model_copy(update={"rotation_degrees": 0.0, "brightness": 0.0, "contrast": 0.0})
+    settings = settings.model_copy(update={"smallest_crop": 0.81})
     stored = np.zeros((3, 80, 80), dtype=np.uint8)
     stored[0] = (np.arange(80) * 3)[None]
     augmenter, shares = Augmenter(settings, 64), []
     augmenter.reseed(0)
-    for _ in range(200):
+    for _ in range(400):
         row = augmenter(stored)[0][32].astype(float) / 3
         shares.append((row.max() - row.min()) / 63)
         assert row.min() >= 8 - 0.5
         assert row.max() <= 71 + 0.5
-    assert 0.89 < min(shares) < 0.92
-    assert max(shares) > 0.98
+    areas = np.square(shares)
+    assert 0.80 < min(areas) < 0.83
+    assert max(areas) > 0.98
+    # uniform between 0.81 and 1: mean 0.905, standard error 0.0027
+    assert abs(areas.mean() - 0.905) < 0.012
+
+
+@pytest.mark.parametrize("size", [32, 64, 288])
+def test_elastic_displacement_is_a_share_of_the_side_at_every_size(tiny, size):
+    settings = tiny.training.augment.model_copy(
+        update={
+            "probability": 1.0,
+            "rotation_degrees": 0.0,
+            "smallest_crop": 1.0,
+            "elastic_displacement": 0.01,
+            "elastic_smoothness": 0.08,
+        }
+    )
+    geometry = Geometry(settings, size)
+    geometry.set_random_seed(0)
+    fields = []
+    for _ in range(60):
+        source = geometry.get_params_dependent_on_data({"shape": (size + 8, size + 8)}, {})
+        still = np.arange(size)[::-1] + 4  # flipped, within the stored margin
+        fields.append(source["x"] - still[None, :])
+    fields = np.array(fields)[:, size // 4 : -size // 4, size // 4 : -size // 4]  # the edge reflects
+    assert fields.std() == pytest.approx(0.01 * size, rel=0.1)
+    step = int(0.08 * size)
+    near = (fields[:, :, :-step] * fields[:, :, step:]).mean() / fields.var()
+    # two points a standard deviation of the Gaussian apart are correlated by exp(-1/4)
+    assert near == pytest.approx(np.exp(-((step / (0.08 * size)) ** 2) / 4), abs=0.08)
 
 
 def test_a_flip_is_drawn_half_of_the_time(tiny):
@@ -335,7 +365,7 @@ def test_a_flip_is_drawn_half_of_the_time(tiny):
         update={
             "rotation_degrees": 0.0,
             "smallest_crop": 1.0,
-            "elastic_alpha": 0.0,
+            "elastic_displacement": 0.0,
             "brightness": 0.0,
             "contrast": 0.0,
         }

@@ -69,8 +69,9 @@ SEARCH = (
 )
 
 
-def ledgers(folder: Path) -> list:
-    return [json.loads(path.read_text()) for path in sorted((folder / "work/tune").glob("*.json"))]
+def ledgers(folder: Path) -> dict[str, list]:
+    """The points of every fold's search, by the name of its file."""
+    return {path.name: json.loads(path.read_text()) for path in (folder / "work/tune").glob("*.json")}
 
 
 def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepared, tmp_path):
@@ -107,6 +108,27 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
     assert "Searched settings, central" in (folder / "artifacts/report/index.html").read_text()
 
 
+def test_a_search_of_few_points_tries_each_once_and_is_done(prepared, tmp_path):
+    """Fewer points than trials: Optuna would suggest them again and again; a second run trains nothing."""
+    folder = tmp_path / "few"
+    copy_of(prepared, folder)
+    few = (
+        "--set",
+        "tune.space={training.batch: {choices: [8, 10]}, training.weight_decay: {choices: [0.0]}}",
+    )
+    called(folder, "tune", *SEARCH, *few, ray=True)
+    names = [folder / "artifacts/tune/chosen.yaml", folder / "artifacts/tune/trials.csv"]
+    written = [name.read_bytes() for name in names]
+    trials = pd.read_csv(names[1])
+    assert trials.groupby("fold")["training.batch"].apply(sorted).tolist() == [[8, 10], [8, 10]]
+    fits = sorted((folder / "work/fits").iterdir())
+    count = len(runs(folder, "dgfnet-central"))
+    called(folder, "tune", *SEARCH, *few)  # without Ray: nothing is left to train
+    assert [name.read_bytes() for name in names] == written
+    assert sorted((folder / "work/fits").iterdir()) == fits
+    assert len(runs(folder, "dgfnet-central")) == count
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
@@ -128,7 +150,7 @@ def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 300
-    while not any(point["done"] for ledger in ledgers(folder) for point in ledger):
+    while not any(point["done"] for ledger in ledgers(folder).values() for point in ledger):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     if how == signal.SIGKILL:
@@ -137,14 +159,15 @@ def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
         running.send_signal(how)
     assert running.wait(60) == (130 if how == signal.SIGINT else -how)
     assert not (folder / "artifacts/tune/chosen.yaml").exists()  # of a search that is not done
-    before = ledgers(folder)[0]
+    before = ledgers(folder)
     dgfnet(folder, "tune", *SEARCH, *longer)
     after = ledgers(folder)
-    assert [len([p for p in ledger if p["done"]]) for ledger in after] == [4, 4]
-    known = {json.dumps(point["values"], sort_keys=True): point for ledger in after for point in ledger}
-    for point in before:  # what was done is not done again; what was interrupted is among the four
-        now = known[json.dumps(point["values"], sort_keys=True)]
-        assert now == point if point["done"] else now["done"]
+    assert [len([p for p in ledger if p["done"]]) for ledger in after.values()] == [4, 4]
+    for name, ledger in before.items():  # done is not done again; what was interrupted is among the four
+        known = {json.dumps(point["values"], sort_keys=True): point for point in after[name]}
+        for point in ledger:
+            now = known[json.dumps(point["values"], sort_keys=True)]
+            assert now == point if point["done"] else now["done"]
     found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
     assert {run.info.status for run in found} == {"FINISHED"}
     assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 8

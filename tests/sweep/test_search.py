@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-import pytest
-
 from dgfnet.settings import Range
-from dgfnet.sweep.search import Point, _distributions, _keeper, _within, best, read_ledger
+from dgfnet.sweep.search import Point, _keeper, best, read_ledger
 
 SPACE = {
     "training.learning_rate": Range(low=1e-4, high=1e-2, log=True),
@@ -28,27 +26,6 @@ def test_the_best_is_sought_among_those_trained_longest():
     assert best([Point(values(1e-3), None, 3, True), Point(values(2e-3), 0.1, 3, True)]).score == 0.1
 
 
-@pytest.mark.parametrize(
-    ("point", "expected"),
-    [
-        (values(1e-3), True),
-        (values(1e-4), True),
-        (values(1e-5), False),
-        (values(2e-2), False),
-        (values(1e-3, "concat"), False),
-    ],
-)
-def test_points_in_and_out_of_a_space(point, expected):
-    assert _within(point, SPACE) == expected
-
-
-def test_spaces_become_optunas():
-    distributions = _distributions(SPACE)
-    rate, combiner = distributions["training.learning_rate"], distributions["network.dgf.combiner"]
-    assert (rate.low, rate.high, rate.log) == (1e-4, 1e-2, True)
-    assert combiner.choices == ("sum", "product")
-
-
 def trial(rate):
     return SimpleNamespace(config={**values(rate), "make": None})
 
@@ -56,7 +33,7 @@ def trial(rate):
 def test_the_ledger_is_on_disk_after_every_step(tmp_path):
     path = tmp_path / "ledger.json"
     assert read_ledger(path) == []
-    keeper = _keeper(path, [])
+    keeper = _keeper(path, [], SPACE)
     keeper.on_trial_start(0, [], trial(1e-3))
     assert read_ledger(path) == [Point(values(1e-3))]
     keeper.on_trial_result(1, [], trial(1e-3), {"epoch": 5, "score": 0.6})
@@ -70,7 +47,7 @@ def test_the_ledger_is_on_disk_after_every_step(tmp_path):
 def test_a_resumed_search_keeps_what_the_ledger_holds(tmp_path):
     path = tmp_path / "ledger.json"
     points = [Point(values(1e-3), 0.6, 5, True), Point(values(2e-3), 0.5, 2)]
-    keeper = _keeper(path, points)
+    keeper = _keeper(path, points, SPACE)
     keeper.on_trial_result(1, [], trial(2e-3), {"epoch": 5, "score": 0.7})
     keeper.on_trial_complete(1, [], trial(2e-3))
     assert json.loads(path.read_text())[0]["done"]

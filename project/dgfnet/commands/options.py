@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -38,6 +39,8 @@ class _Path(click.Path):
 
 
 PATH = _Path()
+# an override: quoted texts, and all else up to a blank before the key of the next one
+ONE = re.compile(r"""(?:'[^']*'|"[^"]*"|\S|\s+(?![a-z_]+(?:\.\w+)+=))+""")
 site_option = click.option("--site", default="all", help="central, lateral or all")
 site_argument = click.argument("site", type=click.Choice(["central", "lateral"]))
 version_argument = click.argument("version")
@@ -47,11 +50,12 @@ def overrides(changes: Iterable[str], short: Mapping[str, str], values: Mapping[
     """Returns overrides of the settings as `section.key=value`; later ones win.
 
     Args:
-        changes: texts of `--set`; MLproject passes several in one, blank-separated.
+        changes: texts of `--set`; MLproject passes several in one, blank-separated. A blank in a value stays,
+            and a text in quotes stays whole.
         short: for each option that is short for an override, the override with {} for its value.
         values: values of the options; None and `all` override nothing.
     """
-    texts = [text for change in changes for text in change.split()]
+    texts = [text.strip() for change in changes for text in ONE.findall(change) if text.strip()]
     return texts + [
         text.format(values[name]) for name, text in short.items() if values[name] not in (None, "all")
     ]

@@ -43,14 +43,15 @@ class Geometry(A.DualTransform):  # type: ignore[misc]
             return {"x": None, "y": None}
         if flipped:
             x = -x
-        if cropped:  # a square of at least this share of the side, anywhere in the picture
-            side = np.sqrt(rng.uniform(s.smallest_crop**2, 1.0))
+        if cropped:  # a square of at least this share of the area, anywhere in the picture
+            side = np.sqrt(rng.uniform(s.smallest_crop, 1.0))
             free = (1 - side) * self.size / 2
             x = x * np.float32(side) + np.float32(rng.uniform(-free, free))
             y = y * np.float32(side) + np.float32(rng.uniform(-free, free))
         if bent:
             noise = rng.random((self.size, self.size, 2), dtype=np.float32) * 2 - 1
-            shift = cv2.GaussianBlur(noise, (0, 0), s.elastic_sigma) * np.float32(s.elastic_alpha)
+            sigma = s.elastic_smoothness * self.size
+            shift = cv2.GaussianBlur(noise, (0, 0), sigma) * np.float32(self._strength(sigma))
             x, y = x + shift[..., 0], y + shift[..., 1]
         if rotated:
             angle = np.radians(rng.uniform(-s.rotation_degrees, s.rotation_degrees))
@@ -58,6 +59,13 @@ class Geometry(A.DualTransform):  # type: ignore[misc]
             x, y = cos * x - sin * y, sin * x + cos * y
         middle = np.float32((params["shape"][0] - 1) / 2)  # of the stored crop
         return {"x": x + middle, "y": y + middle}
+
+    def _strength(self, sigma: float) -> float:
+        """Returns the factor that gives blurred noise, uniform in -1..1, the standard deviation asked for.
+
+        A Gaussian leaves 1 / (2 sigma sqrt(pi)) of the standard deviation of independent pixels.
+        """
+        return float(self.settings.elastic_displacement * self.size * np.sqrt(3) * 2 * sigma * np.sqrt(np.pi))
 
     def apply(self, img: NDArray[np.uint8], x: Map | None, y: Map | None, **_: Any) -> NDArray[np.uint8]:
         """The image, linearly interpolated."""

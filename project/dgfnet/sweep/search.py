@@ -7,9 +7,12 @@ is simply run again: finished points are given to Optuna, interrupted ones go on
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,8 @@ from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
 from dgfnet.sweep.cluster import cluster, progress, resources, run_config
 from dgfnet.sweep.crash import cause, full_disk_said
+from dgfnet.sweep.space import Values, decoded, distributions, encoded, every_point, size, within
 from dgfnet.sweep.trial import Trial, run_trial
-
-Values = Mapping[str, Any]
 
 
 @dataclass
@@ -89,56 +91,114 @@ class Search:
 
 
 def search(request: Search) -> list[Point]:
-    """Tries `settings.trials` points and returns them all.
+    """Tries `settings.trials` different points, or all there are, and returns them.
+
+    A search that has them all trains nothing. One that Optuna keeps leading to points it knows is completed
+    from the points not tried, in their order.
 
     Raises:
         InputError: when every trial crashed.
     """
-    settings, space = request.settings, request.space
-    points = read_ledger(request.ledger)
-    done = [point for point in points if point.done]
-    if len(done) >= settings.trials:
-        return done
-    with cluster(), full_disk_said(request.storage):
-        from ray import tune
-        from ray.tune.schedulers import ASHAScheduler
-        from ray.tune.search.optuna import OptunaSearch
+    wanted = min(request.settings.trials, size(request.space, request.first))
+    if len(_done(request)) < wanted:
+        with cluster(), full_disk_said(request.storage):
+            while (before := len(_done(request))) < wanted:
+                errors = _round(request, int(wanted) - before, _begin(request))
+                after = len(_done(request))
+                if errors:
+                    _tell_crashed(request, len(errors), after, cause(errors[0]))
+                    break
+                if after == before:
+                    _round(request, int(wanted) - before, _untried(request, int(wanted) - before))
+                    break
+    return _done(request)
 
-        interrupted = [point.values for point in points if not point.done]
-        begin = interrupted or ([dict(request.first)] if not points and _within(request.first, space) else [])
-        searcher = OptunaSearch(
-            _distributions(space), "score", "max", points_to_evaluate=begin, seed=request.seed
-        )
-        for point in done:
-            searcher.add_evaluated_point(point.values, point.score or 0.0)
-        scheduler = ASHAScheduler(
-            time_attr="epoch",
-            metric="score",
-            mode="max",
-            max_t=request.epochs + 1,  # who gets to the end ends on its own
-            grace_period=min(settings.grace_epochs, request.epochs),
-            reduction_factor=settings.reduction,
-        )
-        count = settings.trials - len(done)
-        results = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_trainable, make=request.make), resources(request.sweep, request.threads)
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
-            ),
-            run_config=run_config(
-                request.label,
-                request.sweep,
-                request.storage,
-                [progress(request.label, count * request.epochs), _keeper(request.ledger, points)],
-            ),
-        ).fit()
-    finished = [point for point in read_ledger(request.ledger) if point.done]
-    if not finished:
-        reason = cause(results.errors[0]) if results.errors else "none was reported"
-        raise InputError(f"{request.label}: no trial came to an end; the first error: {reason}")
-    return finished
+
+def _done(request: Search) -> list[Point]:
+    return [point for point in read_ledger(request.ledger) if point.done]
+
+
+def _begin(request: Search) -> Sequence[Values]:
+    """Returns the points to try first: the interrupted ones, or at the start the settings as they are."""
+    points = read_ledger(request.ledger)
+    if size(request.space, request.first) <= request.settings.trials:
+        return _untried(request, request.settings.trials)  # all of them: nothing is left to suggest
+    interrupted = [point.values for point in points if not point.done]
+    known = bool(points) or not within(request.first, request.space)
+    return interrupted or ([] if known else [dict(request.first)])
+
+
+def _untried(request: Search, count: int) -> Sequence[Values]:
+    """Returns points that are not done, in their order, at most so many; none of an infinite space."""
+    if math.isinf(size(request.space, request.first)):
+        return []
+    done = {_name(point.values) for point in _done(request)}
+    left = (values for values in every_point(request.space, request.first) if _name(values) not in done)
+    return list(islice(left, count))
+
+
+def _round(request: Search, count: int, begin: Sequence[Values]) -> list[Any]:
+    """Tries so many points, those given first; returns the errors of trials that crashed."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    settings, points = request.settings, read_ledger(request.ledger)
+    searcher = OptunaSearch(
+        distributions(request.space, request.first),
+        "score",
+        "max",
+        points_to_evaluate=[encoded(values) for values in begin],
+        seed=request.seed + len(points),
+    )
+    for point in (point for point in points if point.done):
+        searcher.add_evaluated_point(encoded(point.values), point.score or 0.0)
+    scheduler = ASHAScheduler(
+        time_attr="epoch",
+        metric="score",
+        mode="max",
+        max_t=request.epochs + 1,  # who gets to the end ends on its own
+        grace_period=min(settings.grace_epochs, request.epochs),
+        reduction_factor=settings.reduction,
+    )
+    made = partial(_made, request.make, request.space)
+    results = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(_trainable, make=made), resources(request.sweep, request.threads)
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
+        ),
+        run_config=run_config(
+            request.label,
+            request.sweep,
+            request.storage,
+            [
+                progress(request.label, count * request.epochs),
+                _keeper(request.ledger, points, request.space),
+            ],
+        ),
+    ).fit()
+    return list(results.errors)
+
+
+def _tell_crashed(request: Search, crashed: int, done: int, why: str) -> None:
+    """Says how many trials crashed.
+
+    Raises:
+        InputError: when no trial came to an end.
+    """
+    if not done:
+        raise InputError(f"{request.label}: no trial came to an end; the first error: {why}")
+    print(
+        f"{request.label}: {crashed} trial(s) crashed, {done} came to their end and are compared; the first "
+        f"error: {why}. Run it again to try them once more",
+        file=sys.stderr,
+    )
+
+
+def _made(make: Callable[[Values], Trial], space: Mapping[str, Range], config: Values) -> Trial:
+    return make(decoded(config, space))
 
 
 def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
@@ -159,42 +219,19 @@ def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
         tune.report({"epoch": trial.task.epochs, "score": 0.0})
 
 
-def _distributions(space: Mapping[str, Range]) -> dict[str, Any]:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions: dict[str, Any] = {}
-    for name, limits in space.items():
-        if limits.choices is not None:
-            distributions[name] = optuna.distributions.CategoricalDistribution(limits.choices)
-        elif limits.low is not None and limits.high is not None:
-            distributions[name] = optuna.distributions.FloatDistribution(
-                limits.low, limits.high, log=limits.log
-            )
-    return distributions
+def _name(values: Values) -> str:
+    return json.dumps(values, sort_keys=True)
 
 
-def _within(values: Values, space: Mapping[str, Range]) -> bool:
-    """Returns True when the point lies in the space."""
-    for name, limits in space.items():
-        value = values[name]
-        if limits.choices is not None:
-            if value not in limits.choices:
-                return False
-        elif limits.low is None or limits.high is None or not limits.low <= value <= limits.high:
-            return False
-    return True
-
-
-def _keeper(path: Path, points: list[Point]) -> Any:
+def _keeper(path: Path, points: list[Point], space: Mapping[str, Range]) -> Any:
     """A Tune callback that writes the ledger."""
     from ray.tune import Callback
 
-    tried = {json.dumps(point.values, sort_keys=True): point for point in points}
+    tried = {_name(point.values): point for point in points}
 
     def point_of(trial: Any) -> Point:
-        values = {name: value for name, value in trial.config.items() if name != "make"}
-        return tried.setdefault(json.dumps(values, sort_keys=True), Point(values))
+        values = decoded(trial.config, space)
+        return tried.setdefault(_name(values), Point(values))
 
     def write() -> None:
         write_json(path, [asdict(point) for point in tried.values()])
