@@ -6,7 +6,6 @@ It knows neither label, site nor fusion, so every variant and every site with th
 from __future__ import annotations
 
 from dgfnet import provenance
-from dgfnet.dataset.sheet import write_augmented_sheet
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.preprocess.archive import Archive
@@ -30,6 +29,8 @@ def run(settings: Settings) -> None:
     _check_audit(settings)
     inputs = gather(settings)
     archive, folder = Archive.open(settings.artifacts("preprocess")), settings.artifacts("pretrain")
+    from dgfnet.dataset.sheet import write_augmented_sheet  # OpenCV: half a second, and only now
+
     for modality in archive.pictured():
         sheet = folder / f"augmented_{modality}.png"
         write_augmented_sheet(sheet, archive, modality, settings.training.augment, settings.base.seed)

@@ -20,9 +20,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dgfnet import moved
 from dgfnet.errors import InputError
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -56,8 +58,16 @@ def experiment_name(site: Site | None) -> str:
 
 
 def store(settings: Settings) -> str:
-    """Returns the tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.root / 'mlflow.db'}"
+    """Returns the tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml, which follows a move."""
+    if given := os.environ.get("MLFLOW_TRACKING_URI"):
+        return given
+    _follow_once(settings.root / "mlflow.db")
+    return f"sqlite:///{settings.root / 'mlflow.db'}"
+
+
+@cache
+def _follow_once(database: Path) -> None:
+    moved.follow(database)
 
 
 def client(uri: str) -> MlflowClient:

@@ -7,7 +7,7 @@ inside than its settings do outside is the optimism that the stage compare repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from dgfnet.sweep.trial import Trial
 from dgfnet.training.task import Task
 from dgfnet.vocabulary import Site, Variant
 
+CHOSEN = "chosen"  # tag of a trial's run: yes or no
 SECTIONS = ("base", "preprocess", "network", "training", "pretrain", "tune", "crossval")
 
 
@@ -93,6 +94,7 @@ def _search(
             points = search(request)
             tracking.end_children(group.run)
             winner = best(points)
+            _tag_winner(request, points, winner, group)
             chosen.append(winner.values)
             rows += [_row(site, variant, fold, point) for point in points]
             scores.append(winner.score)
@@ -115,11 +117,22 @@ def _train_origins(settings: Settings, inputs: Inputs, origins: list[Task], grou
     train(settings, "tune parents", [group.trial(task, role="parent") for task in inner])
 
 
+def _tag_winner(request: Search, points: Sequence[Point], winner: Point, group: Group) -> None:
+    """Tags the run of the chosen trial, and takes the tag from one that was chosen before."""
+    client = tracking.client(group.uri)
+    for point in points:
+        key = request.make(point.values).task.key
+        run = tracking.find_run(client, group.experiment_id, key, group.run_id)
+        wanted = "yes" if point is winner else "no"
+        if run is not None and run.data.tags.get(CHOSEN) != wanted:
+            client.set_tag(run.info.run_id, CHOSEN, wanted)
+
+
 def _point(
     inputs: Inputs, site: Site, variant: Variant, fold: int, group: Group, values: Mapping[str, Any]
 ) -> Trial:
     task, _ = inner_classification(group.settings, inputs, site, variant, fold, values)
-    return group.trial(task, role="trial")
+    return group.trial(task, values=values, role="trial")
 
 
 def _as_they_are(settings: Settings, space: Mapping[str, Range]) -> dict[str, Any]:

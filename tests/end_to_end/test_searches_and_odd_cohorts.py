@@ -92,7 +92,16 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
     assert {run.info.status for run in found} == {"FINISHED"}
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.run_name for run in parents] == ["tune us_resnet"]
-    assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 6
+    tried = [run for run in found if run.data.tags.get("role") == "trial"]
+    assert len(tried) == 6
+    winners = [run for run in tried if run.data.tags["chosen"] == "yes"]
+    assert sorted(run.data.params["fold"] for run in winners) == ["0", "1"]
+    for run in tried:  # also those that ASHA stopped: columns and axes of the comparison page
+        assert {"training.learning_rate", "training.weight_decay", "network.dropout"} <= set(run.data.params)
+        assert run.info.run_name.startswith(f"fold{run.data.params['fold']}, learning_rate ")
+    for run in winners:
+        values = record["chosen"][int(run.data.params["fold"])]
+        assert {name: float(run.data.params[name]) for name in values} == pytest.approx(values)
     called(folder, "crossval", *SEARCH, *variants)
     metrics = json.loads((folder / "artifacts/crossval/central/us_resnet/metrics.json").read_text())
     assert metrics["searched"] is True

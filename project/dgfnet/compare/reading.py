@@ -1,4 +1,4 @@
-"""How much of what was measured of a picture its encoder tells."""
+"""The shares of the measured features that encoders tell."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from dgfnet import provenance, tracking
 from dgfnet.errors import InputError
@@ -40,12 +41,19 @@ class Group:
         """The parent run."""
         return tracking.Run(tracking.client(self.uri), self.run_id, self.experiment_id)
 
-    def trial(self, task: Task, where: Places | None = None, **tags: str) -> Trial:
+    def trial(
+        self,
+        task: Task,
+        where: Places | None = None,
+        values: Mapping[str, Any] | None = None,
+        **tags: str,
+    ) -> Trial:
         """Returns a task with everything its worker needs.
 
         Args:
             task: the fit.
             where: its inputs, those of the stages when None.
+            values: of the settings that a search varies.
             tags: of its child run, beside those of the group.
         """
         sweep = self.settings.sweep
@@ -58,6 +66,7 @@ class Group:
             tags={**self.tags, **tags, "fold": str(task.fold), "fit": task.key},
             workers=max(1, int(sweep.cpus_per_trial)),
             checkpoint_every=sweep.checkpoint_every,
+            values=values or {},
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dgfnet.digests import Damaged
@@ -24,6 +24,7 @@ class Trial:
         tags: of the child run.
         workers: threads that prepare batches for a GPU.
         checkpoint_every: epochs between checkpoints.
+        values: of the settings that a search varies, `section.key` to value; empty outside a search.
     """
 
     task: Task
@@ -34,11 +35,13 @@ class Trial:
     tags: Mapping[str, str]
     workers: int
     checkpoint_every: int
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The name of the child run."""
-        return f"fold{self.task.fold}"
+        """The name of the child run: its fold, and in a search what it tries."""
+        tried = [f"{name.rsplit('.', 1)[-1]} {_short(value)}" for name, value in self.values.items()]
+        return ", ".join([f"fold{self.task.fold}", *tried])
 
     def is_done(self) -> bool:
         """Returns True when the fit's result is on disk."""
@@ -54,6 +57,10 @@ class Trial:
         path = self.places.fit(self.task.key) / DAMAGED
         again = f"{path}: cannot be read; {self.task.name} was trained from its first epoch"
         return again if path.is_file() else None
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
@@ -98,6 +105,21 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
         report({"epoch": trial.task.epochs})
 
 
+def _params(trial: Trial) -> dict[str, Any]:
+    """Returns what the comparison page shows of a trial."""
+    task = trial.task
+    return {
+        "fold": task.fold,
+        "epochs": task.epochs,
+        "encoder": task.encoder,
+        "variant": task.variant,
+        "learning_rate": task.training.learning_rate,
+        "weight_decay": task.training.weight_decay,
+        "dropout": task.network.dropout,
+        **trial.values,
+    }
+
+
 def ensure_tracked(trial: Trial) -> None:
     """Logs a fit that is done already to a store that does not know it, or knows it as interrupted."""
     from dgfnet import tracking
@@ -115,6 +137,7 @@ def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
     task = trial.task
     run = tracking.open_run(trial.uri, trial.experiment_id, trial.name, task.key, trial.tags, trial.parent)
     with tracking.running(run):
+        run.params(_params(trial))  # first: those of a trial that is stopped are wanted too
 
         def on_epoch(epoch: int, record: Mapping[str, float]) -> None:
             run.epoch(epoch, record)
@@ -125,17 +148,8 @@ def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
             run.epoch(epoch, values)
         final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}
         run.metrics({**final, **{k: v for k, v in record.get("scores", {}).items() if v is not None}})
-        run.params(
-            {
-                "fold": task.fold,
-                "epochs": task.epochs,
-                "encoder": task.encoder,
-                "variant": task.variant,
-                "learning_rate": task.training.learning_rate,
-                "weight_decay": task.training.weight_decay,
-                "dropout": task.network.dropout,
-                **{f"head.{name}": value for name, value in record.get("head", {}).items()},
-                **{f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()},
-            }
-        )
+        origin = {f"head.{name}": value for name, value in record.get("head", {}).items()}
+        origin |= {f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()}
+        if origin:
+            run.params(origin)
     report({"epoch": task.epochs, "val_auc": record.get("scores", {}).get("auc")})
