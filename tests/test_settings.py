@@ -108,22 +108,35 @@ def test_a_missing_section_is_named(loaded, section):
     assert message(loaded, lambda tree: tree.pop(section)) == f"params.yaml: setting {section} is missing"
 
 
+KNOWN = "docs/reference/settings.md for the known ones"
+
+
 @pytest.mark.parametrize(
-    "path",
-    [("lr",), ("training", "learning_rat"), ("training", "augment", "zoom"), ("network", "encoder", "neck")],
-    ids=".".join,
+    ("path", "advice"),
+    [
+        (("lr",), "see"),
+        (("trainin",), "did you mean training? See"),
+        (("training", "learning_rat"), "did you mean training.learning_rate? See"),
+        (("training", "folds"), "see"),  # cohort.folds is of another section
+        (("training", "augment", "zoom"), "see"),
+        (("training", "augment", "rotation"), "did you mean training.augment.rotation_degrees? See"),
+        (("network", "encoder", "neck"), "see"),
+    ],
 )
-def test_an_unknown_setting_is_an_error_word_for_word(loaded, path):
+def test_an_unknown_setting_is_an_error_word_for_word(loaded, path, advice):
     assert message(loaded, lambda tree: assign(tree, path, 1)) == (
-        f"params.yaml: unknown setting {'.'.join(path)}; see docs/reference/settings.md for the known ones"
+        f"params.yaml: unknown setting {'.'.join(path)}; {advice} {KNOWN}"
     )
+
+
+def test_a_wrong_word_in_a_list_is_one_fault(params):
+    assert message(load, params, ["crossval.variants=[dfg]"]).count("\n") == 0
+    assert "should have at least 1 item" in message(load, params, ["crossval.variants=[]"])
 
 
 def test_an_unknown_setting_in_the_chosen_profile_is_an_error(loaded):
     text = message(loaded, lambda tree: assign(tree, ("profiles", "demo"), {"cohort": {"fold": 3}}))
-    assert (
-        text == "params.yaml: unknown setting cohort.fold; see docs/reference/settings.md for the known ones"
-    )
+    assert text == f"params.yaml: unknown setting cohort.fold; did you mean cohort.folds? See {KNOWN}"
 
 
 def test_every_fault_is_told_at_once(loaded):
@@ -135,7 +148,8 @@ def test_every_fault_is_told_at_once(loaded):
     assert message(loaded, change).split("\n") == [
         "params.yaml: cohort.folds: Input should be greater than or equal to 2; found 1",
         "params.yaml: setting training.batch is missing",
-        "params.yaml: unknown setting training.batch_size; see docs/reference/settings.md for the known ones",
+        "params.yaml: unknown setting training.batch_size; did you mean training.batch? See "
+        "docs/reference/settings.md for the known ones",
     ]
 
 
@@ -243,7 +257,8 @@ def test_an_override_below_a_value_is_refused(params):
 
 def test_an_override_of_an_unknown_key_is_refused(params):
     assert message(load, params, ["training.batches=3"]) == (
-        "params.yaml: unknown setting training.batches; see docs/reference/settings.md for the known ones"
+        "params.yaml: unknown setting training.batches; did you mean training.batch? See "
+        "docs/reference/settings.md for the known ones"
     )
 
 
@@ -378,17 +393,17 @@ def test_what_fusions_inherit_cannot_be_searched(loaded, name):
         (
             "training.lr",
             {"low": 1.0, "high": 2.0},
-            "no such setting; docs/reference/settings.md has the known ones",
+            "no such setting; see docs/reference/settings.md for the known ones",
         ),
         (
             "training.augment",
             {"choices": [1]},
-            "no such setting; docs/reference/settings.md has the known ones",
+            "a section, and no setting; name one of its settings",
         ),
         (
             "training.batch.size",
             {"low": 8, "high": 9},
-            "no such setting; docs/reference/settings.md has the known ones",
+            "no such setting; see docs/reference/settings.md for the known ones",
         ),
         (
             "training.learning_rate",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +101,33 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def explain(name: str, error: ValidationError) -> str:
-    """Returns the faults that pydantic reports, a line each."""
+def advice(setting: str, known: Sequence[str]) -> str:
+    """Returns what to do about an unknown setting: the nearest of its section, or where all are listed."""
+    section, _, key = setting.rpartition(".")
+    beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
+    near = [beside[name] for name in get_close_matches(key, beside, 1)]
+    meant = f"did you mean {near[0]}? See" if near else "see"
+    return f"{meant} docs/reference/settings.md for the known ones"
+
+
+def explain(name: str, error: ValidationError, known: Sequence[str]) -> str:
+    """Returns the faults that pydantic reports, a line each.
+
+    Args:
+        name: of the file.
+        error: pydantic's.
+        known: all settings, `section.key`; the nearest is named where one is unknown.
+    """
+    problems = error.errors(include_url=False)
+    broken = {problem["loc"][:-1] for problem in problems}
     lines = []
-    for problem in error.errors(include_url=False):
+    for problem in problems:
         where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "too_short" and problem["loc"] in broken:
+            continue  # of a list whose items are at fault, and are named
         place = f"{name}: {where}" if where else name  # several sections together have no place
         if problem["type"] == "extra_forbidden":
-            lines.append(
-                f"{name}: unknown setting {where}; see docs/reference/settings.md for the known ones"
-            )
+            lines.append(f"{name}: unknown setting {where}; {advice(where, known)}")
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
         elif problem["input"] in TABULAR and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):

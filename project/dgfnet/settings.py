@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dgfnet.errors import InputError
-from dgfnet.params import assign, explain, read
+from dgfnet.params import advice, assign, explain, read
 from dgfnet.vocabulary import (
     SITES,
     Baseline,
@@ -577,9 +577,11 @@ class Settings(Section):
             for value in limits.choices or (limits.low, limits.high):
                 tree = model.model_dump(by_alias=True)
                 if not _known(tree, keys):
-                    raise ValueError(
-                        f"tune.space.{name}: no such setting; docs/reference/settings.md has the known ones"
-                    )
+                    names = known_settings()
+                    why = f"no such setting; {advice(name, names)}"
+                    if name in names:
+                        why = "a section, and no setting; name one of its settings"
+                    raise ValueError(f"tune.space.{name}: {why}")
                 assign(tree, keys, list(value) if isinstance(value, tuple) else value)
                 try:
                     type(model).model_validate(tree)
@@ -604,7 +606,7 @@ class Settings(Section):
         try:
             return Settings.model_validate(tree)
         except ValidationError as error:
-            raise InputError(explain("search", error)) from None
+            raise InputError(explain("search", error, known_settings())) from None
 
     @property
     def registered_network(self) -> Variant:
@@ -623,6 +625,19 @@ class Settings(Section):
     def work(self) -> Path:
         """Returns the absolute path of the folder of resumable work."""
         return self.root / self.base.work
+
+
+def known_settings(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Returns the names of all sections and settings, `section.key`."""
+    names = []
+    for field_name, entry in section.model_fields.items():
+        if section is Settings and field_name in ("root", "overrides"):
+            continue
+        name = prefix + (entry.alias or field_name)
+        names.append(name)
+        if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
+            names += known_settings(entry.annotation, f"{name}.")
+    return names
 
 
 def _known(tree: Mapping[str, Any], keys: Sequence[str]) -> bool:
@@ -650,7 +665,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     try:
         return Settings.model_validate({**merged, "root": path.parent, "overrides": tuple(overrides)})
     except ValidationError as error:
-        raise InputError(explain(path.name, error)) from None
+        raise InputError(explain(path.name, error, known_settings())) from None
 
 
 def fingerprint(*parts: Any) -> str:
