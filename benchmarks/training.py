@@ -459,7 +459,7 @@ def stepper(
 
     def step(batch: Batch) -> None:
         output = forward(batch.inputs, batch.patients, segment=True)
-        terms = losses(output, batch, settings.training, classify=True)
+        terms = losses(output, batch, settings.training.segmentation_weight, 0.0, classify=True)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         optimiser.step()

@@ -24,7 +24,6 @@ TINY = (
     "network.width=0.0625",  # 8, 8, 8, 16, 32 channels
     "network.pooling=global",  # the paper's inputs; tests of masks say so
     "network.mask_channel=false",
-    "network.read_measured=false",
     "network.tlr.size=75",
     "network.tlr.annealing=3",
     "training.batch=8",

@@ -40,8 +40,8 @@ def paper():
 
 
 def test_the_table_is_read_whole():
-    assert len(ROWS) == 31
-    assert len(list(rows())) == 39
+    assert len(ROWS) == 32
+    assert len(list(rows())) == 40
 
 
 @pytest.mark.parametrize(("item", "said", "key", "value"), ROWS, ids=[row[2].strip("`") for row in ROWS])

@@ -377,7 +377,7 @@ def test_a_range_that_is_none_is_refused(loaded, limits, said):
     "name",
     [
         *("network.width", "network.encoder.central", "network.mask_channel", "network.pooling"),
-        *("network.read_measured", "network.tlr.size", "training.sampling", "cohort.folds"),
+        *("network.tlr.size", "training.sampling", "cohort.folds"),
     ],
 )
 def test_what_fusions_inherit_cannot_be_searched(loaded, name):

@@ -235,7 +235,6 @@ def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
     pooled = scores(table["label"], calls, 0.5)
     pooled["auc"] = scores(table["label"], table["probability"], 0.5)["auc"]
     interval = auc_interval(table["label"], table["probability"], table["patient_id"], confidence)
-    told = pd.DataFrame([record.get("measured_r2", {}) for record in records]).mean()
     return {
         "n": len(table),
         "positives": int(table["label"].sum()),
@@ -244,7 +243,6 @@ def summarise(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
         "sd": sd,
         "pooled": pooled,
         "auc_interval": {**vars(interval), "confidence": confidence},
-        **({"measured_r2": told.to_dict()} if len(told) else {}),
     }
 
 

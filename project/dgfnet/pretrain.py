@@ -5,9 +5,13 @@ It knows neither label, site nor fusion, so every variant and every site with th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from dgfnet import provenance
 from dgfnet.errors import InputError
-from dgfnet.files import write_json
+from dgfnet.files import write_csv, write_json
 from dgfnet.preprocess.archive import Archive
 from dgfnet.results import audit_findings
 from dgfnet.settings import Settings
@@ -15,6 +19,7 @@ from dgfnet.sweep.group import train_segmentation
 from dgfnet.sweep.plan import encoders, gather, places, segmentation
 from dgfnet.training.task import finished
 
+OF = ["encoder", "modality", "feature"]
 SECTIONS = ("base", "preprocess", "network", "training", "pretrain")
 
 
@@ -22,6 +27,8 @@ def run(settings: Settings) -> None:
     """Writes artifacts/pretrain: fits.json, every fit with its key and how well held-out masks are found.
 
     And augmented_us.png and augmented_ct.png, a few pictures as the augmentation changes them.
+
+    With `pretrain.measured_weight` also reading.csv: how much of the measured features encoders tell.
 
     Raises:
         InputError: when an earlier stage has not run, the audit found a leak, or a fit failed.
@@ -42,10 +49,28 @@ def run(settings: Settings) -> None:
     ]
     train_segmentation(settings, tasks)
     where = places(settings)
-    records = {task.name: finished(where, task.key) or {} for task in tasks}
-    fits = {name: {"key": record["key"], "dice": record["dice"]} for name, record in records.items()}
+    fits, told = {}, []
+    for task in tasks:
+        record = finished(where, task.key) or {}
+        name = f"{task.encoder}/{task.variant}/fold{task.fold}"
+        fits[name] = {"key": record["key"], "dice": record["dice"]}
+        told += [(task.encoder, *name.split("_", 1), r2) for name, r2 in record["measured_r2"].items()]
     write_json(folder / "fits.json", fits)
+    write_csv(reading(told), folder / "reading.csv")
     provenance.write(folder, settings, sections=SECTIONS)
+
+
+def reading(told: Sequence[tuple[str, str, str, float]]) -> pd.DataFrame:
+    """Returns how much of the measured features encoders tell: encoder, modality, feature, r2.
+
+    Args:
+        told: of every fit and feature encoder, modality, feature and R2 on held-out pictures.
+
+    Returns:
+        The mean over the folds: 1 is all of a feature's variance, 0 no more than its mean tells.
+    """
+    rows = pd.DataFrame(told, columns=[*OF, "r2"])
+    return rows.groupby(OF, sort=False)[["r2"]].mean().reset_index()
 
 
 def _check_audit(settings: Settings) -> None:

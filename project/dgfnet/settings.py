@@ -227,9 +227,6 @@ class Network(Section):
     pooling: Literal["global", "regions"]
     """Of an encoder's maps: the mean of the last over all pixels, the paper's; or the means of the last three
     over nodule, rim and outside, by the mask, brought back to as many values."""
-    read_measured: bool
-    """Whether the encoders of variants with auxiliary tasks also learn to tell the measured features of a
-    picture (docs/reference/measured-features.md). A fit says how well they do: R2 on held-out nodules."""
     images: Scored
     """Images of a nodule that are scored: `all`, the mean of the log odds over pairs in which each image
     stands; or `largest`, the pair of the largest nodule areas, the paper's."""
@@ -271,8 +268,6 @@ class Training(Section):
     """Weight decay."""
     segmentation_weight: Annotated[float, Field(ge=0)]
     """Weight of the masks' losses beside the label's."""
-    measured_weight: Annotated[float, Field(ge=0)]
-    """Weight of the mean squared error of the measured features, standardised, where they are read."""
     sampling: Literal["train_only", "paper", "none"]
     """`train_only` undersamples inside training folds, anew each epoch, and corrects the probabilities;
     `paper` undersamples the cohort first."""
@@ -287,10 +282,13 @@ class Training(Section):
 
 
 class Pretrain(Section):
-    """The segmentation-only phase."""
+    """The phase that knows no label."""
 
     epochs: Positive
     """Epochs of the phase."""
+    measured_weight: Annotated[float, Field(ge=0)]
+    """Weight, beside the masks' losses, of telling the measured features of a picture
+    (docs/reference/measured-features.md): their mean squared error, standardised. 0: they are not learned."""
 
 
 class Range(Section):
@@ -345,7 +343,6 @@ class Tune(Section):
             "network.pretrained",
             "network.mask_channel",
             "network.pooling",
-            "network.read_measured",
             "network.tlr",
             "training.sampling",
             "training.threads",

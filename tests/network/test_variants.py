@@ -23,11 +23,11 @@ def variant(request):
     return request.param
 
 
-READING = {  # of mask and features: not at all, as the paper; where maps are averaged; as a channel; all
+READING = {  # of the mask: not at all, as the paper; where maps are averaged; as a channel; both
     "no mask": {"pooling": "global", "mask_channel": False},
     "regions": {"pooling": "regions", "mask_channel": False},
     "channel": {"pooling": "global", "mask_channel": True},
-    "all": {"pooling": "regions", "mask_channel": True, "read_measured": True},
+    "both": {"pooling": "regions", "mask_channel": True},
 }
 
 
@@ -94,14 +94,12 @@ def taken(model, pictures):
     return {name: pictures[name] for name in model.inputs}
 
 
-def test_a_training_step_gives_every_parameter_a_gradient(build, variant, tiny):
+def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
     model = build(variant).train()
     inputs = batch(model.modalities, side(model))
-    terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, tiny.training, classify=True)
-    tasks = model.modalities if SPECS[variant].tasks else ()
-    reading = [m for m in tasks if model.stream(m).reader is not None]
+    terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, 1.0, 1.0, classify=True)
     assert sorted(terms) == sorted(
-        ["label", *(f"masks_{m}" for m in tasks), *(f"features_{m}" for m in reading)]
+        ["label", *(f"masks_{m}" for m in model.modalities if SPECS[variant].tasks)]
     )
     torch.stack(list(terms.values())).sum().backward()
     for name, parameter in model.named_parameters():
@@ -165,14 +163,21 @@ def test_shapes(build, variant):
         assert said.shape == (NODULES, len(NAMES[modality]))
 
 
-def test_only_a_variant_with_tasks_tells_what_was_measured(tiny, variant):
-    if variant == "us_tlr":
-        return  # another class, without any task
-    read = tiny.network.model_copy(update={"read_measured": True})
-    model = DGFNet(variant, "resnet18", read).train()
-    output = model(images(), torch.arange(NODULES), segment=True)
-    assert sorted(output.features) == sorted(SPECS[variant].modalities if SPECS[variant].tasks else ())
-    assert model(images(), torch.arange(NODULES)).features == {}  # nobody asks for them in an answer
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_stream_that_tells_what_was_measured_learns_from_it(tiny, modality):
+    variant = f"{modality}_multitask"
+    model = DGFNet(variant, "resnet18", tiny.network, reads=True).train()
+    inputs = batch((modality,))
+    output = model(inputs.inputs, segment=True)
+    assert output.features[modality].shape == (NODULES, len(NAMES[modality]))
+    terms = losses(output, inputs, 0.0, 1.0, classify=False)
+    terms[f"features_{modality}"].backward()
+    stream = model.stream(modality)
+    for part in (stream.reader, stream.encoder):
+        assert all(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
+    assert all(parameter.grad is None for parameter in model.classifier.parameters())
+    assert model(inputs.inputs).features == {}  # nobody asks for them in an answer
+    assert DGFNet(variant, "resnet18", tiny.network).stream(modality).reader is None
 
 
 @torch.no_grad()

@@ -105,6 +105,7 @@ def task(tiny):
             "archive": "a",
             "folds": "f",
             "measured": None,
+            "measured_weight": 0.0,
             "inner_folds": None,
             "validate_every": 2,
         }

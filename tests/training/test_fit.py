@@ -72,22 +72,22 @@ def with_parents(parents, places):
     return keys, places
 
 
+SEGMENTING = {"phase": "segmentation", "site": None, "variant": "us_multitask"}
 CASES = {
     "segmentation": {"phase": "segmentation", "site": None, "variant": "ct_multitask"},
     "unimodal": {"variant": "us_multitask"},
     "concat": {"variant": "concat"},
     "resnet": {"variant": "ct_resnet"},
     "tlr": {"variant": "us_tlr", "encoder": "inception_v3"},  # the head it was annealed to comes back
-    "reading": {"variant": "us_multitask", "measured": "m"},
+    "reading": {**SEGMENTING, "measured": "m", "measured_weight": 1.0},
     "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task, tiny):
+def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task):
     keys, places = with_parents
-    network = tiny.network.model_copy(update={"read_measured": case == "reading"})
-    chosen = task(epochs=5, network=network, **CASES[case])
+    chosen = task(epochs=5, **CASES[case])
     chosen = replace(chosen, parents={m: keys[m] for m in ("us", "ct") if case in ("concat", "dgf")})
     elsewhere = replace(places, work=tmp_path / "interrupted")
     shutil.copytree(places.work, elsewhere.work)
@@ -103,7 +103,7 @@ def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents
         assert {k: v for k, v in mine.items() if k != "pairs_per_second"} == {
             k: v for k, v in other.items() if k != "pairs_per_second"
         }
-    if case != "segmentation":
+    if case not in ("segmentation", "reading"):
         names = [place.fit(chosen.key) / "predictions.csv" for place in (places, elsewhere)]
         assert names[0].read_bytes() == names[1].read_bytes()
 
@@ -202,11 +202,10 @@ def test_the_segmentation_phase_predicts_no_label(places, task):
     assert all("loss_label" not in epoch for epoch in record["history"])
 
 
-def test_encoders_that_tell_what_was_measured_learn_it(places, task, tiny):
+def test_encoders_that_tell_what_was_measured_learn_it(places, task):
     """The area is a row of measured.parquet; the other features are noise, which nobody can tell."""
-    reading = tiny.network.model_copy(update={"read_measured": True})
     chosen = task(
-        **{"phase": "segmentation", "site": None, "network": reading, "measured": "m", "epochs": 40},
+        **{**SEGMENTING, "measured": "m", "measured_weight": 1.0, "epochs": 40},
         training={"learning_rate": 3e-3},
     )
     record = run(chosen, places)
@@ -214,12 +213,13 @@ def test_encoders_that_tell_what_was_measured_learn_it(places, task, tiny):
     assert set(record["measured_r2"]) == {f"us_{name}" for name in NAMES["us"]}
     rest = [value for name, value in record["measured_r2"].items() if name != "us_area_mm2"]
     assert max(rest) < 0.5
-    assert run(task(), places)["measured_r2"] == {}
+    plain = run(task(**SEGMENTING), places)
+    assert plain["measured_r2"] == {}
+    assert "loss_features_us" not in plain["history"][0]
 
 
-def test_r2_of_what_encoders_tell_is_that_of_the_held_out_pictures(places, task, tiny):
-    reading = tiny.network.model_copy(update={"read_measured": True})
-    chosen = task(network=reading, measured="m")
+def test_r2_of_what_encoders_tell_is_that_of_the_held_out_pictures(places, task):
+    chosen = task(**SEGMENTING, measured="m", measured_weight=1.0)
     record = run(chosen, places)
     archive = Archive.open(places.archive)
     training, held_out = split(chosen, places, archive)
@@ -234,6 +234,19 @@ def test_r2_of_what_encoders_tell_is_that_of_the_held_out_pictures(places, task,
     truth = np.clip((values[rows] - seen.mean()) / seen.std(), -3, 3)
     expected = r2_score(truth, told[:, NAMES["us"].index("solidity")])
     assert record["measured_r2"]["us_solidity"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_starts_from_such_an_encoder_leaves_the_telling_behind(places, task):
+    origin = task(**SEGMENTING, measured="m", measured_weight=1.0)
+    run(origin, places)
+    chosen = task(parents={"us": origin.key}, epochs=1, training={"learning_rate": 1e-9})
+    record = run(chosen, places)
+    before, after = weights(origin, places), weights(chosen, places)
+    assert any(".reader." in name for name in before)
+    assert not any(".reader." in name for name in after)
+    name = "streams.us.encoder.conv1.weight"
+    torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+    assert record["measured_r2"] == {}
 
 
 def test_training_changes_the_weights_and_lowers_the_loss(places, task):
@@ -466,6 +479,7 @@ FACTS = {
     "archive": "b",
     "folds": "g",
     "measured": "m",
+    "measured_weight": 0.5,
 }
 
 

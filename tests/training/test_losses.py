@@ -96,31 +96,26 @@ def output(logit, modalities=("us", "ct"), value=0.0):
     return Output(logit, {m: torch.full((len(logit), 2, 32, 32), value) for m in modalities})
 
 
-def test_the_label_costs_its_cross_entropy(tiny):
+def test_the_label_costs_its_cross_entropy():
     # p = 3/4 for a positive and 1/2 for a negative
     logit, label = torch.tensor([math.log(3), 0.0]), torch.tensor([1.0, 0.0])
-    terms = losses(output(logit), batch(label, 2), tiny.training, classify=True)
+    terms = losses(output(logit), batch(label, 2), 1.0, 0.0, classify=True)
     assert set(terms) == {"label", "masks_us", "masks_ct"}
     assert terms["label"].item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
 
 
-def test_the_weight_multiplies_the_masks_and_not_the_label(tiny):
+def test_the_weight_multiplies_the_masks_and_not_the_label():
     one, two = (
-        losses(
-            output(torch.zeros(2)),
-            batch(torch.tensor([1.0, 0.0]), 2),
-            tiny.training.model_copy(update={"segmentation_weight": weight}),
-            classify=True,
-        )
+        losses(output(torch.zeros(2)), batch(torch.tensor([1.0, 0.0]), 2), weight, 0.0, classify=True)
         for weight in (1.0, 2.0)
     )
     assert two["masks_us"].item() == pytest.approx(2 * one["masks_us"].item())
     assert two["label"].item() == one["label"].item() == pytest.approx(math.log(2))
 
 
-def test_segmentation_alone_asks_for_no_label(tiny):
+def test_segmentation_alone_asks_for_no_label():
     unknown = batch(torch.full((2,), math.nan), 2)
-    terms = losses(output(torch.zeros(2), ("ct",)), unknown, tiny.training, classify=False)
+    terms = losses(output(torch.zeros(2), ("ct",)), unknown, 1.0, 0.0, classify=False)
     assert set(terms) == {"masks_ct"}
     assert math.isfinite(terms["masks_ct"].item())
 
@@ -143,7 +138,7 @@ def test_features_of_which_nothing_is_known_cost_nothing():
     assert read.grad.abs().sum() == 0
 
 
-def test_their_weight_multiplies_the_features_alone(tiny):
+def test_their_weight_multiplies_the_features_alone():
     features = {"us": torch.zeros(2, 3)}
     read = Output(torch.zeros(2), {}, {"us": torch.full((2, 3), 2.0)})
     zeros = torch.zeros(2, 32, 32, dtype=torch.uint8)
@@ -151,7 +146,6 @@ def test_their_weight_multiplies_the_features_alone(tiny):
         *({"us": zeros}, {"us": torch.zeros(2, 2, 32, 32, dtype=torch.uint8)}),
         *(torch.tensor([1.0, 0.0]), torch.zeros(2).long(), features),
     )
-    settings = tiny.training.model_copy(update={"measured_weight": 0.25})
-    terms = losses(read, known, settings, classify=True)
+    terms = losses(read, known, 1.0, 0.25, classify=True)
     assert terms["features_us"].item() == pytest.approx(0.25 * 4)
     assert terms["label"].item() == pytest.approx(math.log(2))

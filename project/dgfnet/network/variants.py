@@ -39,13 +39,15 @@ class Stream(nn.Module):
 
     Attributes:
         needs_mask: the nodule's mask is an input.
-        reader: of measured features from the values, where a stream with tasks is to learn them.
+        reader: of measured features from the values, in the phase that learns them.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, modality: Modality, encoder: EncoderName, settings: Network, tasks: bool) -> None:
+    def __init__(
+        self, modality: Modality, encoder: EncoderName, settings: Network, tasks: bool, reads: bool
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(GREY_MEAN))
         self.register_buffer("std", torch.tensor(GREY_STD))
@@ -55,9 +57,8 @@ class Stream(nn.Module):
         self.needs_mask = settings.mask_channel or self.regions is not None
         self.nodule = Decoder(settings.width, settings.dropout) if tasks else None
         self.boundary = Decoder(settings.width, settings.dropout) if tasks else None
-        reads = tasks and settings.read_measured
-        width = channels(settings.width)[-1]
-        self.reader = nn.Linear(width, len(NAMES[modality])) if reads else None
+        values, told = channels(settings.width)[-1], len(NAMES[modality])
+        self.reader = nn.Linear(values, told) if reads else None
 
     def set_normalisation(self, mean: float, std: float) -> None:
         """Statistics of the training images, in 0..1 units of grey."""
@@ -98,7 +99,17 @@ class DGFNet(nn.Module):
 
     rectangle = None  # its input is the whole region of interest
 
-    def __init__(self, variant: Variant, encoder: EncoderName, settings: Network) -> None:
+    def __init__(
+        self, variant: Variant, encoder: EncoderName, settings: Network, reads: bool = False
+    ) -> None:
+        """Builds the network with random weights.
+
+        Args:
+            variant: any but `us_tlr`.
+            encoder: of every stream.
+            settings: width, pooling and the like.
+            reads: streams also tell the measured features of their picture, which only training asks for.
+        """
         super().__init__()
         if variant == "us_tlr":
             raise ValueError("us_tlr is a TransferNet")
@@ -106,7 +117,7 @@ class DGFNet(nn.Module):
         self.variant = variant
         self.modalities, tasks = SPECS[variant].modalities, SPECS[variant].tasks
         self.streams = nn.ModuleDict(
-            {name: Stream(name, encoder, settings, tasks) for name in self.modalities}
+            {name: Stream(name, encoder, settings, tasks, reads) for name in self.modalities}
         )
         self.fusion: nn.Module | None = None
         if variant == "concat" or variant == "sum" or variant == "product":

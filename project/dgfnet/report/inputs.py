@@ -101,6 +101,7 @@ class ReportInputs:
         about: content of phantom.json or import.json.
         enrolment: the screening counts.
         audit: audit.json.
+        reading: reading.csv of the stage pretrain.
         case_mix: attributes of the main and the external cohort.
         sites: one per site of the settings.
         provenance: provenance.json of each stage that ran.
@@ -110,6 +111,7 @@ class ReportInputs:
     about: Json
     enrolment: Json | None
     audit: Json | None
+    reading: pd.DataFrame | None
     case_mix: pd.DataFrame | None
     sites: tuple[SiteInputs, ...]
     provenance: dict[str, Json]
@@ -130,6 +132,7 @@ def read(settings: Settings) -> ReportInputs:
         enrolment=_json(existing(settings, "cohort", "enrolment.json")),
         case_mix=_csv(existing(settings, "external", "case_mix.csv")),
         audit=_json(existing(settings, "audit", "audit.json")),
+        reading=_csv(existing(settings, "pretrain", "reading.csv")),
         sites=tuple(_site(settings, site) for site in settings.base.sites),
         provenance={stage: record for stage, record in records.items() if record is not None},
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dgfnet.compare import attention, baselines, reading
-from dgfnet.report import external
+from dgfnet.compare import attention, baselines
+from dgfnet.report import external, reading
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
@@ -42,9 +42,8 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
 
 
 def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
-    """Says whether the best network beats each baseline, and what attention and encoders tell."""
+    """Says whether the best network beats each baseline, and whether attention tells anything."""
     said = [attention.sentence(row) for row in attention.table(site.variants).to_dict("records")]
-    said += reading.sentences(reading.table(site.variants))
     if site.baselines is not None and not site.baselines.empty:
         said.insert(0, baselines.best(site.baselines, settings.base.confidence))
     return tuple(said)
@@ -108,6 +107,7 @@ def training_run(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
         "multimodal"
     )
     dgf = network.get("dgf") or {}
+    told = [] if inputs.reading is None else reading.sentences(inputs.reading)
     origins = {
         str(m["pretrained"].get("sha256"))[:12]
         for m in _variants(inputs)
@@ -123,6 +123,7 @@ def training_run(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
             f"{text(network.get('pretrained'))}{files}",
         ),
         ("Input side", f"{sizes} (paper 288 and 96)"),
+        *(("Measured features told", said) for said in told),
         ("Epochs", f"{epochs} (paper 100, 200, 200)"),
         ("Learning rate", f"{text(training.get('learning_rate'))}, batches of {text(training.get('batch'))}"),
         ("Sampling", text(training.get("sampling"))),

@@ -220,7 +220,7 @@ def _task(
     inner_folds: int | None = None,
 ) -> Task:
     checkpoint = None if parents else inputs.pretrained[encoder]
-    reads = settings.network.read_measured and SPECS[variant].tasks
+    measured_weight = settings.pretrain.measured_weight if phase == "segmentation" else 0.0
     return Task(
         phase=phase,
         variant=variant,
@@ -236,7 +236,8 @@ def _task(
         pretrained_sha256=checkpoint and checkpoint[1],
         archive=inputs.archive,
         folds=inputs.folds[site],
-        measured=inputs.measured if reads else None,
+        measured=inputs.measured if measured_weight else None,
+        measured_weight=measured_weight,
         inner_folds=inner_folds,
         validate_every=settings.crossval.validate_every,
     )

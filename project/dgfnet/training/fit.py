@@ -88,7 +88,7 @@ def fit(
 
 
 def _features(task: Task, places: Places, training: Nodules) -> Features | None:
-    """Reads what was measured, as targets, where the encoders of this task are to tell it."""
+    """Reads what was measured, as targets, where the encoder of this task is to tell it."""
     if task.measured is None:
         return None
     rows = {modality: np.concatenate(list(own)) for modality, own in training.rows.items()}
@@ -117,7 +117,8 @@ def _schedule(
         )
 
     length = len(draw(labels, np.random.default_rng(0)))
-    return Schedule(task.epochs, task.seed, epoch, task.epochs * -(-length // settings.batch), classify)
+    steps = task.epochs * -(-length // settings.batch)
+    return Schedule(task.epochs, task.seed, epoch, steps, classify, task.measured_weight)
 
 
 def _probability(raw: Any, task: Task, training: Nodules) -> tuple[Any, float]:

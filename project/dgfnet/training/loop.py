@@ -35,6 +35,7 @@ class Schedule:
         batches: makes the batches of an epoch.
         steps: number of batches of all epochs.
         classify: the label's loss is added to the masks'.
+        measured_weight: of the loss of the measured features, where the model tells them.
     """
 
     epochs: int
@@ -42,6 +43,7 @@ class Schedule:
     batches: Callable[[int], Iterator[Batch]]
     steps: int
     classify: bool
+    measured_weight: float = 0.0
 
 
 def train(
@@ -86,7 +88,8 @@ def train(
             batch = batch.to(hardware.device)
             with hardware.autocast():
                 output = forward(batch.inputs, batch.patients, segment=True)
-            terms = losses(output, batch, settings, schedule.classify)
+            weights = settings.segmentation_weight, schedule.measured_weight
+            terms = losses(output, batch, *weights, schedule.classify)
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimiser)

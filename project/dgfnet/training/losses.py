@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.variants import Output
-from dgfnet.settings import Training
 
 SMOOTH = 1.0  # pixels; an empty target predicted empty costs nothing
 
@@ -43,7 +42,9 @@ def feature_loss(read: Tensor, target: Tensor) -> Tensor:
     return squares.sum() / known.sum().clamp_min(1)
 
 
-def losses(output: Output, batch: Batch, settings: Training, classify: bool) -> dict[str, Tensor]:
+def losses(
+    output: Output, batch: Batch, segmentation_weight: float, measured_weight: float, classify: bool
+) -> dict[str, Tensor]:
     """Computes the terms of a step.
 
     Returns:
@@ -51,13 +52,11 @@ def losses(output: Output, batch: Batch, settings: Training, classify: bool) -> 
         measured features are read.
     """
     terms = {
-        f"masks_{modality}": settings.segmentation_weight * segmentation_loss(logits, batch.targets[modality])
+        f"masks_{modality}": segmentation_weight * segmentation_loss(logits, batch.targets[modality])
         for modality, logits in output.masks.items()
     }
     for modality, read in output.features.items():
-        terms[f"features_{modality}"] = settings.measured_weight * feature_loss(
-            read, batch.features[modality]
-        )
+        terms[f"features_{modality}"] = measured_weight * feature_loss(read, batch.features[modality])
     if classify:
         terms["label"] = F.binary_cross_entropy_with_logits(output.logit.float(), batch.label)
     return terms

@@ -36,7 +36,8 @@ def initial_model(
     content = None if task.pretrained is None else read_checkpoint(Path(task.pretrained))
     if task.variant == "us_tlr":
         return _transfer(task, places, archive, training, hardware, content)
-    model = DGFNet(task.variant, task.resnet, task.network).to(memory_format=torch.channels_last)
+    model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None)
+    model = model.to(memory_format=torch.channels_last)
     origin: dict[str, Any] = {}
     for modality in model.modalities:
         stream = model.stream(modality)
@@ -44,7 +45,11 @@ def initial_model(
             weights = load_weights_file(places.fit(task.parents[modality]) / "weights.safetensors")
             prefix = f"streams.{modality}."
             stream.load_state_dict(
-                {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+                {
+                    key.removeprefix(prefix): value
+                    for key, value in weights.items()
+                    if key.startswith(prefix) and not key.startswith(f"{prefix}reader.")
+                }
             )
             origin |= _inherited(places, task.parents[modality])
             continue
@@ -111,6 +116,6 @@ def restore(task: Task, places: Places) -> Model:
         record = finished(places, task.key) or {}
         model = TransferNet(Head(**record["head"]), task.network.tlr)
     else:
-        model = DGFNet(task.variant, task.resnet, task.network)
+        model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None)
     load_weights(model, load_weights_file(places.fit(task.key) / "weights.safetensors"))
     return model.eval()

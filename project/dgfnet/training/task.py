@@ -56,7 +56,8 @@ class Task:
         pretrained_sha256: its content.
         archive: digest of the images.
         folds: digest of patients, labels and folds.
-        measured: sha256 of what was measured of the images, where encoders are to read it; else None.
+        measured: sha256 of what was measured of the images, where encoders are to tell it; else None.
+        measured_weight: of that in the loss.
         inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
             part into so many, trains on all but the first and holds that one out; `fold` is never used.
         validate_every: epochs between validations on the held-out fold; they change no weight.
@@ -78,6 +79,7 @@ class Task:
     archive: str
     folds: str
     measured: str | None
+    measured_weight: float
     inner_folds: int | None
     validate_every: int
     code: str = field(default_factory=code_digest)
