@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from ipaddress import ip_address
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from dgfnet.sweep.cluster import resources
+from dgfnet.errors import InputError
+from dgfnet.sweep.cluster import _compare, resources
 from dgfnet.sweep.crash import cause
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -142,6 +144,31 @@ def loopback(address):
 def test_a_trial_gets_a_core_for_each_of_its_threads(tiny, cpus, threads, taken):
     sweep = tiny.sweep.model_copy(update={"cpus_per_trial": cpus, "gpus_per_trial": 0.5})
     assert resources(sweep, threads) == {"cpu": taken, "gpu": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("needed", "there", "said"),
+    [
+        (
+            {"cpu": 1, "gpu": 1},
+            {"CPU": 2.0},
+            "takes 1 GPU(s), and this machine has 0; lower sweep.gpus",
+        ),
+        ({"cpu": 1, "gpu": 2}, {"CPU": 2.0, "GPU": 1.0}, "takes 2 GPU(s), and this machine has 1;"),
+        (
+            {"cpu": 4, "gpu": 0},
+            {"CPU": 2.0},
+            "takes 4 CPU(s), and this machine has 2; lower sweep.cpus",
+        ),
+        ({"cpu": 2, "gpu": 0.5}, {"CPU": 2.0, "GPU": 1.0}, None),
+    ],
+)
+def test_trials_that_do_not_fit_the_machine_are_refused(needed, there, said):
+    if said is None:
+        _compare(needed, there)
+    else:
+        with pytest.raises(InputError, match=re.escape(said)):
+            _compare(needed, there)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
     """Runs the trials, with a progress bar, and returns when all are done.
 
     Raises:
-        InputError: when a fit diverged or kept crashing; the others are finished first.
+        InputError: when a fit diverged or kept crashing, the others are finished first; or at once, when this
+            machine has too few CPUs or GPUs for a trial.
     """
     waiting = unfinished(label, trials)
     if not waiting:
@@ -44,6 +45,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
 
         bar = progress(label, sum(trial.task.epochs for trial in waiting))
         own = resources(settings, max(trial.task.training.threads for trial in waiting))
+        check_room(own)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trainable, trials=waiting), own),
             param_space={"index": tune.grid_search(list(range(len(waiting))))},
@@ -100,6 +102,31 @@ def resources(settings: Sweep, threads: int) -> dict[str, float]:
         "cpu": max(settings.cpus_per_trial, threads if threads > 1 else 0),
         "gpu": settings.gpus_per_trial,
     }
+
+
+def check_room(needed: Mapping[str, float]) -> None:
+    """Refuses trials that this machine has too few CPUs or GPUs for: they would wait for ever.
+
+    A cluster that the user names may grow, and is not asked.
+
+    Raises:
+        InputError: naming the setting, what a trial takes and what there is.
+    """
+    if not _named():
+        import ray
+
+        _compare(needed, ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def _compare(needed: Mapping[str, float], there: Mapping[str, float]) -> None:
+    said = {"cpu": "sweep.cpus_per_trial or training.threads", "gpu": "sweep.gpus_per_trial"}
+    for name, settings in said.items():
+        has = there.get(name.upper(), 0.0)
+        if needed[name] > has:
+            raise InputError(
+                f"a trial takes {needed[name]:g} {name.upper()}(s), and this machine has {has:g}; "
+                f"lower {settings}"
+            )
 
 
 def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any]) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
-from dgfnet.sweep.cluster import cluster, progress, resources, run_config
+from dgfnet.sweep.cluster import check_room, cluster, progress, resources, run_config
 from dgfnet.sweep.crash import cause, full_disk_said
 from dgfnet.sweep.space import Values, decoded, distributions, encoded, every_point, size, within
 from dgfnet.sweep.trial import Trial, run_trial
@@ -161,11 +161,10 @@ def _round(request: Search, count: int, begin: Sequence[Values]) -> list[Any]:
         grace_period=min(settings.grace_epochs, request.epochs),
         reduction_factor=settings.reduction,
     )
-    made = partial(_made, request.make, request.space)
+    made, own = partial(_made, request.make, request.space), resources(request.sweep, request.threads)
+    check_room(own)
     results = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_trainable, make=made), resources(request.sweep, request.threads)
-        ),
+        tune.with_resources(tune.with_parameters(_trainable, make=made), own),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
         ),
