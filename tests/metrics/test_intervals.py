@@ -18,6 +18,7 @@ from dgfnet.metrics.intervals import (
     bootstrap_interval,
     corrected_resampled_t,
     holm,
+    share_difference,
     wilson,
 )
 
@@ -281,3 +282,68 @@ def test_the_corrected_t_rejects_rarely_when_folds_share_a_training_set():
         corrected += corrected_resampled_t(differences, 1 / 8, 0.95).p < 0.05
     assert usual / 400 > 0.10
     assert corrected / 400 < 0.08
+
+
+def test_one_row_per_patient_gives_mcnemars_test():
+    # 30 agree, 9 are right by a alone, 3 by b alone: McNemar's (9 - 3)^2 / (9 + 3) = 3, times (42 - 1) / 42
+    a = np.array([1] * 20 + [0] * 10 + [1] * 9 + [0] * 3)
+    b = np.array([1] * 20 + [0] * 10 + [0] * 9 + [1] * 3)
+    found = share_difference(a, b, np.arange(42), 0.95)
+    assert found.estimate == pytest.approx(6 / 42)
+    assert found.p == pytest.approx(stats.chi2.sf(3 * 41 / 42, 1))
+    # the usual standard error of a paired difference: sd of the row differences over root n
+    error = np.std(a - b, ddof=1) / np.sqrt(42)
+    z = NormalDist().inv_cdf(0.975)
+    assert limits(found) == pytest.approx((6 / 42, 6 / 42 - z * error, 6 / 42 + z * error))
+
+
+def test_obuchowskis_statistic_on_a_published_example():
+    """29 psychiatrists, 135 pairs (Petryshen 1989); unclustered McNemar is 11.85 there, as published."""
+    more = [0, 1, 1, 1, 0, 3, 3, 3, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0]
+    less = [4, 2, 3, 2, 1, 3, 0, 2, 2, 4, 2, 4, 3, 2, 1, 3, 1, 2, 0, 0, 0, 2, 1, 2, 2, 0, 0, 1, 1]
+    rows = [7, 6, 7, 6, 4, 6, 5, 8, 4, 7, 3, 6, 7, 6, 5, 4, 6, 5, 4, 3, 5, 4, 4, 2, 3, 2, 2, 3, 1]
+    a, b, who = [], [], []
+    for patient, (up, down, count) in enumerate(zip(more, less, rows, strict=True)):
+        a += [1] * up + [0] * down + [1] * (count - up - down)
+        b += [0] * up + [1] * down + [1] * (count - up - down)
+        who += [patient] * count
+    gains = np.subtract(more, less)
+    statistic = 28 / 29 * gains.sum() ** 2 / np.square(gains).sum()
+    assert share_difference(a, b, who, 0.95).p == pytest.approx(stats.chi2.sf(statistic, 1))
+    alone = share_difference(a, b, np.arange(len(a)), 0.95).p
+    assert stats.chi2.isf(alone, 1) * 135 / 134 == pytest.approx(11.85, abs=0.01)
+
+
+@given(rows)
+def test_a_difference_of_shares_turns_with_the_models_and_with_the_answers(data):
+    a, b, who = (np.array(column) for column in zip(*data, strict=True))
+    b = b % 2
+    found, turned = share_difference(a, b, who, 0.9), share_difference(b, a, who, 0.9)
+    mirror = (-found.estimate, -found.high, -found.low, found.p)
+    assert (turned.estimate, turned.low, turned.high, turned.p) == pytest.approx(mirror, nan_ok=True)
+    answers = share_difference(1 - a, 1 - b, who, 0.9)
+    assert (answers.estimate, answers.p) == pytest.approx((-found.estimate, found.p), nan_ok=True)
+    if not math.isnan(found.low):
+        assert -1 <= found.low <= found.estimate + 1e-12
+        assert 0 <= found.p <= 1
+
+
+def test_equal_answers_and_lone_patients():
+    assert share_difference([1, 0], [1, 0], [1, 2], 0.95) == Difference(0.0, 0.0, 0.0, 1.0)
+    lone = share_difference([1, 1], [1, 0], [1, 1], 0.95)
+    assert lone.estimate == 0.5
+    assert math.isnan(lone.p)
+    with pytest.raises(ValueError, match="0 or 1"):
+        share_difference([2], [1], [1], 0.95)
+
+
+def test_the_clustered_test_holds_its_level():
+    """Two models alike, three rows per patient that go together: 5 % of the tests are below 0.05."""
+    rng = np.random.default_rng(0)
+    below = 0
+    for _ in range(2000):
+        who = np.repeat(np.arange(60), 3)
+        shared = np.repeat(rng.random((60, 2)), 3, axis=0)
+        answers = (0.5 * shared + 0.5 * rng.random((180, 2))) > 0.5
+        below += share_difference(answers[:, 0], answers[:, 1], who, 0.95).p < 0.05
+    assert below / 2000 == pytest.approx(0.05, abs=0.016)  # three standard errors

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet import digests, files, provenance
-from dgfnet.compare import attention, baselines, figures, pairs, usefulness
+from dgfnet.compare import attention, baselines, figures, modalities, pairs, usefulness
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
 from dgfnet.results import check_same, load_chosen, load_results, load_table, tables_of
@@ -22,9 +22,9 @@ def run(settings: Settings) -> None:
     """Writes tables, tests, curves and figures of each site to artifacts/compare.
 
     Per site: table.csv and .md (all variants), differences.csv (reference against each), pairs.csv (all
-    against all), baselines.csv (networks against baselines), attention.csv, calibration.csv, decision.csv,
-    optimism.csv, roc.png, calibration.png, decision.png. For both: tables.csv and tables.md (the paper's
-    tables 1-3), metrics.json (what `dvc metrics` shows).
+    against all), baselines.csv (networks against baselines), modalities.csv (US against CT), attention.csv,
+    calibration.csv, decision.csv, optimism.csv, roc.png, calibration.png, decision.png. For both: tables.csv
+    and tables.md (the paper's tables 1-3), metrics.json (what `dvc metrics` shows).
 
     Raises:
         InputError: when no variant of any site has been cross-validated, or variants not on the same nodules.
@@ -67,7 +67,10 @@ def _compare(
     files.write_csv(beaten, folder / "baselines.csv")
     attended = attention.table(results)
     files.write_csv(attended, folder / "attention.csv")
+    single = modalities.table(tables, base.confidence)
+    files.write_csv(single, folder / "modalities.csv")
     said = [baselines.best(beaten, base.confidence), *map(attention.sentence, attended.to_dict("records"))]
+    said += modalities.sentences(single)
     files.write_text(
         variant_markdown(rows) + "".join(f"\n{words}\n" for words in said if words), folder / "table.md"
     )

@@ -122,6 +122,47 @@ def auc_difference(
     return Difference(estimate, max(-1.0, estimate - z * error), min(1.0, estimate + z * error), p)
 
 
+def share_difference(a: ArrayLike, b: ArrayLike, cluster: ArrayLike, confidence: float) -> Difference:
+    """Tests the share of ones of `a` minus that of `b`, two answers of the same rows: paired, clustered.
+
+    Obuchowski's test (Stat Med 17:1495-1507, 1998): with d the difference of a patient's ones and K patients,
+    (K - 1) / K (sum d)^2 / sum d^2 is chi-squared. With one row per patient that is McNemar's test but for
+    (K - 1) / K.
+
+    Args:
+        a: (n,) 0 or 1, answers of one model.
+        b: (n,) of the other.
+        cluster: (n,) patient of each row.
+        confidence: for example 0.95.
+
+    Returns:
+        Wald limits cut at -1 and 1, and the p-value. 0, 0..0, p = 1 when all answers agree; nan limits and p
+        with fewer than two patients.
+
+    Raises:
+        ValueError: for no rows, other shapes, answers other than 0 and 1, or an identifier that is nan.
+    """
+    z = _quantile(confidence)
+    first, second = (np.asarray(values, dtype=float) for values in (a, b))
+    index, total = index_of(cluster)
+    if not first.shape == second.shape == index.shape:
+        raise ValueError(f"one answer of each model per row: {first.shape}, {second.shape}, {index.shape}")
+    if not np.isin([*first, *second], (0.0, 1.0)).all():
+        raise ValueError("answers must be 0 or 1")
+    estimate = float(first.mean() - second.mean())
+    if total < 2:
+        return Difference(estimate, math.nan, math.nan, math.nan)
+    gains = np.bincount(index, first - second, total)
+    if not gains.any():
+        return Difference(0.0, 0.0, 0.0, 1.0)
+    rows = np.bincount(index, minlength=total)
+    spare = total / (total - 1)
+    error = math.sqrt(spare * float(np.square(gains - estimate * rows).sum())) / first.size
+    statistic = float(gains.sum()) ** 2 / float(np.square(gains).sum()) / spare
+    p = 2.0 * float(ndtr(-math.sqrt(statistic)))
+    return Difference(estimate, max(-1.0, estimate - z * error), min(1.0, estimate + z * error), p)
+
+
 def bootstrap_interval(
     statistic: Callable[[NDArray[np.intp]], float],
     cluster: ArrayLike,

@@ -48,6 +48,7 @@ class SiteInputs:
         differences: paired AUC differences; columns a, b, estimate, low, high, p, p_holm.
         pairs: every pair of variants, by three tests.
         baselines: networks against baselines; columns variant, baseline, estimate, low, high, p.
+        modalities: sensitivity and specificity of US minus CT, each alone.
         calibration: of each variant, before and after correction.
         decision: net benefit per variant and threshold.
         groups: groups of nodules: correct share and AUC of each model, gain of CT.
@@ -74,6 +75,7 @@ class SiteInputs:
     differences: pd.DataFrame | None
     pairs: pd.DataFrame | None
     baselines: pd.DataFrame | None
+    modalities: pd.DataFrame | None
     calibration: pd.DataFrame | None
     decision: pd.DataFrame | None
     groups: pd.DataFrame | None
@@ -164,6 +166,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         differences=_csv(existing(settings, "compare", site, "differences.csv")),
         pairs=_csv(existing(settings, "compare", site, "pairs.csv")),
         baselines=_csv(existing(settings, "compare", site, "baselines.csv")),
+        modalities=_csv(existing(settings, "compare", site, "modalities.csv")),
         calibration=_csv(existing(settings, "compare", site, "calibration.csv")),
         decision=_csv(existing(settings, "compare", site, "decision.csv")),
         groups=_csv(existing(settings, "applicability", site, "groups.csv")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgfnet.compare import attention, baselines
+from dgfnet.compare import attention, baselines, modalities
 from dgfnet.report import external, reading
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
@@ -42,10 +42,12 @@ def analysed(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
 
 
 def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
-    """Says whether the best network beats each baseline, and whether attention tells anything."""
+    """Says what the best network beats, what attention tells, and how US and CT alone compare."""
     said = [attention.sentence(row) for row in attention.table(site.variants).to_dict("records")]
     if site.baselines is not None and not site.baselines.empty:
         said.insert(0, baselines.best(site.baselines, settings.base.confidence))
+    if site.modalities is not None:
+        said += modalities.sentences(site.modalities)
     return tuple(said)
 
 
