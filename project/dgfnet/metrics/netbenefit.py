@@ -29,6 +29,8 @@ class DecisionCurve:
 def net_benefit(label: ArrayLike, probability: ArrayLike, threshold: float) -> float:
     """Computes true positives less false positives weighted by the odds of the threshold, per person.
 
+    The comparison is made in float64, as in `discrimination.confusion`.
+
     Args:
         label: (n,) 0 or 1.
         probability: (n,) 0..1; at or above the threshold somebody acts.
