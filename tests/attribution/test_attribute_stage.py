@@ -31,7 +31,7 @@ CHANGES = {
     "base": {"sites": ["central"]},
     "preprocess": {"us_size": 32, "ct_size": 32},
     "network": {"width": 0.0625},
-    "pretrain": {"epochs": 1},
+    "pretrain": {"epochs": 1, "measured_weight": 0.0},
     "crossval": {"unimodal_epochs": 1, "multimodal_epochs": 1},
     "attribute": {"subset": 3, "cases": 2, "checks": 2, "repeat": 4, "replicates": 100},
 }

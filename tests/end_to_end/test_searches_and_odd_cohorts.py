@@ -98,7 +98,9 @@ def test_a_search_chooses_settings_that_crossval_uses_and_compare_judges(prepare
     assert sorted(run.data.params["fold"] for run in winners) == ["0", "1"]
     for run in tried:  # also those that ASHA stopped: columns and axes of the comparison page
         assert {"training.learning_rate", "training.weight_decay", "network.dropout"} <= set(run.data.params)
-        assert run.info.run_name.startswith(f"fold{run.data.params['fold']}, learning_rate ")
+        assert run.info.run_name.startswith(f"fold{run.data.params['fold']}, ")
+        for name in ("learning_rate", "weight_decay", "dropout"):
+            assert f", {name} " in run.info.run_name
     for run in winners:
         values = record["chosen"][int(run.data.params["fold"])]
         assert {name: float(run.data.params[name]) for name in values} == pytest.approx(values)

@@ -29,7 +29,7 @@ class Inputs:
     Attributes:
         archive: digest of the images.
         folds: digest of folds and labels per site; under None without labels.
-        measured: sha256 of what was measured of the images.
+        measured: sha256 of what was measured of the images; None where nobody is to tell it.
         fold_count: number of folds.
         pretrained: per backbone path and sha256 of a checkpoint, or None.
         labelled: sites that have labels.
@@ -38,7 +38,7 @@ class Inputs:
 
     archive: str
     folds: Mapping[Site | None, str]
-    measured: str
+    measured: str | None
     fold_count: int
     pretrained: Mapping[Backbone, tuple[str, str] | None]
     labelled: tuple[Site, ...]
@@ -80,13 +80,14 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
     for site in SITES:
         labels = [None if pd.isna(value) else int(value) for value in main[f"lnm_{site}"]]
         digests[site] = fingerprint(ids, labels)
+    tells = settings.pretrain.measured_weight > 0
     backbones: set[Backbone] = set(encoders(settings))
     if "us_tlr" in variants:
         backbones.add("inception_v3")
     return Inputs(
         archive=Archive.open(checked_folder(settings, "preprocess")).digest(),
         folds=digests,
-        measured=sha256(required(settings, "preprocess", MEASURED)),
+        measured=sha256(required(settings, "preprocess", MEASURED)) if tells else None,
         fold_count=folds.count,
         pretrained={name: _checkpoint(settings, name) for name in sorted(backbones)},
         labelled=tuple(site for site in SITES if main[f"lnm_{site}"].nunique() == 2),
