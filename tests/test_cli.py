@@ -189,7 +189,8 @@ def test_one_text_of_set_may_hold_several_overrides_or_none_as_mlproject_passes_
          ("base.seed=3", "network.dgf.branches=[dimension, modality]", "training.batch=16")),
         ('report.title="see base.seed=3" base.seed=4', ('report.title="see base.seed=3"', "base.seed=4")),
         ("report.title=O'Brien base.seed=4", ("report.title=O'Brien", "base.seed=4")),
-        ("tune.space={a: {low: 8, high: 9}}", ("tune.space={a: {low: 8, high: 9}}",)),
+        ("tune.space={training.batch: {low: 8, high: 9}}",
+         ("tune.space={training.batch: {low: 8, high: 9}}",)),
     ],
 )  # fmt: skip
 def test_a_value_may_hold_blanks(behind, text, expected):

@@ -24,14 +24,15 @@ def original(tmp_path, empty_store):
     run = tracking.open_run(uri, experiment, "a", "identity", {})
     (tmp_path / "table.csv").write_text("1")
     run.artifact(tmp_path / "table.csv")
-    client = MlflowClient(uri)
+    client = MlflowClient(uri, uri)  # other tests may have named another registry
     client.create_registered_model("dgfnet-central")
     client.create_model_version("dgfnet-central", f"{artifacts(folder)}/model", run.run_id)
     return folder
 
 
 def store(folder):
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return MlflowClient(uri, uri)
 
 
 def artifacts(folder):
