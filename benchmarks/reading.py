@@ -3,7 +3,7 @@
     python benchmarks/reading.py PROJECT
 
 PROJECT is a folder in which `dgfnet crossval` has run; nothing is trained, and nothing there is changed.
-Three tables are printed, and written to artifacts/benchmarks/reading.json of this repository:
+Five tables are printed, and written to artifacts/benchmarks/reading.json of this repository:
 
 images    pooled out-of-fold AUC of every network, once from the pair with the largest nodules and once from
           all images, and the difference, paired over nodules (clustered DeLong)
@@ -11,6 +11,9 @@ external  AUC on the external cohort of one fold's network (the mean over the fo
           folds' networks, from the largest pair and from all images
 reading   R2 with which a ridge regression predicts each measured feature of a nodule, and on a phantom each
           true factor, from the values of a network's encoder before fusion: mean over the folds
+truth     on a phantom, the AUC of the true scores of US, of CT and of both, among main and external patients
+follow    on a phantom, for every true factor the measured feature that follows it best among main patients,
+          and the rank correlation of the two among main and among external ones
 
 R2 is of held-out nodules by a network that never saw their patients; the regression is fitted on values of
 the nodules that the network was trained on, its penalty by leave-one-out.
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,9 +49,10 @@ from dgfnet.network.variants import DGFNet
 from dgfnet.parallel import workers
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.build import build
-from dgfnet.results import load_nodules, load_results
+from dgfnet.results import MEASURED, load_nodules, load_results
 from dgfnet.settings import Settings, load
 from dgfnet.sweep.plan import classification, gather, places
+from dgfnet.tabular import design
 from dgfnet.training.hardware import choose
 from dgfnet.training.inference import BATCH, predict
 from dgfnet.training.partition import select, split
@@ -60,6 +65,7 @@ FACTORS: dict[Modality, tuple[str, ...]] = {
     "us": ("hypoechogenicity", "irregularity", "tallness", "microcalcification"),
     "ct": ("enhancement", "extension", "nodes"),
 }
+TABLES = ("images", "external", "reading", "truth", "follow")
 PENALTIES = np.logspace(-2, 4, 13)
 
 
@@ -70,13 +76,18 @@ def main() -> None:
     )
     parser.add_argument("project", type=Path)
     settings = load(parser.parse_args().project / "params.yaml")
-    found: dict[str, Any] = {"machine": machine(), "images": [], "external": [], "reading": []}
+    found: dict[str, Any] = {"machine": machine(), **{name: [] for name in TABLES}}
     with TemporaryDirectory() as folder:
         outside = _external(settings, Path(folder))
         for site in settings.base.sites:
             for variant in (name for name in load_results(settings, site) if name in VARIANTS):
                 _one(settings, site, variant, outside, found)
-    for name in ("images", "external", "reading"):
+        factors = settings.root / settings.base.truth / "latents.csv"
+        if factors.is_file() and outside is not None:
+            truth = pd.read_csv(factors, dtype={"patient_id": str}).set_index("patient_id")
+            found["truth"] = _truth(settings, truth)
+            found["follow"] = _follow(settings, outside[0], truth)
+    for name in TABLES:
         Console(width=140).print(f"{name}\n{pd.DataFrame(found[name]).round(3).to_string(index=False)}\n")
     write_json(ROOT / "artifacts/benchmarks/reading.json", found)
 
@@ -88,7 +99,7 @@ def _external(settings: Settings, folder: Path) -> tuple[Archive, pd.DataFrame] 
     if not nodules:
         return None
     cohort = Cohort(screened.root, nodules)
-    archive = build(cohort, settings.preprocess, folder, workers(settings.resources.memory_mb))
+    archive = build(cohort, settings.preprocess, folder, workers(settings.resources.memory_mb), True)
     table = load_nodules(settings).set_index("nodule_id").loc[[nodule.nodule_id for nodule in nodules]]
     return archive, table.reset_index()
 
@@ -145,6 +156,40 @@ def _folds(
     for images, odds in beyond.items():
         rows[f"one fold, {images}"] = float(np.mean([auc(label, own[known]) for own in odds]))
         rows[f"ensemble, {images}"] = auc(label, np.mean(odds, axis=0)[known])
+    return rows
+
+
+def _truth(settings: Settings, truth: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns per cohort and site the AUC of the true scores."""
+    rows = []
+    for (cohort, table), site in product(load_nodules(settings).groupby("cohort"), settings.base.sites):
+        known = table[table[f"lnm_{site}"].notna()]
+        own = truth.loc[known["patient_id"]]
+        scores = {"us": "us_score", "ct": "ct_score", "both": f"p_{site}"}
+        areas = {name: auc(known[f"lnm_{site}"], own[column]) for name, column in scores.items()}
+        rows.append({"cohort": cohort, "site": site, "n": len(known)} | areas)
+    return rows
+
+
+def _follow(settings: Settings, outside: Archive, truth: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns per true factor the measured feature that follows it best, and how well in both cohorts."""
+    folders = {"main": settings.artifacts("preprocess"), "external": outside.folder}
+    measured, patients = {}, load_nodules(settings).set_index("nodule_id")
+    for cohort, folder in folders.items():
+        nodules = patients.index[patients["cohort"] == cohort].tolist()
+        table = pd.read_parquet(folder / MEASURED)
+        measured[cohort] = design.measured(Archive.open(folder), table, nodules)
+    rows = []
+    for modality, factor in ((name, factor) for name, factors in FACTORS.items() for factor in factors):
+        by_cohort = {
+            cohort: table.filter(regex=f"^{modality}_").corrwith(
+                truth.loc[patients.loc[table.index, "patient_id"], factor].set_axis(table.index),
+                method="spearman",
+            )
+            for cohort, table in measured.items()
+        }
+        best = by_cohort["main"].abs().idxmax()
+        rows.append({"factor": factor, "feature": best} | {name: r[best] for name, r in by_cohort.items()})
     return rows
 
 

@@ -568,17 +568,16 @@ class Settings(Section):
     @model_validator(mode="after")
     def search_finds_settings(self) -> Settings:
         """Refuses a search space that names no setting, or holds a value that a setting does not take."""
+        known = known_settings()
         for name, limits in self.tune.space.items():
+            if name not in known:
+                raise ValueError(f"tune.space.{name}: no such setting; {advice(name, known)}")
+            if any(other.startswith(f"{name}.") for other in known):
+                raise ValueError(f"tune.space.{name}: a section, and no setting; name one of its settings")
             section, *keys = name.split(".")
             model: BaseModel = getattr(self, section)
             for value in limits.choices or (limits.low, limits.high):
                 tree = model.model_dump(by_alias=True)
-                if not _known(tree, keys):
-                    names = known_settings()
-                    why = f"no such setting; {advice(name, names)}"
-                    if name in names:
-                        why = "a section, and no setting; name one of its settings"
-                    raise ValueError(f"tune.space.{name}: {why}")
                 assign(tree, keys, list(value) if isinstance(value, tuple) else value)
                 try:
                     type(model).model_validate(tree)
@@ -635,16 +634,6 @@ def known_settings(section: type[BaseModel] = Settings, prefix: str = "") -> lis
         if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
             names += known_settings(entry.annotation, f"{name}.")
     return names
-
-
-def _known(tree: Mapping[str, Any], keys: Sequence[str]) -> bool:
-    """Returns True when a path of keys leads to a value."""
-    branch: Any = tree
-    for key in keys:
-        if not isinstance(branch, Mapping) or key not in branch:
-            return False
-        branch = branch[key]
-    return bool(keys) and not isinstance(branch, Mapping)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:

@@ -41,3 +41,17 @@ def blobs(tmp_path_factory, tiny):
 def nodules(by_number):
     """All nodules of the cohort; rows and areas are those of both archives."""
     return select(table(), by_number, "central")
+
+
+@pytest.fixture
+def only(tiny):
+    """The augmentation with every transform drawn and at rest but for the given ones; a flip has no rest."""
+    still = {
+        **{"probability": 1.0, "rotation_degrees": 0.0, "smallest_crop": 1.0, "brightness": 0.0},
+        **{"contrast": 0.0, "elastic_displacement": 0.0},
+    }
+
+    def make(**changes):
+        return tiny.training.augment.model_copy(update=still | changes)
+
+    return make

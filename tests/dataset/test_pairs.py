@@ -134,17 +134,8 @@ def test_targets_do_not_drift_against_the_image(blobs, nodules, always):
     np.testing.assert_allclose(np.mean(shifts, axis=0), 0, atol=0.1)
 
 
-def test_grey_values_change_without_the_targets(blobs, nodules, tiny):
-    photometric = tiny.training.augment.model_copy(
-        update={
-            "probability": 1.0,
-            "rotation_degrees": 0.0,
-            "smallest_crop": 1.0,
-            "elastic_displacement": 0.0,
-            "brightness": 0.2,
-        }
-    )
-    augmenter = Augmenter(photometric, 32)
+def test_grey_values_change_without_the_targets(blobs, nodules, only):
+    augmenter = Augmenter(only(brightness=0.2, contrast=0.2), 32)
     augmenter.reseed(1)
     stored = blobs.us[0].copy()
     stored[0] = 100
@@ -159,11 +150,9 @@ def test_grey_values_change_without_the_targets(blobs, nodules, tiny):
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
-def test_rotation_and_crop_find_tissue_in_the_corners(tiny, size):
+def test_rotation_and_crop_find_tissue_in_the_corners(tiny, only, size):
     """A white picture stays white: the stored margin is wide enough for 15 degrees."""
-    settings = tiny.training.augment.model_copy(
-        update={"probability": 1.0, "brightness": 0.0, "contrast": 0.0, "elastic_displacement": 0.0}
-    )
+    settings = only(rotation_degrees=15.0, smallest_crop=0.9)
     pad = -(-size * tiny.preprocess.margin // 1)
     white = np.full((3, size + 2 * int(pad), size + 2 * int(pad)), 255, dtype=np.uint8)
     augmenter = Augmenter(settings, size)
@@ -296,13 +285,11 @@ def test_a_rectangle_changes_what_is_seen_in_training_and_evaluation(blobs, nodu
         assert (batch.images["us"].amax(dim=(1, 2)) == 255).all()
 
 
-def test_a_rotation_turns_by_the_angle_it_draws(tiny):
+def test_a_rotation_turns_by_the_angle_it_draws(only):
     """A vertical bar through the centre, rotated alone: its tilt stays within 15 degrees and gets near."""
-    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_displacement": 0.0})
-    settings = settings.model_copy(update={"smallest_crop": 1.0, "brightness": 0.0, "contrast": 0.0})
     stored = np.zeros((3, 80, 80), dtype=np.uint8)
     stored[:, :, 38:42] = np.array([255, 1, 1])[:, None, None]
-    augmenter, tilts = Augmenter(settings, 64), []
+    augmenter, tilts = Augmenter(only(rotation_degrees=15.0), 64), []
     augmenter.reseed(0)
     for _ in range(200):
         _, nodule, _ = augmenter(stored)
@@ -313,14 +300,11 @@ def test_a_rotation_turns_by_the_angle_it_draws(tiny):
     assert abs(np.mean(tilts)) < 3 * 15 / np.sqrt(3 * 200)
 
 
-def test_a_crop_shows_at_least_its_share_of_the_area(tiny):
+def test_a_crop_shows_at_least_its_share_of_the_area(only):
     """A picture of its own x coordinate: the range seen is the root of the area's share."""
-    settings = tiny.training.augment.model_copy(update={"probability": 1.0, "elastic_displacement": 0.0})
-    settings = settings.model_copy(update={"rotation_degrees": 0.0, "brightness": 0.0, "contrast": 0.0})
-    settings = settings.model_copy(update={"smallest_crop": 0.81})
     stored = np.zeros((3, 80, 80), dtype=np.uint8)
     stored[0] = (np.arange(80) * 3)[None]
-    augmenter, shares = Augmenter(settings, 64), []
+    augmenter, shares = Augmenter(only(smallest_crop=0.81), 64), []
     augmenter.reseed(0)
     for _ in range(400):
         row = augmenter(stored)[0][32].astype(float) / 3
@@ -335,17 +319,8 @@ def test_a_crop_shows_at_least_its_share_of_the_area(tiny):
 
 
 @pytest.mark.parametrize("size", [32, 64, 288])
-def test_elastic_displacement_is_a_share_of_the_side_at_every_size(tiny, size):
-    settings = tiny.training.augment.model_copy(
-        update={
-            "probability": 1.0,
-            "rotation_degrees": 0.0,
-            "smallest_crop": 1.0,
-            "elastic_displacement": 0.01,
-            "elastic_smoothness": 0.08,
-        }
-    )
-    geometry = Geometry(settings, size)
+def test_elastic_displacement_is_a_share_of_the_side_at_every_size(only, size):
+    geometry = Geometry(only(elastic_displacement=0.01, elastic_smoothness=0.08), size)
     geometry.set_random_seed(0)
     fields = []
     for _ in range(60):
@@ -360,19 +335,10 @@ def test_elastic_displacement_is_a_share_of_the_side_at_every_size(tiny, size):
     assert near == pytest.approx(np.exp(-((step / (0.08 * size)) ** 2) / 4), abs=0.08)
 
 
-def test_a_flip_is_drawn_half_of_the_time(tiny):
-    settings = tiny.training.augment.model_copy(
-        update={
-            "rotation_degrees": 0.0,
-            "smallest_crop": 1.0,
-            "elastic_displacement": 0.0,
-            "brightness": 0.0,
-            "contrast": 0.0,
-        }
-    )
+def test_a_flip_is_drawn_half_of_the_time(only):
     stored = np.zeros((3, 80, 80), dtype=np.uint8)
     stored[1, :, :30] = 1
-    augmenter = Augmenter(settings, 64)
+    augmenter = Augmenter(only(probability=0.5), 64)
     augmenter.reseed(0)
     flipped = sum(int(augmenter(stored)[1][0, -1]) for _ in range(400))
     assert abs(flipped - 200) < 4 * 10  # four standard deviations of a fair coin

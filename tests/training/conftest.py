@@ -70,7 +70,7 @@ def shop(tmp_path_factory, tiny):
     for modality in ("us", "ct"):
         own = archive.rows(modality)
         values = pd.DataFrame(draw.normal(size=(len(own), len(NAMES[modality]))), columns=NAMES[modality])
-        values["area_mm2"] = own["area_px"].to_numpy(float)
+        values["area_mm2"] = archive.planes(modality)[own["row"], 1].sum(axis=(1, 2)).astype(float)
         rows.append(values.assign(modality=modality, row=own["row"].to_numpy(), unit="grey"))
     pd.concat(rows).to_parquet(folder / "measured.parquet", index=False)
     names = ("archive", "measured.parquet", "nodules.parquet", "folds.csv", "unused")

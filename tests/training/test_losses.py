@@ -93,7 +93,7 @@ def batch(label, count):
 
 
 def output(logit, modalities=("us", "ct"), value=0.0):
-    return Output(logit, {m: torch.full((len(logit), 2, 32, 32), value) for m in modalities})
+    return Output(logit, {m: torch.full((len(logit), 2, 32, 32), value) for m in modalities}, {})
 
 
 def test_the_label_costs_its_cross_entropy():

@@ -132,7 +132,7 @@ class TransferNet(nn.Module):
         self, images: Mapping[str, Tensor], patients: Tensor | None = None, segment: bool = False
     ) -> Output:
         """Scores rectangles, `us` (B, T, T) grey 0..255; `patients` and `segment` change nothing."""
-        return Output(self.head(self.pooled(images))[:, 0], {})
+        return Output(self.head(self.pooled(images))[:, 0], {}, {})
 
     def describe(self) -> dict[str, Any]:
         """Returns the head, as fit.json keeps it."""

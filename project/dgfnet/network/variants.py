@@ -31,7 +31,7 @@ class Output(NamedTuple):
 
     logit: Tensor
     masks: dict[Modality, Tensor]
-    features: dict[Modality, Tensor] = {}  # noqa: RUF012 - nobody writes to it
+    features: dict[Modality, Tensor]
 
 
 class Stream(nn.Module):

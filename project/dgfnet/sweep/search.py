@@ -93,24 +93,22 @@ class Search:
 def search(request: Search) -> list[Point]:
     """Tries `settings.trials` different points, or all there are, and returns them.
 
-    A search that has them all trains nothing. One that Optuna keeps leading to points it knows is completed
-    from the points not tried, in their order.
+    A search that has them all trains nothing. Where Optuna suggested points that are known, the rest is taken
+    from those not tried, in their order.
 
     Raises:
         InputError: when every trial crashed.
     """
-    wanted = min(request.settings.trials, size(request.space, request.first))
+    wanted = int(min(request.settings.trials, size(request.space, request.first)))
     if len(_done(request)) < wanted:
         with cluster(), full_disk_said(request.storage):
-            while (before := len(_done(request))) < wanted:
-                errors = _round(request, int(wanted) - before, _begin(request))
-                after = len(_done(request))
+            begin = _begin(request)
+            while (missing := wanted - len(_done(request))) > 0:
+                errors = _round(request, missing, begin)
                 if errors:
-                    _tell_crashed(request, len(errors), after, cause(errors[0]))
+                    _tell_crashed(request, len(errors), len(_done(request)), cause(errors[0]))
                     break
-                if after == before:
-                    _round(request, int(wanted) - before, _untried(request, int(wanted) - before))
-                    break
+                begin = _untried(request, wanted)
     return _done(request)
 
 
@@ -129,7 +127,10 @@ def _begin(request: Search) -> Sequence[Values]:
 
 
 def _untried(request: Search, count: int) -> Sequence[Values]:
-    """Returns points that are not done, in their order, at most so many; none of an infinite space."""
+    """Returns points that are not done, in their order, at most so many; none of an infinite space.
+
+    Of such a space Optuna does not suggest a point twice.
+    """
     if math.isinf(size(request.space, request.first)):
         return []
     done = {_name(point.values) for point in _done(request)}
