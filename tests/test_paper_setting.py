@@ -19,19 +19,15 @@ from dgfnet.training.loop import Schedule, cosine, train
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "paper-setting.md"
 
 
-def rows():
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if (
-            line.startswith("| ")
-            and len(cells) == 4
-            and cells[0] not in ("---",)
-            and "paper section" not in cells[0]
-        ):
-            yield cells
+def rows(columns):
+    """The body of the page's table of so many columns."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [cells for cells in table if len(cells) == columns][2:]
 
 
-ROWS = [row for row in rows() if row[2]]
+ROWS = [row for row in rows(4) if row[2]]
+PROFILES = ("demo", "paper", "paper_size")
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +36,47 @@ def paper():
 
 
 def test_the_table_is_read_whole():
-    assert len(ROWS) == 32
-    assert len(list(rows())) == 40
+    assert len(ROWS) == 39
+    assert len(rows(4)) == 47
+
+
+def flat(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def test_every_difference_between_the_profiles_is_a_row(params):
+    found = {}
+    for profile in PROFILES:
+        settings = load(params, [f"base.profile={profile}"]).model_dump(by_alias=True, mode="json")
+        for key, value in flat(settings):
+            found.setdefault(key, {})[profile] = value
+    differ = {
+        key: values
+        for key, values in found.items()
+        if len({str(value) for value in values.values()}) > 1 and key not in ("overrides", "base.profile")
+    }
+    said = {}
+    for key, *cells, why in rows(5):
+        values = dict(zip(PROFILES, cells, strict=True))
+        values = {name: values.get(cell.removeprefix("as "), cell) for name, cell in values.items()}
+        said[key.strip("`")] = {name: plain(value) for name, value in values.items()}
+        assert why
+    assert said == differ
+
+
+def plain(cell):
+    """A word is a word, also `off`."""
+    return cell if cell == "off" else yaml.safe_load(cell)
 
 
 @pytest.mark.parametrize(("item", "said", "key", "value"), ROWS, ids=[row[2].strip("`") for row in ROWS])
 def test_the_profile_has_the_papers_number(paper, item, said, key, value):
-    found = paper
-    for part in key.strip("`").split("."):
-        found = getattr(found, part)
-    expected = yaml.safe_load(value)
-    assert found == (tuple(expected) if isinstance(expected, list) else expected), item
+    found = dict(flat(paper.model_dump(by_alias=True, mode="json")))
+    assert found[key.strip("`")] == yaml.safe_load(value), item
 
 
 def test_one_switch_is_enough(params, tmp_path):

@@ -22,6 +22,7 @@ from dgfnet.vocabulary import (
     Baseline,
     Branch,
     EncoderName,
+    Fusion,
     Modality,
     Registered,
     Scored,
@@ -46,7 +47,8 @@ class Base(Section):
     """Shared by every stage. Paths are relative to params.yaml; `Settings` makes them absolute."""
 
     profile: str
-    """`demo` is the file as it is; `paper` merges `profiles.paper` over it."""
+    """`demo` is the file as it is; another name merges that part of `profiles` over it: `paper`, or
+    `paper_size`, our way at the paper's sizes and epochs."""
     seed: Count
     """Seed of folds and of every fit."""
     data: str
@@ -263,7 +265,11 @@ class Training(Section):
     batch: Annotated[int, Field(ge=2)]
     """Nodules per step."""
     learning_rate: Annotated[float, Field(gt=0)]
-    """Learning rate at the start of a phase."""
+    """Learning rate at the start of a schedule."""
+    schedule: Literal["restarted", "joined"]
+    """`restarted` begins the schedule, and Adam, again with every fit. `joined` is the paper's: a multi-task
+    network of one modality goes on in the schedule of its segmentation-only phase, over `pretrain.epochs` and
+    `crossval.unimodal_epochs`, with Adam's moments; a fusion has a schedule of its own."""
     weight_decay: Annotated[float, Field(ge=0)]
     """Weight decay."""
     segmentation_weight: Annotated[float, Field(ge=0)]
@@ -345,6 +351,7 @@ class Tune(Section):
             "network.pooling",
             "network.tlr",
             "training.sampling",
+            "training.schedule",
             "training.threads",
         )
         for name in self.space:
@@ -370,7 +377,8 @@ class Crossval(Section):
     """The matrix of variants and folds."""
 
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
-    """Variants that are cross-validated; unimodal parents are added as needed."""
+    """Variants that are cross-validated; those they start from are added as needed. `us_continued` and
+    `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone."""
     unimodal_epochs: Positive
     """Epochs of a unimodal variant with classification."""
     multimodal_epochs: Positive
@@ -475,7 +483,7 @@ class External(Section):
 class Attribute(Section):
     """Explanations of a fusion and of the unimodal variants that it starts from."""
 
-    variant: Literal["concat", "sum", "product", "dgf"]
+    variant: Fusion
     """The fusion that is explained."""
     baselines: tuple[Literal["blurred", "mean", "grey", "black"], ...] = Field(strict=False, min_length=1)
     """Pictures where the line starts on which an undecided baseline is searched; the first is reported, the

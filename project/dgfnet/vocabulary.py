@@ -12,9 +12,12 @@ Site = Literal["central", "lateral"]
 Modality = Literal["us", "ct"]
 EncoderName = Literal["resnet18", "resnet34"]
 Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained weights are for
-Variant = Literal[  # the paper's tables 1, 2 and 3
-    "us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask", "concat", "sum", "product", "dgf"
+# the paper's tables 1, 2 and 3; a continued one is no row of them, but the control of the fusions
+Unimodal = Literal[
+    "us_resnet", "us_tlr", "us_multitask", "us_continued", "ct_resnet", "ct_multitask", "ct_continued"
 ]
+Fusion = Literal["concat", "sum", "product", "dgf"]
+Variant = Literal[Unimodal, Fusion]
 Baseline = Literal["size", "clinical", "radiomics", "late"]  # models on tables, beside the networks
 # networks joined with measured features: of US alone, of CT alone, of the variant that the settings name
 Stack = Literal["us_stack", "ct_stack", "stack"]
@@ -42,12 +45,17 @@ class Spec:
     Attributes:
         modalities: the streams it has.
         tasks: its streams carry decoders and are helped by segmentation; they start from the shared phase.
-        parents: the variants whose streams a fusion starts from, one per modality.
+        parents: the trained variants whose streams it starts from, one per modality.
     """
 
     modalities: tuple[Modality, ...]
     tasks: bool
     parents: tuple[Variant, ...] = ()
+
+    @property
+    def fuses(self) -> bool:
+        """Returns True for a variant of both modalities."""
+        return len(self.modalities) > 1
 
 
 _FUSION = Spec(("us", "ct"), True, ("us_multitask", "ct_multitask"))
@@ -55,8 +63,10 @@ SPECS: dict[Variant, Spec] = {
     "us_resnet": Spec(("us",), False),
     "us_tlr": Spec(("us",), False),
     "us_multitask": Spec(("us",), True),
+    "us_continued": Spec(("us",), True, ("us_multitask",)),  # a stream trained on as in a fusion, alone
     "ct_resnet": Spec(("ct",), False),
     "ct_multitask": Spec(("ct",), True),
+    "ct_continued": Spec(("ct",), True, ("ct_multitask",)),
     "concat": _FUSION,
     "sum": _FUSION,
     "product": _FUSION,

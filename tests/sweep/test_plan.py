@@ -31,7 +31,29 @@ def test_every_variant_of_the_paper_is_a_fit(tiny, inputs):
             assert sorted(task.parents) == sorted(SPECS[variant].modalities if SPECS[variant].tasks else ())
             assert [parent.key for parent in origin] == list(task.parents.values())
             keys.add(task.key)
-    assert len(keys) == 18
+    assert len(keys) == 22
+
+
+def test_one_schedule_for_both_phases_of_a_network_of_one_modality(tiny, inputs):
+    joined = tiny.changed(
+        {"training.schedule": "joined", "pretrain.epochs": 100, "crossval.unimodal_epochs": 200}
+    )
+    task, (phase,) = classification(joined, inputs(), "central", "us_multitask", 0)
+    assert (phase.epochs, phase.before, phase.after) == (100, 0, 200)
+    assert (task.epochs, task.before, task.after) == (200, 100, 0)
+    for variant in ("us_resnet", "us_tlr", "concat", "dgf", "us_continued"):
+        task, _ = classification(joined, inputs(), "central", variant, 0)
+        assert (task.before, task.after) == (0, 0)
+    for name in ("us_multitask", "dgf"):
+        task, origins = classification(tiny, inputs(), "central", name, 0)
+        assert {(each.before, each.after) for each in (task, *origins)} == {(0, 0)}
+
+
+def test_the_control_of_a_fusion_has_its_epochs(tiny, inputs):
+    for modality in ("us", "ct"):
+        task, (parent,) = classification(tiny, inputs(), "lateral", f"{modality}_continued", 0)
+        assert task.epochs == classification(tiny, inputs(), "lateral", "dgf", 0)[0].epochs
+        assert parent.key == classification(tiny, inputs(), "lateral", f"{modality}_multitask", 0)[0].key
 
 
 def test_the_segmentation_phase_is_shared_by_both_sites_and_all_variants(tiny, inputs):

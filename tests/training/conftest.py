@@ -96,6 +96,8 @@ def task(tiny):
             "site": "central",
             "fold": 1,
             "epochs": 2,
+            "before": 0,
+            "after": 0,
             "seed": 11,
             "parents": {},
             "network": tiny.network,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ from dgfnet.digests import Damaged
 from dgfnet.measured.definitions import NAMES
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive, centre
+from dgfnet.training.checkpoint import Checkpoint, carried_over, save_moments
 from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
 from dgfnet.training.inference import build_bank, predict
@@ -58,7 +61,8 @@ def parents(shop, task, tmp_path_factory):
     places = replace(shop, work=tmp_path_factory.mktemp("parents"))
     keys = {}
     for modality in ("us", "ct"):
-        parent = task(phase="segmentation", site=None, variant=f"{modality}_multitask", epochs=1)
+        facts = {"variant": f"{modality}_multitask", "epochs": 1, "after": 5 if modality == "us" else 0}
+        parent = task(phase="segmentation", site=None, **facts)
         run(parent, places)
         keys[modality] = parent.key
     return keys, places.work
@@ -81,6 +85,15 @@ CASES = {
     "tlr": {"variant": "us_tlr", "encoder": "inception_v3"},  # the head it was annealed to comes back
     "reading": {**SEGMENTING, "measured": "m", "measured_weight": 1.0},
     "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
+    "first of one schedule": {**SEGMENTING, "after": 5},
+    "second of one schedule": {"variant": "us_multitask", "before": 1},
+    "continued": {"variant": "ct_continued"},
+}
+SECOND = {
+    "concat": ("us", "ct"),
+    "dgf": ("us", "ct"),
+    "second of one schedule": ("us",),
+    "continued": ("ct",),
 }
 
 
@@ -88,7 +101,7 @@ CASES = {
 def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents, tmp_path, task):
     keys, places = with_parents
     chosen = task(epochs=5, **CASES[case])
-    chosen = replace(chosen, parents={m: keys[m] for m in ("us", "ct") if case in ("concat", "dgf")})
+    chosen = replace(chosen, parents={m: keys[m] for m in SECOND.get(case, ())})
     elsewhere = replace(places, work=tmp_path / "interrupted")
     shutil.copytree(places.work, elsewhere.work)
     whole = run(chosen, places)
@@ -103,7 +116,7 @@ def test_an_interrupted_fit_continues_to_the_very_same_result(case, with_parents
         assert {k: v for k, v in mine.items() if k != "pairs_per_second"} == {
             k: v for k, v in other.items() if k != "pairs_per_second"
         }
-    if case not in ("segmentation", "reading"):
+    if chosen.phase == "classification":
         names = [place.fit(chosen.key) / "predictions.csv" for place in (places, elsewhere)]
         assert names[0].read_bytes() == names[1].read_bytes()
 
@@ -415,6 +428,67 @@ def test_other_samplings_need_no_correction(places, task, sampling):
     assert record["threshold"] == 0.5
 
 
+def test_two_fits_of_one_schedule_compute_what_one_would(tiny, tmp_path):
+    """Four epochs at once, and two and two with the moments on disk between them."""
+    torch.manual_seed(5)
+    first = DGFNet("us_multitask", "resnet18", tiny.network).to(memory_format=torch.channels_last)
+    whole = deepcopy(first)
+    draw = np.random.default_rng(4)
+    pictures = torch.from_numpy(draw.integers(0, 255, (4, 6, 32, 32), dtype=np.uint8))
+    masks = torch.from_numpy(draw.integers(0, 2, (6, 2, 32, 32), dtype=np.uint8))
+
+    def schedule(epochs, at, before, after):
+        def batches(epoch):
+            label = torch.tensor([0.0, 1, 0, 1, 0, 1])
+            yield Batch({"us": pictures[at + epoch]}, {"us": masks}, label, torch.arange(6))
+
+        return Schedule(epochs, 20 + at, batches, 4, False, before=before, after=after)
+
+    def trained(model, schedule, checkpoint=None):
+        states = []
+        history = train(model, schedule, tiny.training, choose("auto"), checkpoint, states.append)
+        return [record["learning_rate"] for record in history], states[-1]
+
+    rates, _ = trained(whole, schedule(4, 0, 0, 0))
+    early, state = trained(first, schedule(2, 0, 0, 2))
+    save_moments(tmp_path / "moments.safetensors", first, state.optimiser)
+    second = DGFNet("us_multitask", "resnet18", tiny.network).to(memory_format=torch.channels_last)
+    second.load_state_dict(first.state_dict())
+    fresh = torch.optim.Adam(second.optimised(tiny.training), fused=True).state_dict()
+    optimiser = carried_over(tmp_path / "moments.safetensors", second, fresh)
+    late, _ = trained(second, schedule(2, 2, 2, 0), Checkpoint(0, second.state_dict(), optimiser, {}, []))
+    assert early + late == rates
+    assert equal(second.state_dict(), whole.state_dict())
+
+
+def test_the_second_fit_of_a_schedule_starts_with_the_moments_of_the_first(with_parents, task):
+    keys, places = with_parents
+    parent = load_file(places.fit(keys["us"]) / "moments.safetensors")
+    own = {name.rsplit(":", 1)[0] for name in parent}
+    assert any(name.startswith("streams.us.encoder.") for name in own)
+    assert not any(name.startswith("classifier.") for name in own)  # the first phase has no label
+    assert not (places.fit(keys["ct"]) / "moments.safetensors").exists()
+    facts = {"variant": "us_multitask", "parents": {"us": keys["us"]}, "epochs": 5, "before": 1}
+    record = run(task(**facts), places)
+    full = task().training.learning_rate
+    expected = [full * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(1, 6)]
+    assert [epoch["learning_rate"] for epoch in record["history"]] == pytest.approx(expected)
+    apart = run(task(**{**facts, "before": 0}), places)
+    assert apart["history"][0]["learning_rate"] == full
+
+
+def test_a_continued_stream_starts_from_the_trained_one_with_a_new_classifier(with_parents, task):
+    keys, places = with_parents
+    chosen = task(variant="us_continued", parents={"us": keys["us"]}, seed=12)
+    archive = Archive.open(places.archive)
+    training, _ = split(chosen, places, archive)
+    model, _ = initial_model(chosen, places, archive, training, choose("auto"))
+    assert model.modalities == ("us",)
+    parent = load_file(places.fit(keys["us"]) / "weights.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, parent[name]) == (not name.startswith("classifier.")), name
+
+
 def test_a_fusion_starts_from_its_parents_streams(with_parents, task):
     keys, places = with_parents
     chosen = task(variant="dgf", parents=keys)
@@ -475,6 +549,8 @@ FACTS = {
     "site": "lateral",
     "fold": 2,
     "epochs": 3,
+    "before": 1,
+    "after": 1,
     "seed": 12,
     "parents": {"us": "k"},
     "pretrained_sha256": "s",

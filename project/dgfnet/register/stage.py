@@ -92,7 +92,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     tasks = [task for task, _ in fits]
     task = tasks[0]
     parents = zip(*(origins for _, origins in fits), strict=True)
-    unimodal = dict(zip(SPECS[network].modalities, parents, strict=True)) if SPECS[network].parents else {}
+    unimodal = dict(zip(SPECS[network].modalities, parents, strict=True)) if SPECS[network].fuses else {}
     done = finished(places(settings), task.key) is not None
     trained = load_metrics(settings, site, network)
     check_current(trained, fold, task.key if done else "", f"{site} {network} fold {fold}")
@@ -277,7 +277,8 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    origins, joined = SPECS[settings.registered_network].parents, variant == "stack"
+    spec, joined = SPECS[settings.registered_network], variant == "stack"
+    origins = spec.parents if spec.fuses else ()
     single = [f"{SPECS[name].modalities[0]}_stack" if joined else name for name in origins]
     results = load_results(settings, site)
     alone, baselines = (

@@ -39,8 +39,10 @@ VARIANTS = {
     "us_tlr": "ultrasound, transfer learning (Yu 2020): a re-implementation, "
     "head unspecified in the public text",
     "us_multitask": "ultrasound, with segmentation",
+    "us_continued": "ultrasound, trained on for as long as a fusion",
     "ct_resnet": "CT, plain ResNet",
     "ct_multitask": "CT, with segmentation",
+    "ct_continued": "CT, trained on for as long as a fusion",
     "concat": "both, concatenated",
     "sum": "both, summed",
     "product": "both, multiplied",

@@ -92,13 +92,13 @@ def open_group(
 
 
 def train(settings: Settings, label: str, trials: Sequence[Trial]) -> None:
-    """Runs the trials that are not done: unimodal networks first, then the fusions that start from them.
+    """Runs the trials that are not done: networks of one modality first, then those that start from them.
 
     Raises:
         InputError: when a fit diverged or kept crashing; the others of its kind are finished first.
     """
-    for kind, fuses in (("unimodal", False), ("multimodal", True)):
-        chosen = [trial for trial in trials if bool(SPECS[trial.task.variant].parents) == fuses]
+    for kind, later in (("unimodal", False), ("multimodal", True)):
+        chosen = [trial for trial in trials if bool(SPECS[trial.task.variant].parents) == later]
         run_trials(f"{label} {kind}", chosen, settings.sweep, settings.work / "ray")
 
 

@@ -146,7 +146,9 @@ def segmentation(
 ) -> Task:
     """Returns the task of the shared segmentation-only phase of one modality, encoder and fold."""
     epochs = settings.pretrain.epochs
-    return _task(settings, inputs, "segmentation", UNIMODAL[modality], encoder, None, fold, epochs, {})
+    after = settings.crossval.unimodal_epochs if settings.training.schedule == "joined" else 0
+    variant = UNIMODAL[modality]
+    return _task(settings, inputs, "segmentation", variant, encoder, None, fold, epochs, {}, after=after)
 
 
 def classification(
@@ -199,12 +201,14 @@ def _classify(
     origin: Mapping[Modality, Task],
     inner_folds: int | None,
 ) -> Task:
-    fusion = bool(SPECS[variant].parents)
-    epochs = settings.crossval.multimodal_epochs if fusion else settings.crossval.unimodal_epochs
+    spec, crossval = SPECS[variant], settings.crossval
+    epochs = crossval.multimodal_epochs if spec.parents else crossval.unimodal_epochs
+    goes_on = settings.training.schedule == "joined" and spec.tasks and not spec.parents
+    before = settings.pretrain.epochs if goes_on else 0
     parents = {modality: task.key for modality, task in origin.items()}
     encoder: Backbone = "inception_v3" if variant == "us_tlr" else settings.network.encoder_of(site)
     return _task(
-        settings, inputs, "classification", variant, encoder, site, fold, epochs, parents, inner_folds
+        settings, inputs, "classification", variant, encoder, site, fold, epochs, parents, inner_folds, before
     )
 
 
@@ -219,6 +223,8 @@ def _task(
     epochs: int,
     parents: Mapping[Modality, str],
     inner_folds: int | None = None,
+    before: int = 0,
+    after: int = 0,
 ) -> Task:
     checkpoint = None if parents else inputs.pretrained[encoder]
     measured_weight = settings.pretrain.measured_weight if phase == "segmentation" else 0.0
@@ -229,6 +235,8 @@ def _task(
         site=site,
         fold=fold,
         epochs=epochs,
+        before=before,
+        after=after,
         seed=int(fingerprint(settings.base.seed, phase, variant, site, fold)[:7], 16),
         parents=parents,
         network=settings.network,

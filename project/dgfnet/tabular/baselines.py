@@ -174,7 +174,8 @@ def stacked_network(settings: Settings, stack: str) -> Variant | None:
     whole = settings.crossval.stacked
     if whole is None or stack == "stack":
         return whole
-    parents = {f"{SPECS[parent].modalities[0]}_stack": parent for parent in SPECS[whole].parents}
+    spec = SPECS[whole]
+    parents = {f"{SPECS[one].modalities[0]}_stack": one for one in spec.parents if spec.fuses}
     return parents.get(stack)
 
 
@@ -191,9 +192,9 @@ def _networks(
 
     One of an earlier run counts where it was validated on the same nodules.
     """
-    single = [name for name in VARIANTS if len(SPECS[name].modalities) == 1]
+    single = [name for name in VARIANTS if not SPECS[name].fuses]
     known = [name for name in single if name in trained or is_cross_validated(settings, site, name)]
-    known.sort(key=lambda name: (name not in trained, not SPECS[name].tasks))
+    known.sort(key=lambda name: (name not in trained, not SPECS[name].tasks, bool(SPECS[name].parents)))
     chosen: dict[Modality, Variant] = {}
     for name in known:
         (modality,) = SPECS[name].modalities

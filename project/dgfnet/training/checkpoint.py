@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dgfnet.errors import InputError
 from dgfnet.files import replacing
+from dgfnet.network.tlr import Model
 from dgfnet.training.task import DAMAGED
 
 
@@ -62,6 +63,47 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Writes a state dict as safetensors, atomically."""
     with replacing(path) as temporary:
         save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, temporary)
+
+
+def save_moments(path: Path, model: Model, optimiser: Mapping[str, Any]) -> None:
+    """Writes Adam's state of each parameter under its name, `<parameter>:<quantity>`, atomically.
+
+    Args:
+        path: of the file.
+        model: whose parameters the optimiser has, in order, in one group.
+        optimiser: its state dict.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    state = {
+        f"{names[index]}:{quantity}": value
+        for index, values in optimiser["state"].items()
+        for quantity, value in values.items()
+    }
+    save_weights(path, state)
+
+
+def carried_over(path: Path, model: Model, optimiser: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the state dict of a fresh optimiser with the moments of the parameters that the file has.
+
+    Args:
+        path: of `save_moments`.
+        model: whose parameters the optimiser has, in order, in one group.
+        optimiser: its state dict.
+
+    Raises:
+        InputError: when the file is missing or damaged.
+    """
+    saved = load_weights_file(path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for number, (name, parameter) in enumerate(model.named_parameters()):
+        if f"{name}:step" in saved:
+            # a fused step walks through memory: moments lie there in the order of their parameter
+            averages = {
+                quantity: torch.empty_like(parameter, requires_grad=False).copy_(saved[f"{name}:{quantity}"])
+                for quantity in ("exp_avg", "exp_avg_sq")
+            }
+            state[number] = {"step": saved[f"{name}:step"], **averages}
+    return {**optimiser, "state": state}
 
 
 def load_weights_file(path: Path) -> dict[str, Tensor]:

@@ -27,13 +27,30 @@ from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.discrimination import scores
 from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
-from dgfnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from dgfnet.training.checkpoint import (
+    Checkpoint,
+    carried_over,
+    load_checkpoint,
+    save_checkpoint,
+    save_moments,
+    save_weights,
+)
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, examine_attention, predict
 from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
-from dgfnet.training.task import CHECKPOINT, DAMAGED, FAILURE, LOCK, UNIFORM, Places, Task, finished
+from dgfnet.training.task import (
+    CHECKPOINT,
+    DAMAGED,
+    FAILURE,
+    LOCK,
+    MOMENTS,
+    UNIFORM,
+    Places,
+    Task,
+    finished,
+)
 
 
 def fit(
@@ -77,14 +94,26 @@ def fit(
                 record.update(_validate(task, model, archive, training, held_out, hardware))
             if state.epoch % checkpoint_every == 0 and state.epoch < task.epochs:
                 save_checkpoint(folder / CHECKPOINT, state)
+            if task.after and state.epoch == task.epochs:
+                save_moments(folder / MOMENTS, model, state.optimiser)
             on_epoch(state.epoch, record)
 
         feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
         schedule = _schedule(task, archive, training, model, feed, features)
         checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
+        if checkpoint is None and task.before:
+            checkpoint = _goes_on(task, places, model, hardware)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
         record = {"key": task.key, "name": task.name, "history": history, **origin}
         return _finish(task, folder, record, model, archive, training, held_out, hardware, features)
+
+
+def _goes_on(task: Task, places: Places, model: Model, hardware: Hardware) -> Checkpoint:
+    """Returns the start of a fit in the middle of a schedule: with the optimiser of the fit before it."""
+    fresh = torch.optim.Adam(model.optimised(task.training), fused=True).state_dict()
+    (parent,) = task.parents.values()
+    optimiser = carried_over(places.fit(parent) / MOMENTS, model, fresh)
+    return Checkpoint(0, model.state_dict(), optimiser, hardware.scaler().state_dict(), [])
 
 
 def _features(task: Task, places: Places, training: Nodules) -> Features | None:
@@ -118,7 +147,9 @@ def _schedule(
 
     length = len(draw(labels, np.random.default_rng(0)))
     steps = task.epochs * -(-length // settings.batch)
-    return Schedule(task.epochs, task.seed, epoch, steps, classify, task.measured_weight)
+    return Schedule(
+        task.epochs, task.seed, epoch, steps, classify, task.measured_weight, task.before, task.after
+    )
 
 
 def _probability(raw: Any, task: Task, training: Nodules) -> tuple[Any, float]:

@@ -36,6 +36,8 @@ class Schedule:
         steps: number of batches of all epochs.
         classify: the label's loss is added to the masks'.
         measured_weight: of the loss of the measured features, where the model tells them.
+        before: epochs of the same cosine that another fit has done.
+        after: epochs of the same cosine that another fit will do.
     """
 
     epochs: int
@@ -44,6 +46,12 @@ class Schedule:
     steps: int
     classify: bool
     measured_weight: float = 0.0
+    before: int = 0
+    after: int = 0
+
+    def rate(self, full: float, epoch: int) -> float:
+        """Returns the learning rate of an epoch, from that at the start of the schedule."""
+        return cosine(full, self.before + epoch, self.before + self.epochs + self.after)
 
 
 def train(
@@ -81,7 +89,7 @@ def train(
         started, pairs = time.perf_counter(), 0
         torch.manual_seed(schedule.seed + epoch)  # dropout
         for group, rate in zip(optimiser.param_groups, full, strict=True):
-            group["lr"] = cosine(rate, epoch, schedule.epochs)
+            group["lr"] = schedule.rate(rate, epoch)
         model.train()
         sums: dict[str, torch.Tensor] = {}
         for batch in schedule.batches(epoch):

@@ -23,6 +23,7 @@ from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
 UNIFORM = "uniform_attention"  # column of predictions.csv: the probability with such attention
 DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
+MOMENTS = "moments.safetensors"  # of Adam, where another fit goes on in the same schedule
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
     *("vocabulary.py", "measured/definitions.py", "preprocess/archive.py", "dataset", "network", "training"),
@@ -50,6 +51,8 @@ class Task:
         phase: segmentation only, or with classification added.
         site: None in the segmentation phase, which knows no label.
         fold: the held-out fold.
+        before: epochs that its parent has done in the same schedule; it goes on with the parent's optimiser.
+        after: epochs in the same schedule that are left to the fits that start from this one.
         parents: per modality the key of the fit whose stream this one starts from; empty to start from
             scratch.
         pretrained: path of a checkpoint to start from, where the fit starts from no parent.
@@ -70,6 +73,8 @@ class Task:
     site: Site | None
     fold: int
     epochs: int
+    before: int
+    after: int
     seed: int
     parents: Mapping[Modality, str]
     network: Network
@@ -101,7 +106,7 @@ class Task:
 
         Left out is what changes neither weights nor predictions of this fit: a path, a validation, another
         site's encoder, the fusion of a variant that does not fuse; in the segmentation phase the sampling of
-        labels and the images that are scored.
+        labels and the images that are scored. The schedule is there as the epochs before and after.
         """
         parts = {
             name: value
@@ -112,7 +117,8 @@ class Task:
         unused |= {name for name, owner in (("dgf", "dgf"), ("tlr", "us_tlr")) if self.variant != owner}
         blind = {"images", "sampling"} if self.phase == "segmentation" else set()
         network = self.network.model_dump(mode="json", exclude=unused | blind)
-        return fingerprint(parts, network, self.training.model_dump(mode="json", exclude=blind))[:20]
+        training = self.training.model_dump(mode="json", exclude={"schedule"} | blind)
+        return fingerprint(parts, network, training)[:20]
 
     @property
     def name(self) -> str:
