@@ -33,7 +33,7 @@ CORRIDOR = [
     "serving",
     "registry",
     "register",
-    *("reproduce", "predict", "serve", "external"),
+    *("reproduce", "predict", "serve", "external", "holdout"),
     "attribution",
     "applicability",
     "report",

@@ -480,6 +480,24 @@ class External(Section):
     """A site with fewer external nodules of a class is skipped."""
 
 
+class Holdout(Section):
+    """The paper's protocol of its Table 4: one split, the epoch chosen on its validation part."""
+
+    variant: Variant | None
+    """The variant that is trained so, not `us_tlr`; null: none, and nothing is written."""
+    fold: Count
+    """Fold of `cohort.folds` that is the validation part."""
+    criterion: Literal["accuracy", "auc"]
+    """Score of the validation part that chooses the epoch; `accuracy` is the paper's."""
+
+    @model_validator(mode="after")
+    def rectangle_is_left_out(self) -> Holdout:
+        """Refuses `us_tlr`, whose head is searched inside its training part already."""
+        if self.variant == "us_tlr":
+            raise ValueError("variant us_tlr is a baseline for comparison; name another")
+        return self
+
+
 class Attribute(Section):
     """Explanations of a fusion and of the unimodal variants that it starts from."""
 
@@ -562,6 +580,7 @@ class Settings(Section):
     compare: Compare
     register_: Register = Field(alias="register")
     external: External
+    holdout: Holdout
     attribute: Attribute
     applicability: Applicability
     report: Report

@@ -358,6 +358,30 @@ def test_a_bundle_refuses_crops_that_do_not_fit(finished, crops, words):
             model.score({**crops, **masks})
 
 
+def test_the_papers_protocol_splits_once_and_looks_at_the_external_cohort_with_the_best_epoch(finished):
+    nodules = pd.read_parquet(finished / "artifacts/cohort/nodules.parquet").set_index("nodule_id")
+    folds = pd.read_csv(finished / "artifacts/cohort/folds.csv").set_index("nodule_id")["fold"]
+    for site in ("central", "lateral"):
+        folder = finished / "artifacts" / "holdout" / site
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert (metrics["variant"], metrics["fold"], metrics["criterion"]) == ("dgf", 0, "accuracy")
+        tables = {part: pd.read_csv(folder / f"{part}.csv") for part in ("validation", "external")}
+        labels = nodules[f"lnm_{site}"].dropna()
+        known = nodules.loc[labels.index]
+        held_out = known.index[(known["cohort"] == "main") & (folds.reindex(known.index) == 0)]
+        assert sorted(tables["validation"]["nodule_id"]) == sorted(held_out)
+        assert sorted(tables["external"]["nodule_id"]) == sorted(known.index[known["cohort"] == "external"])
+        for part, table in tables.items():
+            assert list(table["label"]) == list(labels[table["nodule_id"]])
+            assert list(table["patient_id"]) == list(nodules["patient_id"][table["nodule_id"]])
+            right = (table["probability"] >= metrics["threshold"]) == table["label"]
+            assert metrics[part]["accuracy"] == pytest.approx(right.mean())
+            assert metrics[part]["auc"] == pytest.approx(roc_auc_score(table["label"], table["probability"]))
+        made = [run for run in runs(finished, f"dgfnet-{site}") if run.data.tags["stage"] == "holdout"]
+        (run,) = (run for run in made if "mlflow.parentRunId" not in run.data.tags)
+        assert run.data.metrics["external_auc"] == pytest.approx(metrics["external"]["auc"])
+
+
 def test_without_trials_nothing_is_searched(finished):
     assert yaml.safe_load((finished / "artifacts/tune/chosen.yaml").read_text()) == {}
     assert not (finished / "work/tune").exists()

@@ -109,6 +109,7 @@ def task(tiny):
             "measured": None,
             "measured_weight": 0.0,
             "inner_folds": None,
+            "choose": None,
             "validate_every": 2,
         }
         return Task(**{**plain, **facts})

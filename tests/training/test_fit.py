@@ -19,6 +19,7 @@ from dgfnet.digests import Damaged
 from dgfnet.measured.definitions import NAMES
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive, centre
+from dgfnet.training import fit as module
 from dgfnet.training.checkpoint import Checkpoint, carried_over, save_moments
 from dgfnet.training.fit import _schedule, fit
 from dgfnet.training.hardware import choose
@@ -88,6 +89,7 @@ CASES = {
     "first of one schedule": {**SEGMENTING, "after": 5},
     "second of one schedule": {"variant": "us_multitask", "before": 1},
     "continued": {"variant": "ct_continued"},
+    "choosing": {"variant": "us_multitask", "choose": "accuracy"},
 }
 SECOND = {
     "concat": ("us", "ct"),
@@ -306,6 +308,34 @@ def test_a_fit_that_diverges_leaves_nothing_behind(places, task, facts, training
     ):
         fit(chosen, places, 1, lambda done, record: pytest.fail("an epoch that diverged was reported"))
     assert [path.name for path in places.fit(chosen.key).iterdir()] == ["lock"]
+
+
+def test_the_epoch_that_validates_best_is_kept(places, task, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "save_checkpoint", lambda path, state: seen.append(state))
+    # what follows the first best epoch is worse: rates that leap, on few pictures
+    chosen = task(epochs=5, choose="accuracy", training={"learning_rate": 0.05})
+    record = run(chosen, places, checkpoint_every=1)
+    told = [epoch["val_accuracy"] for epoch in record["history"]]
+    best = told.index(max(told))
+    assert record["chosen_epoch"] == best + 1
+    assert best < 4  # else the last is kept anyway, and this shows nothing
+    kept = {name: value for name, value in weights(chosen, places).items() if "bank_" not in name}
+    for epoch, state in enumerate(seen):
+        # states share their tensors with the model; what was chosen is a copy
+        assert epoch < best or equal(state.chosen, kept)
+    last = run(replace(chosen, choose=None), places)
+    assert "chosen_epoch" not in last
+    assert not equal(weights(replace(chosen, choose=None), places), kept)
+
+
+@pytest.mark.parametrize(
+    ("values", "epoch"),
+    [([0.5, 0.7, 0.7], 2), ([0.4], 1), ([None, 0.1], 2), ([None, None], 1)],
+)
+def test_of_equal_epochs_the_first_is_best_and_an_undefined_one_the_worst(values, epoch):
+    history = [{} if value is None else {"val_auc": value} for value in values]
+    assert module.best_epoch(history, "auc") == epoch
 
 
 def test_divergence_names_the_term_and_the_epoch(tiny):
@@ -551,6 +581,7 @@ FACTS = {
     "epochs": 3,
     "before": 1,
     "after": 1,
+    "choose": "auc",
     "seed": 12,
     "parents": {"us": "k"},
     "pretrained_sha256": "s",

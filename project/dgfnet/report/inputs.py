@@ -25,6 +25,7 @@ STAGES = (
     "compare",
     "register",
     "external",
+    "holdout",
     "attribution",
     "applicability",
 )
@@ -65,6 +66,7 @@ class SiteInputs:
         external: metrics.json of the external validation.
         predictions: predictions.csv of the external validation.
         external_skipped: reason for the absence of an external validation.
+        holdout: metrics.json of the paper's protocol, one split and its best epoch.
     """
 
     site: str
@@ -92,6 +94,7 @@ class SiteInputs:
     external: Json | None
     predictions: pd.DataFrame | None
     external_skipped: str | None
+    holdout: Json | None
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         external=_json(existing(settings, "external", site, METRICS)),
         predictions=_csv(existing(settings, "external", site, "predictions.csv")),
         external_skipped=_reason(settings, "external", site),
+        holdout=_json(existing(settings, "holdout", site, METRICS)),
     )
 
 

@@ -294,6 +294,16 @@ def transport(site: SiteInputs) -> Table:
         limits = f"{signed(more.get('low'))} to {signed(more.get('high'))}"
         note = f"AUC of the promoted model {MINUS} this: {signed(more.get('estimate'))} ({limits})"
         rows.append(Row(f"external validation, baseline {name}", _transported(metrics), note))
+    split = site.holdout or {}
+    for part in ("validation", "external"):
+        if part in split:
+            note = (
+                f"the paper's protocol: {text(split['variant'])} trained on all folds but "
+                f"{text(split['fold'])}, epoch {text(split['epoch'])} of {text(split['epochs'])} chosen by "
+                f"{text(split['criterion'])} of that fold"
+            )
+            where = "internal" if part == "validation" else part
+            rows.append(Row(f"{where} validation, split once", _transported(split[part]), note))
     beside = (
         "The paper gives no interval; from its 22 positives in 60, its external AUC of 0.903 has a 95 % "
         f"interval of about 0.81{DASH}0.99 (our calculation)."

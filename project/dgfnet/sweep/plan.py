@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,19 @@ def inner_classification(
     return task, list(origin.values())
 
 
+def holdout(settings: Settings, inputs: Inputs, site: Site) -> tuple[Task, list[Task]]:
+    """Returns the fit of `holdout.variant` that chooses its epoch on the held-out fold, and its origins.
+
+    Raises:
+        ValueError: when `holdout.variant` is null.
+    """
+    chosen = settings.holdout
+    if chosen.variant is None:
+        raise ValueError("holdout.variant is null")
+    task, origins = classification(settings, inputs, site, chosen.variant, chosen.fold)
+    return replace(task, choose=chosen.criterion), origins
+
+
 def _origins(variant: Variant) -> list[tuple[Modality, Variant | None]]:
     """Returns per modality the variant a fit starts from, None for the segmentation phase; empty for none."""
     spec = SPECS[variant]
@@ -248,5 +261,6 @@ def _task(
         measured=inputs.measured if measured_weight else None,
         measured_weight=measured_weight,
         inner_folds=inner_folds,
+        choose=None,
         validate_every=settings.crossval.validate_every,
     )

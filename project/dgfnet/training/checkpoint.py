@@ -28,6 +28,7 @@ class Checkpoint:
         optimiser: state dict of the optimiser.
         scaler: state dict of the loss scaling.
         history: one record per epoch done.
+        chosen: state dict of the network after the best epoch, where a fit chooses one.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     scaler: dict[str, Any]
     history: list[dict[str, float]]
+    chosen: dict[str, Any] | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -7,8 +7,10 @@ last, their digests when it is done.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,9 @@ from dgfnet.dataset.features import feature_targets
 from dgfnet.dataset.pairs import Features, Nodules, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
 from dgfnet.files import replacing, write_json
-from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.discrimination import scores
 from dgfnet.network.tlr import Model
+from dgfnet.network.variants import load_weights
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.checkpoint import (
     Checkpoint,
@@ -36,7 +38,7 @@ from dgfnet.training.checkpoint import (
     save_weights,
 )
 from dgfnet.training.hardware import Hardware, choose
-from dgfnet.training.inference import build_bank, examine_attention, predict
+from dgfnet.training.inference import build_bank, corrected, examine_attention, predict
 from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
@@ -86,26 +88,42 @@ def fit(
         training, held_out = split(task, places, archive)
         features = _features(task, places, training)
         model, origin = initial_model(task, places, archive, training, hardware)
+        checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
+        if checkpoint is None and task.before:
+            checkpoint = _goes_on(task, places, model, hardware)
+        chosen = checkpoint.chosen if checkpoint else None
 
         def after_epoch(state: Checkpoint) -> None:
+            nonlocal chosen
             record = state.history[-1]
             due = state.epoch % task.validate_every == 0 or state.epoch == task.epochs
-            if task.phase == "classification" and due:
+            if task.phase == "classification" and (due or task.choose):
                 record.update(_validate(task, model, archive, training, held_out, hardware))
+            if task.choose and best_epoch(state.history, task.choose) == state.epoch:
+                chosen = {name: value.clone() for name, value in model.state_dict().items()}
             if state.epoch % checkpoint_every == 0 and state.epoch < task.epochs:
-                save_checkpoint(folder / CHECKPOINT, state)
+                save_checkpoint(folder / CHECKPOINT, replace(state, chosen=chosen))
             if task.after and state.epoch == task.epochs:
                 save_moments(folder / MOMENTS, model, state.optimiser)
             on_epoch(state.epoch, record)
 
         feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
         schedule = _schedule(task, archive, training, model, feed, features)
-        checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
-        if checkpoint is None and task.before:
-            checkpoint = _goes_on(task, places, model, hardware)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
         record = {"key": task.key, "name": task.name, "history": history, **origin}
+        if task.choose and chosen is not None:
+            load_weights(model, chosen)
+            record["chosen_epoch"] = best_epoch(history, task.choose)
         return _finish(task, folder, record, model, archive, training, held_out, hardware, features)
+
+
+def best_epoch(history: Sequence[Record], criterion: str) -> int:
+    """Returns the number of the epoch, from 1, that validated best; of equals the first.
+
+    A score that is undefined, as the AUC of one class, counts as the worst.
+    """
+    values = [record.get(f"val_{criterion}", -math.inf) for record in history]
+    return 1 + values.index(max(values))
 
 
 def _goes_on(task: Task, places: Places, model: Model, hardware: Hardware) -> Checkpoint:
@@ -152,14 +170,6 @@ def _schedule(
     )
 
 
-def _probability(raw: Any, task: Task, training: Nodules) -> tuple[Any, float]:
-    """Corrects probabilities for undersampling; returns them and the threshold that was 0.5 before."""
-    prevalence = float(training.labels.mean())
-    if task.training.sampling != "train_only":
-        return raw, 0.5
-    return shift_prevalence(raw, 0.5, prevalence), prevalence
-
-
 def _validate(
     task: Task, model: Model, archive: Archive, training: Nodules, held_out: Nodules, hardware: Hardware
 ) -> dict[str, float]:
@@ -188,15 +198,15 @@ def _finish(
         raise TrainingDiverged("the trained network gives NaN; lower training.learning_rate")
     record |= {"dice": predictions.dice, "iou": predictions.iou, "measured_r2": predictions.measured_r2}
     if task.phase == "classification":
-        probability, threshold = _probability(predictions.probability, task, training)
-        record["threshold"] = threshold
-        record["training_prevalence"] = float(training.labels.mean())
+        sampling, prevalence = task.training.sampling, float(training.labels.mean())
+        probability, threshold = corrected(predictions.probability, sampling, prevalence)
+        record |= {"threshold": threshold, "training_prevalence": prevalence}
         record["scores"] = scores(held_out.labels, probability, threshold)
         table = pd.DataFrame({"nodule_id": held_out.ids, "label": held_out.labels.astype(int)})
         table["probability"] = probability
         attention = examine_attention(model, archive, held_out, hardware, images)
         if attention is not None:
-            table[UNIFORM] = _probability(attention.uniform, task, training)[0]
+            table[UNIFORM] = corrected(attention.uniform, sampling, prevalence)[0]
             record["attention_entropy"] = attention.entropy
         with replacing(folder / "predictions.csv") as temporary:
             table.to_csv(temporary, index=False)

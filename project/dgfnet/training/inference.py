@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dgfnet.dataset.pairs import Features, Nodules, evaluation_batches, pairs_of
 from dgfnet.measured.definitions import NAMES
+from dgfnet.metrics.calibration import shift_prevalence
 from dgfnet.metrics.segmentation import dice, iou
 from dgfnet.network.dgf import DiverseGranularityFusion
 from dgfnet.network.tlr import Model
@@ -89,6 +90,19 @@ def predict(
     means = {name: np.mean(rows, axis=0) for name, rows in overlaps.items()}
     overlap = [{name: float(mean[place]) for name, mean in means.items()} for place in (0, 1)]
     return Predictions(probability, overlap[0], overlap[1], _told(read))
+
+
+def corrected(raw: Array, sampling: str, prevalence: float) -> tuple[Array, float]:
+    """Corrects probabilities for undersampling; returns them and the threshold that was 0.5 before.
+
+    Args:
+        raw: of a network, as it was trained.
+        sampling: `training.sampling` of the fit.
+        prevalence: of its training nodules.
+    """
+    if sampling != "train_only":
+        return raw, 0.5
+    return shift_prevalence(raw, 0.5, prevalence), prevalence
 
 
 def _told(read: Mapping[Modality, Sequence[tuple[Array, Array]]]) -> dict[str, float]:

@@ -63,6 +63,8 @@ class Task:
         measured_weight: of that in the loss.
         inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
             part into so many, trains on all but the first and holds that one out; `fold` is never used.
+        choose: score of the held-out nodules by which the epoch is chosen whose weights are kept, of equal
+            ones the first; None keeps the last. What is held out then flatters.
         validate_every: epochs between validations on the held-out fold; they change no weight.
         code: digest of the code, taken once by the driver: an edit during a sweep does not change its keys.
     """
@@ -86,6 +88,7 @@ class Task:
     measured: str | None
     measured_weight: float
     inner_folds: int | None
+    choose: Literal["accuracy", "auc"] | None
     validate_every: int
     code: str = field(default_factory=code_digest)
 
