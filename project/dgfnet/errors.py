@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -13,6 +14,14 @@ class InputError(ValueError):
 
     The command line prints the message alone, without a traceback, and exits with status 2.
     """
+
+
+def meant(found: object, known: Iterable[str]) -> str:
+    """Returns `; did you mean NAME?` with the known name nearest to one that was found, or nothing."""
+    from difflib import get_close_matches  # only now: commands that work start without it
+
+    near = get_close_matches(str(found), known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def explained(error: BaseException) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, meant
 from dgfnet.vocabulary import TABULAR, VARIANTS
 
 
@@ -59,7 +59,10 @@ def read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     base = raw.get("base")
     profile = base.get("profile") if isinstance(base, dict) else None
     if not isinstance(profile, str) or profile not in profiles:
-        raise InputError(f"{path.name}: base.profile is {profile!r}, expected one of {sorted(profiles)}")
+        raise InputError(
+            f"{path.name}: base.profile is {profile!r}, expected one of {sorted(profiles)}"
+            f"{meant(profile, profiles)}"
+        )
     merged = _merge(raw, profiles[profile] or {})
     for keys, value in changes:  # an override also wins over the profile
         assign(merged, keys, value)
@@ -138,5 +141,7 @@ def explain(name: str, error: ValidationError, known: Sequence[str]) -> str:
         elif problem["type"] == "value_error":  # ours, and complete
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
         else:
-            lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}")
+            names = re.findall("'([^']+)'", problem.get("ctx", {}).get("expected", ""))
+            near = meant(problem["input"], names)
+            lines.append(f"{name}: {where}: {problem['msg']}; found {problem['input']!r}{near}")
     return "\n".join(lines)

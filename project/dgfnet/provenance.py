@@ -6,7 +6,9 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +82,21 @@ def git_commit(root: Path) -> str:
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+    except FileNotFoundError:
+        _say_no_git()
+        return "unknown"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
+
+
+@cache
+def _say_no_git() -> None:
+    """Says once that no commit can be recorded."""
+    print(
+        "git is not installed, or not on PATH: results will not tell which code made them (commit: unknown)",
+        file=sys.stderr,
+    )
 
 
 def data_md5(settings: Settings) -> str:
@@ -110,10 +124,18 @@ def checked_md5(settings: Settings) -> str:
     Returns:
         The hash; with `-changed` where the folder is not what it names, or DVC could not tell; `untracked`
         when the cohort is not under DVC.
+
+    Raises:
+        InputError: when it is, and DVC is not installed.
     """
     pointer = _pointer(settings)
     if not pointer.is_file():
         return UNTRACKED
+    if find_spec("dvc") is None:
+        raise InputError(
+            f"{pointer}: the cohort is under DVC, and DVC is not installed in the environment of "
+            f"{sys.executable}; install it (pip install dvc), or remove the file to work without"
+        )
     command = [sys.executable, "-m", "dvc", "status", "--json", pointer.name]
     done = subprocess.run(command, cwd=pointer.parent, capture_output=True, text=True, check=False)
     return pointed(pointer) + ("" if done.returncode == 0 and done.stdout.strip() == "{}" else CHANGED)

@@ -26,10 +26,10 @@ def serve(settings: Settings, site: Site, host: str, port: int, limits: Limits) 
             or time limit cannot be used.
     """
     limits = replace(limits, work_s=_timeout())
-    champion = load_champion(settings, site)
-    clear_folders()
-    app = scoring_app(champion.model, champion.name, champion.version, limits)
-    with listen(host, port) as listening:
+    with listen(host, port) as listening:  # first: a port in use is told before a model is loaded
+        champion = load_champion(settings, site)
+        clear_folders()
+        app = scoring_app(champion.model, champion.name, champion.version, limits)
         port = listening.getsockname()[1]
         print(f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True)
         uvicorn.Server(configuration(app, limits)).run(sockets=[listening])

@@ -58,11 +58,27 @@ def experiment_name(site: Site | None) -> str:
 
 
 def store(settings: Settings) -> str:
-    """Returns the tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml, which follows a move."""
+    """Returns the tracking URI: MLFLOW_TRACKING_URI, or SQLite beside params.yaml, which follows a move.
+
+    Raises:
+        InputError: when there is no such SQLite file and none can be made.
+    """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given
-    _follow_once(settings.root / "mlflow.db")
-    return f"sqlite:///{settings.root / 'mlflow.db'}"
+    database = settings.root / "mlflow.db"
+    if not database.exists() and not os.access(settings.root, os.W_OK):  # MLflow would try for two minutes
+        raise InputError(
+            f"{settings.root}: may not be written, and has no MLflow store mlflow.db; change that, or name a "
+            "store elsewhere with MLFLOW_TRACKING_URI"
+        )
+    _follow_once(database)
+    return f"sqlite:///{database}"
+
+
+def is_new(settings: Settings) -> bool:
+    """Tells that the store is the SQLite file beside params.yaml, and that nothing has been logged yet."""
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
+    return not elsewhere and not (settings.root / "mlflow.db").exists()
 
 
 @cache

@@ -121,6 +121,27 @@ def test_the_figure_shows_grad_cam_beside_both_networks():
     masks = {name: np.zeros((8, 8), bool) for name in planes}
     case = SaliencyCase("N1", planes, masks, planes, planes, planes)
     figure = figures.saliency("central", [case], {"N1": 1}, [])
-    titles = [axes.get_title() for axes in figure.axes]
+    *panels, bar = figure.axes
+    titles = [axes.get_title() for axes in panels]
     words = ("", "unimodal", "multimodal", "Grad-CAM")
     assert titles == [f"{name} {word}".strip() for name in ("ultrasound", "CT") for word in words]
+    assert [tick.get_text().replace("\N{MINUS SIGN}", "-") for tick in bar.get_xticklabels()] == [
+        *("-1", "-0.5", "0", "0.5", "1")
+    ]
+
+
+def test_the_outline_has_no_colour_of_a_map_and_every_map_says_its_scale():
+    planes = {name: np.full((8, 8), value, np.float32) for name, value in (("us", 2.0), ("ct", -0.25))}
+    larger = {name: 2 * values for name, values in planes.items()}
+    mask = np.zeros((8, 8), bool)
+    mask[2:6, 2:6] = True
+    case = SaliencyCase("N1", planes, dict.fromkeys(planes, mask), planes, larger, planes)
+    *panels, _ = figures.saliency("central", [case], {"N1": 0}, []).axes
+    for axes in panels:
+        (outline,) = axes.collections
+        red, green, blue, alpha = outline.get_edgecolor()[0]
+        assert red == green == blue
+        assert alpha == 1
+    scales = [axes.get_xlabel().removeprefix("\N{PLUS-MINUS SIGN}") for axes in panels]
+    # the unimodal and the multimodal map share the larger one's: 2 x 2 and 2 x 0.25
+    assert scales == ["", "4", "4", "2", "", "0.5", "0.5", "0.25"]

@@ -14,7 +14,17 @@ from dgfnet.report.checklists import CLAIM, TRIPOD
 from dgfnet.settings import Settings
 
 VOID = {"img", "meta", "link", "br", "input", "col"}
-OWN = {"h1", "h2", "h3", "nav", "style", "title", "footer", "summary"}  # say nothing that was measured
+OWN = {
+    "h1",
+    "h2",
+    "h3",
+    "nav",
+    "style",
+    "title",
+    "time",
+    "footer",
+    "summary",
+}  # say nothing that was measured
 # the paper's figures, our own constants, and the lists of the page itself
 ABOUT = ("limits", "checklists", "lineage")
 

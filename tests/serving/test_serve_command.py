@@ -1,6 +1,7 @@
 """`dgfnet serve` on a registry: a champion whose stored code no release can run any more is served."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,24 @@ def project(model, params, tmp_path_factory):
     seal(client, NAME, "1")
     client.set_registered_model_alias(NAME, "champion", "1")
     return folder
+
+
+def test_a_port_in_use_is_told_before_the_model_is_loaded(project, monkeypatch):
+    monkeypatch.setattr("dgfnet.serve.load_champion", lambda *_: pytest.fail("the model was loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = f"port {port} of 127.0.0.1 is in use by another program; name another with --port"
+        with pytest.raises(InputError, match=said):
+            serve(load(project / "params.yaml"), "central", "127.0.0.1", port, Limits())
+
+
+def test_before_register_nothing_is_served_and_no_store_is_made(params, tmp_path):
+    (tmp_path / "params.yaml").write_text(params.read_text())
+    with pytest.raises(
+        InputError, match=r"^the registry has no dgfnet-central@champion; run the stage register$"
+    ):
+        serve(load(tmp_path / "params.yaml"), "central", "127.0.0.1", 0, Limits())
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_a_version_is_served_without_its_code(project):

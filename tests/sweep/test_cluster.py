@@ -11,10 +11,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import ray
+import torch
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from dgfnet.errors import InputError
-from dgfnet.sweep.cluster import _compare, resources
+from dgfnet.sweep.cluster import _compare, check_room, cluster, resources, tell_idle_gpu
 from dgfnet.sweep.crash import cause
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -169,6 +171,39 @@ def test_trials_that_do_not_fit_the_machine_are_refused(needed, there, said):
     else:
         with pytest.raises(InputError, match=re.escape(said)):
             _compare(needed, there)
+
+
+@pytest.mark.parametrize(
+    ("there", "seen", "wanted", "told"),
+    [
+        ({"CPU": 2.0, "GPU": 1.0}, True, 0.0, True),
+        ({"CPU": 2.0, "GPU": 1.0}, True, 0.5, False),
+        ({"CPU": 2.0, "GPU": 1.0}, False, 0.0, False),  # a torch without CUDA
+        ({"CPU": 2.0}, True, 0.0, False),  # hidden from Ray by the user
+    ],
+)
+def test_a_gpu_that_trials_leave_idle_is_told_once(there, seen, wanted, told, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    tell_idle_gpu.cache_clear()
+    for _ in range(2):
+        check_room({"cpu": 1.0, "gpu": wanted})
+    said = capsys.readouterr().err
+    assert (
+        said.count("torch sees 3 GPU(s), and sweep.gpus_per_trial is 0: fits are trained on the CPU;") == told
+    )
+    assert len(said.splitlines()) == told
+
+
+def test_a_trial_that_is_given_no_gpu_sees_none(monkeypatch):
+    """Ray's own default will be to leave all of them visible: every trial would go to the first."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with cluster():
+        asked = ray.remote(num_gpus=0)(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+        assert ray.get(asked.remote()) == ""
 
 
 @pytest.fixture(scope="module")

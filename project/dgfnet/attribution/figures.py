@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from dgfnet.attribution.saliency import SaliencyCase
@@ -24,6 +25,7 @@ UNIMODAL = {
 }
 WORDS = {"us": "ultrasound", "ct": "CT"}
 ORDERS = {"attribution": "highest attribution first", "random": "random order"}
+OUTLINE, HALO = "black", "white"  # a line that no picture and no colour of a map hides
 SMOOTH = 0.02  # standard deviation of the blur, share of the picture's side; for the eye only
 
 
@@ -61,15 +63,20 @@ def saliency(
 ) -> Figure:
     """Draws a row per case: each modality plain, unimodal, multimodal, and multimodal by Grad-CAM.
 
-    The unimodal and the multimodal map share one scale of colours; Grad-CAM has its own.
+    The unimodal and the multimodal map of a modality share one scale, which stands below them; Grad-CAM has
+    its own. The bar of colours is as transparent over grey as the maps are over the picture.
     """
-    figure = Figure(figsize=(16.5, 0.9 + 2.1 * max(1, len(cases))), layout="constrained")
-    title = f"{site}: red towards metastasis, blue against; both unimodal networks wrong, multimodal right"
+    figure = Figure(figsize=(16.5, 1.5 + 2.3 * max(1, len(cases))), layout="constrained")
+    title = (
+        f"{site}: red towards metastasis, blue against, black line round the nodule; "
+        "both unimodal networks wrong, multimodal right"
+    )
     flag(figure, title, failed)
     if not cases:
         figure.text(0.5, 0.4, "no such nodule", ha="center")
         return figure
-    grid = figure.subplots(len(cases), 8, squeeze=False)
+    places = figure.add_gridspec(len(cases) + 1, 8, height_ratios=[1.0] * len(cases) + [0.07])
+    grid = np.array([[figure.add_subplot(places[row, k]) for k in range(8)] for row in range(len(cases))])
     for row, case in enumerate(cases):
         for place, modality in enumerate(MODALITIES):
             panels = grid[row, 4 * place : 4 * place + 4]
@@ -79,13 +86,28 @@ def saliency(
             for axes, values in zip(panels[:3], [None, *maps], strict=True):
                 panel(axes, image, mask, values, limit)
             cam = case.grad_cam[modality]
-            panel(panels[3], image, mask, cam, float(np.abs(cam).max()) or 1.0)
+            coarse = float(np.abs(cam).max()) or 1.0
+            panel(panels[3], image, mask, cam, coarse)
+            for axes, largest in zip(panels[1:], (limit, limit, coarse), strict=True):
+                axes.set_xlabel(f"\N{PLUS-MINUS SIGN}{largest:.2g}", fontsize=8)
             if row == 0:
                 for axes, word in zip(panels, ("", "unimodal", "multimodal", "Grad-CAM"), strict=True):
                     axes.set_title(f"{WORDS[modality]} {word}".strip(), fontsize=10)
         truth = "metastasis" if labels[case.nodule_id] == 1 else "no metastasis"
         grid[row, 0].set_ylabel(f"case {row + 1}\n{truth}", fontsize=9)
+    _bar(figure.add_subplot(places[-1, 2:6]))
     return figure
+
+
+def _bar(axes: Axes) -> None:
+    """Draws the colours of a map from its most negative to its most positive value."""
+    values = np.linspace(-1, 1, 201, dtype=np.float32)[None]
+    axes.imshow(np.full(values.shape, 0.5), cmap="gray", vmin=0, vmax=1, aspect="auto")
+    coloured(axes, values, 1.0, aspect="auto")
+    words = "log odds per pixel (Grad-CAM: per cell), as a share of the number below a map"
+    axes.set(yticks=[], xlabel=words)
+    ticks = ("\N{MINUS SIGN}1", "\N{MINUS SIGN}0.5", "0", "0.5", "1")
+    axes.set_xticks([0, 50, 100, 150, 200], ticks, fontsize=8)
 
 
 def checks(site: Site, results: dict[str, Any]) -> Figure:
@@ -133,8 +155,16 @@ def panel(
     """Draws a picture with the nodule's outline, and over it a map in diverging colours, -limit to limit."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     if values is not None:
-        strength = np.clip(np.abs(values) / limit, 0, 1) ** 0.5
-        axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.85 * strength)
+        coloured(axes, values, limit)
     if mask.any() and not mask.all():
-        axes.contour(mask, levels=[0.5], colors="#D00000", linewidths=1.0)
+        line = axes.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=1.0)
+        line.set_path_effects([withStroke(linewidth=2.6, foreground=HALO)])
     axes.set(xticks=[], yticks=[])
+
+
+def coloured(
+    axes: Axes, values: NDArray[np.float32], limit: float, aspect: Literal["equal", "auto"] = "equal"
+) -> None:
+    """Draws a map in diverging colours from -limit to limit, the more transparent the smaller its values."""
+    strength = np.clip(np.abs(values) / limit, 0, 1) ** 0.5
+    axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.85 * strength, aspect=aspect)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dgfnet.attribution.figures import panel, smoothed
 from dgfnet.attribution.fold_network import effort, load
 from dgfnet.attribution.fold_network import explain as explain_pictures
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, meant
 from dgfnet.files import replacing, write_json
 from dgfnet.results import is_cross_validated, load_table
 from dgfnet.settings import Settings
@@ -77,5 +77,5 @@ def _variant(settings: Settings, text: str) -> Variant:
     known: tuple[Variant, ...] = get_args(Variant)
     chosen = next((name for name in known if name == text), None)
     if chosen is None:
-        raise InputError(f"--variant {text}: expected one of {', '.join(known)}")
+        raise InputError(f"--variant {text}: expected one of {', '.join(known)}{meant(text, known)}")
     return chosen

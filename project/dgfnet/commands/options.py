@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from dgfnet.errors import meant
+
 Function = Callable[..., Any]
 SITES = "base.sites=[{}]"  # the override that --site and SITE are short for
 
@@ -38,11 +40,22 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Site(click.Choice[str]):
+    """A site's name; the nearest is named where it is no site's."""
+
+    def __init__(self) -> None:
+        super().__init__(["central", "lateral"])
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Returns the message about a name that is none of a site."""
+        return super().get_invalid_choice_message(value, ctx).rstrip(".") + meant(value, self.choices)
+
+
 PATH = _Path()
 # an override: quoted texts, and all else up to a blank before the key of the next one
 ONE = re.compile(r"""(?:'[^']*'|"[^"]*"|\S|\s+(?![a-z_]+(?:\.\w+)+=))+""")
 site_option = click.option("--site", default="all", help="central, lateral or all")
-site_argument = click.argument("site", type=click.Choice(["central", "lateral"]))
+site_argument = click.argument("site", type=_Site())
 version_argument = click.argument("version")
 
 

@@ -22,7 +22,28 @@ ONE_SIDE = "of one case: us or ct, and the side of its pixels in mm, where the f
 ONE_CASE = "of one case, instead of a folder; may be repeated"
 
 
-@click.command("predict")
+PAIR = "needs two files, IMAGE and MASK: a picture, and the outline of its nodule (docs/how-to/predict.md)"
+
+
+class OneCase(click.Command):
+    """A command with options of two files; says what the second one is when it is missing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses as click does."""
+        given = [*args]
+        for place, word in enumerate(given):
+            option = word.partition("=")[0]
+            if option not in ("--us", "--ct"):
+                continue
+            files = [*([word.partition("=")[2]] if "=" in word else []), *given[place + 1 :]][:2]
+            files = [name for name in files if not name.startswith("--")]
+            if len(files) < 2 or files[1] in ("central", "lateral"):  # SITE, taken for the mask
+                found = files[0] if files else "none"
+                raise click.UsageError(f"{option} {PAIR}; found {found}", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command("predict", cls=OneCase)
 @with_settings(site=SITES)
 @site_argument
 @click.argument("folder", type=PATH, required=False)

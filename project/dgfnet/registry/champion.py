@@ -60,10 +60,14 @@ def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str,
     Raises:
         InputError: when the site has none, or an earlier release registered it.
     """
-    client, name = tracking.registry(settings), f"dgfnet-{site}"
+    name = f"dgfnet-{site}"
+    missing = InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
+    if tracking.is_new(settings):  # to ask would make one
+        raise missing
+    client = tracking.registry(settings)
     champion = champion_of(client, name)
     if champion is None:
-        raise InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
+        raise missing
     check_format(client, name, str(champion.version))
     return client, name, str(champion.version)
 

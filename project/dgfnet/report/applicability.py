@@ -12,8 +12,15 @@ from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
 
-def groups(site: str, frame: pd.DataFrame) -> Table:
-    """Tabulates every group: its size, the share each model predicts correctly, the gain of adding CT."""
+def groups(site: str, frame: pd.DataFrame, models: Json) -> Table:
+    """Tabulates every group: its size, the share each model predicts correctly, the gain of adding CT.
+
+    Args:
+        site: its name.
+        frame: groups.csv.
+        models: names of the models called us, ct and both, as the stage recorded them.
+    """
+    named = ", ".join(f"{name} is {models[name]}" for name in ("us", "ct", "both") if name in models)
     rows = tuple(
         Row(
             f"{str(line['attribute']).replace('_', ' ')}: {line['group']}",
@@ -33,7 +40,9 @@ def groups(site: str, frame: pd.DataFrame) -> Table:
         corner="Nodules",
         head=("n (positive)", "US correct", "CT correct", "both correct", "AUC, both less US", "p, Holm"),
         rows=rows,
-        note="Out-of-fold predictions at each fold's frozen threshold. The gain is that of adding CT to US.",
+        note="Out-of-fold predictions at each fold's frozen threshold. The gain is that of adding CT to US"
+        + (f" ({named})." if named else "."),
+        folded=True,
     )
 
 

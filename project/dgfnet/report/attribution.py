@@ -149,6 +149,7 @@ def located(site: str, summary: Json) -> Table | None:
         rows=tuple(rows),
         note="Share of the attribution towards the decision that lies in the region; of the area, and of the "
         "picture's distance from the baseline, where it would lie with gradients at random.",
+        folded=True,
     )
 
 

@@ -30,6 +30,7 @@ def shortcuts(audit: Json) -> Table:
         rows=tuple(rows),
         note="Size: area and extent of the nodule. Acquisition: size, number and spacing of the pictures, "
         "and their brightness far from the nodule.",
+        folded=not any(row.note for row in rows),
     )
 
 

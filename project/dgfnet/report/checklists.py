@@ -116,7 +116,6 @@ def _answers(inputs: ReportInputs) -> dict[str, tuple[str, str]]:
             "measures": ("AUC, calls, calibration, net benefit; which have intervals the tables show", first),
             "numbers": ("nodules and positives of every analysis; AUC with its interval", first),
             "internal": ("out of fold, every nodule by a model that never saw its patient", first),
-            "ensemble": ("none: one fold's model is registered", f"{PROMOTED}-{first}"),
         }
     if any(site.pairs is not None for site in inputs.sites):
         answers["uncertainty"] = (
@@ -128,10 +127,15 @@ def _answers(inputs: ReportInputs) -> dict[str, tuple[str, str]]:
     if promoted:
         answers["model"] = ("the registered bundle, by name and version", f"{PROMOTED}-{promoted}")
         answers["output"] = (
-            "a probability; positive at or above the frozen threshold of the fold",
+            "a probability; positive at or above the frozen threshold",
             f"{PROMOTED}-{promoted}",
         )
-        answers["chosen"] = ("the fold whose held-out nodules it did best on", f"{PROMOTED}-{promoted}")
+        registered = next(site.registered for site in inputs.sites if site.registered)
+        mean = registered.get("scoring") == "ensemble"
+        chosen = "networks of all folds" if mean else "the fold whose held-out nodules it did best on"
+        together = "the mean log odds of all folds" if mean else "none: one fold's model is registered"
+        answers["chosen"] = (chosen, f"{PROMOTED}-{promoted}")
+        answers["ensemble"] = (together, f"{PROMOTED}-{promoted}")
     explained = next((site for site in inputs.sites if site.attribution and site.sanity), None)
     if explained and explained.sanity:
         passed = "passed" if explained.sanity.get("passed") else "FAILED"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dgfnet.report.cells import MINUS, finite, number, p_value, signed
-from dgfnet.report.figures import DASHES, GREY, STYLE, Picture, colour_of, uri_of
+from dgfnet.report.figures import DASHES, GREY, STYLE, Picture, colour_of
+from dgfnet.report.hover import Hover
 from dgfnet.report.tables import Row, Table
 
+SHOWN = 20  # points of a decision curve that say their numbers
 STAGES = {
     "before": "as the balanced network gives them",
     "predicted": "moved to the prevalence of the training folds",
@@ -41,6 +44,7 @@ def pairs(site: str, frame: pd.DataFrame) -> Table:
         rows=rows,
         note="DeLong and bootstrap: pooled nodules, those of a patient kept together. Over folds: corrected "
         "resampled t (Nadeau and Bengio 2003), which also feels how training differs between folds.",
+        folded=True,
     )
 
 
@@ -68,6 +72,7 @@ def calibration(site: str, frame: pd.DataFrame) -> Table:
         rows=rows,
         note="A perfect model has slope 1 and 0 in the large. The highlighted probabilities are those used "
         "everywhere else on this page.",
+        folded=True,
     )
 
 
@@ -77,7 +82,7 @@ def decision(site: str, frame: pd.DataFrame) -> Picture:
     everyone = curves.pop("everyone")
     best = max(float(frame["net_benefit"].max()), 0.05)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+        figure, hover = Figure(figsize=(4.8, 4.2), layout="constrained"), Hover()
         axes = figure.add_subplot(xlabel="probability at which somebody would act", ylabel="net benefit")
         axes.plot(
             everyone["threshold"], everyone["net_benefit"], color=GREY, linestyle="--", label="act on all"
@@ -87,18 +92,36 @@ def decision(site: str, frame: pd.DataFrame) -> Picture:
             at, benefit, dashes = curve["threshold"], curve["net_benefit"], DASHES.get(name, "-")
             axes.plot(at, benefit, label=name, color=colour_of(name, place), linestyle=dashes)
         axes.set(xlim=(0, 1), ylim=(-0.12 * best, 1.05 * best))
+        for place, (name, curve) in enumerate(curves.items()):
+            _benefits(hover, axes, name, curve, everyone, colour_of(name, place))
         axes.legend(loc="upper right", fontsize=8)
-        uri = uri_of(figure)
+        drawn = hover.inline(figure, f"decision-{site}")
     half = {
         name: finite(curve.loc[curve["threshold"] == 0.5, "net_benefit"].mean())
         for name, curve in curves.items()
     }
     listed = ", ".join(f"{name} {number(value)}" for name, value in half.items())
     return Picture(
-        uri,
+        "",
         alt=f"Decision curves, {site}. Net benefit at a threshold of 0.5: {listed}.",
         title=f"Decision curves, {site}",
-        note="True positives per person, less false positives weighted by the odds of the threshold. A model "
-        "is worth using where its curve is above both grey lines.",
+        note="True positives per person, less false positives weighted by the odds of the threshold: worth "
+        "using where it is above both grey lines. Point at a curve for its numbers.",
         source=f"artifacts/compare/{site}/decision.csv",
+        svg=drawn,
     )
+
+
+def _benefits(
+    hover: Hover, axes: Axes, name: str, curve: pd.DataFrame, everyone: pd.DataFrame, colour: str
+) -> None:
+    """Lays about every twentieth of the thresholds over a decision curve, where the picture shows it."""
+    low, high = axes.get_ylim()
+    rows = curve.merge(everyone, on="threshold", suffixes=("", "_all")).iloc[:: max(1, len(curve) // SHOWN)]
+    rows = rows[rows["net_benefit"].between(low, high)]
+    words = [
+        f"{name}, acting from {row.threshold:.2f}: net benefit {number(row.net_benefit)}, acting on all "
+        f"{number(row.net_benefit_all)}"
+        for row in rows.itertuples()
+    ]
+    hover.add(axes, rows["threshold"], rows["net_benefit"], words, colour)

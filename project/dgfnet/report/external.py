@@ -60,6 +60,7 @@ def case_mix(frame: pd.DataFrame) -> Table:
         rows=rows,
         note="Nodules kept by the screening. Numbers: median (quartiles). A difference is one reason why "
         "a model does better or worse elsewhere.",
+        folded=True,
     )
 
 

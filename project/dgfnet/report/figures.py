@@ -15,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dgfnet.metrics.calibration import brier, calibration_slope_intercept, reliability
-from dgfnet.metrics.discrimination import auc, roc_curve
+from dgfnet.metrics.discrimination import auc, confusion, roc_curve
 from dgfnet.metrics.intervals import wilson
 from dgfnet.report import published
 from dgfnet.report.cells import MINUS, finite, limits, number
+from dgfnet.report.hover import Hover
 from dgfnet.report.inputs import SiteInputs
 
 # Okabe & Ito, "Color Universal Design", 2008; ultrasound blue, CT orange, fusion green to purple
@@ -62,6 +63,7 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names are not formulas
 }
 ROWS_PER_BIN, MOST_BINS = 25, 10
+POINTED_AT = np.linspace(0.05, 0.95, 19)  # thresholds whose calls a pointer finds on a ROC curve
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ class Picture:
     """A figure ready for the page.
 
     Attributes:
-        uri: the SVG as a data URI.
+        uri: as a data URI; empty when it stands in the page itself.
         alt: alternative text with the numbers.
         title, note: its caption.
         source: the artifact it was drawn from.
+        svg: an `<svg>` element whose points say their numbers under the pointer, of `Hover.inline`.
     """
 
     uri: str
@@ -80,6 +83,7 @@ class Picture:
     title: str
     note: str
     source: str
+    svg: str = ""
 
 
 def ranking(site: SiteInputs) -> Picture:
@@ -118,20 +122,22 @@ def roc(site: SiteInputs) -> Picture | None:
         return None
     areas = {name: auc(table["label"], table["probability"]) for name, table in tables.items()}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+        figure, hover = Figure(figsize=(4.6, 4.6), layout="constrained"), Hover()
         axes = _roc_axes(figure)
         for place, (name, table) in enumerate(tables.items()):
             _roc_line(
                 axes, table, f"{name}  {areas[name]:.3f}", colour_of(name, place), DASHES.get(name, "-")
             )
+            _roc_points(hover, axes, table, name, colour_of(name, place))
         axes.legend(loc="lower right", title="out-of-fold AUC", fontsize=8, title_fontsize=8)
-        uri = uri_of(figure)
+        drawn = hover.inline(figure, f"roc-{site.site}")
     return Picture(
-        uri,
+        "",
         alt=f"ROC curves, {site.site}. Area under each: {_listed(areas)}.",
         title=f"ROC, {site.site}",
-        note="Out-of-fold probabilities of all folds together; the diagonal is guessing.",
+        note="Out-of-fold probabilities of all folds together; point at a curve for its calls.",
         source=f"artifacts/crossval/{site.site}/<variant>/out_of_fold.csv",
+        svg=drawn,
     )
 
 
@@ -142,28 +148,28 @@ def calibration(site: SiteInputs, variant: str, confidence: float) -> Picture | 
         return None
     label, probability = table["label"], table["probability"]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+        figure, hover = Figure(figsize=(4.6, 5.2), layout="constrained"), Hover()
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        counts = _reliability(upper, table, colour_of(variant, 0), confidence)
+        counts = _reliability(upper, hover, table, colour_of(variant, 0), confidence)
         edges = np.linspace(0, 1, 21).tolist()
         parts = [probability[label == 0], probability[label == 1]]
         lower.hist(parts, edges, stacked=True, color=["#c5ccd3", INK], label=["no metastasis", "metastasis"])
         lower.legend(fontsize=7, loc="upper right")
         lower.set(xlabel="predicted probability of metastasis", ylabel="nodules", xlim=(-0.02, 1.02))
-        uri = uri_of(figure)
+        drawn = hover.inline(figure, f"calibration-{site.site}")
     fit = calibration_slope_intercept(label, probability)
     figures = (
         f"Slope {number(fit.slope, 2)} (1 is ideal), calibration in the large {number(fit.in_the_large, 2)} "
         f"(0 is ideal), Brier score {number(brier(label, probability))}"
     )
     return Picture(
-        uri,
+        "",
         alt=f"Calibration of {variant}, {site.site}: positives among nodules by predicted probability, "
         f"{counts}. {figures}.",
         title=f"Calibration of {variant}, {site.site}",
-        note="Beside each point: positives / nodules of its group; bars: Wilson intervals, nodules taken "
-        f"as independent. Below: how many nodules got which probability. {figures}.",
+        note=f"{figures}. Bars: Wilson intervals, nodules taken as independent.",
         source=f"artifacts/crossval/{site.site}/{variant}/out_of_fold.csv",
+        svg=drawn,
     )
 
 
@@ -176,9 +182,10 @@ def external_roc(site: SiteInputs) -> Picture | None:
     external = (site.external or {}).get("external") or {}
     sensitivity, specificity = finite(external.get("sensitivity")), finite(external.get("specificity"))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+        figure, hover = Figure(figsize=(4.6, 4.6), layout="constrained"), Hover()
         axes = _roc_axes(figure)
         _roc_line(axes, table, f"external  {area:.3f}", BLUE, "-")
+        _roc_points(hover, axes, table, "external", BLUE)
         if sensitivity is not None and specificity is not None:
             axes.plot(
                 1 - specificity,
@@ -189,14 +196,16 @@ def external_roc(site: SiteInputs) -> Picture | None:
                 clip_on=False,
             )
         axes.legend(loc="lower right", fontsize=8)
-        uri = uri_of(figure)
+        drawn = hover.inline(figure, f"external-roc-{site.site}")
     return Picture(
-        uri,
+        "",
         alt=f"ROC curve of the promoted model on the external cohort, {site.site}: area {area:.3f}; at the "
         f"frozen threshold sensitivity {number(sensitivity)}, specificity {number(specificity)}.",
         title=f"External ROC, {site.site}",
-        note="Each step up is one positive nodule, each step right one negative.",
+        note="Each step up is one positive nodule, each step right one negative; point at the curve for its "
+        "calls.",
         source=f"artifacts/external/{site.site}/predictions.csv",
+        svg=drawn,
     )
 
 
@@ -238,7 +247,25 @@ def _roc_line(axes: Axes, table: pd.DataFrame, label: str, colour: str, dashes: 
     axes.plot(false_positive, true_positive, dashes, color=colour, linewidth=1.8, label=label)
 
 
-def _reliability(axes: Axes, table: pd.DataFrame, colour: str, confidence: float) -> str:
+def _roc_points(hover: Hover, axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
+    """Lays the calls at some thresholds over a ROC curve, with their counts."""
+    label, probability = table["label"], table["probability"]
+    calls = [confusion(label, probability, float(threshold)) for threshold in POINTED_AT]
+    positive, negative = int((label == 1).sum()), int((label == 0).sum())
+    words = [
+        f"{name}, positive from {threshold:.2f}: finds {call.true_positive} of {positive} with metastasis "
+        f"(sensitivity {call.true_positive / positive:.3f}), clears {call.true_negative} of {negative} "
+        f"without (specificity {call.true_negative / negative:.3f})"
+        for threshold, call in zip(POINTED_AT, calls, strict=True)
+    ]
+    across, up = (
+        [call.false_positive / negative for call in calls],
+        [call.true_positive / positive for call in calls],
+    )
+    hover.add(axes, across, up, words, colour)
+
+
+def _reliability(axes: Axes, hover: Hover, table: pd.DataFrame, colour: str, confidence: float) -> str:
     """Draws the points and their intervals; returns the counts in words."""
     bins = min(MOST_BINS, max(2, len(table) // ROWS_PER_BIN))
     curve = reliability(table["label"], table["probability"], bins)
@@ -258,6 +285,11 @@ def _reliability(axes: Axes, table: pd.DataFrame, colour: str, confidence: float
         point = (float(curve.predicted[place]), float(curve.observed[place]))
         axes.annotate(text, point, offset, textcoords="offset points", ha=side, fontsize=7, color=INK)
     axes.set(ylabel="observed share with metastasis", ylim=(-0.06, 1.04))
+    said = [
+        f"predicted {p:.2f} on average, observed {text}: {share:.2f} ({limit.low:.2f} to {limit.high:.2f})"
+        for p, text, share, limit in zip(curve.predicted, words, curve.observed, limits, strict=True)
+    ]
+    hover.add(axes, curve.predicted, curve.observed, said, colour)
     means = [f"{p:.2f}: {text}" for p, text in zip(curve.predicted, words, strict=True)]
     return ", ".join(means)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,6 +26,7 @@ from dgfnet.report.checklists import checklists
 from dgfnet.report.figures import Picture
 from dgfnet.report.inputs import DRAWN, Json, ReportInputs, SiteInputs
 from dgfnet.report.tables import Table
+from dgfnet.report.verdict import verdict
 from dgfnet.settings import Settings
 
 
@@ -54,9 +56,11 @@ class SiteView:
     name: str
     analysed: tuple[str, ...]
     beaten: tuple[str, ...]
+    beaten_from: tuple[str, ...]
     results: tuple[Table | Missing, ...]
     pictures: tuple[Picture | Missing, ...]
     folds: Table | None
+    explained: str
     attribution: tuple[Table | Picture | Missing, ...]
     attribution_statements: tuple[str, ...]
     applicability: tuple[Table | Missing, ...]
@@ -72,13 +76,14 @@ class SiteView:
 Block = Table | Picture | Missing
 
 
-def render(settings: Settings, inputs: ReportInputs, own: Mapping[str, Any]) -> str:
+def render(settings: Settings, inputs: ReportInputs, own: Mapping[str, Any], written: date) -> str:
     """Renders the page as HTML.
 
     Args:
         settings: for the title, the sites and the reference variant.
         inputs: artifacts of the other stages.
         own: provenance of this very page.
+        written: its date.
     """
     environment = Environment(
         loader=PackageLoader("dgfnet.report", "."),
@@ -90,6 +95,8 @@ def render(settings: Settings, inputs: ReportInputs, own: Mapping[str, Any]) -> 
     provenance = {**inputs.provenance, "report": dict(own)}
     return environment.get_template("page.html.j2").render(
         title=settings.report.title,
+        written=written,
+        verdict=verdict(settings, inputs),
         origin=inputs.origin,
         about=inputs.about,
         cards=_cards(settings, inputs),
@@ -135,7 +142,8 @@ def _cards(settings: Settings, inputs: ReportInputs) -> list[list[Card]]:
             cards.append(_card(f"{site.site}: best single modality, AUC", site.variants[best], best, source))
         record = site.external or {}
         if record.get("external"):
-            size = f"version {text(record.get('version'))}, {text(record['external'].get('n'))} nodules"
+            version = f"{text(record.get('variant'))} version {text(record.get('version'))}"
+            size = f"{version}, {text(record['external'].get('n'))} nodules"
             source = f"artifacts/external/{site.site}/metrics.json"
             cards.append(_card(f"{site.site}: external AUC", record["external"], size, source))
         rows.append(cards)
@@ -166,11 +174,13 @@ def _site(settings: Settings, inputs: ReportInputs, site: SiteInputs) -> SiteVie
         name=site.site,
         analysed=statements.analysed(site, settings),
         beaten=statements.beaten(site, settings),
+        beaten_from=statements.beaten_from(site),
         results=_results(site, reference),
         pictures=_pictures(site, reference, confidence),
         folds=tables.folds(site) if site.variants else None,
+        explained=str((site.attribution or {}).get("variant") or "it"),
         **_attribution(site),
-        **_applicability(site),
+        **_applicability(site, _settings_of(inputs, "applicability")),
         promoted=_promoted(site),
         card=card(inputs, site),
         external=_external(site),
@@ -196,14 +206,20 @@ def _attribution(site: SiteInputs) -> dict[str, Any]:
     }
 
 
-def _applicability(site: SiteInputs) -> dict[str, Any]:
+def _settings_of(inputs: ReportInputs, stage: str) -> Json:
+    """Returns the section of a stage's own settings that it recorded; empty when it has not run."""
+    used: Json = (inputs.provenance.get(stage) or {}).get("settings") or {}
+    return used.get(stage) or {}
+
+
+def _applicability(site: SiteInputs, models: Json) -> dict[str, Any]:
     """Groups of nodules and the rule for CT, or what is missing."""
     rows, tests, curve, rule = site.groups, site.interactions, site.frontier, site.rule
     if rows is None or tests is None or curve is None or rule is None:
         missing = Missing("Groups of nodules, and who needs CT", "applicability")
         return {"applicability": (missing,), "applicability_pictures": (), "applicability_statements": ()}
     return {
-        "applicability": (applicability.groups(site.site, rows),),
+        "applicability": (applicability.groups(site.site, rows, models),),
         "applicability_pictures": applicability.pictures(site.site, rows, curve, rule),
         "applicability_statements": (
             *applicability.statements(tests, rule),
@@ -267,6 +283,7 @@ def _promoted(site: SiteInputs) -> tuple[tuple[str, str], ...] | Missing:
         )
     return (
         ("Model", f"{text(record.get('model'))} version {text(record.get('version'))}"),
+        ("Variant", text(record.get("variant"))),
         ("Alias", text(record.get("alias"))),
         ("Promoted", "yes" if record.get("promoted") else "no"),
         ("Why", text(record.get("reason"))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from dgfnet import files, provenance
 from dgfnet.report.card import card, markdown
 from dgfnet.report.inputs import read
@@ -21,7 +23,8 @@ def run(settings: Settings) -> None:
     """
     folder = settings.artifacts("report")
     inputs = read(settings)
-    pages = {"index.html": render(settings, inputs, provenance.describe(settings, SECTIONS))}
+    today = datetime.now(UTC).date()
+    pages = {"index.html": render(settings, inputs, provenance.describe(settings, SECTIONS), today)}
     for site in inputs.sites:
         name, lines = f"model_card_{site.site}.md", card(inputs, site)
         if lines:

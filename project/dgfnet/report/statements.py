@@ -10,8 +10,8 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import TABULAR
 
 SAMPLING = {
-    "train_only": "train_only: classes are balanced by undersampling inside the training folds only; every "
-    "labelled nodule is evaluated, and probabilities are moved back to the cohort's share of positives.",
+    "train_only": "train_only: classes are balanced in training folds only; every labelled nodule is "
+    "evaluated, at the cohort's share of positives.",
     "paper": "paper: the cohort was undersampled to equal classes before the analysis, as in the paper; "
     "precision and calibration then describe a cohort with as many positives as negatives, not practice.",
     "none": "none: no undersampling anywhere.",
@@ -51,6 +51,13 @@ def beaten(site: SiteInputs, settings: Settings) -> tuple[str, ...]:
     return tuple(said)
 
 
+def beaten_from(site: SiteInputs) -> tuple[str, ...]:
+    """Names the artifacts behind `beaten`."""
+    tables = {"baselines": site.baselines, "modalities": site.modalities}
+    compared = (f"compare/{site.site}/{name}.csv" for name, table in tables.items() if table is not None)
+    return (*compared, f"crossval/{site.site}/*/metrics.json")
+
+
 def external_interval(site: SiteInputs) -> tuple[str, ...]:
     """Says what the interval of the external AUC allows to conclude."""
     if site.external is None:
@@ -72,10 +79,9 @@ def external_interval(site: SiteInputs) -> tuple[str, ...]:
     elif high - low > NARROW:
         lines.append(
             f"The external AUC rests on {who}, {text(metrics.get('positives'))} of {text(metrics.get('n'))} "
-            "nodules positive. Its interval is wide: data like these are compatible with any true AUC from "
-            f"{number(low)} to {number(high)}. A value that happens to equal, exceed or miss the internal "
-            "one inside that range is no evidence that the model travels well or badly; for that, more "
-            "patients are needed."
+            "nodules positive: data like these are compatible with any true AUC from "
+            f"{number(low)} to {number(high)}, and a value inside that range is no evidence that the model "
+            "travels well or badly."
         )
     if said := external.beaten(site.external):
         lines.append(said)

@@ -109,6 +109,8 @@ def _run(command: list[str], folder: Path, fault: str) -> str:
     """
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError(f"{command[0]} is not installed, or not on PATH; install it and try again") from None
     except OSError as error:
         raise InputError(f"{fault} ({error})") from None
     if done.returncode:

@@ -8,6 +8,7 @@ its body is read (serving/body.py), and a connection that stands still is closed
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import time
@@ -132,6 +133,10 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise InputError(
+                f"port {port} of {host} is in use by another program; name another with --port"
+            ) from None
         raise InputError(f"cannot answer at {host}, port {port} ({error}); name others") from None
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that is given no GPU sees none
 }
 
 
@@ -107,7 +109,7 @@ def resources(settings: Sweep, threads: int) -> dict[str, float]:
 def check_room(needed: Mapping[str, float]) -> None:
     """Refuses trials that this machine has too few CPUs or GPUs for: they would wait for ever.
 
-    A cluster that the user names may grow, and is not asked.
+    A GPU that they leave idle is told. A cluster that the user names may grow, and is not asked.
 
     Raises:
         InputError: naming the setting, what a trial takes and what there is.
@@ -115,7 +117,23 @@ def check_room(needed: Mapping[str, float]) -> None:
     if not _named():
         import ray
 
-        _compare(needed, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        _compare(needed, there)
+        if there.get("GPU") and not needed["gpu"]:
+            tell_idle_gpu()
+
+
+@cache
+def tell_idle_gpu() -> None:
+    """Says once that torch could use a GPU, which no trial is given."""
+    import torch  # where there is a GPU alone: the driver does without
+
+    if torch.cuda.is_available():
+        print(
+            f"torch sees {torch.cuda.device_count()} GPU(s), and sweep.gpus_per_trial is 0: fits are trained "
+            "on the CPU; --set sweep.gpus_per_trial=1 gives each trial a GPU, 0.5 two trials one",
+            file=sys.stderr,
+        )
 
 
 def _compare(needed: Mapping[str, float], there: Mapping[str, float]) -> None:
