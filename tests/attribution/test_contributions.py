@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dgfnet.attribution.contributions import shapley, share_us_above_ct, summary, towards_truth
+from dgfnet.attribution.contributions import centred, shapley, share_us_above_ct, summary, towards_truth
 from dgfnet.attribution.gradients import Effort, Paths, integrate, log_odds
 from dgfnet.attribution.networks import scorer
 from dgfnet.attribution.saliency import mass_differences, masses, pick, regions
@@ -121,7 +123,8 @@ def contributions(count=8):
             },
             **{"us": us * 2.0 - 1, "ct": 0.0, "shapley_us": shapley_us * 2.0 - 1, "shapley_ct": 0.0},
             **{"baseline_probability": 0.5, "completeness_error": np.linspace(0, 0.2, count)},
-            **{"gradients": 8, "partner": "mean"},
+            **{"gradients": 8, "partner": ["surest positive", *["mean"] * (count - 1)], "fold": 0},
+            **{"label": 1, "us_correct": 0, "ct_correct": 1, "correct": np.arange(count) % 2},
         }
     )
 
@@ -135,11 +138,37 @@ def test_a_summary_counts():
     assert facts["us_above_ct"]["wilson_low"] == pytest.approx(0.0715, abs=1e-3)  # 2 of 8
     assert facts["shapley"]["us_above_ct"]["estimate"] == 3 / 8
     assert facts["shapley"]["same_order"] == 7 / 8
+    assert facts["us_above_ct_of_label"] == {"1": 0.25}
+    # US says 1 of two nodules and -1 of six: -0.5 on average; CT nothing
+    assert facts["centred"]["us_above_ct"]["estimate"] == 0.25
+    # of eight nodules wrong alone the odd ones are right by fusion; among them N1 has US for it
+    assert facts["rescued"]["us"] == {"wrong": 8, "fusion_right": 4, "rightly": 1}
+    assert facts["rescued"]["ct"] == {"wrong": 0, "fusion_right": 0, "rightly": 0}
+    assert facts["centred"]["rescued"]["us"] == {"wrong": 8, "fusion_right": 4, "rightly": 1}
+    assert facts["baseline"]["other_patient"] == 1 / 8
     assert facts["completeness"]["within"] == 0.5
     assert facts["baseline"]["undecided"] == 1.0
     assert facts["stability"]["grey"]["estimate"] == 3 / 8
     assert facts["stability"]["grey"]["first"] == 2 / 8
     assert facts["stability"]["grey"]["same_order"] == 7 / 8
+
+
+def test_centred_contributions_are_neutral_in_each_modality():
+    """By hand: towards metastasis US says 3, 1 (mean 2) in fold 0, CT -1, -5 (mean -3); fold 1 has one."""
+    table = pd.DataFrame({"label": [1, 0, 1], "fold": [0, 0, 1], "us": [3, -1, 7], "ct": [-1, 5, 7]})
+    assert centred(table).to_numpy().tolist() == [[1, 2], [1, 2], [0, 0]]
+
+
+NODULE = st.tuples(st.integers(0, 1), st.floats(-9, 9), st.floats(-9, 9))
+
+
+@given(st.lists(NODULE, min_size=1), st.floats(-9, 9))
+def test_a_constant_moved_from_one_modality_to_the_other_changes_no_centred_contribution(rows, moved):
+    """The baseline decides how an offset is shared between the modalities."""
+    table = pd.DataFrame(rows, columns=["label", "us", "ct"]).assign(fold=0)
+    sign = 2 * table["label"] - 1
+    other = table.assign(us=table["us"] + sign * moved, ct=table["ct"] - sign * moved)
+    assert centred(other).to_numpy() == pytest.approx(centred(table).to_numpy(), abs=1e-9)
 
 
 def disc(side=100):

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from captum.attr import IntegratedGradients
 
 from dgfnet.attribution.baselines import FAMILIES, find_baselines, references
 from dgfnet.attribution.gradients import Effort, Paths, integrate
-from dgfnet.attribution.networks import Pictures, fixed_of, inputs_of, mixes, scorer
+from dgfnet.attribution.networks import (
+    Pictures,
+    fixed_of,
+    inputs_of,
+    mixes,
+    pictures,
+    scorer,
+    with_frozen_batch,
+)
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
+from dgfnet.training.partition import select
 from dgfnet.vocabulary import VARIANTS
+from tiny_archive import blob, write_archive
 
 EFFORT = Effort(tolerance=1e-4, nodes=4, halvings=8, rows=32)
 SIDE = 4
@@ -177,6 +188,26 @@ def test_a_network_that_mixes_rows_is_refused(tiny):
     assert mixes(model)
     with pytest.raises(ValueError, match="mixes rows"):
         scorer(model)
+
+
+def test_a_network_with_a_frozen_batch_scores_a_nodule_as_in_that_batch(tiny, tmp_path):
+    """Everyone of another patient: alone, a nodule gets the log odds it has in company of all."""
+    patients = [(f"N{i}", f"P{i}", {"us": [40], "ct": [20 + i]}) for i in range(5)]
+    archive = write_archive(tmp_path, tiny.preprocess, patients, blob)
+    table = pd.DataFrame(patients, columns=["nodule_id", "patient_id", "images"])
+    nodules = select(table.assign(cohort="main"), archive, None)
+    torch.manual_seed(0)
+    settings = tiny.changed({"network.dgf.nodule_level": "batch"}).network
+    model = DGFNet("dgf", "resnet18", settings).eval()
+    frozen = with_frozen_batch(model, archive, nodules)
+    own = pictures(model, archive, nodules)
+    together = model(*inputs_of(model, own.images, own.fixed)).logit.detach()
+    score = scorer(frozen)
+    for at in range(5):
+        alone = own.take(torch.tensor([at]))
+        assert torch.allclose(score(alone.images, alone.fixed), together[at : at + 1], atol=1e-5)
+    assert mixes(model)  # the original is as it was
+    assert with_frozen_batch(frozen, archive, nodules) is frozen
 
 
 @pytest.mark.parametrize("family", FAMILIES)

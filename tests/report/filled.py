@@ -200,7 +200,11 @@ def fill(settings: Settings, site: str = "central") -> None:
     stability = {"grey": {"n": 24, "estimate": 0.4375, "first": 0.4583}}
     mass = {"modality": "us", "region": "inside", "unimodal": 0.2427, "multimodal": 0.2507}
     mass |= {"difference": 0.008, "low": -0.0034, "high": 0.0193}
-    facts = {"us_above_ct": share, "shapley": {"us_above_ct": share}, "stability": stability}
+    facts = {"us_above_ct": interval(0.2223, 0.1, 0.3), "us_above_ct_of_label": {"0": 0.0987, "1": 0.8765}}
+    counts = {"us": {"wrong": 31, "fusion_right": 17, "rightly": 13}, "ct": {"wrong": 41, "fusion_right": 19}}
+    counts["ct"]["rightly"] = 11
+    facts["centred"] = {"us_above_ct": share, "shapley_us_above_ct": share, "rescued": counts}
+    facts |= {"stability": stability, "baseline": {"other_patient": 0.3456}}
     facts |= {"baseline_family": "blurred", "masses": [mass]}
     facts["localisation"] = {"reason": None, "regions": [located("unimodal"), located("multimodal")]}
     pair = {
@@ -215,8 +219,10 @@ def fill(settings: Settings, site: str = "central") -> None:
     senseless = {"similarity": 0.0321, "absolute": 0.4567, "kept": 0.5}
     senseless |= {"training_auc": 0.7531, "held_out_auc": 0.4951}
     put(why / "checks.json", {"passed": True, "failed": [], "nodules": 8, "random_labels": senseless})
-    for name in ("contributions", "saliency"):
-        (why / f"{name}.png").write_bytes(PNG)
+    (why / "saliency.png").write_bytes(PNG)
+    said = {"nodule_id": ["N1", "N2"], "label": [1, 0], "us_correct": [1, 0], "ct_correct": [0, 1]}
+    said |= {"correct": [1, 1], "centred_us": [0.714, -0.315], "centred_ct": [-0.263, 0.918]}
+    pd.DataFrame(said).to_csv(why / "contributions.csv", index=False)
     registered = {
         "model": f"dgfnet-{site}",
         "version": "3",

@@ -100,7 +100,7 @@ FILES = [
     *("applicability/central/interactions.csv", "applicability/central/frontier.csv"),
     *("applicability/central/rule.json", "applicability/central/rule_external.json"),
     *("attribution/central/summary.json", "attribution/central/checks.json"),
-    *("attribution/central/contributions.png", "attribution/central/saliency.png"),
+    *("attribution/central/contributions.csv", "attribution/central/saliency.png"),
     *("register/central.json", "external/central/metrics.json", "external/central/predictions.csv"),
     "external/case_mix.csv",
 ]

@@ -25,6 +25,8 @@ UNDECIDED = 1e-3  # |p - 0.5| of a baseline
 BLUR = 0.1  # standard deviation of the blur, share of the picture's side: no border of a nodule survives it
 STEPS = 60  # of the search; each at least halves the line every second time
 FAMILIES = ("blurred", "mean", "grey", "black")
+# partners that are the picture of one training nodule: a baseline on the line to it has some of it in it
+OTHER_PATIENTS = ("blurred positive", "blurred negative", "surest positive", "surest negative")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from captum.attr import ShapleyValues
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgfnet.attribution.baselines import UNDECIDED
+from dgfnet.attribution.baselines import OTHER_PATIENTS, UNDECIDED
 from dgfnet.attribution.gradients import Paths, Score
 from dgfnet.metrics.intervals import bootstrap_interval, wilson
 
@@ -23,7 +23,9 @@ COLUMNS = (
     *("nodule_id", "us", "ct", "baseline_probability", "completeness_error"),
     *("us_correct", "ct_correct", "correct", "label"),
     *("patient_id", "fold", "log_odds", "shapley_us", "shapley_ct", "gradients", "partner"),
+    *("centred_us", "centred_ct"),
 )
+MODALITIES = ("us", "ct")
 
 
 def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -67,6 +69,49 @@ def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64],
 def towards_truth(values: NDArray[np.float64], label: NDArray[Any]) -> NDArray[np.float64]:
     """Turns attributions to metastasis into those to the correct answer: those of label 0 change sign."""
     return np.where(np.asarray(label) == 1, values, -values)
+
+
+def centred(table: pd.DataFrame, prefix: str = "") -> pd.DataFrame:
+    """Computes contributions beyond what a modality says of the average nodule of the fold.
+
+    At a baseline of probability 0.5 only the sum of both modalities is neutral: one may lean to metastasis in
+    every nodule and the other against it. Which says more for the correct answer then depends on how many
+    nodules have metastasis. Centred, each modality is neutral by itself.
+
+    Args:
+        table: columns us, ct (with the prefix), towards the correct answer; label and fold.
+        prefix: of the columns, for example `shapley_`.
+
+    Returns:
+        Columns us and ct, towards the correct answer.
+    """
+    label = table["label"].to_numpy()
+    towards = pd.DataFrame(
+        {name: towards_truth(table[f"{prefix}{name}"].to_numpy(), label) for name in MODALITIES},
+        index=table.index,
+    )  # towards metastasis: the sign turned twice is the sign
+    towards -= towards.groupby(table["fold"]).transform("mean")
+    return towards.apply(lambda values: towards_truth(values.to_numpy(), label))
+
+
+def rescued(table: pd.DataFrame, prefix: str = "") -> dict[str, dict[str, int]]:
+    """Counts what the paper argues from: a modality wrong alone, speaking rightly in a fusion that is right.
+
+    Args:
+        table: us_correct, ct_correct, correct, and columns us and ct (with the prefix) towards the truth.
+        prefix: of the columns.
+
+    Returns:
+        Per modality the nodules that it had wrong alone (`wrong`), those among them that the fusion has right
+        (`fusion_right`), and those among these to whose answer it contributes rightly (`rightly`).
+    """
+    counts = {}
+    for name in MODALITIES:
+        wrong = table[table[f"{name}_correct"] == 0]
+        right = wrong[wrong["correct"] == 1]
+        rightly = int((right[f"{prefix}{name}"] > 0).sum())
+        counts[name] = {"wrong": len(wrong), "fusion_right": len(right), "rightly": rightly}
+    return counts
 
 
 def correct(table: pd.DataFrame) -> NDArray[np.int64]:
@@ -113,7 +158,7 @@ def summary(
     """Summarises the contributions of a site, for summary.json.
 
     Args:
-        table: contributions.csv.
+        table: contributions.csv, without centred columns.
         others: stability.csv, the same columns us and ct from each baseline in the column `baseline`.
         tolerance: of the completeness error, log odds.
         confidence: of the intervals.
@@ -121,9 +166,24 @@ def summary(
         seed: of the bootstrap.
     """
     resampling = (confidence, replicates, seed)
-    above = table["us"] > table["ct"]
+    above, by_label = table["us"] > table["ct"], [*table.groupby("label")]
+    own, players = (
+        pd.concat([table[["patient_id"]], centred(table, prefix)], axis="columns")
+        for prefix in ("", "shapley_")
+    )
+    both = table.assign(centred_us=own["us"], centred_ct=own["ct"])
     return {
         "us_above_ct": share_us_above_ct(table, *resampling),
+        "us_above_ct_of_label": {str(label): float(above[part.index].mean()) for label, part in by_label},
+        "centred": {
+            "us_above_ct": share_us_above_ct(own, *resampling),
+            "us_above_ct_of_label": {
+                str(label): float((own["us"] > own["ct"])[part.index].mean()) for label, part in by_label
+            },
+            "shapley_us_above_ct": share_us_above_ct(players, *resampling),
+            "rescued": rescued(both, "centred_"),
+        },
+        "rescued": rescued(table),
         "shapley": {
             "us_above_ct": share_us_above_ct(table, *resampling, prefix="shapley_"),
             "same_order": float((above == (table["shapley_us"] > table["shapley_ct"])).mean()),
@@ -143,6 +203,7 @@ def summary(
         "baseline": {
             "undecided": float(((table["baseline_probability"] - 0.5).abs() < UNDECIDED).mean()),
             "partners": {str(k): int(v) for k, v in table["partner"].value_counts().items()},
+            "other_patient": float(table["partner"].isin(OTHER_PATIENTS).mean()),
         },
         "gradients": {"median": float(table["gradients"].median()), "largest": int(table["gradients"].max())},
         "stability": _stability(table, others, resampling),

@@ -13,48 +13,20 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from dgfnet.attribution.contribution_panels import WORDS, panels
 from dgfnet.attribution.saliency import SaliencyCase
 from dgfnet.vocabulary import MODALITIES, Site
 
-# which unimodal network was right: (us, ct); Okabe & Ito, and a marker for those who see no colour
-UNIMODAL = {
-    (1, 1): ("both unimodal right", "#009E73", "o"),
-    (1, 0): ("only US right", "#0072B2", "^"),
-    (0, 1): ("only CT right", "#E69F00", "s"),
-    (0, 0): ("neither right", "#D55E00", "x"),
-}
-WORDS = {"us": "ultrasound", "ct": "CT"}
 ORDERS = {"attribution": "highest attribution first", "random": "random order"}
 OUTLINE, HALO = "black", "white"  # a line that no picture and no colour of a map hides
 SMOOTH = 0.02  # standard deviation of the blur, share of the picture's side; for the eye only
 
 
 def contributions(site: Site, table: pd.DataFrame, failed: Sequence[str]) -> Figure:
-    """Draws contributions of CT against those of US to the correct answer; a panel per truth and result."""
-    figure = Figure(figsize=(9.0, 8.6), layout="constrained")
-    flag(figure, f"{site}: what ultrasound and CT say for the correct answer, log odds", failed)
-    limit = 1.05 * max(float(table[["us", "ct"]].abs().to_numpy().max()), 1e-9)
-    grid = figure.subplots(2, 2, sharex=True, sharey=True)
-    for row, (label, truth) in enumerate(((1, "metastasis"), (0, "no metastasis"))):
-        for column, (right, result) in enumerate(((1, "multimodal right"), (0, "multimodal wrong"))):
-            axes = grid[row, column]
-            part = table[(table["label"] == label) & (table["correct"] == right)]
-            above = f", US > CT in {(part['us'] > part['ct']).mean():.0%}" if len(part) else ""
-            axes.set_title(f"{truth}, {result}: n = {len(part)}{above}", fontsize=10)
-            axes.axhline(0, color="0.85", linewidth=0.8)
-            axes.axvline(0, color="0.85", linewidth=0.8)
-            axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=0.8)
-            for (us, ct), (words, colour, marker) in UNIMODAL.items():
-                points = part[(part["us_correct"] == us) & (part["ct_correct"] == ct)]
-                axes.scatter(
-                    points["us"], points["ct"], s=16, color=colour, marker=marker, label=words, alpha=0.75
-                )
-            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    grid[0, 0].legend(loc="upper left", fontsize=8)
-    for axes in grid[1]:
-        axes.set_xlabel("ultrasound")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("CT")
+    """Draws the four panels of the paper's Figure 3, once centred and once as the paper does."""
+    figure = Figure(figsize=(13.0, 6.6), layout="constrained")
+    flag(figure, f"{site}: what ultrasound and CT say for the correct answer", failed)
+    panels(figure, table, ("centred_", ""))
     return figure
 
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from dgfnet.attribution.baselines import Baselines, References, find_baselines, references
 from dgfnet.attribution.gradients import Attributions, Effort, Paths, Score, integrate
-from dgfnet.attribution.networks import Pictures, pictures, scorer
+from dgfnet.attribution.networks import Pictures, pictures, scorer, with_frozen_batch
 from dgfnet.dataset.pairs import Nodules
-from dgfnet.errors import InputError
 from dgfnet.network.tlr import Model
 from dgfnet.preprocess.archive import Archive
 from dgfnet.results import check_current, load_metrics
@@ -24,8 +23,6 @@ from dgfnet.training.task import finished
 from dgfnet.vocabulary import Site, Variant
 
 NODES, HALVINGS = 8, 7  # gradients per panel; up to 1024 per path
-
-MIXES = "network.dgf.nodule_level is batch: steps of one path would attend to each other; use bank"
 
 
 @dataclass(frozen=True)
@@ -67,31 +64,24 @@ class FoldNetwork:
         return references(self.score, training, self.training.labels, self.rows)
 
 
-def mixes_rows(settings: Settings) -> bool:
-    """Returns True where DGF would attend over the other nodules of the batch."""
-    return "nodule" in settings.network.dgf.branches and settings.network.dgf.nodule_level == "batch"
-
-
 def effort(settings: Settings) -> Effort:
     """Returns the bounds of an integration that the settings ask for."""
     return Effort(settings.attribute.tolerance, NODES, HALVINGS, settings.attribute.rows)
 
 
 def load(settings: Settings, site: Site, variant: Variant, fold: int) -> FoldNetwork:
-    """Loads the network of a fold.
+    """Loads the network of a fold; one that attends over the batch does so over its held-out nodules.
 
     Raises:
-        InputError: when it was not cross-validated with these settings, data and code, or mixes rows.
+        InputError: when it was not cross-validated with these settings, data and code.
     """
     task, _ = classification(settings, gather(settings, (variant,)), site, variant, fold)
     where = places(settings)
     key = "" if finished(where, task.key) is None else task.key
     check_current(load_metrics(settings, site, variant), fold, key, f"{site} {variant} fold {fold}")
-    if variant == "dgf" and mixes_rows(settings):
-        raise InputError(f"{site} {variant} fold {fold}: {MIXES}")
     archive = Archive.open(where.archive)
     training, held_out = split(task, where, archive)
-    model = restore(task, where)
+    model = with_frozen_batch(restore(task, where), archive, held_out)
     return FoldNetwork(model, scorer(model), training, held_out, archive, settings.attribute.rows)
 
 

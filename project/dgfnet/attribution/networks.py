@@ -14,8 +14,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dgfnet.attribution.gradients import Images, Score
 from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
+from dgfnet.network.dgf import NoduleLevel
 from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
+from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
+from dgfnet.training.hardware import choose
+from dgfnet.training.inference import build_bank
 from dgfnet.vocabulary import Modality, mask_of
 
 BATCH = 64
@@ -150,6 +154,23 @@ def _fold_normalisation(module: nn.Module) -> None:
             setattr(module, second, nn.Identity())
     for _, child in children:
         _fold_normalisation(child)
+
+
+def with_frozen_batch(model: Model, archive: Archive, batch: Nodules) -> Model:
+    """Returns a network whose nodule level attends over the batch as one that can be explained.
+
+    A copy attends to the nodule itself and to the others of the batch as they are, but for those of the
+    nodule's own patient: what a path changes is the explained nodule alone. Other networks are returned as
+    they are.
+    """
+    if not isinstance(model, DGFNet) or not mixes(model):
+        return model
+    copy = deepcopy(model)
+    for module in copy.modules():
+        if isinstance(module, NoduleLevel):
+            module.over, module.with_self = "bank", True
+    build_bank(copy, archive, batch, choose("float32"))
+    return copy
 
 
 def mixes(model: Model) -> bool:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from dgfnet.attribution.fold_network import FoldNetwork
 from dgfnet.attribution.gradients import log_odds
-from dgfnet.attribution.networks import pictures, scorer
+from dgfnet.attribution.networks import pictures, scorer, with_frozen_batch
 from dgfnet.cohort.folds import Folds
 from dgfnet.files import replacing
 from dgfnet.metrics.discrimination import scores
@@ -140,8 +140,9 @@ def load(settings: Settings, site: Site, fold: int) -> RandomLabelModel:
     """Loads the network that `train` has trained."""
     each = plan(settings, gather(settings, (settings.attribute.variant,)), site, fold)
     archive = Archive.open(each.where.archive)
-    model, rows = restore(each.fusion, each.where), settings.attribute.rows
-    network = FoldNetwork(model, scorer(model), *split(each.fusion, each.where, archive), archive, rows)
+    nodules, rows = split(each.fusion, each.where, archive), settings.attribute.rows
+    model = with_frozen_batch(restore(each.fusion, each.where), archive, nodules[1])
+    network = FoldNetwork(model, scorer(model), *nodules, archive, rows)
     training = pictures(model, archive, network.training)
     odds = log_odds(network.score, training.images, training.fixed, rows)
     on_training = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)

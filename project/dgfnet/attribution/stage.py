@@ -14,9 +14,8 @@ from rich.console import Console
 
 from dgfnet import digests, files, provenance, tracking
 from dgfnet.attribution import figures, localisation, randomised, repeatability
-from dgfnet.attribution.contributions import COLUMNS, correct, summary
+from dgfnet.attribution.contributions import COLUMNS, centred, correct, summary
 from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
-from dgfnet.attribution.fold_network import MIXES, mixes_rows
 from dgfnet.attribution.saliency import SaliencyCase, mass_differences, pick
 from dgfnet.parallel import cores
 from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table, tables_of
@@ -70,7 +69,7 @@ def _why_not(settings: Settings, site: Site) -> str | None:
     absent = [name for name in _variants(settings).values() if not is_cross_validated(settings, site, name)]
     if absent:
         return f"not cross-validated: {', '.join(absent)}"
-    return MIXES if settings.attribute.variant == "dgf" and mixes_rows(settings) else None
+    return None
 
 
 def _tables(settings: Settings, site: Site) -> dict[str, pd.DataFrame]:
@@ -103,7 +102,8 @@ def _write(
     )
     patients = known[["nodule_id", "patient_id"]]
     table = pd.concat([each.table for each in folds]).merge(known, on="nodule_id", validate="one_to_one")
-    table = table.sort_values("nodule_id", ignore_index=True)[list(COLUMNS)]
+    table = table.sort_values("nodule_id", ignore_index=True)
+    table = table.join(centred(table).add_prefix("centred_"))[list(COLUMNS)]
     others = pd.concat([each.others for each in folds], ignore_index=True).merge(known, on="nodule_id")
     masses = pd.concat([each.masses for each in folds], ignore_index=True).merge(patients, on="nodule_id")
     how = (settings.base.confidence, wanted.replicates, settings.base.seed)
@@ -182,7 +182,7 @@ def _log(settings: Settings, site: Site, folder: Path) -> None:
     run = tracking.open_run(uri, experiment, variant, fingerprint(keys), labels)
     results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     checks = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
-    above = results["us_above_ct"]
+    above = results["centred"]["us_above_ct"]
     with tracking.running(run):
         run.metrics(
             {

@@ -83,6 +83,7 @@ class NoduleLevel(nn.Module):
     Attributes:
         bank_keys, bank_values: (M, F) of the training nodules; M is 0 until `set_bank`.
         bank_patients: (M,) int64 patient keys.
+        with_self: over a bank, a nodule attends to itself too, as it does in a batch.
     """
 
     bank_keys: Tensor
@@ -94,6 +95,7 @@ class NoduleLevel(nn.Module):
         self.query, self.key, self.value = (nn.Linear(2 * features, features, bias=False) for _ in range(3))
         self.divisor = features**0.5
         self.over = over
+        self.with_self = False
         self.register_buffer("bank_keys", torch.empty(0, features))
         self.register_buffer("bank_values", torch.empty(0, features))
         self.register_buffer("bank_patients", torch.empty(0, dtype=torch.int64))
@@ -125,6 +127,9 @@ class NoduleLevel(nn.Module):
         scores: Tensor = q @ self.bank_keys.T / self.divisor  # (B, M)
         if patients is not None:
             scores = scores.masked_fill(patients[:, None] == self.bank_patients[None, :], float("-inf"))
+        if self.with_self:
+            own = torch.div((q * self.key(both)).sum(dim=1, keepdim=True), self.divisor)
+            scores = torch.cat([scores, own], dim=1)  # (B, M + 1)
         return scores
 
     def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None, uniform: bool = False) -> Tensor:
@@ -142,8 +147,10 @@ class NoduleLevel(nn.Module):
         """
         v: Tensor = self.value(torch.cat([us, ct], dim=1))  # (18): (B, F)
         attention = _softmax(self.scores(us, ct, patients), uniform)  # (19)
-        own = self.training or self.over == "batch"
-        return v + attention @ (v if own else self.bank_values)  # (20)
+        if self.training or self.over == "batch":
+            return v + attention @ v  # (20)
+        size = len(self.bank_values)
+        return v + attention[:, :size] @ self.bank_values + attention[:, size:].sum(dim=1, keepdim=True) * v
 
 
 class DiverseGranularityFusion(nn.Module):

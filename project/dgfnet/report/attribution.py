@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Hashable
+from typing import Any
 
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dgfnet.attribution.contribution_panels import WORDS, panels
 from dgfnet.report.cells import number, signed, text, with_interval
-from dgfnet.report.figures import Picture
+from dgfnet.report.figures import STYLE, Picture
+from dgfnet.report.hover import Hover
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
-PAPER = {"central": "0.649", "lateral": "0.552"}  # Figure 3
 REGIONS = {"inside": "inside the nodule", "rim": "on its rim", "outside": "outside"}
 
 
 def statements(site: str, summary: Json, checks: Json) -> tuple[str, ...]:
     """Puts the share of nodules where US outweighs CT, its stability and the sanity checks into sentences."""
-    share, shapley = summary["us_above_ct"], summary["shapley"]
+    centred = summary["centred"]
+    share, raw = centred["us_above_ct"], summary["us_above_ct_of_label"]
     first = (
-        f"Ultrasound says more for the correct answer than CT in a share of "
-        f"{with_interval(share)} of {text(share['n'])} nodules (the paper: {PAPER[site]} of its private "
-        f"cohort); by Shapley values {with_interval(shapley['us_above_ct'])}."
+        "Beyond what each says of the average nodule, ultrasound says more for the correct answer than CT in "
+        f"a share of {with_interval(share)} of {text(share['n'])} nodules; by Shapley values "
+        f"{with_interval(centred['shapley_us_above_ct'])}."
     )
+    uncentred = (
+        "Taken from a baseline of probability 0.5 as in the paper, where only the sum of both is neutral, it "
+        f"is {with_interval(summary['us_above_ct'])}: {number(raw.get('1'))} of the nodules with metastasis, "
+        f"{number(raw.get('0'))} of the others. It turns on how many there are of either, so it is no "
+        "measure for the paper's share."
+    )
+    argument = _rescued(centred["rescued"])
     family = summary["baseline_family"]
     others = ", ".join(
         f"{number(again['estimate'])} from {name} ({number(again['first'])} from {family})"
         for name, again in summary["stability"].items()
     )
     second = (
-        f"The share depends on the baseline picture; of a subset of nodules it is {others}." if others else ""
+        f"The uncentred share depends on the baseline picture too; of a subset of nodules it is {others}."
+        if others
+        else ""
     )
+    if blended := summary["baseline"]["other_patient"]:
+        second += f" A share of {number(blended)} of the baselines holds some of another patient's picture."
     error = summary["completeness"]
     third = (
         f"Attributions add up to the prediction to {number(error['largest'])} in log odds at worst; a share "
@@ -47,11 +66,20 @@ def statements(site: str, summary: Json, checks: Json) -> tuple[str, ...]:
     unlocated = (summary.get("localisation") or {}).get("reason")
     truth = f"Maps could not be held against the true places of the signal: {unlocated}." if unlocated else ""
     repeatability = _repeatability(summary.get("repeatability") or {})
-    return tuple(
-        line
-        for line in (first, second, third, last, _random_label(random_label), truth, repeatability)
-        if line
-    )
+    shares = (first, uncentred, argument, second, third, last)
+    lines = (*shares, _random_label(random_label), truth, repeatability)
+    return tuple(line for line in lines if line)
+
+
+def _rescued(counts: Json) -> str:
+    """Puts what the paper argues from into a sentence: a fusion that is right where a modality was wrong."""
+    words = [
+        f"of {text(each['wrong'])} nodules that {WORDS[name]} alone has wrong, the fusion has "
+        f"{text(each['fusion_right'])} right, to {text(each['rightly'])} of them {WORDS[name]} contributes "
+        "rightly"
+        for name, each in counts.items()
+    ]
+    return f"The paper's argument for fusion, counted: {'; '.join(words)}."
 
 
 def _repeatability(measured: Json) -> str:
@@ -153,21 +181,50 @@ def located(site: str, summary: Json) -> Table | None:
     )
 
 
-def pictures(site: str, drawn: dict[str, bytes], summary: Json, checks: Json) -> tuple[Picture, ...]:
-    """Embeds the paper's Figures 3 and 4 as the stage drew them."""
+def contributions(site: str, table: pd.DataFrame, summary: Json, checks: Json) -> Picture:
+    """Draws the paper's Figure 3 so that a nodule under the pointer says its numbers.
+
+    Nodules are named by their row in contributions.csv: the page holds no ids.
+    """
+    trust = "" if checks["passed"] else " Not to be trusted: a sanity check failed."
+    table = table.assign(row=range(1, len(table) + 1))
+    with matplotlib.rc_context(STYLE):
+        figure, hover = Figure(figsize=(9.2, 6.4), layout="constrained"), Hover()
+        grid, rows = panels(figure, table, ("centred_",))
+        words = [_says(line) for line in rows.to_dict("records")]
+        for (axes,), name in zip(grid[:2], ("us", "ct"), strict=True):
+            hover.add(axes, range(len(rows)), rows[f"centred_{name}"], words, "#222222")
+        drawn = hover.inline(figure, f"contributions-{site}")
+    return Picture(
+        "",
+        alt=f"What ultrasound and CT say of every nodule, {site}, whether each alone and the fusion are "
+        "right, and the truth: ultrasound says more in a share of "
+        f"{with_interval(summary['centred']['us_above_ct'])}.{trust}",
+        title=f"What each modality says, {site} (the paper's Figure 3)",
+        note="Integrated gradients towards the correct answer, beyond what the modality says of the average "
+        "nodule, by models that never saw the nodule. Point at the end of a bar for its nodule, named by its "
+        f"row in the table. The stage draws it uncentred too, as contributions.png.{trust}",
+        source=f"artifacts/attribution/{site}/contributions.csv",
+        svg=drawn,
+    )
+
+
+def _says(row: dict[Hashable, Any]) -> str:
+    """Puts a nodule of Figure 3 into words."""
+    truth = "metastasis" if row["label"] == 1 else "no metastasis"
+    us, ct, fusion = (
+        "right" if row[name] == 1 else "wrong" for name in ("us_correct", "ct_correct", "correct")
+    )
+    return (
+        f"row {row['row']}, {truth}: ultrasound {signed(row['centred_us'])} ({us} alone), "
+        f"CT {signed(row['centred_ct'])} ({ct} alone); fusion {fusion}"
+    )
+
+
+def pictures(site: str, drawn: dict[str, bytes], checks: Json) -> tuple[Picture, ...]:
+    """Embeds the paper's Figure 4 as the stage drew it."""
     trust = "" if checks["passed"] else " Not to be trusted: a sanity check failed."
     shown = []
-    if "contributions" in drawn:
-        shown.append(
-            Picture(
-                _uri(drawn["contributions"]),
-                alt=f"Contribution of CT against that of ultrasound per nodule, {site}: ultrasound says more "
-                f"in {with_interval(summary['us_above_ct'])}.{trust}",
-                title=f"What each modality says, {site} (the paper's Figure 3)",
-                note="Integrated gradients towards the correct answer, by models that never saw the nodule.",
-                source=f"artifacts/attribution/{site}/contributions.png",
-            )
-        )
     if "saliency" in drawn:
         shown.append(
             Picture(

@@ -31,7 +31,7 @@ STAGES = (
 )
 ORIGINS = {"phantom": "phantom.json", "public": "import.json"}
 
-DRAWN = ("contributions", "saliency")  # the paper's Figures 3 and 4
+DRAWN = ("saliency",)  # the paper's Figure 4
 
 Json = dict[str, Any]
 
@@ -59,6 +59,7 @@ class SiteInputs:
         rule_external: the same on the external cohort, or the reason for not trying it.
         attribution: summary of the contributions of US and CT and of the attribution maps.
         sanity: checks of these attributions.
+        contributions: contributions.csv, what US and CT say of every nodule.
         drawn: PNG figures of the attributions by name.
         not_explained: reason for their absence.
         optimism: of searched settings; columns variant, fold, inner, outer, optimism.
@@ -87,6 +88,7 @@ class SiteInputs:
     rule_external: Json | None
     attribution: Json | None
     sanity: Json | None
+    contributions: pd.DataFrame | None
     drawn: dict[str, bytes]
     not_explained: str | None
     optimism: pd.DataFrame | None
@@ -179,6 +181,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         rule_external=_json(existing(settings, "applicability", site, "rule_external.json")),
         attribution=_json(existing(settings, "attribution", site, "summary.json")),
         sanity=_json(existing(settings, "attribution", site, "checks.json")),
+        contributions=_csv(existing(settings, "attribution", site, "contributions.csv")),
         drawn={name: path.read_bytes() for name, path in drawn.items() if path is not None},
         not_explained=_reason(settings, "attribution", site),
         optimism=_csv(existing(settings, "compare", site, "optimism.csv")),

@@ -198,7 +198,12 @@ def _attribution(site: SiteInputs) -> dict[str, Any]:
         missing = Missing("What each modality says", "attribute", site.not_explained or "")
         return {"attribution": (missing,), "attribution_statements": ()}
     located = attribution.located(site.site, summary)
-    shown: list[Table | Picture | Missing] = [*attribution.pictures(site.site, site.drawn, summary, checks)]
+    shown: list[Table | Picture | Missing] = [
+        Missing("Figure 3", "attribute")
+        if site.contributions is None
+        else attribution.contributions(site.site, site.contributions, summary, checks),
+        *attribution.pictures(site.site, site.drawn, checks),
+    ]
     shown += [Missing(f"Figure {name}.png", "attribute") for name in DRAWN if name not in site.drawn]
     return {
         "attribution": (*shown, attribution.masses(site.site, summary), *([located] if located else [])),
