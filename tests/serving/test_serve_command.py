@@ -57,7 +57,9 @@ def test_a_port_in_use_is_told_before_the_model_is_loaded(project, monkeypatch):
             serve(load(project / "params.yaml"), "central", "127.0.0.1", port, Limits())
 
 
-def test_before_register_nothing_is_served_and_no_store_is_made(params, tmp_path):
+def test_before_register_nothing_is_served_and_no_store_is_made(params, tmp_path, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow leaves there where others looked
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "params.yaml").write_text(params.read_text())
     with pytest.raises(
         InputError, match=r"^the registry has no dgfnet-central@champion; run the stage register$"
