@@ -232,8 +232,8 @@ def pictures(site: str, drawn: dict[str, bytes], checks: Json) -> tuple[Picture,
                 alt=f"Ultrasound and CT of nodules that only the fusion predicts rightly, {site}, with red "
                 f"where pixels speak for metastasis and blue where they speak against it.{trust}",
                 title=f"Where the networks look, {site} (the paper's Figure 4)",
-                note="Nodules that both unimodal networks had wrong and the fusion right; outline of the "
-                "nodule in red. Pictures of patients: mind who may see this page. "
+                note="Nodules that both unimodal networks had wrong and the fusion right; a black line "
+                "round the nodule. Pictures of patients: mind who may see this page. "
                 "One colour scale per pair; smoothed for display only.",
                 source=f"artifacts/attribution/{site}/saliency.png",
             )
