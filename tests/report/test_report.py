@@ -64,10 +64,8 @@ def test_what_the_modalities_say_is_told_and_a_failed_check_is_not_hidden(
     assert "0.649" not in text  # the paper's share is another measure
     assert "of 31 nodules that ultrasound alone has wrong, the fusion has 17 right, to 13 of them" in text
     assert "A share of 0.346 of the baselines holds some of another patient's picture" in text
-    assert (
-        "row 1, metastasis: ultrasound +0.714 (right alone), CT \N{MINUS SIGN}0.263 (wrong alone); fusion right"
-        in raw
-    )
+    told = "ultrasound +0.714 (right alone), CT \N{MINUS SIGN}0.263 (wrong alone); fusion right"
+    assert f"row 1, metastasis: {told}" in raw
     assert "it is 0.438 from grey (0.458 from blurred)" in text
     assert "they change when weights are shuffled and when the network learns labels without meaning" in text
     assert "with an AUC of 0.753 and the true ones of nodules it never saw with 0.495 (0.5 on" in text

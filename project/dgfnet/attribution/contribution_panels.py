@@ -43,10 +43,12 @@ def panels(
     grid = figure.subplots(4, len(kinds), sharex=True, squeeze=False, height_ratios=heights)
     for column, kind in enumerate(kinds):
         grid[0, column].set_title(TITLES[kind], fontsize=10)
+        limit = limit_of(rows, kind)
         for axes, modality in zip(grid[:2, column], MODALITIES, strict=True):
             right = rows[f"{modality}_correct"] == 1
             axes.bar(place, rows[f"{kind}{modality}"], width=1.0, color=np.where(right, RIGHT, WRONG))
             axes.axhline(0, color="0.3", linewidth=0.6)
+            axes.set_ylim(-limit, limit)
             axes.set_ylabel(f"{WORDS[modality]}, log odds")
         strips = (("correct", RIGHT, WRONG), ("label", METASTASIS, NONE))
         for axes, (name, yes, no) in zip(grid[2:, column], strips, strict=True):
@@ -59,3 +61,9 @@ def panels(
     handles = [Patch(color=colour, label=word) for word, colour in known]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return grid.tolist(), rows
+
+
+def limit_of(table: pd.DataFrame, kind: str) -> float:
+    """Returns where the bars of one kind are cut: one scale for both modalities that no outlier sets."""
+    values = table[[f"{kind}{modality}" for modality in MODALITIES]].abs().to_numpy()
+    return max(1.1 * float(np.quantile(values, 0.99)), 1e-9)

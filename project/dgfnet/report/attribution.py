@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dgfnet.attribution.contribution_panels import WORDS, panels
+from dgfnet.attribution.contribution_panels import WORDS, limit_of, panels
 from dgfnet.report.cells import number, signed, text, with_interval
 from dgfnet.report.figures import STYLE, Picture
 from dgfnet.report.hover import Hover
@@ -192,8 +192,10 @@ def contributions(site: str, table: pd.DataFrame, summary: Json, checks: Json) -
         figure, hover = Figure(figsize=(9.2, 6.4), layout="constrained"), Hover()
         grid, rows = panels(figure, table, ("centred_",))
         words = [_says(line) for line in rows.to_dict("records")]
+        limit = limit_of(rows, "centred_")
         for (axes,), name in zip(grid[:2], ("us", "ct"), strict=True):
-            hover.add(axes, range(len(rows)), rows[f"centred_{name}"], words, "#222222")
+            ends = rows[f"centred_{name}"].clip(-limit, limit)
+            hover.add(axes, range(len(rows)), ends, words, "#222222")
         drawn = hover.inline(figure, f"contributions-{site}")
     return Picture(
         "",
@@ -203,7 +205,7 @@ def contributions(site: str, table: pd.DataFrame, summary: Json, checks: Json) -
         title=f"What each modality says, {site} (the paper's Figure 3)",
         note="Integrated gradients towards the correct answer, beyond what the modality says of the average "
         "nodule, by models that never saw the nodule. Point at the end of a bar for its nodule, named by its "
-        f"row in the table. The stage draws it uncentred too, as contributions.png.{trust}",
+        f"row in the table; the longest bars are cut. The stage draws it uncentred too, as contributions.png.{trust}",
         source=f"artifacts/attribution/{site}/contributions.csv",
         svg=drawn,
     )
