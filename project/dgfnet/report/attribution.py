@@ -205,7 +205,8 @@ def contributions(site: str, table: pd.DataFrame, summary: Json, checks: Json) -
         title=f"What each modality says, {site} (the paper's Figure 3)",
         note="Integrated gradients towards the correct answer, beyond what the modality says of the average "
         "nodule, by models that never saw the nodule. Point at the end of a bar for its nodule, named by its "
-        f"row in the table; the longest bars are cut. The stage draws it uncentred too, as contributions.png.{trust}",
+        "row in the table; the longest bars are cut. The stage draws it uncentred too, as "
+        f"contributions.png.{trust}",
         source=f"artifacts/attribution/{site}/contributions.csv",
         svg=drawn,
     )
