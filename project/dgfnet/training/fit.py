@@ -30,7 +30,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, examine_attention, predict
-from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
+from dgfnet.training.loop import SPEED, Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
 from dgfnet.training.task import CHECKPOINT, DAMAGED, FAILURE, LOCK, UNIFORM, Places, Task, finished
@@ -58,6 +58,8 @@ def fit(
     """
     # a sum of floats depends on how many threads share it
     torch.set_num_threads(task.training.threads)
+    if (done := finished(places, task.key)) is not None:  # perhaps among the outputs, where no lock belongs
+        return done
     folder = places.fit(task.key)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -83,7 +85,8 @@ def fit(
         schedule = _schedule(task, archive, training, model, feed, features)
         checkpoint = load_checkpoint(folder / CHECKPOINT, hardware.device)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
-        record = {"key": task.key, "name": task.name, "history": history, **origin}
+        told = [{k: v for k, v in epoch.items() if k != SPEED} for epoch in history]  # the same each time
+        record = {"key": task.key, "name": task.name, "history": told, **origin}
         return _finish(task, folder, record, model, archive, training, held_out, hardware, features)
 
 
