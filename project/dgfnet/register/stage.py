@@ -69,8 +69,8 @@ def run(settings: Settings) -> None:
         settings.artifacts("register", f"{site}.json").unlink(missing_ok=True)
     for site in done:
         record = _register(settings, inputs, site, load_metrics(settings, site, variant))
+        note_champions(tracking.registry(settings), settings)  # at once: an interruption may follow
         write_json(settings.artifacts("register", f"{site}.json"), record)
-    note_champions(tracking.registry(settings), settings)
     provenance.write(settings.artifacts("register"), settings, sections=SECTIONS)
 
 
