@@ -68,6 +68,7 @@ from dgfnet.sweep.plan import Inputs, classification, segmentation
 from dgfnet.sweep.trial import Trial, run_trial
 from dgfnet.training.fit import _features, _schedule, fit
 from dgfnet.training.hardware import choose
+from dgfnet.training.loop import SPEED
 from dgfnet.training.losses import losses
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
@@ -498,8 +499,9 @@ def measure_paper(settings: Settings) -> dict[str, Any]:
         places, facts = cohort(Path(folder), paper, NODULES["lateral"], paper.cohort.folds)
         task = classification(paper, facts, "lateral", "dgf", 0)[0]
         task = replace(task, epochs=1, parents={}, validate_every=10**6)
-        record = fit(task, places, 10**6, lambda epoch, record: None)
-    rate = record["history"][0]["pairs_per_second"]
+        rates: list[float] = []
+        fit(task, places, 10**6, lambda epoch, record: rates.append(record[SPEED]))
+    rate = rates[0]
     found: dict[str, Any] = {
         "pairs": training["lateral"],
         "pairs_per_s": rate,

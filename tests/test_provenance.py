@@ -79,3 +79,24 @@ def test_pictures_are_not_read_again_from_a_folder_that_changed_since(settings):
     seal_cohort(settings, "a.dir")
     with pytest.raises(InputError, match=r"has changed since the stage cohort ran .*; run it again"):
         provenance.same_md5(settings)
+
+
+def test_settings_lock_and_champions_are_no_uncommitted_change_of_the_code(settings):
+    def git(*arguments):
+        identity = ("-c", "user.name=n", "-c", "user.email=e@x")
+        subprocess.run(["git", *identity, *arguments], cwd=settings.root, check=True, timeout=60)
+
+    own = [settings.root / name for name in ("params.yaml", "dvc.lock", "champions.json")]
+    code = settings.root / "dvc.yaml"
+    for path in (*own, code):
+        path.touch()
+    git("init", "-q")
+    git("add", *(path.name for path in (*own, code)))
+    git("commit", "-q", "-m", "all")
+    commit = provenance.git_commit(settings.root)
+    assert len(commit) == 40
+    for path in own:
+        path.write_text("changed")
+    assert provenance.git_commit(settings.root) == commit
+    code.write_text("changed")
+    assert provenance.git_commit(settings.root) == f"{commit}-dirty"

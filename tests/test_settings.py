@@ -502,3 +502,26 @@ def test_a_stack_of_nothing_is_not_registered(params):
     assert message(load, params, ["crossval.stacked=null"]).endswith(
         "register.variant: stack needs a variant in crossval.stacked, found null"
     )
+
+
+@pytest.mark.parametrize(
+    ("project", "copied", "root"),
+    [  # the copy is one of the repository, the project may lie below its top, and DVC's folder too
+        ("", ".dvc/tmp/exps/tmp1", ""),
+        ("", ".dvc/tmp/exps/standalone/tmp1", ""),
+        ("study", ".dvc/tmp/exps/tmp1", "study"),
+        ("study", "study/.dvc/tmp/exps/standalone/tmp1", "study"),
+    ],
+)
+def test_the_copy_of_an_experiment_works_in_the_folder_it_was_copied_from(
+    tmp_path, params, project, copied, root
+):
+    top = tmp_path / copied
+    (top / ".git").mkdir(parents=True)
+    for folder in (tmp_path / project, top / root):
+        folder.mkdir(exist_ok=True)
+        (folder / "params.yaml").write_text(params.read_text())
+    original, copy = load(tmp_path / project / "params.yaml"), load(top / root / "params.yaml")
+    assert original.home == copy.home == original.root
+    assert original.work == copy.work == original.root / "work"
+    assert copy.artifacts("crossval") == top / root / "artifacts" / "crossval"

@@ -167,3 +167,32 @@ def test_a_fault_of_the_store_prints_no_traceback_of_its_own(uri, experiment, tm
         run.epoch(1, {"loss_label": 0.5})
     assert capsys.readouterr().err == ""
     assert explained(caught.value).startswith("MLflow's store does not answer as it should: ")
+
+
+def test_a_cross_validation_is_found_by_its_fits_in_the_store_that_has_it(
+    tmp_path, params, empty_store, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        shutil.copy(params, tmp_path / name)
+        shutil.copy(empty_store, tmp_path / name / "mlflow.db")
+    here, there = (load(tmp_path / name / "params.yaml") for name in ("here", "there"))
+    metrics = {"variant": "dgf", "folds": [{"key": "a"}, {"key": "b"}]}
+    experiment = tracking.prepare(tracking.store(here), "dgfnet-central")
+    identity = tracking.crossval_identity(metrics)
+    run = tracking.open_run(tracking.store(here), experiment, "dgf", identity, {})
+    assert tracking.crossval_run(here, "central", metrics) == run.run_id
+    with pytest.raises(
+        InputError, match=r"no run of the cross-validation of central dgf.*MLFLOW_TRACKING_URI"
+    ):
+        tracking.crossval_run(there, "central", metrics)
+    other = metrics | {"folds": [{"key": "a"}, {"key": "c"}]}
+    with pytest.raises(InputError, match="no run"):
+        tracking.crossval_run(here, "central", other)
+
+
+def test_two_baselines_of_the_same_regressions_have_runs_of_their_own():
+    folds = [{"key": "a"}]
+    names = [tracking.crossval_identity({"variant": name, "folds": folds}) for name in ("size", "clinical")]
+    assert names[0] != names[1]

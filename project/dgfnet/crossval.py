@@ -22,7 +22,7 @@ from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
-from dgfnet.training.task import UNIFORM, Task, finished
+from dgfnet.training.task import KEPT, UNIFORM, Task, finished, keep
 from dgfnet.vocabulary import SPECS, STACKS, TABULAR, Baseline, Site, Stack, Variant
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ Matrix = dict[tuple[Site, Variant], list[Task]]
 
 def run(settings: Settings) -> None:
     """Writes out_of_fold.csv and metrics.json of each site, variant and baseline, and an MLflow run for each.
+
+    And the fits they are made of.
 
     A site without labels of both classes is skipped, and skipped.json says so.
 
@@ -55,6 +57,8 @@ def run(settings: Settings) -> None:
     _train(settings, inputs, matrix)
     for site in dict.fromkeys(site for site, _ in matrix):
         _add_baselines(settings, site, [variant for other, variant in matrix if other == site])
+    keys = [task.key for tasks in matrix.values() for task in tasks]
+    keep(places(settings), keys, settings.artifacts("crossval", KEPT))
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
 
 
@@ -98,7 +102,8 @@ def _train(settings: Settings, inputs: Inputs, matrix: Matrix) -> None:
     with ExitStack() as stack:
         groups = {}
         for (site, variant), tasks in matrix.items():
-            identity = fingerprint([task.key for task in tasks])
+            fits = {"variant": variant, "folds": [{"key": task.key} for task in tasks]}
+            identity = tracking.crossval_identity(fits)
             tags = {"site": site, "variant": variant, "stage": "crossval"}
             opened = open_group(settings, site, variant, identity, tags)
             groups[site, variant] = stack.enter_context(opened)
@@ -144,7 +149,7 @@ def _conclude(
     metrics |= summarise(table, records, settings.base.confidence)
     if UNIFORM in table:
         metrics["attention"] = attention(table, records, settings.base.confidence)
-    files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": parent.run_id})
+    files.write_json(folder / "metrics.json", metrics)
     _log_parent(settings, metrics, folder, table, parent)
     sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
     facts = {"encoder": tasks[0].encoder, "epochs": tasks[0].epochs, "searched": "yes" if searched else "no"}
@@ -200,9 +205,8 @@ def _conclude_baseline(
     metrics = {"site": site, "variant": baseline, "sampling": sampling, "searched": False, **made}
     metrics |= summarise(done.table, records, settings.base.confidence)
     tags = {"site": site, "variant": baseline, "stage": "crossval", "baseline": baseline}
-    identity = fingerprint(site, baseline, models)
-    with open_group(settings, site, baseline, identity, tags) as group:
-        files.write_json(folder / "metrics.json", metrics | {"mlflow_run_id": group.run_id})
+    files.write_json(folder / "metrics.json", metrics)
+    with open_group(settings, site, baseline, tracking.crossval_identity(metrics), tags) as group:
         _log_parent(settings, metrics, folder, done.table, group.run)
     digests.keep(folder, tables_of(settings, site, done.source.networks))
 

@@ -17,14 +17,14 @@ from dgfnet.results import audit_findings
 from dgfnet.settings import Settings
 from dgfnet.sweep.group import train_segmentation
 from dgfnet.sweep.plan import encoders, gather, places, segmentation
-from dgfnet.training.task import finished
+from dgfnet.training.task import KEPT, finished, keep
 
 OF = ["encoder", "modality", "feature"]
 SECTIONS = ("base", "preprocess", "network", "training", "pretrain")
 
 
 def run(settings: Settings) -> None:
-    """Writes artifacts/pretrain: fits.json, every fit with its key and how well held-out masks are found.
+    """Writes artifacts/pretrain: the fits; fits.json, the key of each and how well held-out masks are found.
 
     And augmented_us.png and augmented_ct.png, a few pictures as the augmentation changes them.
 
@@ -55,6 +55,7 @@ def run(settings: Settings) -> None:
         name = f"{task.encoder}/{task.variant}/fold{task.fold}"
         fits[name] = {"key": record["key"], "dice": record["dice"]}
         told += [(task.encoder, *name.split("_", 1), r2) for name, r2 in record["measured_r2"].items()]
+    keep(where, [task.key for task in tasks], folder / KEPT)
     write_json(folder / "fits.json", fits)
     write_csv(reading(told), folder / "reading.csv")
     provenance.write(folder, settings, sections=SECTIONS)

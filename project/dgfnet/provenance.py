@@ -20,6 +20,8 @@ from dgfnet.files import read_json, write_json
 from dgfnet.settings import Settings, fingerprint
 
 UNTRACKED, CHANGED = "untracked", "-changed"
+CHAMPIONS = "champions.json"  # beside params.yaml; registry/champions.py writes it
+OWN = (":!params.yaml", ":!dvc.lock", f":!{CHAMPIONS}")  # tracked files that are no code
 FIT_SECTIONS = (
     "base",
     "cohort",
@@ -78,10 +80,14 @@ def describe(settings: Settings, sections: Sequence[str], cohort_md5: str | None
 
 
 def git_commit(root: Path) -> str:
-    """Returns the project folder's commit, with `-dirty` when tracked files differ; `unknown` outside git."""
+    """Returns the project folder's commit, with `-dirty` when tracked files differ; `unknown` outside git.
+
+    OWN files do not count: the settings of a run stand beside the commit, in full, and the others are written
+    by stages.
+    """
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *OWN)
     except FileNotFoundError:
         _say_no_git()
         return "unknown"

@@ -16,7 +16,8 @@ import yaml
 from dgfnet import digests
 from dgfnet.digests import Damaged
 from dgfnet.errors import InputError
-from dgfnet.files import sha256
+from dgfnet.files import read_json, sha256
+from dgfnet.provenance import CHAMPIONS
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import TABULAR, VARIANTS, Site
 
@@ -240,8 +241,34 @@ def crossval_provenance(settings: Settings) -> dict[str, Any] | None:
 
 
 def load_registered(settings: Settings, site: Site) -> dict[str, Any] | None:
-    """Reads what the stage register decided about a site, or None when it has not run there."""
-    return _json(settings, "register", f"{site}.json")
+    """Reads what the stage register decided about a site, or None when it has not run there.
+
+    `alias`, `promoted` and `has_champion` are those of today, where champions.json says that they changed.
+    """
+    record = _json(settings, "register", f"{site}.json")
+    champions = load_champions(settings)
+    if record is None or champions is None:
+        return record
+    champion = champions.get(record["model"], {}).get("version")
+    today = champion == record["version"]
+    if today != record["promoted"]:
+        whose = f"version {champion}" if champion else "none"
+        record["reason"] = f"decided since by command, the champion is {whose}; then: {record['reason']}"
+    alias = "champion" if today else "challenger"
+    return record | {"alias": alias, "promoted": today, "has_champion": champion is not None}
+
+
+def load_champions(settings: Settings) -> dict[str, dict[str, str]] | None:
+    """Reads champions.json: per registered model `version` and `fits` of its champion; None without the file.
+
+    Raises:
+        InputError: when it is no JSON.
+    """
+    path = settings.root / CHAMPIONS
+    try:
+        return dict(read_json(path)) if path.is_file() else None
+    except InputError as error:
+        raise InputError(f"{error}; dgfnet champions writes it again") from None
 
 
 def load_external(settings: Settings, site: Site) -> dict[str, Any] | None:

@@ -645,9 +645,33 @@ class Settings(Section):
         return self.root / self.base.data
 
     @property
+    def home(self) -> Path:
+        """Returns the project folder, where store, key and resumable work lie.
+
+        It is `root` but in the temporary copy of a project in which DVC runs an experiment: there it is the
+        folder that was copied.
+        """
+        return _copied_from(self.root) or self.root
+
+    @property
     def work(self) -> Path:
         """Returns the absolute path of the folder of resumable work."""
-        return self.root / self.base.work
+        return self.home / self.base.work
+
+
+def _copied_from(root: Path) -> Path | None:
+    """Returns the project folder of which DVC made a temporary copy for an experiment, or None elsewhere."""
+    for copies in root.parents:
+        if copies.parts[-3:] == (".dvc", "tmp", "exps"):
+            top = next(
+                (place for place in (root, *root.parents) if (place / ".git").exists() or place == copies),
+                root,
+            )
+            project, inside = copies.parents[2], root.relative_to(top)
+            # DVC may have been set up below the top of the repository, which is what is copied
+            places = (place / inside for place in (project, *project.parents))
+            return next((place for place in places if (place / "params.yaml").is_file()), None)
+    return None
 
 
 def known_settings(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:

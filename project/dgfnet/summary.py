@@ -17,7 +17,7 @@ from dgfnet.vocabulary import SPECS, Site
 def run(settings: Settings) -> None:
     """Prints AUC with interval per variant and site, the promoted versions, and the next step."""
     console = Console()
-    truth = _read(settings.root / settings.base.truth / "bayes.json")
+    truth = _read(settings.home / settings.base.truth / "bayes.json")
     percent = f"{settings.base.confidence:.0%}"
     table = Table(title="Pooled out-of-fold AUC", caption="gap: Bayes-optimal minus reached; phantom only")
     for column in ("site", "variant", f"AUC ({percent} interval)", "Bayes-optimal", "gap"):

@@ -26,8 +26,8 @@ from typing import Any
 
 from dgfnet import moved
 from dgfnet.errors import InputError
-from dgfnet.settings import Settings
-from dgfnet.vocabulary import Site
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.vocabulary import TABULAR, Site
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -49,6 +49,10 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens wit
 IDENTIFIERS = ("patient_id", "nodule_id")  # columns whose values name somebody
 KEY, KEY_FILE = "DGFNET_ID_KEY", "id.key"
 SHORTEST_KEY = 16  # characters
+ELSEWHERE = (  # what to do when something was logged to a store that is not this one
+    "bring that store here (mlflow.db, mlruns and id.key beside params.yaml), or name its server in "
+    "MLFLOW_TRACKING_URI"
+)
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -65,10 +69,10 @@ def store(settings: Settings) -> str:
     """
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given
-    database = settings.root / "mlflow.db"
-    if not database.exists() and not os.access(settings.root, os.W_OK):  # MLflow would try for two minutes
+    database = settings.home / "mlflow.db"
+    if not database.exists() and not os.access(settings.home, os.W_OK):  # MLflow would try for two minutes
         raise InputError(
-            f"{settings.root}: may not be written, and has no MLflow store mlflow.db; change that, or name a "
+            f"{settings.home}: may not be written, and has no MLflow store mlflow.db; change that, or name a "
             "store elsewhere with MLFLOW_TRACKING_URI"
         )
     _follow_once(database)
@@ -78,7 +82,7 @@ def store(settings: Settings) -> str:
 def is_new(settings: Settings) -> bool:
     """Tells that the store is the SQLite file beside params.yaml, and that nothing has been logged yet."""
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
-    return not elsewhere and not (settings.root / "mlflow.db").exists()
+    return not elsewhere and not (settings.home / "mlflow.db").exists()
 
 
 @cache
@@ -196,9 +200,9 @@ def identity_key(settings: Settings) -> bytes:
     """
     if given := os.environ.get(KEY):
         return _long_enough(given.encode(), KEY)
-    path = settings.root / KEY_FILE
+    path = settings.home / KEY_FILE
     if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=settings.root, prefix=f".{KEY_FILE}.") as stream:
+        with tempfile.NamedTemporaryFile(dir=settings.home, prefix=f".{KEY_FILE}.") as stream:
             stream.write(secrets.token_hex(32).encode())
             stream.flush()
             os.fsync(stream.fileno())
@@ -274,6 +278,40 @@ def find_run(
     where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
     runs = client.search_runs([experiment_id], where, max_results=1)
     return runs[0] if runs else None
+
+
+def crossval_identity(metrics: Mapping[str, Any]) -> str:
+    """Returns the identity of the run of a cross-validation: by the fits or regressions it is made of.
+
+    Args:
+        metrics: content of metrics.json, or as much of it: `variant`, and `key` of every one of the `folds`.
+    """
+    keys = [fold["key"] for fold in metrics["folds"]]
+    # two baselines may be the same regressions
+    return fingerprint(metrics["variant"], keys) if metrics["variant"] in TABULAR else fingerprint(keys)
+
+
+def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> str:
+    """Returns the id of the run of a cross-validated variant or baseline.
+
+    Args:
+        settings: for the store.
+        site: where it was cross-validated.
+        metrics: content of its metrics.json.
+
+    Raises:
+        InputError: when the store does not know it.
+    """
+    uri, variant = store(settings), metrics["variant"]
+    experiment = client(uri).get_experiment_by_name(experiment_name(site))
+    identity = crossval_identity(metrics)
+    run = find_run(client(uri), experiment.experiment_id, identity) if experiment else None
+    if run is None:
+        raise InputError(
+            f"{uri} has no run of the cross-validation of {site} {variant}, it was logged to another store: "
+            f"{ELSEWHERE}; or run dgfnet crossval, which logs fits that are done and trains none"
+        )
+    return str(run.info.run_id)
 
 
 def open_run(

@@ -44,6 +44,10 @@ def fits(folder: Path, variant: str = "dgf") -> list[Path]:
     return [folder / "work/fits" / fold["key"] for fold in metrics["folds"]]
 
 
+def weights_of_the_trained(folder: Path) -> None:
+    (fits(folder)[0] / "weights.safetensors").write_bytes(b"")
+
+
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     """Replaces a text in a file."""
 
@@ -95,6 +99,7 @@ def of_fit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None
 
     def damage(folder: Path) -> None:
         path = fits(folder)[0] / name
+        shutil.rmtree(folder / KEPT)
         path.write_bytes(change(path.read_bytes()))
 
     return damage
@@ -102,6 +107,7 @@ def of_fit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None
 
 def copied_fit(folder: Path) -> None:
     first, second = fits(folder)[:2]
+    shutil.rmtree(folder / KEPT)
     shutil.rmtree(second)
     shutil.copytree(first, second)
 
@@ -109,6 +115,7 @@ def copied_fit(folder: Path) -> None:
 def cut_checkpoint(folder: Path) -> None:
     """A fit that was interrupted, and whose checkpoint lost its end."""
     fit = fits(folder)[0]
+    shutil.rmtree(folder / KEPT)
     shutil.rmtree(fit)
     fit.mkdir()
     (fit / "checkpoint.pt").write_bytes(b"PK\x03\x04 the beginning of a checkpoint")
@@ -157,6 +164,7 @@ def broken_store(folder: Path) -> None:
 
 
 AGAIN = r"not what was written.*; run the stage {} again"
+KEPT = "artifacts/crossval/fits"  # second copies, from which a fit is taken when the first is damaged
 TRAINED = r"set aside in .*damaged/.*, and central/dgf/fold{} is trained again"
 CENTRAL = ("--site", "central", "--variant", "dgf")
 CROSSVAL, REGISTER = ("crossval", *CENTRAL), ("register", "--site", "central")
@@ -194,6 +202,13 @@ FAULTS = {
         of_fit("weights.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
         CROSSVAL,
         TRAINED.format(0),
+        True,
+    ),
+    "weights_kept": Fault(
+        "`weights.safetensors` of a fit emptied, and the one among the outputs is whole",
+        weights_of_the_trained,
+        CROSSVAL,
+        r"set aside in .*damaged/.*, and central/dgf/fold0 is taken from .*crossval/fits/",
         True,
     ),
     "record_empty": Fault(

@@ -116,7 +116,6 @@ def add_variant(settings: Settings, site: str, variant: str, area: float, seed: 
             "pooled": SCORES,
             "auc_interval": interval(area, area - 0.05, area + 0.05),
             "sampling": "train_only",
-            "mlflow_run_id": f"run{seed}",
         },
     )
     ids = [f"n{i}" for i in range(120)]
@@ -231,7 +230,7 @@ def fill(settings: Settings, site: str = "central") -> None:
         "promoted": True,
     }
     registered |= {"reason": "first model", "criterion": {"name": "accuracy", "value": 0.777}, "fold": 1}
-    registered |= {"threshold": 0.41, "source_run_id": "run3", "git_commit": "a" * 40, "data_md5": "b" * 32}
+    registered |= {"threshold": 0.41, "git_commit": "a" * 40, "data_md5": "b" * 32}
     put(settings.artifacts("register", f"{site}.json"), registered)
     part = SCORES | {"n": 40, "positives": 15, "auc_interval": interval(0.7654, 0.61, 0.87)}
     external = {"model": f"dgfnet-{site}", "version": "3", "threshold": 0.41}

@@ -144,7 +144,6 @@ def test_sentences_follow_the_data(full: tuple[Settings, str, Page]) -> None:
         "accuracy of the held-out fold, 0.777",
         "not available: no lateral label at all",
         "torch 9.9",
-        "run3",
         "artifacts/compare/central/differences.csv",
     ):
         assert part in text, part

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dgfnet import digests
+from dgfnet.digests import Damaged
 from dgfnet.training import task as module
-from dgfnet.training.task import code_digest
+from dgfnet.training.task import Places, code_digest, finished, keep, set_aside
 
 
 def network(task, **changes):
@@ -78,3 +82,52 @@ def test_only_a_resnet_has_a_resnet(task):
     assert task(encoder="resnet34").resnet == "resnet34"
     with pytest.raises(ValueError, match="no ResNet"):
         _ = task(variant="us_tlr", encoder="inception_v3").resnet
+
+
+@pytest.fixture
+def two_fits(tmp_path):
+    """Places with two finished fits, a and b, and a folder of outputs."""
+    places = Places(*(tmp_path / name for name in ("archive", "measured", "nodules", "folds", "work")))
+    for key in ("a", "b"):
+        folder = places.fit(key)
+        folder.mkdir(parents=True)
+        (folder / "fit.json").write_text(f'{{"key": "{key}"}}')
+        (folder / "weights.safetensors").write_bytes(key.encode())
+        digests.keep(folder)
+        (folder / "lock").touch()
+    return replace(places, kept=(tmp_path / "artifacts",))
+
+
+def test_fits_among_the_outputs_take_no_room_twice_and_hold_results_alone(two_fits):
+    (folder,) = two_fits.kept
+    keep(two_fits, ["a", "b"], folder)
+    names = {"fit.json", "weights.safetensors", "digests.json"}
+    assert {path.name for path in (folder / "a").iterdir()} == names
+    trained = two_fits.work / "fits" / "a" / "weights.safetensors"
+    assert (folder / "a" / "weights.safetensors").samefile(trained)
+    keep(two_fits, ["b"], folder)
+    assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+def test_a_fit_is_found_among_the_outputs_where_nothing_was_trained(two_fits):
+    (folder,) = two_fits.kept
+    keep(two_fits, ["a", "b"], folder)
+    elsewhere = replace(two_fits, work=two_fits.work / "another")
+    assert elsewhere.fit("a") == folder / "a"
+    assert elsewhere.fit("c") == elsewhere.work / "fits" / "c"
+    assert finished(elsewhere, "a") == {"key": "a"}
+    keep(elsewhere, ["a"], folder)  # what lies there stays
+    assert finished(elsewhere, "a") == {"key": "a"}
+    assert finished(elsewhere, "b") is None
+
+
+def test_a_damaged_fit_among_the_outputs_is_set_aside_and_trained_again(two_fits):
+    (folder,) = two_fits.kept
+    keep(two_fits, ["a"], folder)
+    elsewhere = replace(two_fits, work=two_fits.work / "another")
+    (folder / "a" / "fit.json").unlink()
+    with pytest.raises(Damaged, match=r"fit\.json: missing"):
+        finished(elsewhere, "a")
+    set_aside(elsewhere, "a")
+    assert elsewhere.fit("a") == elsewhere.work / "fits" / "a"
+    assert finished(elsewhere, "a") is None

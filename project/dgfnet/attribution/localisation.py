@@ -99,7 +99,7 @@ class Truth:
         """
         place = self._rows[modality][nodule_id].index(self._largest[modality][nodule_id])
         image, index = self._names[nodule_id, modality][place]
-        base = self.settings.root / self.settings.base.truth
+        base = self.settings.home / self.settings.base.truth
         path = path_of(base, image, None if index < 0 else int(index))
         read = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
         if read is None:
@@ -116,7 +116,7 @@ class Truth:
 
 def why_not(settings: Settings) -> str | None:
     """Returns the reason why there is no truth to compare with; None where there is."""
-    folder = settings.root / settings.base.truth / FOLDER
+    folder = settings.home / settings.base.truth / FOLDER
     return None if folder.is_dir() else f"{settings.base.truth}/{FOLDER} is not there: only phantoms have it"
 
 

@@ -19,7 +19,7 @@ from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
 from dgfnet.attribution.saliency import SaliencyCase, mass_differences, pick
 from dgfnet.parallel import cores
 from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table, tables_of
-from dgfnet.settings import Settings, fingerprint
+from dgfnet.settings import Settings
 from dgfnet.vocabulary import SPECS, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "attribute")
@@ -175,11 +175,11 @@ def _repeatability(settings: Settings, folds: Sequence[FoldExplanation]) -> dict
 def _log(settings: Settings, site: Site, folder: Path) -> None:
     """Logs on the run of the variant's cross-validation, so that explanations lie beside its ROC curve."""
     uri, variant = tracking.store(settings), settings.attribute.variant
-    keys = [fold["key"] for fold in load_metrics(settings, site, variant)["folds"]]
+    identity = tracking.crossval_identity(load_metrics(settings, site, variant))
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     labels = {"site": site, "variant": variant, "stage": "crossval"}
     # the run of the cross-validation is known by the fits it is made of
-    run = tracking.open_run(uri, experiment, variant, fingerprint(keys), labels)
+    run = tracking.open_run(uri, experiment, variant, identity, labels)
     results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     checks = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
     above = results["centred"]["us_above_ct"]

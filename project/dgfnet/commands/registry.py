@@ -39,6 +39,18 @@ def rollback(settings: Settings) -> None:
 
 
 @click.command()
+@with_settings()
+def champions(settings: Settings) -> None:
+    """Write who is champion to champions.json, for DVC.
+
+    Needed after somebody has promoted or rolled back elsewhere.
+    """
+    from dgfnet.registry import champions
+
+    print(champions.told(settings))
+
+
+@click.command()
 @with_settings(site=SITES)
 @site_argument
 def history(settings: Settings) -> None:

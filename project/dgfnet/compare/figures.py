@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dgfnet.compare.curves import BINS, GRID
 from dgfnet.metrics.calibration import reliability
 from dgfnet.metrics.delong import index_of
 from dgfnet.metrics.discrimination import roc_curve
 from dgfnet.vocabulary import BASELINES, Site
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
-GRID = np.linspace(0, 1, 101)  # false positive rates at which the band of a ROC curve is drawn
-BINS = 8
 
 
 def roc(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dgfnet import digests, files, provenance
-from dgfnet.compare import attention, baselines, figures, modalities, pairs, usefulness
+from dgfnet.compare import attention, baselines, curves, figures, modalities, pairs, usefulness
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
 from dgfnet.results import check_same, load_chosen, load_results, load_table, tables_of
@@ -23,8 +23,9 @@ def run(settings: Settings) -> None:
 
     Per site: table.csv and .md (all variants), differences.csv (reference against each), pairs.csv (all
     against all), baselines.csv (networks against baselines), modalities.csv (US against CT), attention.csv,
-    calibration.csv, decision.csv, optimism.csv, roc.png, calibration.png, decision.png. For both: tables.csv
-    and tables.md (the paper's tables 1-3), metrics.json (what `dvc metrics` shows).
+    calibration.csv, decision.csv, optimism.csv, roc_curve.csv, calibration_curve.csv, roc.png,
+    calibration.png, decision.png. For both: tables.csv and tables.md (the paper's tables 1-3), metrics.json
+    (what `dvc metrics` shows).
 
     Raises:
         InputError: when no variant of any site has been cross-validated, or variants not on the same nodules.
@@ -37,10 +38,9 @@ def run(settings: Settings) -> None:
         if results:
             tables = {name: load_table(settings, site, name) for name in results}
             check_same(tables)
-            _compare(folder / site, settings, site, results, tables)
+            pooled[site] = _compare(folder / site, settings, site, results, tables)
             digests.keep(folder / site, tables_of(settings, site, tables))
             rows += paper_rows(site, results)
-            pooled[site] = {name: {"auc": result["pooled"]["auc"]} for name, result in results.items()}
     if not pooled:
         raise InputError(
             f"{settings.artifacts('crossval')}: no cross-validated variant; run the stage crossval first"
@@ -58,8 +58,8 @@ def _compare(
     site: Site,
     results: dict[str, dict[str, Any]],
     tables: dict[str, pd.DataFrame],
-) -> None:
-    """Everything about one site."""
+) -> dict[str, dict[str, Any]]:
+    """Writes everything about one site; returns its part of metrics.json."""
     base, section = settings.base, settings.compare
     rows = variant_rows(results)
     files.write_csv(rows, folder / "table.csv")
@@ -78,14 +78,18 @@ def _compare(
     every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
     files.write_csv(every, folder / "pairs.csv")
     balanced = [name for name, result in results.items() if result["sampling"] == "train_only"]
-    files.write_csv(usefulness.calibration(tables, balanced), folder / "calibration.csv")
-    curves = usefulness.decisions(tables)
-    files.write_csv(curves, folder / "decision.csv")
+    calibrated = usefulness.calibration(tables, balanced)
+    files.write_csv(calibrated, folder / "calibration.csv")
+    decisions = usefulness.decisions(tables)
+    files.write_csv(decisions, folder / "decision.csv")
+    files.write_csv(curves.roc(tables), folder / "roc_curve.csv")
+    files.write_csv(curves.calibration(tables), folder / "calibration_curve.csv")
     files.write_csv(_optimism(settings, site, results), folder / "optimism.csv")
     band = (section.reference, base.confidence, BANDS, base.seed)
     files.write_figure(figures.roc(site, tables, *band), folder / "roc.png")
     files.write_figure(figures.calibration(site, tables), folder / "calibration.png")
-    files.write_figure(figures.decision(site, curves), folder / "decision.png")
+    files.write_figure(figures.decision(site, decisions), folder / "decision.png")
+    return curves.metrics(results, calibrated)
 
 
 def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from dgfnet.external.measures import measure, recalibrated
 from dgfnet.parallel import workers
 from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, attach, load_champion
+from dgfnet.registry.champions import check_noted
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Baseline, Site
@@ -32,7 +33,7 @@ def run(settings: Settings) -> None:
     Beside the champion stand the models of one modality that it was built from, as they are in its bundle:
     columns us_probability and ct_probability, and `alone` in metrics.json; and the baselines without a
     network that were cross-validated with it: columns size_probability and the like, and `baselines`.
-    case_mix.csv says how the two cohorts differ.
+    case_mix.csv says how the two cohorts differ; metrics.json of both sites is what `dvc metrics` shows.
 
     A site without enough external labels, or without results, is skipped, and skipped.json says so.
 
@@ -45,6 +46,7 @@ def run(settings: Settings) -> None:
     if not external:
         raise InputError("no nodule of cohort 'external' passed the screening; nothing to validate on")
     files.write_csv(case_mix(screened.nodules), settings.artifacts("external", "case_mix.csv"))
+    compared: dict[str, Any] = {}
     for site in settings.base.sites:
         labelled = tuple(nodule for nodule in external if nodule.labels[site] is not None)
         reason = _why_not(settings, site, labelled)
@@ -54,7 +56,8 @@ def run(settings: Settings) -> None:
             files.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
         _clear(settings, site)
-        _validate(settings, site, Cohort(screened.root, labelled))
+        compared[site] = _validate(settings, site, Cohort(screened.root, labelled))
+    files.write_json(settings.artifacts("external", "metrics.json"), compared)
     provenance.write(settings.artifacts("external"), settings, sections=("base", "external"))
 
 
@@ -78,8 +81,10 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
     return None
 
 
-def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
+def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
+    """Writes the validation of a site; returns its part of metrics.json of both."""
     champion = load_champion(settings, site)
+    check_noted(settings, site, champion.version)
     internal, variant = _held_out(settings, site, champion), champion.metadata["variant"]
     frozen, left_out = baselines.load_frozen(settings, site, variant, internal is not None)
     table = pd.DataFrame(
@@ -132,6 +137,10 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
         {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
         folder,
     )
+    calibration = outside["calibration"]
+    told = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}
+    told |= {"brier": calibration["brier"], "calibration_slope": calibration["slope"]}
+    return {f"external {variant}": told}
 
 
 def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:

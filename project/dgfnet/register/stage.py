@@ -23,6 +23,7 @@ from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
+from dgfnet.registry.champions import note_champions
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.lineage import trained_on
@@ -64,8 +65,11 @@ def run(settings: Settings) -> None:
         raise InputError(
             f"register.variant {variant} was not cross-validated at any site; run the stage crossval{needed}"
         )
+    for site in set(settings.base.sites) - set(done):  # of an earlier run, which DVC leaves here
+        settings.artifacts("register", f"{site}.json").unlink(missing_ok=True)
     for site in done:
         record = _register(settings, inputs, site, load_metrics(settings, site, variant))
+        note_champions(tracking.registry(settings), settings)  # at once: an interruption may follow
         write_json(settings.artifacts("register", f"{site}.json"), record)
     provenance.write(settings.artifacts("register"), settings, sections=SECTIONS)
 
@@ -130,12 +134,12 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "reason": "rolled back by hand; dgfnet promote can bring it back"
         if ROLLED_BACK in recorded
         else promotion["why"],
-        "promotion": promotion,
+        # who decided and when differs each time, and stands in the registry: dgfnet history
+        "promotion": {name: value for name, value in promotion.items() if name not in ("who", "when")},
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
         "scoring": settings.register_.scoring,
         "fold": fold,
         "threshold": _threshold(settings, metrics, fold),
-        "source_run_id": metrics["mlflow_run_id"],
         "git_commit": tags["git_commit"],
         "data_md5": tags["data_md5"],
     }
@@ -241,10 +245,11 @@ def _log(
             description,
         )
         evidence = _measure(settings, site, folder)
-        network_run = _fold_run(client, task, load_metrics(settings, site, task.variant)["mlflow_run_id"])
+        trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
+        network_run = _fold_run(client, task, trained)
         tags = tags | {NETWORK_RUN: network_run}
         # a stacked model is more than a fold's network: its run is that of its cross-validation
-        run = str(metrics["mlflow_run_id"]) if variant == "stack" else network_run
+        run = tracking.crossval_run(settings, site, metrics) if variant == "stack" else network_run
         with mlflow.start_run(run_id=run):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",

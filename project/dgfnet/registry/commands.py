@@ -10,6 +10,7 @@ from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry import promotion
 from dgfnet.registry.aliases import champion_of
+from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.gate import Judgement, judge
 from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
@@ -75,6 +76,7 @@ def promote(
     else:
         record = promotion.promote(tracking.registry(settings), model, version, judged)
         champion = champion_of(tracking.registry(settings), model)
+        note_champions(tracking.registry(settings), settings)
         stays = champion is not None and str(champion.version) == version
         end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"
     return "\n".join([*lines, f"{model} version {version} {end}"])
@@ -112,6 +114,7 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
 def rollback(settings: Settings, site: Site) -> str:
     """Gives the alias champion back to the version that had it before."""
     record = promotion.rollback(tracking.registry(settings), f"dgfnet-{site}")
+    note_champions(tracking.registry(settings), settings)
     return f"dgfnet-{site}: champion is version {record['to']} again, no longer {record['from']}"
 
 

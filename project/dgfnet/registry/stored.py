@@ -71,9 +71,10 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
         numbers = [
             str(registered.version) for registered in client.search_model_versions(f"name = '{model}'")
         ]
-        raise InputError(
-            f"the registry has no {model} version {version}; it has {', '.join(sorted(numbers)) or 'none'}"
-        ) from None
+        has = (
+            ", ".join(sorted(numbers)) or f"none. If it was registered in another store: {tracking.ELSEWHERE}"
+        )
+        raise InputError(f"the registry has no {model} version {version}; it has {has}") from None
 
 
 def run_of(version: Any, network: bool) -> str:

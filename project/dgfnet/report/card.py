@@ -69,7 +69,7 @@ def _literal(words: str) -> str:
 def _model(record: Json, site: str) -> str:
     origin = f"git {short(record.get('git_commit'))}, data {short(record.get('data_md5'))}"
     name = f"{text(record.get('model'))} version {text(record.get('version'))} ({text(record.get('alias'))})"
-    return f"{name}: metastasis in the {site} neck; {origin}; MLflow run {text(record.get('source_run_id'))}."
+    return f"{name}: metastasis in the {site} neck; {origin}."
 
 
 def _trained(inputs: ReportInputs, site: SiteInputs, record: Json) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from dgfnet.errors import InputError
 from dgfnet.formulas import unguarded_table
-from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing
+from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing, load_registered
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import TABULAR, VARIANTS
+from dgfnet.vocabulary import TABULAR, VARIANTS, Site
 
 STAGES = (
     "cohort",
@@ -154,7 +154,7 @@ def _origin(settings: Settings) -> tuple[str, Json]:
     return ("own" if settings.data.is_dir() else "unknown"), {}
 
 
-def _site(settings: Settings, site: str) -> SiteInputs:
+def _site(settings: Settings, site: Site) -> SiteInputs:
     crossval = settings.artifacts("crossval", site)
     names = sorted((path.parent.name for path in crossval.glob(f"*/{METRICS}")), key=_rank)
     metrics = {name: _json(existing(settings, "crossval", site, name, METRICS)) or {} for name in names}
@@ -185,7 +185,7 @@ def _site(settings: Settings, site: str) -> SiteInputs:
         drawn={name: path.read_bytes() for name, path in drawn.items() if path is not None},
         not_explained=_reason(settings, "attribution", site),
         optimism=_csv(existing(settings, "compare", site, "optimism.csv")),
-        registered=_json(existing(settings, "register", f"{site}.json")),
+        registered=load_registered(settings, site),
         external=_json(existing(settings, "external", site, METRICS)),
         predictions=_csv(existing(settings, "external", site, "predictions.csv")),
         external_skipped=_reason(settings, "external", site),

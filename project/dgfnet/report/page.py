@@ -116,7 +116,6 @@ def render(settings: Settings, inputs: ReportInputs, own: Mapping[str, Any], wri
         warnings=statements.warnings(inputs),
         checklists=checklists(inputs),
         versions=_versions(provenance),
-        runs=tables.runs(inputs.sites) if any(site.variants for site in inputs.sites) else None,
     )
 
 
@@ -294,7 +293,6 @@ def _promoted(site: SiteInputs) -> tuple[tuple[str, str], ...] | Missing:
         ("Why", text(record.get("reason"))),
         *_networks(record),
         ("Threshold", number(record.get("threshold"))),
-        ("MLflow run", text(record.get("source_run_id"))),
         ("Git commit", short(record.get("git_commit"))),
         ("Data md5", short(record.get("data_md5"))),
     )

@@ -379,23 +379,6 @@ def lineage(records: Mapping[str, Json]) -> Table:
     )
 
 
-def runs(sites: Sequence[SiteInputs]) -> Table:
-    """Tabulates the MLflow run of each variant."""
-    rows = tuple(
-        Row(f"{site.site}, {name}", (text(metrics.get("mlflow_run_id")),))
-        for site in sites
-        for name, metrics in site.variants.items()
-    )
-    return Table(
-        title="MLflow runs",
-        source="artifacts/crossval/<site>/<variant>/metrics.json",
-        corner="Site, variant",
-        head=("Run id",),
-        rows=rows,
-        folded=True,
-    )
-
-
 def _analysed(cohort: str, sites: Sequence[SiteInputs]) -> tuple[str, ...]:
     """Nodules with a known status at each site, as the analyses counted them."""
     lines = []

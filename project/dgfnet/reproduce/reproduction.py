@@ -195,7 +195,7 @@ def _gap(then: float | None, now: float | None) -> float:
 
 def _key(settings: Settings) -> bytes:
     """Returns the key of the hashes; a key made only now could match nothing."""
-    path = settings.root / tracking.KEY_FILE
+    path = settings.home / tracking.KEY_FILE
     if not os.environ.get(tracking.KEY) and not path.is_file():
         raise InputError(
             f"{path}: no such file, and {tracking.KEY} is not set; without the key of the hashes nobody can "

@@ -16,7 +16,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.results import MEASURED, check_sources, checked_folder, load_chosen, load_nodules, required
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.pretrained import resolve
-from dgfnet.training.task import Phase, Places, Task
+from dgfnet.training.task import KEPT, Phase, Places, Task
 from dgfnet.vocabulary import SITES, SPECS, Backbone, EncoderName, Modality, Site, Variant
 
 UNIMODAL: dict[Modality, Variant] = {"us": "us_multitask", "ct": "ct_multitask"}
@@ -53,6 +53,7 @@ def places(settings: Settings) -> Places:
         nodules=settings.artifacts("cohort", "nodules.parquet"),
         folds=settings.artifacts("cohort", "folds.csv"),
         work=settings.work,
+        kept=tuple(settings.artifacts(stage, KEPT) for stage in ("pretrain", "crossval")),
     )
 
 

@@ -67,19 +67,26 @@ def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
     """Returns the trials that are not done; damaged ones are set aside, and those that are done tracked."""
     waiting = []
     for trial in trials:
-        try:
-            done = trial.is_done()
-        except Damaged as error:
-            done, aside = False, set_aside(trial.places, trial.task.key)
-            print(
-                f"{label}: {error}; set aside in {aside}, and {trial.task.name} is trained again",
-                file=sys.stderr,
-            )
+        damage: list[str] = []
+        while (done := _done(trial, damage)) is None:  # one may lie in work, and one among the outputs
+            pass
+        for words in damage:
+            then = f"taken from {trial.places.fit(trial.task.key)}" if done else "trained again"
+            print(f"{label}: {words}, and {trial.task.name} is {then}", file=sys.stderr)
         if done:
             ensure_tracked(trial)
         else:
             waiting.append(trial)
     return waiting
+
+
+def _done(trial: Trial, damage: list[str]) -> bool | None:
+    """Says that a fit is done; None after a damaged one was set aside, and noted."""
+    try:
+        return trial.is_done()
+    except Damaged as error:
+        damage.append(f"{error}; set aside in {set_aside(trial.places, trial.task.key)}")
+        return None
 
 
 def tell_restarts(label: str, trials: Sequence[Trial]) -> None:

@@ -39,7 +39,7 @@ from dgfnet.training.checkpoint import (
 )
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, corrected, examine_attention, predict
-from dgfnet.training.loop import Record, Schedule, TrainingDiverged, train
+from dgfnet.training.loop import SPEED, Record, Schedule, TrainingDiverged, train
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
 from dgfnet.training.task import (
@@ -77,6 +77,8 @@ def fit(
     """
     # a sum of floats depends on how many threads share it
     torch.set_num_threads(task.training.threads)
+    if (done := finished(places, task.key)) is not None:  # perhaps among the outputs, where no lock belongs
+        return done
     folder = places.fit(task.key)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -110,7 +112,8 @@ def fit(
         feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
         schedule = _schedule(task, archive, training, model, feed, features)
         history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
-        record = {"key": task.key, "name": task.name, "history": history, **origin}
+        told = [{k: v for k, v in epoch.items() if k != SPEED} for epoch in history]  # the same each time
+        record = {"key": task.key, "name": task.name, "history": told, **origin}
         if task.choose and chosen is not None:
             load_weights(model, chosen)
             record["chosen_epoch"] = best_epoch(history, task.choose)

@@ -8,7 +8,9 @@ it touches.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -21,6 +23,7 @@ from dgfnet.settings import Network, Training, fingerprint
 from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
 
 CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
+KEPT = "fits"  # folder of fits among the outputs of a stage
 UNIFORM = "uniform_attention"  # column of predictions.csv: the probability with such attention
 DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 MOMENTS = "moments.safetensors"  # of Adam, where another fit goes on in the same schedule
@@ -132,17 +135,30 @@ class Task:
 
 @dataclass(frozen=True)
 class Places:
-    """Absolute paths a worker needs; a Ray trial has a working directory of its own."""
+    """Absolute paths a worker needs; a Ray trial has a working directory of its own.
+
+    Attributes:
+        archive: of the images.
+        measured: table of what was measured of them.
+        nodules: table of patients and labels.
+        folds: table of the folds.
+        work: where fits are trained.
+        kept: folders with fits among the outputs of stages.
+    """
 
     archive: Path
     measured: Path
     nodules: Path
     folds: Path
     work: Path
+    kept: tuple[Path, ...] = ()
 
     def fit(self, key: str) -> Path:
-        """Folder of a fit."""
-        return self.work / "fits" / key
+        """Folder of a fit: where it is trained, or among the outputs when it is whole there alone."""
+        trained = self.work / "fits" / key
+        if (trained / digests.NAME).is_file():
+            return trained
+        return next((one / key for one in self.kept if (one / key / digests.NAME).is_file()), trained)
 
 
 def finished(places: Places, key: str, thorough: bool = False) -> dict[str, Any] | None:
@@ -164,6 +180,28 @@ def finished(places: Places, key: str, thorough: bool = False) -> dict[str, Any]
     if record["key"] != key:
         raise digests.Damaged(f"{folder}: holds the fit {record['key']}")
     return record
+
+
+def keep(places: Places, keys: Collection[str], folder: Path) -> None:
+    """Makes <folder>/<key> of every finished fit, and takes others away: fits as the output of a stage.
+
+    The files are hard links where the file system has them. DVC puts copies into its cache, and links to them
+    in their place.
+    """
+    for other in folder.glob("*") if folder.is_dir() else ():
+        if other.name not in keys:
+            shutil.rmtree(other)
+    for key in sorted(set(keys)):
+        origin, target = places.fit(key), folder / key
+        if origin == target:
+            continue
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in (*digests.read(origin)["files"], digests.NAME):  # the digests last: then it is whole
+            try:
+                os.link(origin / name, target / name)
+            except OSError:  # another file system
+                shutil.copyfile(origin / name, target / name)
 
 
 def set_aside(places: Places, key: str) -> Path | None:
