@@ -121,17 +121,12 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> None:
     files.write_json(folder / "metrics.json", metrics)
     digests.keep(folder)
     outside: dict[str, Any] = metrics["external"]
-    tags = {
+    values = {
         name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
     }
-    limits = {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
-    attach(
-        settings,
-        champion,
-        site,
-        {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
-        folder,
-    )
+    values |= {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
+    values |= {"calibration_slope": outside["calibration"]["slope"], "n": float(len(table))}
+    attach(settings, champion, site, values, provenance.data_md5(settings), folder)
 
 
 def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
