@@ -40,7 +40,9 @@ docs: .stamp/installed
 	python docs/settings_page.py
 	python docs/measured_page.py
 
+# MLflow 3.17 opens on its pages for language models, unless the address says what is trained
 ui: .stamp/installed
+	@echo "open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000
 
 .stamp/installed: requirements.lock pyproject.toml

@@ -31,6 +31,7 @@ WORDS: dict[Any, str] = {
     tuple[str, ...]: "list of texts",
     tuple[float, float]: "two numbers",
     dict[str, settings.Range]: "table of ranges",
+    dict[str, dict[str, Any]]: "table of tables",
 }
 SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 

@@ -131,6 +131,22 @@ def test_stages_are_the_same_everywhere_and_in_one_order():
     )
 
 
+def test_the_parameters_of_mlflow_run_are_typed_and_listed():
+    entries = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| (.*?) \|", (ROOT / "docs/how-to/mlflow.md").read_text(), re.MULTILINE
+    )
+    listed = {name: (kind, default.strip("`").replace("nothing", "")) for name, kind, default in rows}
+    used = {}
+    for name, entry in entries.items():
+        for parameter, described in entry["parameters"].items():
+            assert f"{{{parameter}}}" in entry["command"]
+            assert used.setdefault(parameter, described) == described
+        command = "all" if name == "main" else name
+        assert f"python -m dgfnet.cli {command} --params {{project}}/params.yaml" in entry["command"]
+    assert {name: (described["type"], described["default"]) for name, described in used.items()} == listed
+
+
 def test_settings_sections_listed_in_dvc_exist():
     known = {field.alias or name for name, field in Settings.model_fields.items()} | {"profiles"}
     for stage in DVC.values():

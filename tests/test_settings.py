@@ -17,9 +17,9 @@ PROJECT = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(e
 
 
 def leaves(tree, path=()):
-    """Key paths of everything that is not a section; a search's space is a table, not settings."""
+    """Key paths of everything that is not a section; tables of a search and of ablations are one each."""
     for key, value in tree.items():
-        if isinstance(value, dict) and key != "space":
+        if isinstance(value, dict) and key not in ("space", "ablations"):
             yield from leaves(value, (*path, key))
         else:
             yield (*path, key)
@@ -433,6 +433,43 @@ def test_a_search_is_held_against_the_settings_it_changes(loaded, name, limits, 
         tree["tune"]["space"] = {name: limits}
 
     assert message(loaded, change) == f"params.yaml: tune.space.{name}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("a", {"network.dgf.brunches": ["modality"]}, "no such setting; did you mean network.dgf.branches?"),
+        ("a", {"network.dgf": {}}, "a section, and no setting"),
+        ("a", {"network.dgf.branches": []}, "cannot be tried"),
+        ("a", {"network.dgf.combiner": "mean"}, "cannot be tried"),
+        ("a", {"training.batch": 8.5}, "cannot be tried"),
+        ("a", {"network.width": 0.5}, "network.width cannot differ"),
+        ("a", {"training.sampling": "none"}, "training.sampling cannot differ"),
+        ("a", {"crossval.multimodal_epochs": 3}, "crossval.multimodal_epochs cannot differ"),
+        ("a", {}, "changes nothing"),
+        ("A b", {"network.dgf.branches": ["modality"]}, "small letters, digits and _ alone"),
+    ],
+)
+def test_an_ablation_is_judged_when_it_is_read(loaded, name, values, said):
+    def change(tree):
+        tree["crossval"]["ablations"] = {name: values}
+
+    told = message(loaded, change)
+    assert f"ablations.{name}" in told
+    assert said in told
+
+
+def test_an_ablation_changes_what_a_fusion_may_differ_in(loaded):
+    values = {"network.dgf.branches": ["modality"], "training.learning_rate": 0.01}
+
+    def change(tree):
+        tree["crossval"]["ablations"] = {"modality": values}
+
+    settings = loaded(change)
+    assert settings.crossval.ablations == {"modality": values}
+    changed = settings.changed(values)
+    assert (changed.network.dgf.branches, changed.training.learning_rate) == (("modality",), 0.01)
+    assert changed.network.dgf.combiner == settings.network.dgf.combiner
 
 
 def test_whole_numbers_and_lists_can_be_searched(loaded):

@@ -18,9 +18,9 @@ def keys():
 
 
 def leaves(tree, path=""):
-    """Keys of a tree of params.yaml; the space of a search is one setting."""
+    """Keys of a tree of params.yaml; the space of a search is one setting, and so are the ablations."""
     for key, value in tree.items():
-        if isinstance(value, dict) and key != "space":
+        if isinstance(value, dict) and key not in ("space", "ablations"):
             yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_difference, auc_interval
-from dgfnet.results import IDS, OUT_OF_FOLD, tables_of
+from dgfnet.results import ABLATION, IDS, OUT_OF_FOLD, tables_of
 from dgfnet.settings import Settings, fingerprint
-from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
+from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
 from dgfnet.training.task import KEPT, UNIFORM, Task, finished, keep
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval")
 Matrix = dict[tuple[Site, Variant], list[Task]]
+Ablations = dict[tuple[Site, str], list[Task]]  # by their names in settings
 
 
 def run(settings: Settings) -> None:
@@ -54,7 +56,7 @@ def run(settings: Settings) -> None:
             f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
         )
     train_segmentation(settings, _segmentation_tasks(settings, inputs, matrix))
-    _train(settings, inputs, matrix)
+    _train(settings, inputs, matrix, _ablations(settings, inputs, matrix))
     for site in dict.fromkeys(site for site, _ in matrix):
         _add_baselines(settings, site, [variant for other, variant in matrix if other == site])
     keys = [task.key for tasks in matrix.values() for task in tasks]
@@ -83,6 +85,33 @@ def _matrix(settings: Settings, inputs: Inputs) -> Matrix:
     }
 
 
+def _ablations(settings: Settings, inputs: Inputs, matrix: Matrix) -> Ablations:
+    """Returns the tasks of the ablations, where dgf is trained; results of other ablations there go.
+
+    Raises:
+        InputError: when the networks of one are those of dgf, or of another.
+    """
+    made: Ablations = {}
+    for site in (site for site, variant in matrix if variant == "dgf"):
+        first = {matrix[site, "dgf"][0].key: "dgf"}
+        for name, values in settings.crossval.ablations.items():
+            tasks = [
+                classification(settings, inputs, site, "dgf", fold, values)[0]
+                for fold in range(inputs.fold_count)
+            ]
+            other = first.setdefault(tasks[0].key, f"{ABLATION}{name}")
+            if other != f"{ABLATION}{name}":
+                raise InputError(
+                    f"crossval.ablations.{name}: its networks are those of {other}; give it others, or "
+                    "leave it out"
+                )
+            made[site, name] = tasks
+        for folder in settings.artifacts("crossval", site).glob(f"{ABLATION}*"):
+            if folder.name.removeprefix(ABLATION) not in settings.crossval.ablations:
+                shutil.rmtree(folder)
+    return made
+
+
 def _segmentation_tasks(settings: Settings, inputs: Inputs, matrix: Matrix) -> list[Task]:
     needed = {
         (modality, settings.network.encoder_of(site))
@@ -97,32 +126,43 @@ def _segmentation_tasks(settings: Settings, inputs: Inputs, matrix: Matrix) -> l
     ]
 
 
-def _train(settings: Settings, inputs: Inputs, matrix: Matrix) -> None:
-    """Trains the matrix, a parent run for each site and variant, and writes their results."""
+def _train(settings: Settings, inputs: Inputs, matrix: Matrix, ablations: Ablations) -> None:
+    """Trains matrix and ablations, a parent run for each, and writes their results."""
     with ExitStack() as stack:
-        groups = {}
+        opened: list[tuple[Group, Site, str, list[Task], dict[str, Any]]] = []
         for (site, variant), tasks in matrix.items():
-            fits = {"variant": variant, "folds": [{"key": task.key} for task in tasks]}
-            identity = tracking.crossval_identity(fits)
-            tags = {"site": site, "variant": variant, "stage": "crossval"}
-            opened = open_group(settings, site, variant, identity, tags)
-            groups[site, variant] = stack.enter_context(opened)
-        trials = [groups[name].trial(task) for name, tasks in matrix.items() for task in tasks]
+            group = stack.enter_context(_open(settings, site, variant, tasks, {}))
+            opened.append((group, site, variant, tasks, {}))
+        for (site, name), tasks in ablations.items():
+            values = settings.crossval.ablations[name]
+            group = stack.enter_context(_open(settings, site, f"{ABLATION}{name}", tasks, values))
+            opened.append((group, site, f"{ABLATION}{name}", tasks, values))
+        trials = [group.trial(task, values=values) for group, _, _, tasks, values in opened for task in tasks]
         train(settings, "crossval", trials)
-        for (site, variant), group in groups.items():
-            searched = (site, variant, 0) in inputs.chosen
-            _conclude(settings, site, variant, matrix[site, variant], group.run, searched)
+        for group, site, name, tasks, values in opened:
+            searched = (site, tasks[0].variant, 0) in inputs.chosen
+            _conclude(settings, site, name, tasks, group.run, searched, values)
+
+
+def _open(
+    settings: Settings, site: Site, name: str, tasks: Sequence[Task], ablation: Mapping[str, Any]
+) -> AbstractContextManager[Group]:
+    tags = {"site": site, "variant": name, "stage": "crossval"}
+    tags |= {"ablation": json.dumps(ablation)} if ablation else {}
+    fits = {"variant": name, "folds": [{"key": task.key} for task in tasks]}
+    return open_group(settings, site, name, tracking.crossval_identity(fits), tags)
 
 
 def _conclude(
     settings: Settings,
     site: Site,
-    variant: Variant,
+    variant: str,
     tasks: Sequence[Task],
     parent: tracking.Run,
     searched: bool,
+    ablation: Mapping[str, Any],
 ) -> None:
-    """Writes the out-of-fold table and metrics of one site and variant, to disk and to MLflow."""
+    """Writes the out-of-fold table and metrics of one site and variant or ablation, to disk and to MLflow."""
     where = places(settings)
     folds = Folds.read(where.folds)
     records = [finished(where, task.key) or {} for task in tasks]
@@ -145,13 +185,16 @@ def _conclude(
         "searched": searched,
         "pretrained": {"setting": settings.network.pretrained, **records[0].get("pretrained", {})},
     }
-    metrics = {"site": site, "variant": variant} | origin
+    metrics: dict[str, Any] = {"site": site, "variant": variant} | origin
+    if ablation:
+        metrics |= {"ablation": ablation, "modalities": SPECS[tasks[0].variant].modalities}
     metrics |= summarise(table, records, settings.base.confidence)
     if UNIFORM in table:
         metrics["attention"] = attention(table, records, settings.base.confidence)
     files.write_json(folder / "metrics.json", metrics)
     _log_parent(settings, metrics, folder, table, parent)
-    sections = settings.model_dump(mode="json", include={"network", "training", "preprocess"})
+    own = settings.changed(ablation)
+    sections = own.model_dump(mode="json", include={"network", "training", "preprocess"})
     facts = {"encoder": tasks[0].encoder, "epochs": tasks[0].epochs, "searched": "yes" if searched else "no"}
     parent.params(facts | tracking.flat(sections))
     digests.keep(folder)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OUT_OF_FOLD = "out_of_fold.csv"
 METRICS = "metrics.json"
+ABLATION = "dgf-"  # a name follows: dgf with the settings that crossval.ablations has under it
 MEASURED = "measured.parquet"  # of the stage preprocess
 IDS = {"nodule_id": str, "patient_id": str}
 
@@ -164,12 +165,14 @@ def is_cross_validated(settings: Settings, site: Site, variant: str) -> bool:
 
 
 def load_results(settings: Settings, site: Site) -> dict[str, dict[str, Any]]:
-    """Reads metrics.json of each cross-validated variant of a site, then of each baseline and stack.
+    """Reads metrics.json of each cross-validated variant of a site, then of ablations, baselines and stacks.
 
     Raises:
         InputError: when one is not what the stage crossval wrote.
     """
-    found = {name: _json(settings, "crossval", site, name, METRICS) for name in (*VARIANTS, *TABULAR)}
+    ablations = sorted(path.name for path in settings.artifacts("crossval", site).glob(f"{ABLATION}*"))
+    names = (*VARIANTS, *ablations, *TABULAR)
+    found = {name: _json(settings, "crossval", site, name, METRICS) for name in names}
     return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,13 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 # of nodules.csv; a patient with several malignant nodules is excluded when there is metastasis, else kept
 NO_CLUES = ("patient_id", "nodule_id", "cohort", "n_malignant_nodules")
+
+
+# settings in which a fit may not differ from those that it starts from: of shapes and data
+FIXED = (
+    *("network.width", "network.encoder", "network.pretrained", "network.mask_channel", "network.pooling"),
+    *("network.tlr", "training.sampling", "training.schedule", "training.threads"),
+)
 
 
 class Section(BaseModel):
@@ -343,22 +351,11 @@ class Tune(Section):
     @model_validator(mode="after")
     def only_what_fits_may_differ(self) -> Tune:
         """Refuses keys of shape and data: fusions start from their parents' streams, which fix both."""
-        fixed = (
-            "network.width",
-            "network.encoder",
-            "network.pretrained",
-            "network.mask_channel",
-            "network.pooling",
-            "network.tlr",
-            "training.sampling",
-            "training.schedule",
-            "training.threads",
-        )
         for name in self.space:
-            if not name.startswith(("network.", "training.")) or name.startswith(fixed):
+            if not name.startswith(("network.", "training.")) or name.startswith(FIXED):
                 raise ValueError(
                     f"space.{name} cannot be searched; expected a key of training or network "
-                    f"other than {', '.join(fixed)}"
+                    f"other than {', '.join(FIXED)}"
                 )
         if "us_tlr" in self.variants:
             raise ValueError("variants: us_tlr has a search of its own, the annealing of its head")
@@ -379,6 +376,10 @@ class Crossval(Section):
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
     """Variants that are cross-validated; those they start from are added as needed. `us_continued` and
     `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone."""
+    ablations: dict[str, dict[str, Any]]
+    """Names to keys of `network` or `training` and their values: `dgf` is cross-validated once more with
+    these, from the same parents on the same folds, as `dgf-<name>` in every table and figure and in MLflow.
+    Ablations are not registered, explained or validated outside."""
     unimodal_epochs: Positive
     """Epochs of a unimodal variant with classification."""
     multimodal_epochs: Positive
@@ -394,6 +395,22 @@ class Crossval(Section):
     clinical: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
     ones are passed over."""
+
+    @model_validator(mode="after")
+    def ablations_change_what_a_fusion_may(self) -> Crossval:
+        """Refuses keys of shape and data, as a search does, and an ablation of nothing."""
+        for title, values in self.ablations.items():
+            if not re.fullmatch("[a-z0-9_]+", title):
+                raise ValueError(f"ablations.{title}: a name has small letters, digits and _ alone")
+            for name in values:
+                if not name.startswith(("network.", "training.")) or name.startswith(FIXED):
+                    raise ValueError(
+                        f"ablations.{title}: {name} cannot differ; expected a key of training or network "
+                        f"other than {', '.join(FIXED)}"
+                    )
+            if not values:
+                raise ValueError(f"ablations.{title}: changes nothing; expected keys of network or training")
+        return self
 
     @field_validator("clinical")
     @classmethod
@@ -595,23 +612,34 @@ class Settings(Section):
     @model_validator(mode="after")
     def search_finds_settings(self) -> Settings:
         """Refuses a search space that names no setting, or holds a value that a setting does not take."""
-        known = known_settings()
         for name, limits in self.tune.space.items():
-            if name not in known:
-                raise ValueError(f"tune.space.{name}: no such setting; {advice(name, known)}")
-            if any(other.startswith(f"{name}.") for other in known):
-                raise ValueError(f"tune.space.{name}: a section, and no setting; name one of its settings")
-            section, *keys = name.split(".")
-            model: BaseModel = getattr(self, section)
-            for value in limits.choices or (limits.low, limits.high):
-                tree = model.model_dump(by_alias=True)
-                assign(tree, keys, list(value) if isinstance(value, tuple) else value)
-                try:
-                    type(model).model_validate(tree)
-                except ValidationError as error:
-                    why = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-                    raise ValueError(f"tune.space.{name}: {value!r} cannot be tried: {why}") from None
+            self._check_change("tune.space", name, limits.choices or (limits.low, limits.high))
         return self
+
+    @model_validator(mode="after")
+    def ablations_find_settings(self) -> Settings:
+        """Refuses the same of ablations."""
+        for title, values in self.crossval.ablations.items():
+            for name, value in values.items():
+                self._check_change(f"crossval.ablations.{title}", name, (value,))
+        return self
+
+    def _check_change(self, where: str, name: str, values: Sequence[Any]) -> None:
+        known = known_settings()
+        if name not in known:
+            raise ValueError(f"{where}.{name}: no such setting; {advice(name, known)}")
+        if any(other.startswith(f"{name}.") for other in known):
+            raise ValueError(f"{where}.{name}: a section, and no setting; name one of its settings")
+        section, *keys = name.split(".")
+        model: BaseModel = getattr(self, section)
+        for value in values:
+            tree = model.model_dump(by_alias=True)
+            assign(tree, keys, list(value) if isinstance(value, tuple) else value)
+            try:
+                type(model).model_validate(tree)
+            except ValidationError as error:
+                why = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"{where}.{name}: {value!r} cannot be tried: {why}") from None
 
     def artifacts(self, *parts: str) -> Path:
         """Returns an absolute path below the artifacts folder."""

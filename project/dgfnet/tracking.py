@@ -8,6 +8,7 @@ of a patient or nodule is sent there: tables go with keyed hashes in their place
 from __future__ import annotations
 
 import csv
+import getpass
 import hashlib
 import hmac
 import io
@@ -36,6 +37,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_USER
 
 # it prints the traceback of a fault of its database that it then raises; errors.py says what that means
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -45,7 +47,8 @@ PARENT = "mlflow.parentRunId"
 PROJECT_RUN = "dgfnet.project_run"
 PROCESS = "dgfnet.process"
 STOPPED = "dgfnet.stopped"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs and charts, not traces
+# the UI opens with runs and charts, not traces; that of MLflow 3.17 looks at its address alone: see `make ui`
+KIND = {"mlflow.experimentKind": "custom_model_development"}
 IDENTIFIERS = ("patient_id", "nodule_id")  # columns whose values name somebody
 KEY, KEY_FILE = "DGFNET_ID_KEY", "id.key"
 SHORTEST_KEY = 16  # characters
@@ -56,9 +59,14 @@ ELSEWHERE = (  # what to do when something was logged to a store that is not thi
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
-def experiment_name(site: Site | None) -> str:
-    """Returns the experiment of a site; the segmentation phase, which knows no site, has its own."""
-    return f"dgfnet-{site or 'pretrain'}"
+def experiment_name(site: Site | None, part: str | None = None) -> str:
+    """Returns the experiment of a site; the segmentation phase, which knows no site, has its own.
+
+    Args:
+        site: None for the segmentation phase.
+        part: of runs that are no candidates, and would stand in the charts of those that are.
+    """
+    return "-".join(["dgfnet", site or "pretrain", *([part] if part else [])])
 
 
 def store(settings: Settings) -> str:
@@ -83,6 +91,11 @@ def is_new(settings: Settings) -> bool:
     """Tells that the store is the SQLite file beside params.yaml, and that nothing has been logged yet."""
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
     return not elsewhere and not (settings.home / "mlflow.db").exists()
+
+
+def has_store(settings: Settings) -> bool:
+    """Returns False where `store` names a file that nothing was logged to yet."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (settings.root / "mlflow.db").is_file()
 
 
 @cache
@@ -329,6 +342,7 @@ def open_run(
         history = client.get_metric_history(run_id, names[0]) if names else []
         return Run(client, run_id, experiment_id, {metric.step for metric in history})
     labels = {
+        **_made_by(tags),
         IDENTITY: identity,
         PROCESS: process,
         **({PARENT: parent} if parent else {}),
@@ -336,6 +350,23 @@ def open_run(
     }
     run = client.create_run(experiment_id, tags=labels, run_name=name)
     return Run(client, run.info.run_id, experiment_id)
+
+
+def _made_by(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Returns MLflow's own tags of who made a run and with what; the UI's columns User, Source, Version."""
+    commit = str(tags.get("git_commit", "unknown"))
+    made = {MLFLOW_USER: user(), MLFLOW_SOURCE_TYPE: "LOCAL"}
+    if "stage" in tags:
+        made[MLFLOW_SOURCE_NAME] = f"dgfnet {tags['stage']}"
+    return made if commit == "unknown" else made | {MLFLOW_GIT_COMMIT: commit}
+
+
+def user() -> str:
+    """Returns the login name, `unknown` where the machine has none for this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container with a bare number for a user
+        return "unknown"
 
 
 def end_children(parent: Run) -> None:

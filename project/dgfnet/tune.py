@@ -118,14 +118,19 @@ def _train_origins(settings: Settings, inputs: Inputs, origins: list[Task], grou
 
 
 def _tag_winner(request: Search, points: Sequence[Point], winner: Point, group: Group) -> None:
-    """Tags the run of the chosen trial, and takes the tag from one that was chosen before."""
+    """Tags the runs of the trials, chosen or not, and logs what that was decided by."""
     client = tracking.client(group.uri)
     for point in points:
         key = request.make(point.values).task.key
         run = tracking.find_run(client, group.experiment_id, key, group.run_id)
         wanted = "yes" if point is winner else "no"
-        if run is not None and run.data.tags.get(CHOSEN) != wanted:
+        if run is None:
+            continue
+        if run.data.tags.get(CHOSEN) != wanted:
             client.set_tag(run.info.run_id, CHOSEN, wanted)
+        # val_auc alone would call a trial the best that ASHA stopped after a lucky first epoch
+        judged = {"inner_score": point.score or 0.0, "epochs_trained": float(point.epoch)}
+        tracking.Run(client, run.info.run_id, group.experiment_id).metrics(judged)
 
 
 def _point(

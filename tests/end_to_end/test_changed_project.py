@@ -193,10 +193,9 @@ def test_diverging_training_stops_with_a_clear_error_and_a_failed_run(changeable
 
 
 def test_mlflow_run_works_and_logs_where_the_tracking_uri_points(changeable, empty_store, tmp_path):
-    for name in ("MLproject", "conda.yaml"):
-        shutil.copy(ROOT / name, changeable / name)
     uri = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'elsewhere.db')}"
-    command = ["mlflow", "run", ".", "-e", "crossval", "--env-manager", "local"]
+    # the code of one folder, the project of another
+    command = ["mlflow", "run", str(ROOT), "-e", "crossval", "--env-manager", "local"]
     command += [
         "-P",
         "site=lateral",
@@ -225,6 +224,37 @@ def test_mlflow_run_works_and_logs_where_the_tracking_uri_points(changeable, emp
     assert project_run.info.status == "FINISHED"
     provenance = json.loads((changeable / "artifacts/crossval/provenance.json").read_text())
     assert "sweep.retries=0" in provenance["overrides"]
+
+
+def test_ablations_stand_beside_dgf_and_go_when_they_are_no_longer_named(changeable):
+    folder, table = changeable / "artifacts/crossval/central", "artifacts/compare/central/table.csv"
+    before = (folder / "dgf/out_of_fold.csv").read_bytes()
+
+    def trained():
+        return {path.parent.name for path in changeable.glob("work/fits/*/fit.json")}
+
+    known = trained()
+    values = {"by_sum": {"network.dgf.combiner": "sum"}}
+    narrowed = ("--site", "central", "--set", f"crossval.ablations={json.dumps(values)}")
+    called(changeable, "crossval", *narrowed)
+    called(changeable, "compare", *narrowed)
+    assert (folder / "dgf/out_of_fold.csv").read_bytes() == before
+    own = [pd.read_csv(folder / name / "out_of_fold.csv") for name in ("dgf", "dgf-by_sum")]
+    assert own[0]["nodule_id"].equals(own[1]["nodule_id"])
+    assert not own[0]["probability"].equals(own[1]["probability"])
+    assert len(trained() - known) == 2  # the fusion of each fold, and no parent
+    assert "dgf-by_sum" in set(pd.read_csv(changeable / table)["variant"])
+    (run,) = [run for run in runs(changeable, "dgfnet-central") if run.info.run_name == "dgf-by_sum"]
+    assert run.data.params["network.dgf.combiner"] == "sum"
+    same = {"same": {"network.dgf.combiner": "product"}}
+    done = called(
+        changeable, "crossval", *narrowed[:3], f"crossval.ablations={json.dumps(same)}", check=False
+    )
+    assert (done.returncode, "its networks are those of dgf" in done.stderr) == (2, True)
+    called(changeable, "crossval", "--site", "central")
+    called(changeable, "compare", "--site", "central")
+    assert not (folder / "dgf-by_sum").exists()
+    assert "dgf-by_sum" not in set(pd.read_csv(changeable / table)["variant"])
 
 
 @pytest.mark.slow

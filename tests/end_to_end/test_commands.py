@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 from whole import PLANTED, called, client, dgfnet, environment, project
 
+from dgfnet.registry.facts import facts
 from dicom_files import CT_SOP, dicom
 
 
@@ -160,7 +161,7 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     told = dgfnet(finished, "lineage", "central", "1").stdout
     parent = client(finished).get_run(version.run_id).data.tags.get("mlflow.parentRunId", version.run_id)
     assert "dgfnet-central version 1 (champion)" in told
-    for part in (parent, version.run_id, version.tags["fit"], "external: AUC 0."):
+    for part in (parent, version.run_id, facts(version)["fit"], "external: AUC 0."):
         assert part in told
     told = dgfnet(finished, "history", "central").stdout
     assert "version 1: champion none -> 1; all 10 criteria are met" in told
@@ -174,7 +175,7 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
 def test_a_version_is_made_again_from_its_commit_its_cohort_and_its_settings(finished, tmp_path):
     version = client(finished).get_model_version("dgfnet-central", "1")
     table = pd.read_csv(finished / "artifacts/crossval/central/dgf/out_of_fold.csv")
-    fold = int(version.tags["fold"])
+    fold = int(facts(version)["fold"])
     done = dgfnet(finished, "reproduce", "central", "1", "--into", str(tmp_path / "again"))
     record = json.loads((tmp_path / "again/reproduction.json").read_text())
     assert done.stdout.endswith("\nagrees\n")
@@ -183,7 +184,7 @@ def test_a_version_is_made_again_from_its_commit_its_cohort_and_its_settings(fin
     assert (record["nodules"], record["alone"]) == ((table["fold"] == fold).sum(), 0)
     assert record["probability"] <= 1e-6
     assert record["metrics"]["auc"][0] == pytest.approx(record["metrics"]["auc"][1], abs=1e-6)
-    assert record["git_commit"] == version.tags["git_commit"]
+    assert record["git_commit"] == facts(version)["git_commit"]
     fits = [json.loads(path.read_text())["name"] for path in tmp_path.glob("again/work/fits/*/fit.json")]
     assert sorted(fits) == sorted(
         [f"segmentation/{name}_multitask/fold{fold}" for name in ("us", "ct")]

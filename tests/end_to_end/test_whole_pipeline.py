@@ -1,8 +1,10 @@
 """What the pipeline leaves in a folder and in MLflow, on a tiny phantom."""
 
+import getpass
 import hmac
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 from whole import PLANTED, client, runs
 
+from dgfnet.registry.facts import facts, logged_model
 from dgfnet.tracking import IDENTITY, crossval_identity
 
 
@@ -265,13 +268,56 @@ def test_champion_scores_the_external_cohort_as_its_bundle_does(finished):
     called = table["probability"] >= metrics["threshold"]
     assert metrics["external"]["accuracy"] == pytest.approx((called == table["label"]).mean())
     version = client(finished).get_model_version("dgfnet-central", "1")
-    assert float(version.tags["external_auc"]) == pytest.approx(metrics["external"]["auc"], abs=5e-5)
+    assert float(facts(version)["external_auc"]) == pytest.approx(metrics["external"]["auc"], abs=5e-5)
     assert version.aliases == ["champion"]
+    read = {
+        name for name in version.tags if not name.startswith("promotion.")
+    }  # by a person, and one by code
+    assert read == {"variant", "scoring", "threshold", "AUC", "AUC external", "dgfnet"}
+    assert version.tags["AUC external"].startswith(f"{metrics['external']['auc']:.3f}")
     pooled = json.loads((finished / "artifacts/crossval/central/stack/metrics.json").read_text())
     interval = pooled["auc_interval"]
     compared = client(finished).get_run(version.run_id).data.metrics  # MLflow's page of versions shows them
+    outside = metrics["external"]["auc_interval"]
     for name, value in (("", "estimate"), ("_low", "low"), ("_high", "high")):
         assert compared[f"pooled_auc{name}"] == pytest.approx(interval[value])
+        if outside[value] is not None:
+            assert compared[f"external_auc{name}"] == pytest.approx(outside[value])
+    for name in ("sensitivity", "specificity"):
+        assert compared[f"pooled_{name}"] == pytest.approx(pooled["pooled"][name])
+        assert compared[f"external_{name}"] == pytest.approx(metrics["external"][name])
+    assert compared["threshold"] == pytest.approx(champion.metadata["threshold"], abs=5e-5)
+    told = {metric.key: metric for metric in client(finished).get_logged_model(logged_model(version)).metrics}
+    assert told["pooled_auc"].value == compared["pooled_auc"]
+    assert told["external_auc"].dataset_name == "external cohort"
+
+
+def test_a_version_leads_to_its_runs_its_cohort_its_report_and_its_explanations(finished):
+    store = client(finished)
+    version = store.get_model_version("dgfnet-central", "1")
+    record = json.loads((finished / "artifacts/register/central.json").read_text())
+    assert f"md5 `{record['data_md5']}`" in version.description
+    links = re.findall(r"#/experiments/(\d+)/runs/([0-9a-f]{32})", version.description)
+    assert len(links) == 4
+    for experiment, run in links:
+        assert store.get_run(run).info.experiment_id == experiment
+    assert version.tags["variant"] == "stack"  # explained is the network in it, dgf
+    names = {
+        Path(file.path).name
+        for folder in ("attribution", "report")
+        for file in store.list_artifacts(version.run_id, folder)
+    }
+    assert {"saliency.png", "contributions.png", "checks.png", "index.html"} <= names
+    assert store.get_run(version.run_id).inputs.dataset_inputs[0].dataset.name == "cohort"
+
+
+def test_runs_say_who_made_them_and_only_candidates_stand_beside_each_other(finished):
+    found = runs(finished, "dgfnet-central")
+    assert {run.data.tags["mlflow.user"] for run in found} == {getpass.getuser()}
+    assert {run.data.tags["mlflow.source.name"] for run in found} == {"dgfnet crossval"}
+    assert {run.data.tags["stage"] for run in found} == {"crossval"}
+    assert {run.data.tags["stage"] for run in runs(finished, "dgfnet-central-external")} == {"external"}
+    assert {run.data.tags["stage"] for run in runs(finished, "dgfnet-central-checks")} == {"attribute"}
 
 
 def network_of(project, site):

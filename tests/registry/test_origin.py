@@ -6,12 +6,13 @@ import pytest
 
 from dgfnet import crossval, provenance, tracking
 from dgfnet.errors import InputError
+from dgfnet.registry.facts import facts
 from dgfnet.registry.origin import read_origin
 from dgfnet.registry.stored import known_metrics, out_of_fold, version_of
 
 
 def changed(version, **tags):
-    kept = {name: value for name, value in {**version.tags, **tags}.items() if value is not None}
+    kept = {name: value for name, value in {**facts(version), **tags}.items() if value is not None}
     return SimpleNamespace(name=version.name, version="1", run_id=version.run_id, tags=kept)
 
 
@@ -34,8 +35,8 @@ def test_the_origin_of_a_version_is_kept_whole(settings, version):
         ({"git_commit": "unknown"}, "cannot be made again: it was trained outside git"),
         ({"git_commit": None}, "cannot be made again: it was trained outside git"),
         ({"data_md5": "untracked"}, "cannot be made again: its cohort is not under DVC"),
-        ({"git_commit": "c" * 40}, "its tags git_commit and data_md5 are not those"),
-        ({"data_md5": "c" * 32}, "its tags git_commit and data_md5 are not those"),
+        ({"git_commit": "c" * 40}, "its git_commit and data_md5 are not those"),
+        ({"data_md5": "c" * 32}, "its git_commit and data_md5 are not those"),
         ({"origin": None}, "was registered without its settings"),
         ({"origin": "0" * 64}, "its settings in the store are not those it was registered with"),
     ],

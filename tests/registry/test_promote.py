@@ -1,7 +1,6 @@
 """The gate, its records, rollback, and the choice of the fold whose model is registered."""
 
 import dataclasses
-import json
 import math
 import shutil
 
@@ -23,7 +22,7 @@ from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.gate import Judgement, judge, why
 from dgfnet.registry.lineage import missing_lineage
 from dgfnet.registry.paired import Comparison
-from dgfnet.registry.promotion import history, rollback
+from dgfnet.registry.promotion import history, newest, rollback
 from dgfnet.settings import Register
 
 LIMITS = Register(
@@ -275,8 +274,7 @@ def test_promotion_refusal_and_rollback_move_the_aliases_and_leave_records(regis
         *((None, "1", True), ("1", "2", False), ("1", "2", True), ("2", "3", True)),
         *(("3", "2", True), ("2", "1", True)),
     ]
-    newest = json.loads(registry.get_model_version("m", "1").tags["promotion"])
-    assert newest["why"] == "rolled back"
+    assert newest(registry.get_model_version("m", "1"))["why"] == "rolled back"
     refusal = history(registry, "m")[1]
     assert "calibration slope: 9.00, needed 0.5 to 2" in refusal["why"]
     assert [record["met"] for record in refusal["criteria"]].count(False) == 1

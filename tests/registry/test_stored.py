@@ -11,6 +11,8 @@ from dgfnet import digests, files, tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
 from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.facts import facts
+from dgfnet.registry.promotion import newest
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
 
 MODEL = "dgfnet-central"
@@ -57,7 +59,7 @@ def stored(settings, version):
 def test_the_tag_is_the_sha256_of_what_was_logged(settings):
     version = register(settings, ROWS)
     path = stored(settings, version)
-    assert version.tags["out_of_fold"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert facts(version)["out_of_fold"] == hashlib.sha256(path.read_bytes()).hexdigest()
     table = out_of_fold(settings, version)
     assert table["probability"].tolist() == ROWS["probability"].tolist()
     assert "n0" not in set(table["nodule_id"])
@@ -78,7 +80,7 @@ def test_a_table_that_was_changed_is_not_compared_and_the_version_not_promoted(s
     )
     assert "is not champion" in promote(settings, "central", str(better.version), dry_run=False)
     assert client.get_model_version_by_alias(MODEL, "champion").version == champion.version
-    record = json.loads(client.get_model_version(MODEL, str(better.version)).tags["promotion"])
+    record = newest(client.get_model_version(MODEL, str(better.version)))
     assert "is not the one it was registered with" in record["why"]
 
 
@@ -86,7 +88,7 @@ def test_a_version_without_the_tag_is_not_compared_until_somebody_vouches_for_it
     champion, better = register(settings, ROWS), register(settings, ROWS.assign(probability=[0.2, 0.9] * 20))
     client = tracking.registry(settings)
     client.set_registered_model_alias(MODEL, "champion", champion.version)
-    client.delete_model_version_tag(MODEL, champion.version, "out_of_fold")
+    client.delete_model_version_tag(MODEL, champion.version, "dgfnet")
     told = criteria(settings, MODEL, str(better.version)).criteria[-1]
     digest = hashlib.sha256(stored(settings, champion).read_bytes()).hexdigest()
     assert (told.met, "registered before the sha256" in told.value) == (False, True)
@@ -112,11 +114,11 @@ def test_registering_vouches_for_all_versions_of_the_fit_and_no_other(settings):
     first, other = register(settings, ROWS), register(settings, ROWS.assign(probability=[0.2, 0.9] * 20))
     client = tracking.registry(settings)
     for version in (first, other):
-        client.delete_model_version_tag(MODEL, version.version, "out_of_fold")
+        client.delete_model_version_tag(MODEL, version.version, "dgfnet")
     again = register(settings, ROWS)
     assert len(out_of_fold(settings, version_of(client, MODEL, str(first.version)))) == len(ROWS)
     assert len(out_of_fold(settings, again)) == len(ROWS)
-    assert "out_of_fold" not in version_of(client, MODEL, str(other.version)).tags
+    assert "out_of_fold" not in facts(version_of(client, MODEL, str(other.version)))
 
 
 def test_a_key_that_was_lost_before_registering_is_not_believed_either(settings):

@@ -130,7 +130,8 @@ def train(settings: Settings, wanted: Sequence[tuple[Site, int]]) -> None:
         for site, each in plans.items():
             name, identity = f"{each.fusion.variant}, {LABELS}", fingerprint([LABELS, each.fusion.key])
             tags = {"stage": "attribute", "labels": LABELS, "site": site}
-            group = stack.enter_context(open_group(settings, site, name, identity, tags))
+            opened = open_group(settings, site, name, identity, tags, part="checks")
+            group = stack.enter_context(opened)
             for task in (*each.parents, each.fusion):
                 trials.append(group.trial(task, where=each.where, variant=task.variant))
         train_fits(settings, "random labels", trials)

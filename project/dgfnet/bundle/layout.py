@@ -48,7 +48,7 @@ from dgfnet.vocabulary import MODALITIES
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "5"}  # tag of a version whose bundle has these files
+FORMAT = {"bundle_format": "5"}  # fact of a version whose bundle has these files
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

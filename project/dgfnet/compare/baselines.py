@@ -9,7 +9,7 @@ import pandas as pd
 
 from dgfnet.compare.pairs import paired_delong
 from dgfnet.metrics.discrimination import auc
-from dgfnet.vocabulary import BASELINES, STACKS, VARIANTS
+from dgfnet.vocabulary import BASELINES
 
 COLUMNS = ["variant", "baseline", "estimate", "low", "high", "p"]
 
@@ -24,7 +24,7 @@ def against(tables: dict[str, pd.DataFrame], confidence: float) -> pd.DataFrame:
     Returns:
         Columns COLUMNS, the model of largest AUC first; empty without baselines.
     """
-    networks = [name for name in tables if name in (*VARIANTS, *STACKS)]
+    networks = [name for name in tables if name not in BASELINES]
     areas = {name: auc(tables[name]["label"], tables[name]["probability"]) for name in networks}
     rows = [
         {"variant": network, "baseline": name} | paired_delong(tables[network], tables[name], confidence)

@@ -126,18 +126,13 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
     files.write_json(folder / "metrics.json", metrics)
     digests.keep(folder)
     outside: dict[str, Any] = metrics["external"]
-    tags = {
+    values = {
         name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
     }
-    limits = {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
-    attach(
-        settings,
-        champion,
-        site,
-        {**tags, **limits, "n": len(table), "data_md5": provenance.data_md5(settings)},
-        folder,
-    )
+    values |= {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
     calibration = outside["calibration"]
+    values |= {"calibration_slope": calibration["slope"], "n": float(len(table))}
+    attach(settings, champion, site, values, provenance.data_md5(settings), folder)
     told = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}
     told |= {"brier": calibration["brier"], "calibration_slope": calibration["slope"]}
     return {f"external {variant}": told}

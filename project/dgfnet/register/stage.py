@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,15 +19,17 @@ from dgfnet.bundle.write import members, stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.metrics.ensemble import common_threshold
+from dgfnet.register.described import describe, labels, links
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
 from dgfnet.registry.champions import note_champions
 from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.facts import facts, keep_facts, keep_metrics
 from dgfnet.registry.lineage import trained_on
 from dgfnet.registry.origin import keep_origin
-from dgfnet.registry.promotion import RECORD, ROLLED_BACK, promote
+from dgfnet.registry.promotion import ROLLED_BACK, newest, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, keep_table
 from dgfnet.results import (
@@ -107,22 +108,23 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         )
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
-    tags = _tags(settings, tasks, metrics, fold, criterion)
-    number = _find(client, name, tags)
+    known = _facts(settings, tasks, metrics, fold, criterion)
+    number = _find(client, name, known)
     if number is None:
-        number = _log(settings, site, tasks, unimodal, name, metrics, tags)
+        number = _log(settings, site, tasks, unimodal, name, metrics, known)
     else:  # lineage, audit and settings of the gate may have changed since
         with open_bundle(client, name, number) as folder:
             evidence = _measure(settings, site, folder)
-        _tag(client, name, number, tags, evidence)
+        _keep(client, settings, name, number, metrics, known, evidence)
     keep_origin(client, settings, site, name, number)
-    keep_table(client, settings, site, variant, name, tags["fits"])
+    keep_table(client, settings, site, variant, name, known["fits"])
     if variant != network:
-        keep_table(client, settings, site, network, name, tags["fits"], NETWORK_TABLE_SHA256)
-    recorded = client.get_model_version(name, number).tags
-    if RECORD not in recorded or not (_is_champion(client, name, number) or ROLLED_BACK in recorded):
+        keep_table(client, settings, site, network, name, known["fits"], NETWORK_TABLE_SHA256)
+    registered = client.get_model_version(name, number)
+    rolled_back = ROLLED_BACK in registered.tags
+    if newest(registered) is None or not (_is_champion(client, name, number) or rolled_back):
         promote(client, name, number, criteria(settings, name, number))
-    promotion = json.loads(client.get_model_version(name, number).tags[RECORD])
+    promotion = newest(client.get_model_version(name, number)) or {}
     is_champion = _is_champion(client, name, number)
     return {
         "model": name,
@@ -132,7 +134,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "promoted": is_champion,
         "has_champion": champion_of(client, name) is not None,
         "reason": "rolled back by hand; dgfnet promote can bring it back"
-        if ROLLED_BACK in recorded
+        if rolled_back
         else promotion["why"],
         # who decided and when differs each time, and stands in the registry: dgfnet history
         "promotion": {name: value for name, value in promotion.items() if name not in ("who", "when")},
@@ -140,15 +142,15 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "scoring": settings.register_.scoring,
         "fold": fold,
         "threshold": _threshold(settings, metrics, fold),
-        "git_commit": tags["git_commit"],
-        "data_md5": tags["data_md5"],
+        "git_commit": known["git_commit"],
+        "data_md5": known["data_md5"],
     }
 
 
-def _tags(
+def _facts(
     settings: Settings, tasks: Sequence[Task], metrics: dict[str, Any], fold: int, criterion: str
 ) -> dict[str, str]:
-    """Returns the tags of a version, which the registry's comparison page shows."""
+    """Returns what is known of a version when it is registered."""
     task = tasks[0]
     interval, best = metrics["auc_interval"], metrics["folds"][fold]["scores"]
     values = {
@@ -192,14 +194,14 @@ def _four(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _find(client: Any, name: str, tags: Mapping[str, str]) -> str | None:
+def _find(client: Any, name: str, known: Mapping[str, str]) -> str | None:
     """Returns the number of a version of the same fits that score in the same way, or None without one."""
-    wanted = FORMAT.items() | {(key, tags[key]) for key in ("fits", "scoring")}
+    wanted = FORMAT.items() | {(key, known[key]) for key in ("fits", "scoring")}
     versions = client.search_model_versions(f"name = '{name}'")
     whole = (
         version
         for version in versions
-        if {GATE, SEAL} <= version.tags.keys() and wanted <= version.tags.items()
+        if {GATE, SEAL} <= facts(version).keys() and wanted <= facts(version).items()
     )
     return next((str(version.version) for version in whole), None)
 
@@ -211,7 +213,7 @@ def _log(
     unimodal: Mapping[Modality, Sequence[Task]],
     name: str,
     metrics: dict[str, Any],
-    tags: dict[str, str],
+    known: dict[str, str],
 ) -> str:
     """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
     task = tasks[0]
@@ -233,7 +235,7 @@ def _log(
                 modality: stacked(own, *_stack(settings, site, f"{modality}_stack"))
                 for modality, own in parents.items()
             }
-        description = _describe(tags)
+        description = describe(known)
         write_bundle(
             folder,
             networks,
@@ -247,7 +249,7 @@ def _log(
         evidence = _measure(settings, site, folder)
         trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
         network_run = _fold_run(client, task, trained)
-        tags = tags | {NETWORK_RUN: network_run}
+        known = known | {NETWORK_RUN: network_run}
         # a stacked model is more than a fold's network: its run is that of its cross-validation
         run = tracking.crossval_run(settings, site, metrics) if variant == "stack" else network_run
         with mlflow.start_run(run_id=run):
@@ -255,17 +257,11 @@ def _log(
                 name=f"dgfnet_{task.site}",
                 **model_arguments(folder, SPECS[task.variant].modalities),
                 registered_model_name=name,
-                tags=tags,
-            )
-            interval = metrics["auc_interval"]  # MLflow compares versions by the metrics of their runs
-            pooled = {"": interval["estimate"], "_low": interval["low"], "_high": interval["high"]}
-            mlflow.log_metrics(
-                {f"pooled_auc{end}": value for end, value in pooled.items() if value is not None}
+                tags=labels(known),
             )
     version = str(logged.registered_model_version)
-    _tag(client, name, version, tags, evidence)
+    _keep(client, settings, name, version, metrics, known, evidence)
     seal(client, name, version)
-    client.update_model_version(name, version, description=_describe(tags))
     client.update_registered_model(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
     )
@@ -294,9 +290,39 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     return measure(settings, network, model, metrics, table, nodules, alone, baselines)
 
 
-def _tag(client: MlflowClient, name: str, version: str, tags: dict[str, str], evidence: Evidence) -> None:
-    for key, value in {**tags, GATE: evidence.text()}.items():
+def _keep(
+    client: MlflowClient,
+    settings: Settings,
+    name: str,
+    version: str,
+    metrics: Mapping[str, Any],
+    known: Mapping[str, str],
+    evidence: Evidence,
+) -> None:
+    """Puts on a version what code reads, what a person reads, and the metrics by which MLflow compares."""
+    read = labels(known)
+    kept = {key: value for key, value in known.items() if key not in read}
+    keep_facts(client, name, version, {**kept, GATE: evidence.text()})
+    for key, value in read.items():
         client.set_model_version_tag(name, version, key, value)
+    interval, pooled = metrics["auc_interval"], metrics["pooled"]
+    values = {
+        "pooled_auc": interval["estimate"],
+        "pooled_auc_low": interval["low"],
+        "pooled_auc_high": interval["high"],
+        "pooled_sensitivity": pooled["sensitivity"],
+        "pooled_specificity": pooled["specificity"],
+        "calibration_slope": evidence.calibration_slope,
+        "threshold": float(known["threshold"]),
+    }
+    keep_metrics(client, name, version, values, "cohort", known["data_md5"])
+    registered = client.get_model_version(name, version)
+    run = client.get_run(str(registered.run_id)).info
+    source = f"{settings.base.data}.dvc"
+    tracking.Run(client, run.run_id, run.experiment_id).dataset(
+        "cohort", known["data_md5"], source, "training"
+    )
+    client.update_model_version(name, version, describe(known) + links(client, settings, registered, known))
 
 
 def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
@@ -308,15 +334,3 @@ def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
             f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
         )
     return str(child.info.run_id)
-
-
-def _describe(tags: dict[str, str]) -> str:
-    best = f"fold {tags['fold']} (selected by {tags['selected_by']})"
-    networks = "the folds' networks, averaged; first" if tags["scoring"] == "ensemble" else "the network"
-    return (
-        f"{tags['variant']} for the {tags['site']} site, {networks} that of {best}. "
-        f"Cross-validation: pooled out-of-fold AUC {tags['pooled_auc']} "
-        f"({tags['pooled_auc_low']}-{tags['pooled_auc_high']}). Held-out fold: AUC {tags['fold_auc']}, "
-        f"accuracy {tags['fold_accuracy']}. Threshold {tags['threshold']}. "
-        f"git {tags['git_commit'][:12]}, data {tags['data_md5'][:12]}, settings {tags['params_sha256'][:12]}."
-    )

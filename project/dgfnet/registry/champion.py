@@ -15,9 +15,13 @@ from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHAMPION, champion_of
+from dgfnet.registry.facts import facts, keep_facts, keep_metrics, with_limits
 from dgfnet.registry.seal import unsealed
 from dgfnet.settings import Preprocess, Settings
 from dgfnet.vocabulary import Site
+
+EXTERNAL = "external cohort"  # name of the dataset
+EXTERNAL_AUC = "AUC external"  # tag of a version, for a person
 
 
 @dataclass(frozen=True)
@@ -100,41 +104,53 @@ def check_format(client: MlflowClient, name: str, version: str) -> None:
     Raises:
         InputError: when the version is of an earlier release.
     """
-    if FORMAT.items() - client.get_model_version(name, version).tags.items():
+    if FORMAT.items() - facts(client.get_model_version(name, version)).items():
         raise InputError(
             f"{name} version {version} was registered by an earlier release of DGFNet and cannot be read; "
             "run the stage register"
         )
 
 
-def attach(settings: Settings, champion: Champion, site: Site, tags: Mapping[str, Any], folder: Path) -> None:
-    """Sets results of external validation as tags of the version they belong to, and logs them as a run.
+def attach(
+    settings: Settings,
+    champion: Champion,
+    site: Site,
+    values: Mapping[str, float | None],
+    data_md5: str,
+    folder: Path,
+) -> None:
+    """Keeps results of external validation with the version they belong to, and logs them as a run.
+
+    The run stands in an experiment of its own, where it is in nobody's way who charts the variants.
 
     Args:
         settings: for the store.
         champion: that was validated.
         site: of the model.
-        tags: results by name; floats become metrics of the run too.
+        values: `auc`, `auc_low`, `auc_high`, `n` and others; None or nan where undefined.
+        data_md5: DVC's hash of the external cohort.
         folder: with predictions.csv and metrics.json, which the run gets.
     """
-    uri = tracking.store(settings)
-    client = tracking.registry(settings)
-    for key, value in tags.items():
-        text = f"{value:.4f}" if isinstance(value, float) else str(value)
-        client.set_model_version_tag(champion.name, champion.version, f"external_{key}", text)
-    experiment = tracking.prepare(uri, tracking.experiment_name(site))
+    uri, client = tracking.store(settings), tracking.registry(settings)
+    name, version = champion.name, champion.version
+    known = {key: value for key, value in values.items() if value is not None and value == value}
+    kept = {f"external_{key}": f"{value:.4f}" for key, value in known.items()}
+    keep_facts(client, name, version, kept | {"external_data_md5": data_md5})
+    client.set_model_version_tag(name, version, EXTERNAL_AUC, with_limits(values, "auc"))
+    metrics = {f"external_{key}": value for key, value in known.items()}
+    keep_metrics(client, name, version, metrics, EXTERNAL, data_md5)
+    experiment = tracking.prepare(uri, tracking.experiment_name(site, "external"))
     labels = {
         "site": site,
         "variant": champion.metadata["variant"],
         "stage": "external",
-        "model_version": champion.version,
+        "model_version": version,
+        "data_md5": data_md5,
     }
-    identity = f"external {champion.name} {champion.version} {tags['data_md5']}"
-    run = tracking.open_run(uri, experiment, f"external v{champion.version}", identity, labels)
+    identity = f"external {name} {version} {data_md5}"
+    run = tracking.open_run(uri, experiment, f"external v{version}", identity, labels)
     with tracking.running(run):
-        run.metrics({f"external_{k}": v for k, v in tags.items() if isinstance(v, float)})
-        run.dataset(
-            "external cohort", str(tags["data_md5"]), f"{settings.base.data}.dvc", "external validation"
-        )
+        run.metrics(metrics)
+        run.dataset(EXTERNAL, data_md5, f"{settings.base.data}.dvc", "external validation")
         run.table(folder / "predictions.csv", tracking.identity_key(settings))
         run.artifact(folder / "metrics.json")

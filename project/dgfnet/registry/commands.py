@@ -12,6 +12,7 @@ from dgfnet.registry import promotion
 from dgfnet.registry.aliases import champion_of
 from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
+from dgfnet.registry.facts import facts
 from dgfnet.registry.gate import Judgement, judge
 from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
 from dgfnet.settings import Settings
@@ -20,8 +21,8 @@ from dgfnet.vocabulary import Site
 if TYPE_CHECKING:
     from dgfnet.registry.paired import Comparison
 
-GATE = "gate"  # tag of a version: the evidence it is judged by
-ORIGIN = {  # tags of a version
+GATE = "gate"  # fact of a version: the evidence it is judged by
+ORIGIN = {  # facts of a version
     "git_commit": "git commit",
     "data_md5": "data md5 (DVC)",
     "params_sha256": "settings sha256",
@@ -43,10 +44,11 @@ def criteria(settings: Settings, model: str, version: str, without_comparison: b
     """
     client = tracking.registry(settings)
     candidate = version_of(client, model, version)
-    if GATE not in candidate.tags:
+    known = facts(candidate)
+    if GATE not in known:
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
     try:
-        evidence = Evidence.read(candidate.tags[GATE])
+        evidence = Evidence.read(known[GATE])
     except TypeError:  # those of an older release, which measured less
         raise InputError(
             f"{model} version {version} was registered with other evidence for the gate; "
@@ -86,23 +88,22 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
     """Returns the lineage of a version as text: commit, data, settings, fold, fit, runs, external result."""
     client, model = tracking.registry(settings), f"dgfnet-{site}"
     registered = version_of(client, model, version)
-    network = run_of(registered, network=True)
+    known, network = facts(registered), run_of(registered, network=True)
     try:
         parent = client.get_run(network).data.tags.get("mlflow.parentRunId", "unknown")
     except MlflowException:
         parent = "no longer in the store"
     lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
-    lines += [f"  {words}: {registered.tags.get(name, 'unknown')}" for name, words in ORIGIN.items()]
+    lines += [f"  {words}: {known.get(name, 'unknown')}" for name, words in ORIGIN.items()]
     if registered.run_id != network:
         lines.append(f"  MLflow run of the stack: {registered.run_id}")
     lines += [
         f"  MLflow run of the fold: {network}",
         f"  MLflow run of the cross-validation: {parent}",
     ]
-    if "external_auc" in registered.tags:
+    if "external_auc" in known:
         external = {
-            name: registered.tags.get(f"external_{name}")
-            for name in ("auc", "auc_low", "auc_high", "data_md5")
+            name: known.get(f"external_{name}") for name in ("auc", "auc_low", "auc_high", "data_md5")
         }
         lines.append(
             f"  external: AUC {external['auc']} ({external['auc_low']}-{external['auc_high']}), "

@@ -15,12 +15,13 @@ from mlflow.exceptions import MlflowException
 
 from dgfnet import provenance
 from dgfnet.errors import InputError
+from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import crossval_provenance, load_chosen
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
-ORIGIN = "origin"  # tag of a version: sha256 of the file
+ORIGIN = "origin"  # fact of a version: sha256 of the file
 SECTIONS = provenance.FIT_SECTIONS
 
 
@@ -48,7 +49,7 @@ class Origin:
 
 
 def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str, version: str) -> None:
-    """Logs the origin of a version beside its run, and its sha256 as a tag."""
+    """Logs the origin of a version beside its run, and its sha256 as a fact."""
     record = provenance.describe(settings, SECTIONS) | trained_on(settings)
     trained = crossval_provenance(settings)
     if trained is not None:  # the libraries that registered it may be others
@@ -56,7 +57,7 @@ def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str
     record["chosen"] = load_chosen(settings).get(site, {})
     text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
     client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
-    client.set_model_version_tag(model, version, ORIGIN, hashlib.sha256(text.encode()).hexdigest())
+    keep_facts(client, model, version, {ORIGIN: hashlib.sha256(text.encode()).hexdigest()})
 
 
 def read_origin(client: MlflowClient, version: Any) -> Origin:
@@ -71,10 +72,11 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
             settings, or they are not those it was registered with.
     """
     title = f"{version.name} version {version.version}"
-    tagged = version.tags.get("git_commit", "unknown"), version.tags.get("data_md5", "untracked")
-    if missing := missing_lineage(*tagged):
+    known = facts(version)
+    stated = known.get("git_commit", "unknown"), known.get("data_md5", "untracked")
+    if missing := missing_lineage(*stated):
         raise InputError(f"{title} cannot be made again: {missing}")
-    if ORIGIN not in version.tags:
+    if ORIGIN not in known:
         raise InputError(
             f"{title} was registered without its settings; the stage register keeps them for the fits it "
             "finds"
@@ -85,11 +87,11 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
             text = Path(path).read_text(encoding="utf-8")
     except (MlflowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{title}: its settings cannot be read ({error})") from None
-    if hashlib.sha256(text.encode()).hexdigest() != version.tags[ORIGIN]:
+    if hashlib.sha256(text.encode()).hexdigest() != known[ORIGIN]:
         raise InputError(f"{title}: its settings in the store are not those it was registered with")
     origin = Origin(**json.loads(text))
-    if (origin.git_commit, origin.data_md5) != tagged:
-        raise InputError(f"{title}: its tags git_commit and data_md5 are not those it was registered with")
+    if (origin.git_commit, origin.data_md5) != stated:
+        raise InputError(f"{title}: its git_commit and data_md5 are not those it was registered with")
     return origin
 
 

@@ -5,7 +5,6 @@ Every decision, also a refusal and a rollback, leaves a record as a tag of the v
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,12 +14,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.gate import Criterion, Judgement, why
 
 ROLLED_BACK = "rolled_back"  # tag of a version that lost the alias by hand: only a hand gives it back
-RECORD = "promotion"  # the tag of the newest record of a version; older ones follow it with their time
+RECORD = "promotion"  # tag of a version: of each record, followed by its time
 
 
 def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:
@@ -109,6 +109,12 @@ def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: str(record["when"]))
 
 
+def newest(version: Any) -> dict[str, Any] | None:
+    """Returns the newest record of a version, as the registry gives it; None before the first."""
+    times = [key for key in version.tags if key.startswith(f"{RECORD}.")]
+    return dict(json.loads(version.tags[max(times)])) if times else None
+
+
 def _record(
     client: MlflowClient,
     model: str,
@@ -121,7 +127,7 @@ def _record(
     """Writes who, when, from, to, why, and every criterion, on the version and beside its model's run."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # a tag's name takes no plus sign
     record = {
-        "who": getpass.getuser(),
+        "who": tracking.user(),
         "when": when,
         "from": former,
         "to": version,
@@ -131,7 +137,6 @@ def _record(
     }
     text = json.dumps(record)
     client.set_model_version_tag(model, version, f"{RECORD}.{when}", text)
-    client.set_model_version_tag(model, version, RECORD, text)
     run = client.get_model_version(model, version).run_id
     if run:
         client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")

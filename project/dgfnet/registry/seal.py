@@ -1,6 +1,6 @@
 """Tampered models are refused: sha256 of every file of a version, fixed when it was registered.
 
-The list is an artifact of the version's run, its digest a tag of the version: whoever changes a file,
+The list is an artifact of the version's run, its digest a fact of the version: whoever changes a file,
 smuggles one in or takes one away would have to change store and registry alike.
 """
 
@@ -19,8 +19,9 @@ from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
+from dgfnet.registry.facts import facts, keep_facts
 
-SEAL = "seal"  # tag of the version
+SEAL = "seal"  # fact of the version
 LATER = "registered_model_meta"  # written by MLflow when a model is fetched
 
 
@@ -34,11 +35,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def seal(client: MlflowClient, model: str, version: str) -> None:
-    """Logs the sha256 of every file of a version, and their digest as its tag."""
+    """Logs the sha256 of every file of a version, and their digest as a fact of it."""
     registered = client.get_model_version(model, version)
     text = _text(digests(_fetched(model, version)))
     client.log_text(str(registered.run_id), text, _name(model, version))
-    client.set_model_version_tag(model, version, SEAL, hashlib.sha256(text.encode()).hexdigest())
+    keep_facts(client, model, version, {SEAL: hashlib.sha256(text.encode()).hexdigest()})
 
 
 @contextmanager
@@ -53,11 +54,12 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     """
     registered = client.get_model_version(model, version)
     title = f"{model} version {version}"
-    if SEAL not in registered.tags:
+    digest = facts(registered).get(SEAL)
+    if digest is None:
         raise InputError(f"{title} was registered without checksums; run the stage register")
     folder = _fetched(model, version)
     text = _listed(client, registered, _name(model, version))
-    if hashlib.sha256(text.encode()).hexdigest() != registered.tags[SEAL]:
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise InputError(f"{title}: its list of checksums is not the one it was registered with; not loaded")
     expected = dict(line.split("  ", 1)[::-1] for line in text.splitlines())
     actual = digests(folder)

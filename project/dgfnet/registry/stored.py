@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
+from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.results import required
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "out_of_fold.csv"
-# tags of a version; the network's are those of its run where the version is a stack
+# facts of a version; the network's are those of its run where the version is a stack
 TABLE_SHA256, NETWORK_TABLE_SHA256 = "out_of_fold", "network_out_of_fold"
 NETWORK_RUN = "network_run"  # the run of the first fold's network
 
@@ -37,7 +40,7 @@ def keep_table(
     variant: str,
     model: str,
     fits: str,
-    tag: str = TABLE_SHA256,
+    fact: str = TABLE_SHA256,
 ) -> None:
     """Puts the sha256 of an out-of-fold table, of today's as logged, on every version of the same fits.
 
@@ -49,14 +52,15 @@ def keep_table(
         site: of the model.
         variant: whose table.
         model: in the registry.
-        fits: tag of the versions, or `fit` of those without it.
-        tag: that gets it.
+        fits: fact of the versions, or `fit` of those without it.
+        fact: that becomes it.
     """
     path = required(settings, "crossval", site, variant, TABLE)
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
     for registered in client.search_model_versions(f"name = '{model}'"):
-        if registered.tags.get("fits", registered.tags.get("fit")) == fits:
-            client.set_model_version_tag(model, str(registered.version), tag, digest)
+        known = facts(registered)
+        if known.get("fits", known.get("fit")) == fits:
+            keep_facts(client, model, str(registered.version), {fact: digest})
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:
@@ -79,7 +83,38 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
 
 def run_of(version: Any, network: bool) -> str:
     """Returns the run of a version, or that of the first network in it: of a stack another."""
-    return str(version.tags.get(NETWORK_RUN, version.run_id) if network else version.run_id)
+    return str(facts(version).get(NETWORK_RUN, version.run_id) if network else version.run_id)
+
+
+def keep_report(settings: Settings, model: str, version: str, page: Path) -> None:
+    """Puts the report beside a version's run, where its description leads.
+
+    Results may have come here without the store they were logged to: then that is told, and nothing is put.
+    """
+    try:
+        if not tracking.has_store(settings):
+            raise InputError(f"there is no MLflow store in {settings.root}")
+        client = tracking.registry(settings)
+        client.log_artifact(str(version_of(client, model, version).run_id), str(page), "report")
+    except (InputError, MlflowException) as error:
+        print(f"{page.name} was not put beside {model} version {version}: {error}", file=sys.stderr)
+
+
+def runs_made_of(client: MlflowClient, model: str, parent: str) -> list[str]:
+    """Returns the runs of the versions of a model whose networks a run of cross-validation has trained.
+
+    Args:
+        client: of the registry.
+        model: in it; there may be none.
+        parent: the run of the cross-validation; it is not among them.
+    """
+    found = set()
+    for version in client.search_model_versions(f"name = '{model}'"):
+        with suppress(MlflowException):  # a run that is no longer in the store
+            network = client.get_run(run_of(version, network=True))
+            if network.data.tags.get(tracking.PARENT) == parent:
+                found.add(str(version.run_id))
+    return sorted(found - {parent})
 
 
 def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.DataFrame:
@@ -95,7 +130,8 @@ def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.D
         InputError: when the store does not have it any more.
     """
     uri, title = tracking.store(settings), f"{version.name} version {version.version}"
-    tag = NETWORK_TABLE_SHA256 if network and version.tags.get("variant") == "stack" else TABLE_SHA256
+    known = facts(version)
+    fact = NETWORK_TABLE_SHA256 if network and known.get("variant") == "stack" else TABLE_SHA256
     with tempfile.TemporaryDirectory() as folder:
         try:
             run = MlflowClient(uri).get_run(run_of(version, network))
@@ -108,13 +144,13 @@ def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.D
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except (MlflowException, KeyError, OSError) as error:
             raise InputError(f"{title}: the store has no {TABLE} of its run ({error})") from None
-        if tag not in version.tags:
+        if fact not in known:
             raise Distrusted(
                 f"{title} was registered before the sha256 of its {TABLE} was kept; the stage register keeps "
-                f"it for the fits it finds, or look at the table and set the version's tag {tag} to "
+                f"it for the fits it finds, or look at the table and set the version's tag {fact} to "
                 f"{digest}"
             )
-        if digest != version.tags[tag]:
+        if digest != known[fact]:
             raise Distrusted(
                 f"{title}: {TABLE} in the store is not the one it was registered with (it was changed, or "
                 f"logged with another key of the hashes)"

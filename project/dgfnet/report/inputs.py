@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgfnet.errors import InputError
 from dgfnet.formulas import unguarded_table
-from dgfnet.results import METRICS, OUT_OF_FOLD, check_sources, existing, load_registered
+from dgfnet.results import ABLATION, METRICS, OUT_OF_FOLD, check_sources, existing, load_registered
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import TABULAR, VARIANTS, Site
 
@@ -195,7 +195,8 @@ def _site(settings: Settings, site: Site) -> SiteInputs:
 
 def _rank(name: str) -> tuple[int, str]:
     order = (*VARIANTS, *TABULAR)
-    return (order.index(name) if name in order else len(order), name)
+    own = "dgf" if name.startswith(ABLATION) else name  # beside what it differs from
+    return (order.index(own) if own in order else len(order), name)
 
 
 def _reason(settings: Settings, stage: str, *names: str) -> str | None:

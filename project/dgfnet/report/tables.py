@@ -150,7 +150,8 @@ def performance(site: SiteInputs, reference: str) -> Table:
         cells = [with_interval(metrics.get("auc_interval")), number(paper)]
         cells += [with_spread(mean.get(score), sd.get(score)) for score in SCORES]
         kind = "strong" if name == reference else ""
-        rows.append(Row(name, tuple(cells), VARIANTS.get(name, ""), kind))
+        changed = (f"{key} {value}" for key, value in (metrics.get("ablation") or {}).items())
+        rows.append(Row(name, tuple(cells), VARIANTS.get(name, ", ".join(changed)), kind))
     head = (f"AUC, pooled ({confidence} interval)", "AUC, paper (private cohort)")
     return Table(
         title=f"Cross-validation, {site.site} lymph nodes",

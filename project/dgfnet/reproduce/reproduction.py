@@ -18,6 +18,7 @@ import pandas as pd
 from dgfnet import files, tracking
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.errors import InputError
+from dgfnet.registry.facts import facts
 from dgfnet.registry.origin import SECTIONS, Origin, read_origin
 from dgfnet.registry.stored import known_metrics, out_of_fold, version_of
 from dgfnet.reproduce import checkout
@@ -122,8 +123,9 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
     model, client = f"dgfnet-{site}", tracking.registry(settings)
     registered = version_of(client, model, version)
     origin = read_origin(client, registered)
-    fold = int(registered.tags["fold"])
-    variant = str(registered.tags.get("network", registered.tags["variant"]))
+    known = facts(registered)
+    fold = int(known["fold"])
+    variant = str(known.get("network", known["variant"]))
     table = out_of_fold(settings, registered, network=True)
     table = table[table["fold"] == fold].set_index("nodule_id")
     metrics = known_metrics(settings, registered)
@@ -146,7 +148,7 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
         data_md5=origin.data_md5,
         params_sha256=origin.params_sha256,
         package=result["package"],
-        same_fit=result["key"] == registered.tags["fit"],
+        same_fit=result["key"] == known["fit"],
         **beside(table, Path(result["predictions"]), float(result["threshold"]), key),
         metrics={name: (metrics.get(name), value) for name, value in result["scores"].items()},
         tolerance=settings.register_.tolerance,

@@ -72,7 +72,12 @@ class Group:
 
 @contextmanager
 def open_group(
-    settings: Settings, site: Site | None, name: str, identity: str, tags: Mapping[str, str]
+    settings: Settings,
+    site: Site | None,
+    name: str,
+    identity: str,
+    tags: Mapping[str, str],
+    part: str | None = None,
 ) -> Iterator[Group]:
     """Opens the parent run of a group, or the one with this identity again; it ends with the block.
 
@@ -82,9 +87,10 @@ def open_group(
         name: of the run.
         identity: the same for the same work, so that work taken up again goes on in its run.
         tags: of the run and of the trials below it.
+        part: of `tracking.experiment_name`.
     """
     uri = tracking.store(settings)
-    experiment = tracking.prepare(uri, tracking.experiment_name(site))
+    experiment = tracking.prepare(uri, tracking.experiment_name(site, part))
     every = {**run_tags(settings), **tags}
     run = tracking.open_run(uri, experiment, name, identity, every)
     with tracking.running(run):

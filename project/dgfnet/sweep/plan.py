@@ -153,10 +153,18 @@ def segmentation(
 
 
 def classification(
-    settings: Settings, inputs: Inputs, site: Site, variant: Variant, fold: int
+    settings: Settings,
+    inputs: Inputs,
+    site: Site,
+    variant: Variant,
+    fold: int,
+    ablation: Mapping[str, Any] | None = None,
 ) -> tuple[Task, list[Task]]:
-    """Returns a variant's fit, with the settings a search chose for it, and the fits it starts from."""
-    own = settings.changed(inputs.chosen.get((site, variant, fold), {}))
+    """Returns a variant's fit, with the settings a search chose for it, and the fits it starts from.
+
+    An ablation changes settings of the fit alone: what it starts from stays.
+    """
+    own = settings.changed({**inputs.chosen.get((site, variant, fold), {}), **(ablation or {})})
     origin = {
         modality: segmentation(settings, inputs, modality, settings.network.encoder_of(site), fold)
         if parent is None
