@@ -99,7 +99,7 @@ def test_every_value_of_the_file_arrives(params, path):
 def test_no_setting_has_a_second_default(loaded, path):
     expected = f"params.yaml: setting {'.'.join(path)} is missing"
     if path == ("base", "profile"):
-        expected = "params.yaml: base.profile is None, expected one of ['demo', 'paper']"
+        expected = "params.yaml: base.profile is None, expected one of ['demo', 'paper', 'paper_size']"
     assert message(loaded, lambda tree: remove(tree, path)) == expected
 
 
@@ -264,7 +264,7 @@ def test_an_override_of_an_unknown_key_is_refused(params):
 
 def test_an_unknown_profile_is_refused(params):
     assert message(load, params, ["base.profile=full"]) == (
-        "params.yaml: base.profile is 'full', expected one of ['demo', 'paper']"
+        "params.yaml: base.profile is 'full', expected one of ['demo', 'paper', 'paper_size']"
     )
 
 

@@ -88,7 +88,8 @@ def _train(
         for site, (task, origins) in tasks.items():
             tags = {"site": site, "variant": task.variant, "stage": "holdout"}
             name, identity = f"{task.variant}, split once", fingerprint(["holdout", task.key])
-            groups[site] = stack.enter_context(open_group(settings, site, name, identity, tags))
+            opened = open_group(settings, site, name, identity, tags, part="holdout")
+            groups[site] = stack.enter_context(opened)
             before = [origin for origin in origins if origin.phase == "classification"]
             trials += [groups[site].trial(each, variant=each.variant) for each in (*before, task)]
         train(settings, "holdout", trials)

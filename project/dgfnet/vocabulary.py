@@ -12,7 +12,6 @@ Site = Literal["central", "lateral"]
 Modality = Literal["us", "ct"]
 EncoderName = Literal["resnet18", "resnet34"]
 Backbone = Literal["resnet18", "resnet34", "inception_v3"]  # what pretrained weights are for
-# the paper's tables 1, 2 and 3; a continued one is no row of them, but the control of the fusions
 Unimodal = Literal[
     "us_resnet", "us_tlr", "us_multitask", "us_continued", "ct_resnet", "ct_multitask", "ct_continued"
 ]
@@ -28,6 +27,8 @@ Scored = Literal["all", "largest"]  # images of a nodule that an evaluation take
 SITES: tuple[Site, ...] = ("central", "lateral")
 MODALITIES: tuple[Modality, ...] = ("us", "ct")
 VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
+# of the epochs that a fusion has more; no rows of the paper
+CONTROLS: tuple[Variant, ...] = ("us_continued", "ct_continued")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 STACKS: tuple[Stack, ...] = get_args(Stack)
 TABULAR: tuple[Baseline | Stack, ...] = (*BASELINES, *STACKS)  # as tables list them, below the variants

@@ -103,7 +103,7 @@ def train(settings, folds):
             keys.append({"key": task.key})
         folder = settings.artifacts("crossval", "central", variant)
         folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps({"folds": keys}))
+        (folder / "metrics.json").write_text(json.dumps({"variant": variant, "folds": keys}))
         table = pd.concat(tables).merge(folds[["nodule_id", "patient_id"]], on="nodule_id")
         table.to_csv(folder / "out_of_fold.csv", index=False)
         digests.keep(folder)

@@ -452,7 +452,7 @@ def test_the_papers_protocol_splits_once_and_looks_at_the_external_cohort_with_t
             right = (table["probability"] >= metrics["threshold"]) == table["label"]
             assert metrics[part]["accuracy"] == pytest.approx(right.mean())
             assert metrics[part]["auc"] == pytest.approx(roc_auc_score(table["label"], table["probability"]))
-        made = [run for run in runs(finished, f"dgfnet-{site}") if run.data.tags["stage"] == "holdout"]
+        made = runs(finished, f"dgfnet-{site}-holdout")
         (run,) = (run for run in made if "mlflow.parentRunId" not in run.data.tags)
         assert run.data.metrics["external_auc"] == pytest.approx(metrics["external"]["auc"])
 

@@ -219,7 +219,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     fill(settings)
     folder = settings.artifacts("crossval", "central")
     (folder / "concat").rename(folder / "<b onload=x>$\\frac")
-    put(settings.artifacts("register", "central.json"), {"model": HOSTILE, "reason": HOSTILE})
+    put(settings.artifacts("register", "central.json"), {"model": HOSTILE, "version": "1", "reason": HOSTILE})
     text, page = render(settings)
     assert "<script" not in text
     assert "<b onload" not in text

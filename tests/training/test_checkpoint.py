@@ -58,6 +58,7 @@ def test_a_checkpoint_is_data_only(tmp_path):
         "optimiser",
         "scaler",
         "history",
+        "chosen",
     }
 
 

@@ -11,7 +11,7 @@ from dgfnet.report import statements
 from dgfnet.report.cells import finite, number, signed, text, with_interval
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import BASELINES, VARIANTS
+from dgfnet.vocabulary import BASELINES, CONTROLS, VARIANTS
 
 OFF = 0.3  # log odds in the large from which predicted risks are called too high or too low
 ALIKE = 0.5  # correlation of two networks' maps below which single pixels are not to be read
@@ -177,7 +177,7 @@ def _left_out(settings: Settings, inputs: ReportInputs) -> Line:
     """Says what was skipped, and how small the setting is beside the paper's."""
     said = []
     trained = {name for site in inputs.sites for name in site.variants}
-    absent = [name for name in VARIANTS if name not in trained]
+    absent = [name for name in VARIANTS if name not in (*trained, *CONTROLS)]
     if absent:
         said.append(f"Not trained: {', '.join(absent)}")
     for site in inputs.sites:
