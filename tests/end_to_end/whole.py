@@ -139,7 +139,8 @@ def copy_of(project: Path, folder: Path) -> Path:
 
 
 def client(folder: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return MlflowClient(uri, registry_uri=uri)  # not that of a test before
 
 
 def runs(folder: Path, experiment: str) -> list:
