@@ -87,15 +87,10 @@ def store(settings: Settings) -> str:
     return f"sqlite:///{database}"
 
 
-def is_new(settings: Settings) -> bool:
-    """Tells that the store is the SQLite file beside params.yaml, and that nothing has been logged yet."""
-    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
-    return not elsewhere and not (settings.home / "mlflow.db").exists()
-
-
 def has_store(settings: Settings) -> bool:
-    """Returns False where `store` names a file that nothing was logged to yet."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (settings.root / "mlflow.db").is_file()
+    """Returns False where store and registry are a file to which nothing was logged yet: to ask makes one."""
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
+    return bool(elsewhere) or (settings.home / "mlflow.db").is_file()
 
 
 @cache

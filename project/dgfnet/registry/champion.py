@@ -66,7 +66,7 @@ def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str,
     """
     name = f"dgfnet-{site}"
     missing = InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    if tracking.is_new(settings):  # to ask would make one
+    if not tracking.has_store(settings):  # to ask would make one
         raise missing
     client = tracking.registry(settings)
     champion = champion_of(client, name)
