@@ -320,6 +320,15 @@ def test_runs_say_who_made_them_and_only_candidates_stand_beside_each_other(fini
     assert {run.data.tags["stage"] for run in runs(finished, "dgfnet-central-checks")} == {"attribute"}
 
 
+def test_champions_stand_in_a_file_with_the_fits_they_are_made_of(finished):
+    noted = json.loads((finished / "champions.json").read_text())
+    assert sorted(noted) == ["dgfnet-central", "dgfnet-lateral"]
+    for name, champion in noted.items():
+        version = client(finished).get_model_version(name, champion["version"])
+        assert champion["fits"] == facts(version)["fits"]
+        assert len(champion["fits"]) == 20
+
+
 def network_of(project, site):
     """The champion's network in torch, from its checked bundle."""
     from dgfnet.bundle.network import BundledNetwork

@@ -16,6 +16,7 @@ from dgfnet.errors import InputError
 from dgfnet.files import read_json, write_json
 from dgfnet.provenance import CHAMPIONS
 from dgfnet.registry.aliases import champion_of
+from dgfnet.registry.facts import facts
 from dgfnet.results import load_champions
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SITES, Site
@@ -35,7 +36,7 @@ def note_champions(client: MlflowClient, settings: Settings) -> dict[str, dict[s
     """
     champions = {name: champion_of(client, name) for name in (f"dgfnet-{site}" for site in SITES)}
     content = {
-        name: {"version": str(champion.version), "fits": champion.tags.get("fits", "unknown")}
+        name: {"version": str(champion.version), "fits": facts(champion).get("fits", "unknown")}
         for name, champion in champions.items()
         if champion is not None
     }
