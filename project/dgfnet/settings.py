@@ -462,6 +462,9 @@ class Register(Section):
     """Gate: least gain in AUC over the champion's, on the nodules that both were validated on."""
     minimum_gain_over_unimodal: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC of a fusion over the better of its models of one modality."""
+    minimum_gain_over_simpler: Annotated[float, Field(ge=-1, le=1)]
+    """Gate: least gain in out-of-fold AUC of `dgf`, or a stack of it, over the best of the basic fusions that
+    were cross-validated with it; -1: told, not asked for."""
     minimum_gain_over_baselines: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC over the best of `crossval.baselines`; -1: told, not asked for."""
     minimum_per_class: Positive

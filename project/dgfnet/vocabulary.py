@@ -29,6 +29,7 @@ MODALITIES: tuple[Modality, ...] = ("us", "ct")
 VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
 # of the epochs that a fusion has more; no rows of the paper
 CONTROLS: tuple[Variant, ...] = ("us_continued", "ct_continued")
+BASIC_FUSIONS: tuple[Fusion, ...] = ("concat", "sum", "product")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 STACKS: tuple[Stack, ...] = get_args(Stack)
 TABULAR: tuple[Baseline | Stack, ...] = (*BASELINES, *STACKS)  # as tables list them, below the variants

@@ -164,7 +164,7 @@ def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     for part in (parent, version.run_id, facts(version)["fit"], "external: AUC 0."):
         assert part in told
     told = dgfnet(finished, "history", "central").stdout
-    assert "version 1: champion none -> 1; all 10 criteria are met" in told
+    assert "version 1: champion none -> 1; all 11 criteria are met" in told
     done = called(finished, "rollback", "central", check=False)  # it goes the way of `history`
     assert (done.returncode, done.stdout) == (2, "")
     assert "version 1 is the first champion; there is none to go back to" in done.stderr

@@ -38,6 +38,7 @@ TINY = {
     "register": {
         "minimum_auc_lower_bound": 0.0,
         "minimum_gain_over_unimodal": -1.0,
+        "minimum_gain_over_simpler": -1.0,
         "calibration_slope": [-1e9, 1e9],
         "minimum_group_accuracy": 0.0,
         "smallest_group": 2,

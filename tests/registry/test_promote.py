@@ -31,6 +31,7 @@ LIMITS = Register(
     criterion="accuracy",
     minimum_auc_lower_bound=0.6,
     minimum_gain_over_unimodal=0.0,
+    minimum_gain_over_simpler=0.0,
     minimum_gain_over_baselines=-1.0,
     minimum_gain=0.0,
     minimum_per_class=2,
@@ -42,7 +43,7 @@ LIMITS = Register(
     require_lineage=True,
 )
 RIVAL = Rival("us_multitask", 0.02, -0.01, 0.05)
-GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "", RIVAL, RIVAL)
+GOOD = Evidence(0, 1e-8, 1e-8, 1e-8, 0.8, 0.75, 1.0, "sex F (n = 40)", 0.7, "", RIVAL, RIVAL, RIVAL)
 
 
 def failed(evidence=GOOD, gain=None, settings=LIMITS):
@@ -51,7 +52,10 @@ def failed(evidence=GOOD, gain=None, settings=LIMITS):
 
 def test_a_version_that_meets_everything_passes():
     assert failed() == []
-    assert why(judge(GOOD, None, LIMITS)) == "all 10 criteria are met"
+    assert why(judge(GOOD, None, LIMITS)) == "all 11 criteria are met"
+    # a fusion that is no dgf has no simpler one, a network of one modality neither
+    alone = dataclasses.replace(GOOD, unimodal=None, simpler=None)
+    assert why(judge(alone, None, LIMITS)) == "all 9 criteria are met"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,7 @@ def test_a_version_that_meets_everything_passes():
         ({"weakest_accuracy": 0.49}, "weakest group"),
         ({"weakest_accuracy": None}, "weakest group"),  # none was large enough: not looked at is not passed
         ({"unimodal": Rival("ct_multitask", -0.001, -0.03, 0.03)}, "AUC less its best single modality's"),
+        ({"simpler": Rival("concat", -0.001, -0.03, 0.03)}, "AUC less the best basic fusion's"),
         ({"missing_lineage": "its cohort is not under DVC"}, "lineage"),
     ],
 )

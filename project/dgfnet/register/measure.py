@@ -35,6 +35,7 @@ def measure(
     table: pd.DataFrame,
     nodules: pd.DataFrame,
     alone: Mapping[str, pd.DataFrame],
+    simpler: Mapping[str, pd.DataFrame],
     baselines: Mapping[str, pd.DataFrame],
 ) -> Evidence:
     """Measures one version.
@@ -47,6 +48,7 @@ def measure(
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
         alone: out_of_fold.csv of the models of one modality that answer where the other is missing.
+        simpler: out_of_fold.csv of the basic fusions beside `dgf`.
         baselines: out_of_fold.csv of the baselines.
     """
     confidence = settings.base.confidence
@@ -73,6 +75,7 @@ def measure(
         weakest_accuracy=accuracy,
         missing_lineage=missing_lineage(origin["git_commit"], origin["data_md5"]),
         unimodal=best_rival(table, alone, confidence),
+        simpler=best_rival(table, simpler, confidence),
         baseline=best_rival(table, baselines, confidence),
     )
 

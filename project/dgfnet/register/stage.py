@@ -46,7 +46,7 @@ from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import BASELINES, SPECS, Modality, Site
+from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
@@ -282,12 +282,13 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     origins = spec.parents if spec.fuses else ()
     single = [f"{SPECS[name].modalities[0]}_stack" if joined else name for name in origins]
     results = load_results(settings, site)
-    alone, baselines = (
+    basic = BASIC_FUSIONS if settings.registered_network == "dgf" else ()
+    alone, simpler, baselines = (
         {str(name): load_table(settings, site, name) for name in names if name in results}
-        for names in (single, BASELINES)
+        for names in (single, basic, BASELINES)
     )
     network, model = BundledNetwork.open(folder), ScoringModel.open(folder)
-    return measure(settings, network, model, metrics, table, nodules, alone, baselines)
+    return measure(settings, network, model, metrics, table, nodules, alone, simpler, baselines)
 
 
 def _keep(

@@ -42,6 +42,7 @@ class Evidence:
         weakest_accuracy: its accuracy; None when no group is large enough.
         missing_lineage: the part of the lineage that is missing, empty when it is whole.
         unimodal: of a fusion, the best of the models of one modality that it starts from; None for others.
+        simpler: of `dgf`, or a stack of it, the best of the basic fusions; None for others, or without any.
         baseline: the best baseline of the tables of this cross-validation; None without any.
     """
 
@@ -56,6 +57,7 @@ class Evidence:
     weakest_accuracy: float | None
     missing_lineage: str
     unimodal: Rival | None
+    simpler: Rival | None
     baseline: Rival | None
 
     def text(self) -> str:
@@ -71,7 +73,7 @@ class Evidence:
         """
         try:
             fields = json.loads(text)
-            for name in ("unimodal", "baseline"):
+            for name in ("unimodal", "simpler", "baseline"):
                 fields[name] = fields[name] and Rival(**fields[name])
             return cls(**fields)
         except (ValueError, KeyError) as error:

@@ -63,8 +63,8 @@ def judge(
             where the store's tables cannot be trusted.
 
     Returns:
-        The criteria in the order they are printed; that of single modalities for a fusion, that of the
-        champion where `gain` is given.
+        The criteria in the order they are printed; that of single modalities for a fusion, that of basic
+        fusions for `dgf`, that of the champion where `gain` is given.
     """
     low, high = settings.calibration_slope
     findings, accuracy = evidence.audit_findings, evidence.weakest_accuracy
@@ -108,6 +108,9 @@ def judge(
     if evidence.unimodal is not None:
         limit = settings.minimum_gain_over_unimodal
         criteria.append(_rival("AUC less its best single modality's", evidence.unimodal, limit))
+    if evidence.simpler is not None:
+        limit = settings.minimum_gain_over_simpler
+        criteria.append(_rival("AUC less the best basic fusion's", evidence.simpler, limit))
     criteria.append(
         _rival("AUC less the best baseline's", evidence.baseline, settings.minimum_gain_over_baselines)
     )
