@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_image, read_mask
@@ -278,6 +279,17 @@ def extent(mask):
     return np.ptp(rows) + 1, np.ptp(columns) + 1
 
 
+def widest(mask):
+    """The largest of the widths of a mask seen from 1800 directions: its maximum Feret diameter."""
+    edge = mask & (ndimage.minimum_filter(mask, 3) == 0)
+    pixels = np.argwhere(edge)
+    corners = np.concatenate(
+        [pixels + shift for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))]
+    )
+    angles = np.arange(1800) * np.pi / 1800
+    return np.ptp(corners @ np.stack([np.sin(angles), np.cos(angles)]), axis=0).max()
+
+
 def test_attributes_are_those_of_the_masks(cohort):
     checked = 0
     for nodule in cohort.nodules:
@@ -286,8 +298,9 @@ def test_attributes_are_those_of_the_masks(cohort):
             continue
         spacing = {image.spacing_mm for image in nodule.of("us")}
         assert spacing == ({0.15} if nodule.cohort == "main" else {0.17})
-        boxes = [extent(read_mask(image)) for image in nodule.of("us")]
-        diameter = max(max(box) for box in boxes) * spacing.pop()
+        masks = [read_mask(image) for image in nodule.of("us")]
+        boxes = [extent(mask) for mask in masks]
+        diameter = max(widest(mask) for mask in masks) * spacing.pop()
         height, width = boxes[0]  # of the first transverse view
         assert float(nodule.attributes["max_diameter_mm"]) == pytest.approx(diameter, abs=0.006)
         assert float(nodule.attributes["aspect_ratio"]) == pytest.approx(height / width, abs=0.0006)

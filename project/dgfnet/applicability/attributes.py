@@ -12,6 +12,7 @@ import pandas as pd
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
+from dgfnet.imaging.extent import maximum_diameter
 from dgfnet.parallel import map_in_order
 
 DIAMETER, ASPECT = "max_diameter_mm", "aspect_ratio"
@@ -24,8 +25,8 @@ QUARTILES = (0.25, 0.5, 0.75)
 def measured(nodules: Sequence[Nodule], processes: int) -> pd.DataFrame:
     """Measures largest diameter (mm) and height over width of each nodule, on its US masks; NaN if unknown.
 
-    The diameter is the longer side of the bounding rectangle, the larger of all views; the ratio is that of
-    the transverse view with the largest mask (paper, section 5).
+    The diameter is the maximum Feret diameter, the larger of all views; the ratio is that of the bounding
+    rectangle in the transverse view with the largest mask (paper, section 5).
 
     Args:
         nodules: of the cohort.
@@ -105,7 +106,7 @@ def _measure(nodule: Nodule) -> tuple[float, float]:
             continue
         _, _, width, height = cv2.boundingRect(mask)
         if spacing:
-            diameters.append(max(width, height) * spacing)
+            diameters.append(maximum_diameter(mask) * spacing)
         if image.view == "transverse":
             ratios.append((int(np.count_nonzero(mask)), height / width))
     return max(diameters, default=float("nan")), max(ratios, default=(0, float("nan")))[1]

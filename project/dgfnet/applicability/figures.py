@@ -14,14 +14,19 @@ DASHES = {"rule": "-", "near threshold": "--", "random": ":"}
 
 
 def groups(site: Site, rows: pd.DataFrame) -> Figure:
-    """Draws the share predicted correctly by each model in every group, with intervals and counts."""
+    """Draws a histogram of the groups, and the share that each model predicts correctly, with intervals."""
     attributes = list(dict.fromkeys(rows["attribute"]))
     widths = [max(2, int((rows["attribute"] == name).sum())) for name in attributes]
-    figure = Figure(figsize=(1.6 + 1.15 * sum(widths), 4.2), layout="constrained")
-    grid = figure.add_gridspec(1, max(1, len(attributes)), width_ratios=widths or [1])
+    figure = Figure(figsize=(1.6 + 1.15 * sum(widths), 5.2), layout="constrained")
+    shape = {"width_ratios": widths or [1], "height_ratios": (1, 3)}
+    grid = figure.add_gridspec(2, max(1, len(attributes)), **shape)
+    most = rows["n"].max() if len(rows) else 1
     for place, attribute in enumerate(attributes):
-        axes = figure.add_subplot(grid[place], title=attribute.replace("_", " "), ylim=(0, 1))
         part = rows[rows["attribute"] == attribute].reset_index(drop=True)
+        counts = figure.add_subplot(grid[0, place], title=attribute.replace("_", " "), ylim=(0, 1.05 * most))
+        counts.bar(part.index, part["n"], width=0.7, color="0.75")
+        counts.set_xticks([])
+        axes = figure.add_subplot(grid[1, place], ylim=(0, 1), sharex=counts)
         for shift, (name, (words, colour)) in zip((-0.22, 0.0, 0.22), MODELS.items(), strict=True):
             share = part[f"correct_{name}"]
             error = np.vstack([share - part[f"correct_{name}_low"], part[f"correct_{name}_high"] - share])
@@ -38,9 +43,11 @@ def groups(site: Site, rows: pd.DataFrame) -> Figure:
         axes.set_xticks(part.index, names, fontsize=8)
         axes.set_xlim(-0.6, len(part) - 0.4)
         if place == 0:
+            counts.set_ylabel("nodules")
             axes.set_ylabel(f"{site}: predicted correctly")
             axes.legend(loc="lower left", fontsize=8)
         else:
+            counts.set_yticklabels([])
             axes.set_yticklabels([])
     return figure
 

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from dgfnet.imaging.extent import maximum_diameter
 from dgfnet.phantom import signal as shown
 from dgfnet.phantom.enrolment import STREAMS, Patient
 from dgfnet.phantom.lesions import ct_lesion, us_lesion
@@ -144,7 +145,7 @@ def _measure(masks: list[NDArray[np.uint8]], scanner: UsScanner) -> dict[str, fl
         return {}
     boxes = [cv2.boundingRect(mask) for mask in masks]
     return {
-        "max_diameter_mm": round(max(max(w, h) for _, _, w, h in boxes) * scanner.spacing_mm, 2),
+        "max_diameter_mm": round(max(map(maximum_diameter, masks)) * scanner.spacing_mm, 2),
         "aspect_ratio": round(boxes[0][3] / boxes[0][2], 3),
     }
 

@@ -152,6 +152,9 @@ def performance(site: SiteInputs, reference: str) -> Table:
         kind = "strong" if name == reference else ""
         changed = (f"{key} {value}" for key, value in (metrics.get("ablation") or {}).items())
         rows.append(Row(name, tuple(cells), VARIANTS.get(name, ", ".join(changed)), kind))
+        if name == "dgf" and site.site in published.TABLE_3:
+            values = map(number, published.TABLE_3[site.site])
+            rows.append(Row(name, (UNDEFINED, number(paper), *values), "the paper's Table 3", "paper"))
     head = (f"AUC, pooled ({confidence} interval)", "AUC, paper (private cohort)")
     return Table(
         title=f"Cross-validation, {site.site} lymph nodes",
