@@ -93,20 +93,27 @@ def empty_store(common: Path) -> Path:
     return path
 
 
+# as the process began
+STORES = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+
+
 @pytest.fixture(autouse=True)
 def _own_store() -> Iterator[None]:
     """MLflow keeps its places in globals, the environment and sys.path; no test inherits them."""
     path = list(sys.path)
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-    before = {name: os.environ.get(name) for name in names}
+    _forget_stores()  # of a fixture that several tests share
     yield
     sys.path[:] = path
+    _forget_stores()
+
+
+def _forget_stores() -> None:
     if "mlflow" in sys.modules:
         import mlflow
 
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
-    for name, value in before.items():
+    for name, value in STORES.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value

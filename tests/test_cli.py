@@ -399,7 +399,10 @@ def test_push_and_pull_have_their_arguments_in_the_order_from_to(behind, capsys)
         ("cohort --site latral", "found 'latral'; did you mean lateral?"),
         ("crossval --variant concatt", "found 'concatt'; did you mean concat?"),
         ("crossvall", "dgfnet: No such command 'crossvall'. Did you mean 'crossval'?"),
-        ("cohort --set base.profile=papr", "expected one of ['demo', 'paper']; did you mean paper?"),
+        (
+            "cohort --set base.profile=papr",
+            "'paper', 'paper_size']; did you mean paper?",
+        ),
         ("predict central", "dgfnet predict: expected a cohort folder, or one case: --us IMAGE MASK"),
         ("predict central folder --us i m", "dgfnet predict: expected a cohort folder, or one case"),
         ("predict central --us i m --nodule A", "one case by its files has none"),

@@ -43,7 +43,7 @@ STAGES = {  # name: (module with `run(settings)`, help); in the order of the pip
     "compare": ("dgfnet.compare.stage", "Compare the variants."),
     "register": ("dgfnet.register.stage", "Register and promote the best model of each site."),
     "external": ("dgfnet.external.stage", "Validate the champions on the external cohort."),
-    "holdout": ("dgfnet.holdout", "Validate as the paper's Table 4 does: one split, its best epoch."),
+    "holdout": ("dgfnet.holdout", "Validate as the paper's Table 4 does, on one split."),
     "attribute": ("dgfnet.attribution.stage", "Explain predictions: US beside CT, and where networks look."),
     "applicability": ("dgfnet.applicability.stage", "For whom the models work, and who needs CT."),
     "report": ("dgfnet.report.stage", "Write the report."),

@@ -22,7 +22,7 @@ from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, gather, holdout, places, segmentation
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.vocabulary import SPECS, Site
+from dgfnet.vocabulary import SPECS, Site, Variant
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval", "holdout")
 
@@ -30,7 +30,8 @@ SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "
 def run(settings: Settings) -> None:
     """Writes validation.csv, external.csv and metrics.json of each site, and an MLflow run for each.
 
-    A site without labels, or without enough external ones, is skipped, and skipped.json says so.
+    A site without labels, or without enough external ones, is skipped, and all are where the cohort has no
+    picture of a modality that the variant needs; skipped.json says so.
 
     Raises:
         InputError: when an earlier stage has not run, a fit failed, or there is no such fold.
@@ -39,8 +40,9 @@ def run(settings: Settings) -> None:
     reasons: dict[Site, str] = {}
     if variant is None:
         reasons = dict.fromkeys(settings.base.sites, "holdout.variant is null")
+    elif absent := _not_pictured(settings, variant):
+        reasons = dict.fromkeys(settings.base.sites, absent)
     else:
-        check_modalities(settings, [variant], "holdout.variant")
         inputs = gather(settings, (variant,))
         if settings.holdout.fold >= inputs.fold_count:
             last = inputs.fold_count - 1
@@ -58,6 +60,14 @@ def run(settings: Settings) -> None:
             (folder / name).unlink(missing_ok=True)
         files.write_json(folder / "skipped.json", {"reason": reason})
     provenance.write(settings.artifacts("holdout"), settings, sections=SECTIONS)
+
+
+def _not_pictured(settings: Settings, variant: Variant) -> str | None:
+    try:
+        check_modalities(settings, [variant], "holdout.variant")
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _why_not(settings: Settings, inputs: Inputs, site: Site, external: pd.DataFrame) -> str | None:
