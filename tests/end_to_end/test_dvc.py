@@ -49,6 +49,8 @@ def here(tmp_path_factory):
     run(folder, "dvc", "config", "cache.type", "hardlink,copy")
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     run(folder, "dvc", "remote", "add", "-q", "-d", "folder", str(top / "remote"))
+    run(folder, *GIT, "add", ".dvc")
+    run(folder, *GIT, "commit", "-q", "-m", "where the results go")  # what is trained has a clean commit
     run(folder, "dvc", "repro", PYTHONPATH=str(folder / "project"))
     run(folder, *GIT, "add", "dvc.lock", "champions.json", ".dvc")
     run(folder, *GIT, "commit", "-q", "-m", "results")
