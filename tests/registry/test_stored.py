@@ -16,7 +16,7 @@ from dgfnet.registry.promotion import newest
 from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
 
 MODEL = "dgfnet-central"
-FACTS = Evidence(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "", None, None).text()
+FACTS = Evidence(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "", None, None, None).text()
 ROWS = pd.DataFrame(
     {
         "nodule_id": [f"n{i}" for i in range(40)],
