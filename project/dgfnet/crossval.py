@@ -21,7 +21,7 @@ from dgfnet.metrics.intervals import auc_difference, auc_interval
 from dgfnet.results import ABLATION, IDS, OUT_OF_FOLD, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
-from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentation
+from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentations
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
 from dgfnet.training.task import KEPT, UNIFORM, Task, finished, keep
 from dgfnet.vocabulary import SPECS, STACKS, TABULAR, Baseline, Site, Stack, Variant
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
         raise InputError(
             f"none of the sites {', '.join(settings.base.sites)} has labels of both classes; nothing to do"
         )
-    train_segmentation(settings, _segmentation_tasks(settings, inputs, matrix))
+    train_segmentation(settings, segmentations(settings, inputs, matrix, range(inputs.fold_count)))
     _train(settings, inputs, matrix, _ablations(settings, inputs, matrix))
     for site in dict.fromkeys(site for site, _ in matrix):
         _add_baselines(settings, site, [variant for other, variant in matrix if other == site])
@@ -110,20 +110,6 @@ def _ablations(settings: Settings, inputs: Inputs, matrix: Matrix) -> Ablations:
             if folder.name.removeprefix(ABLATION) not in settings.crossval.ablations:
                 shutil.rmtree(folder)
     return made
-
-
-def _segmentation_tasks(settings: Settings, inputs: Inputs, matrix: Matrix) -> list[Task]:
-    needed = {
-        (modality, settings.network.encoder_of(site))
-        for (site, variant) in matrix
-        for modality in SPECS[variant].modalities
-        if SPECS[variant].tasks
-    }
-    return [
-        segmentation(settings, inputs, modality, encoder, fold)
-        for modality, encoder in sorted(needed)
-        for fold in range(inputs.fold_count)
-    ]
 
 
 def _train(settings: Settings, inputs: Inputs, matrix: Matrix, ablations: Ablations) -> None:

@@ -20,9 +20,9 @@ from dgfnet.external.measures import measure
 from dgfnet.results import IDS, METRICS, load_nodules
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
-from dgfnet.sweep.plan import Inputs, gather, holdout, places, segmentation
+from dgfnet.sweep.plan import Inputs, gather, holdout, places, segmentations
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.vocabulary import SPECS, Site, Variant
+from dgfnet.vocabulary import Site, Variant
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval", "holdout")
 
@@ -85,14 +85,8 @@ def _train(
 ) -> None:
     """Trains the networks, and those they start from where `crossval` has not, and concludes each site."""
     fold = settings.holdout.fold
-    phases = {
-        origin.key: origin
-        for site, (task, _) in tasks.items()
-        for modality in SPECS[task.variant].modalities
-        if SPECS[task.variant].tasks
-        for origin in [segmentation(settings, inputs, modality, settings.network.encoder_of(site), fold)]
-    }
-    train_segmentation(settings, list(phases.values()))
+    wanted = [(site, task.variant) for site, (task, _) in tasks.items()]
+    train_segmentation(settings, segmentations(settings, inputs, wanted, [fold]))
     with ExitStack() as stack:
         groups, trials = {}, []
         for site, (task, origins) in tasks.items():

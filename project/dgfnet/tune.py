@@ -94,11 +94,12 @@ def _search(
             points = search(request)
             tracking.end_children(group.run)
             winner = best(points)
-            _tag_winner(request, points, winner, group)
+            _mark_trials(request, points, winner, group)
             chosen.append(winner.values)
             rows += [_row(site, variant, fold, point) for point in points]
             scores.append(winner.score)
-            group.run.metrics({f"inner_score_fold{fold}": winner.score or 0.0})
+            if winner.score is not None:
+                group.run.metrics({f"inner_score_fold{fold}": winner.score})
         group.run.params({"variant": variant, "trials": settings.tune.trials, "folds": len(tasks)})
     record = {"folds": inputs.folds[site], "inner_score": scores, "chosen": chosen}
     return record, rows
@@ -117,8 +118,8 @@ def _train_origins(settings: Settings, inputs: Inputs, origins: list[Task], grou
     train(settings, "tune parents", [group.trial(task, role="parent") for task in inner])
 
 
-def _tag_winner(request: Search, points: Sequence[Point], winner: Point, group: Group) -> None:
-    """Tags the runs of the trials, chosen or not, and logs what that was decided by."""
+def _mark_trials(request: Search, points: Sequence[Point], winner: Point, group: Group) -> None:
+    """Tags the runs of the trials, chosen or not, and logs what that was decided by, once."""
     client = tracking.client(group.uri)
     for point in points:
         key = request.make(point.values).task.key
@@ -129,8 +130,10 @@ def _tag_winner(request: Search, points: Sequence[Point], winner: Point, group: 
         if run.data.tags.get(CHOSEN) != wanted:
             client.set_tag(run.info.run_id, CHOSEN, wanted)
         # val_auc alone would call a trial the best that ASHA stopped after a lucky first epoch
-        judged = {"inner_score": point.score or 0.0, "epochs_trained": float(point.epoch)}
-        tracking.Run(client, run.info.run_id, group.experiment_id).metrics(judged)
+        judged = {"epochs_trained": float(point.epoch)}
+        judged |= {} if point.score is None else {"inner_score": point.score}
+        if judged.items() - run.data.metrics.items():
+            tracking.Run(client, run.info.run_id, group.experiment_id).metrics(judged)
 
 
 def _point(

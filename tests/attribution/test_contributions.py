@@ -125,6 +125,8 @@ def contributions(count=8):
             **{"baseline_probability": 0.5, "completeness_error": np.linspace(0, 0.2, count)},
             **{"gradients": 8, "partner": ["surest positive", *["mean"] * (count - 1)], "fold": 0},
             **{"label": 1, "us_correct": 0, "ct_correct": 1, "correct": np.arange(count) % 2},
+            # US says 1 of two nodules and -1 of six: -0.5 on average
+            **{"centred_us": us * 2.0 - 0.5, "centred_ct": 0.0},
         }
     )
 
@@ -139,7 +141,6 @@ def test_a_summary_counts():
     assert facts["shapley"]["us_above_ct"]["estimate"] == 3 / 8
     assert facts["shapley"]["same_order"] == 7 / 8
     assert facts["us_above_ct_of_label"] == {"1": 0.25}
-    # US says 1 of two nodules and -1 of six: -0.5 on average; CT nothing
     assert facts["centred"]["us_above_ct"]["estimate"] == 0.25
     # of eight nodules wrong alone the odd ones are right by fusion; among them N1 has US for it
     assert facts["rescued"]["us"] == {"wrong": 8, "fusion_right": 4, "rightly": 1}

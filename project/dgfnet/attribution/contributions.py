@@ -18,6 +18,7 @@ from torch import Tensor
 from dgfnet.attribution.baselines import OTHER_PATIENTS, UNDECIDED
 from dgfnet.attribution.gradients import Paths, Score
 from dgfnet.metrics.intervals import bootstrap_interval, wilson
+from dgfnet.vocabulary import MODALITIES
 
 COLUMNS = (
     *("nodule_id", "us", "ct", "baseline_probability", "completeness_error"),
@@ -25,7 +26,6 @@ COLUMNS = (
     *("patient_id", "fold", "log_odds", "shapley_us", "shapley_ct", "gradients", "partner"),
     *("centred_us", "centred_ct"),
 )
-MODALITIES = ("us", "ct")
 
 
 def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,7 +105,7 @@ def rescued(table: pd.DataFrame, prefix: str = "") -> dict[str, dict[str, int]]:
         Per modality the nodules that it had wrong alone (`wrong`), those among them that the fusion has right
         (`fusion_right`), and those among these to whose answer it contributes rightly (`rightly`).
     """
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for name in MODALITIES:
         wrong = table[table[f"{name}_correct"] == 0]
         right = wrong[wrong["correct"] == 1]
@@ -158,7 +158,7 @@ def summary(
     """Summarises the contributions of a site, for summary.json.
 
     Args:
-        table: contributions.csv, without centred columns.
+        table: contributions.csv.
         others: stability.csv, the same columns us and ct from each baseline in the column `baseline`.
         tolerance: of the completeness error, log odds.
         confidence: of the intervals.
@@ -166,22 +166,16 @@ def summary(
         seed: of the bootstrap.
     """
     resampling = (confidence, replicates, seed)
-    above, by_label = table["us"] > table["ct"], [*table.groupby("label")]
-    own, players = (
-        pd.concat([table[["patient_id"]], centred(table, prefix)], axis="columns")
-        for prefix in ("", "shapley_")
-    )
-    both = table.assign(centred_us=own["us"], centred_ct=own["ct"])
+    above = table["us"] > table["ct"]
+    players = centred(table, "shapley_").assign(patient_id=table["patient_id"])
     return {
         "us_above_ct": share_us_above_ct(table, *resampling),
-        "us_above_ct_of_label": {str(label): float(above[part.index].mean()) for label, part in by_label},
+        "us_above_ct_of_label": _of_label(table, above),
         "centred": {
-            "us_above_ct": share_us_above_ct(own, *resampling),
-            "us_above_ct_of_label": {
-                str(label): float((own["us"] > own["ct"])[part.index].mean()) for label, part in by_label
-            },
+            "us_above_ct": share_us_above_ct(table, *resampling, prefix="centred_"),
+            "us_above_ct_of_label": _of_label(table, table["centred_us"] > table["centred_ct"]),
             "shapley_us_above_ct": share_us_above_ct(players, *resampling),
-            "rescued": rescued(both, "centred_"),
+            "rescued": rescued(table, "centred_"),
         },
         "rescued": rescued(table),
         "shapley": {
@@ -208,6 +202,11 @@ def summary(
         "gradients": {"median": float(table["gradients"].median()), "largest": int(table["gradients"].max())},
         "stability": _stability(table, others, resampling),
     }
+
+
+def _of_label(table: pd.DataFrame, above: pd.Series) -> dict[str, float]:
+    """Returns the share of nodules that are above, by their label."""
+    return {str(label): float(share) for label, share in above.groupby(table["label"]).mean().items()}
 
 
 def _stability(

@@ -68,9 +68,7 @@ def _variants(settings: Settings) -> dict[str, str]:
 
 def _why_not(settings: Settings, site: Site) -> str | None:
     absent = [name for name in _variants(settings).values() if not is_cross_validated(settings, site, name)]
-    if absent:
-        return f"not cross-validated: {', '.join(absent)}"
-    return None
+    return f"not cross-validated: {', '.join(absent)}" if absent else None
 
 
 def _tables(settings: Settings, site: Site) -> dict[str, pd.DataFrame]:

@@ -152,6 +152,24 @@ def segmentation(
     return _task(settings, inputs, "segmentation", variant, encoder, None, fold, epochs, {}, after=after)
 
 
+def segmentations(
+    settings: Settings, inputs: Inputs, wanted: Iterable[tuple[Site, Variant]], folds: Iterable[int]
+) -> list[Task]:
+    """Returns the tasks of that phase from which variants at sites start, each once."""
+    needed = {
+        (modality, settings.network.encoder_of(site))
+        for site, variant in wanted
+        for modality in SPECS[variant].modalities
+        if SPECS[variant].tasks
+    }
+    folds = list(folds)
+    return [
+        segmentation(settings, inputs, modality, encoder, fold)
+        for modality, encoder in sorted(needed)
+        for fold in folds
+    ]
+
+
 def classification(
     settings: Settings,
     inputs: Inputs,
