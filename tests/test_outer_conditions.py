@@ -92,7 +92,7 @@ def test_without_dvc_a_cohort_under_dvc_is_not_taken_for_a_changed_one(
     ("command", "said"),
     [
         ("serve central", "the registry has no dgfnet-central@champion; run the stage register"),
-        ("history central", "may not be written, and has no MLflow store mlflow.db; change that, or name a"),
+        ("history central", "there is no MLflow store in"),
         ("phantom", "may not be written or read (Permission denied); change that and run it again"),
         ("report", "may not be written or read (Permission denied); change that and run it again"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +102,19 @@ def test_settings_lock_and_champions_are_no_uncommitted_change_of_the_code(setti
     assert provenance.git_commit(settings.root) == commit
     code.write_text("changed")
     assert provenance.git_commit(settings.root) == f"{commit}-dirty"
+
+
+def test_other_code_than_the_projects_is_no_clean_commit(settings, tmp_path):
+    """An experiment in a copy of the project runs the package that is installed."""
+    package = settings.root / "project" / "dgfnet"
+    shutil.copytree(Path(provenance.__file__).parent, package)
+    git = ("git", "-c", "user.name=n", "-c", "user.email=e@x")
+    for command in (("init", "-q"), ("add", "project", "params.yaml"), ("commit", "-q", "-m", "m")):
+        subprocess.run([*git, *command], cwd=settings.root, check=True)
+    provenance._runs_other_code.cache_clear()
+    assert not provenance.git_commit(settings.root).endswith("-dirty")
+    (package / "another.py").write_text("")
+    subprocess.run([*git, "add", "project"], cwd=settings.root, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "n"], cwd=settings.root, check=True)
+    provenance._runs_other_code.cache_clear()
+    assert provenance.git_commit(settings.root).endswith("-dirty")

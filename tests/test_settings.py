@@ -262,6 +262,14 @@ def test_an_override_of_an_unknown_key_is_refused(params):
     )
 
 
+def test_a_validation_part_that_is_no_fold_is_refused_when_read(params):
+    assert message(load, params, ["holdout.fold=4"]) == (
+        "params.yaml: holdout.fold: the folds are 0 to 3, found 4"
+    )
+    load(params, ["holdout.fold=4", "holdout.variant=null"])
+    load(params, ["holdout.fold=4", "cohort.folds=5"])
+
+
 def test_an_unknown_profile_is_refused(params):
     assert message(load, params, ["base.profile=full"]) == (
         "params.yaml: base.profile is 'full', expected one of ['demo', 'paper', 'paper_size']"
@@ -384,7 +392,7 @@ def test_what_fusions_inherit_cannot_be_searched(loaded, name):
     def change(tree):
         tree["tune"]["space"] = {name: {"low": 1.0, "high": 2.0}}
 
-    assert f"space.{name} cannot be searched" in message(loaded, change)
+    assert f"space.{name} cannot differ from fit to fit" in message(loaded, change)
 
 
 @pytest.mark.parametrize(

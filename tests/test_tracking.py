@@ -196,3 +196,12 @@ def test_two_baselines_of_the_same_regressions_have_runs_of_their_own():
     folds = [{"key": "a"}]
     names = [tracking.crossval_identity({"variant": name, "folds": folds}) for name in ("size", "clinical")]
     assert names[0] != names[1]
+
+
+def test_what_an_ablation_is_and_what_dgf_is_are_two_runs_though_their_fits_are_the_same():
+    folds = [{"key": "a"}, {"key": "b"}]
+    identities = {
+        name: tracking.crossval_identity({"variant": name, "folds": folds})
+        for name in ("dgf", "dgf-by_sum", "dgf-another", "size", "radiomics")
+    }
+    assert len(set(identities.values())) == 5

@@ -18,13 +18,13 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_difference, auc_interval
-from dgfnet.results import ABLATION, IDS, OUT_OF_FOLD, tables_of
+from dgfnet.results import ABLATION, IDS, OUT_OF_FOLD, load_results, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentations
 from dgfnet.tabular.baselines import CrossValidated, NothingToLearn, cross_validate
 from dgfnet.training.task import KEPT, UNIFORM, Task, finished, keep
-from dgfnet.vocabulary import SPECS, STACKS, TABULAR, Baseline, Site, Stack, Variant
+from dgfnet.vocabulary import SITES, SPECS, STACKS, TABULAR, Baseline, Site, Stack, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,9 +59,15 @@ def run(settings: Settings) -> None:
     _train(settings, inputs, matrix, _ablations(settings, inputs, matrix))
     for site in dict.fromkeys(site for site, _ in matrix):
         _add_baselines(settings, site, [variant for other, variant in matrix if other == site])
-    keys = [task.key for tasks in matrix.values() for task in tasks]
-    keep(places(settings), keys, settings.artifacts("crossval", KEPT))
+    keep(places(settings), _fits(settings), settings.artifacts("crossval", KEPT))
     provenance.write(settings.artifacts("crossval"), settings, sections=SECTIONS)
+
+
+def _fits(settings: Settings) -> set[str]:
+    """Returns the keys of the fits that the results are made of, also those that this run did not touch."""
+    results = [load_results(settings, site) for site in SITES]
+    networks = (known for each in results for name, known in each.items() if name not in TABULAR)
+    return {fold["key"] for known in networks for fold in known["folds"]}
 
 
 def _skip(settings: Settings, site: Site) -> None:

@@ -17,24 +17,24 @@ from rich.console import Console
 from dgfnet import digests, files, provenance
 from dgfnet.errors import InputError
 from dgfnet.external.measures import measure
-from dgfnet.results import IDS, METRICS, load_nodules
+from dgfnet.results import IDS, METRICS, load_holdout, load_nodules
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, gather, holdout, places, segmentations
-from dgfnet.training.task import Places, Task, finished
-from dgfnet.vocabulary import Site, Variant
+from dgfnet.training.task import KEPT, Places, Task, finished, keep
+from dgfnet.vocabulary import SITES, Site, Variant
 
 SECTIONS = ("base", "cohort", "preprocess", "network", "training", "pretrain", "crossval", "holdout")
 
 
 def run(settings: Settings) -> None:
-    """Writes validation.csv, external.csv and metrics.json of each site, and an MLflow run for each.
+    """Writes validation.csv, external.csv and metrics.json of each site, its fit, and an MLflow run for each.
 
     A site without labels, or without enough external ones, is skipped, and all are where the cohort has no
     picture of a modality that the variant needs; skipped.json says so.
 
     Raises:
-        InputError: when an earlier stage has not run, a fit failed, or there is no such fold.
+        InputError: when an earlier stage has not run or a fit failed.
     """
     variant = settings.holdout.variant
     reasons: dict[Site, str] = {}
@@ -44,21 +44,20 @@ def run(settings: Settings) -> None:
         reasons = dict.fromkeys(settings.base.sites, absent)
     else:
         inputs = gather(settings, (variant,))
-        if settings.holdout.fold >= inputs.fold_count:
-            last = inputs.fold_count - 1
-            raise InputError(f"holdout.fold: the folds are 0 to {last}, found {settings.holdout.fold}")
         external = load_nodules(settings).query("cohort == 'external'")
         for site in settings.base.sites:
             if reason := _why_not(settings, inputs, site, external):
                 reasons[site] = reason
         chosen = [site for site in settings.base.sites if site not in reasons]
         _train(settings, inputs, {site: holdout(settings, inputs, site) for site in chosen}, external)
+    for site in reasons:
+        for name in ("validation.csv", "external.csv", METRICS, digests.NAME):
+            settings.artifacts("holdout", site, name).unlink(missing_ok=True)
+    keys = [metrics["fit"] for site in SITES if (metrics := load_holdout(settings, site))]
+    keep(places(settings), keys, settings.artifacts("holdout", KEPT))
     for site, reason in reasons.items():
         Console(stderr=True).print(f"holdout: {site} skipped: {reason}", soft_wrap=True)
-        folder = settings.artifacts("holdout", site)
-        for name in ("validation.csv", "external.csv", METRICS, digests.NAME):
-            (folder / name).unlink(missing_ok=True)
-        files.write_json(folder / "skipped.json", {"reason": reason})
+        files.write_json(settings.artifacts("holdout", site, "skipped.json"), {"reason": reason})
     provenance.write(settings.artifacts("holdout"), settings, sections=SECTIONS)
 
 
@@ -124,6 +123,7 @@ def _conclude(settings: Settings, site: Site, task: Task, external: pd.DataFrame
     (folder / "skipped.json").unlink(missing_ok=True)
     metrics: dict[str, Any] = {
         "variant": task.variant,
+        "fit": task.key,
         "fold": task.fold,
         "criterion": settings.holdout.criterion,
         "epoch": record["chosen_epoch"],
@@ -142,14 +142,16 @@ def _score(
     task: Task, where: Places, rows: pd.DataFrame, site: Site, record: dict[str, Any]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Scores nodules of the archive with a finished fit, corrected for its sampling as held-out ones are."""
-    from dgfnet.preprocess.archive import Archive  # with torch, seconds that a skipped stage can do without
-    from dgfnet.training.hardware import choose
+    import torch  # seconds, and a skipped stage can do without
+
+    from dgfnet.preprocess.archive import Archive
+    from dgfnet.training.hardware import Hardware
     from dgfnet.training.inference import corrected, predict
     from dgfnet.training.partition import select
     from dgfnet.training.start import restore
 
-    archive, hardware = Archive.open(where.archive), choose(task.training.precision)
-    model = restore(task, where).to(hardware.device)
+    archive, hardware = Archive.open(where.archive), Hardware(torch.device("cpu"), None)
+    model = restore(task, where)
     nodules = select(rows, archive, site)
     raw = predict(model, archive, nodules, hardware, task.network.images, segment=False).probability
     return corrected(raw, task.training.sampling, float(record["training_prevalence"]))[0]

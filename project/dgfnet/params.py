@@ -108,9 +108,9 @@ def advice(setting: str, known: Sequence[str]) -> str:
     """Returns what to do about an unknown setting: the nearest of its section, or where all are listed."""
     section, _, key = setting.rpartition(".")
     beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
-    near = [beside[name] for name in get_close_matches(key, beside, 1)]
-    meant = f"did you mean {near[0]}? See" if near else "see"
-    return f"{meant} docs/reference/settings.md for the known ones"
+    near = get_close_matches(key, beside, 1)
+    first = f"did you mean {beside[near[0]]}? See" if near else "see"
+    return f"{first} docs/reference/settings.md for the known ones"
 
 
 def explain(name: str, error: ValidationError, known: Sequence[str]) -> str:

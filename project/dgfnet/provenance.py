@@ -83,7 +83,8 @@ def git_commit(root: Path) -> str:
     """Returns the project folder's commit, with `-dirty` when tracked files differ; `unknown` outside git.
 
     OWN files do not count: the settings of a run stand beside the commit, in full, and the others are written
-    by stages.
+    by stages. Where the folder has this package, other code than that is a difference too: of an experiment
+    in a copy of the project, or of a run from another address.
     """
     try:
         commit = _git(root, "rev-parse", "HEAD")
@@ -93,7 +94,19 @@ def git_commit(root: Path) -> str:
         return "unknown"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{commit}-dirty" if changed else commit
+    return f"{commit}-dirty" if changed or _runs_other_code(root) else commit
+
+
+@cache
+def _runs_other_code(root: Path) -> bool:
+    """Tells that the package that runs is not, byte for byte, the one of the project folder."""
+    own, running = root / "project" / "dgfnet", Path(__file__).parent
+    if not own.is_dir() or own.samefile(running):
+        return False
+    theirs, ours = (
+        {path.relative_to(top): path.read_bytes() for path in top.rglob("*.py")} for top in (own, running)
+    )
+    return theirs != ours
 
 
 @cache

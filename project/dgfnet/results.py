@@ -28,6 +28,7 @@ OUT_OF_FOLD = "out_of_fold.csv"
 METRICS = "metrics.json"
 ABLATION = "dgf-"  # a name follows: dgf with the settings that crossval.ablations has under it
 MEASURED = "measured.parquet"  # of the stage preprocess
+SHOWN = ("summary.json", "checks.json", "contributions.png", "saliency.png", "checks.png")  # of attributions
 IDS = {"nodule_id": str, "patient_id": str}
 
 
@@ -272,6 +273,11 @@ def load_champions(settings: Settings) -> dict[str, dict[str, str]] | None:
         return dict(read_json(path)) if path.is_file() else None
     except InputError as error:
         raise InputError(f"{error}; dgfnet champions writes it again") from None
+
+
+def load_holdout(settings: Settings, site: Site) -> dict[str, Any] | None:
+    """Reads metrics.json of the stage holdout, or None when it has not run there."""
+    return _json(settings, "holdout", site, METRICS)
 
 
 def load_external(settings: Settings, site: Site) -> dict[str, Any] | None:

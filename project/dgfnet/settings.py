@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +43,20 @@ FIXED = (
     *("network.width", "network.encoder", "network.pretrained", "network.mask_channel", "network.pooling"),
     *("network.tlr", "training.sampling", "training.schedule", "training.threads"),
 )
+
+
+def check_may_differ(where: str, names: Iterable[str]) -> None:
+    """Refuses settings in which a fit may not differ from those that it starts from.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in names:
+        if not name.startswith(("network.", "training.")) or name.startswith(FIXED):
+            raise ValueError(
+                f"{where}.{name} cannot differ from fit to fit; expected a key of training or network other "
+                f"than {', '.join(FIXED)}"
+            )
 
 
 class Section(BaseModel):
@@ -351,12 +365,7 @@ class Tune(Section):
     @model_validator(mode="after")
     def only_what_fits_may_differ(self) -> Tune:
         """Refuses keys of shape and data: fusions start from their parents' streams, which fix both."""
-        for name in self.space:
-            if not name.startswith(("network.", "training.")) or name.startswith(FIXED):
-                raise ValueError(
-                    f"space.{name} cannot be searched; expected a key of training or network "
-                    f"other than {', '.join(FIXED)}"
-                )
+        check_may_differ("space", self.space)
         if "us_tlr" in self.variants:
             raise ValueError("variants: us_tlr has a search of its own, the annealing of its head")
         return self
@@ -402,12 +411,7 @@ class Crossval(Section):
         for title, values in self.ablations.items():
             if not re.fullmatch("[a-z0-9_]+", title):
                 raise ValueError(f"ablations.{title}: a name has small letters, digits and _ alone")
-            for name in values:
-                if not name.startswith(("network.", "training.")) or name.startswith(FIXED):
-                    raise ValueError(
-                        f"ablations.{title}: {name} cannot differ; expected a key of training or network "
-                        f"other than {', '.join(FIXED)}"
-                    )
+            check_may_differ(f"ablations.{title}", values)
             if not values:
                 raise ValueError(f"ablations.{title}: changes nothing; expected keys of network or training")
         return self
@@ -610,6 +614,15 @@ class Settings(Section):
         """Refuses to register a stack of no network."""
         if self.register_.variant == "stack" and self.crossval.stacked is None:
             raise ValueError("register.variant: stack needs a variant in crossval.stacked, found null")
+        return self
+
+    @model_validator(mode="after")
+    def holdout_is_a_fold(self) -> Settings:
+        """Refuses a validation part that is no fold, before anything is trained."""
+        if self.holdout.variant is not None and self.holdout.fold >= self.cohort.folds:
+            raise ValueError(
+                f"holdout.fold: the folds are 0 to {self.cohort.folds - 1}, found {self.holdout.fold}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ from typing import Any
 from dgfnet import moved
 from dgfnet.errors import InputError
 from dgfnet.settings import Settings, fingerprint
-from dgfnet.vocabulary import TABULAR, Site
+from dgfnet.vocabulary import VARIANTS, Site
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -96,6 +96,17 @@ def has_store(settings: Settings) -> bool:
 @cache
 def _follow_once(database: Path) -> None:
     moved.follow(database)
+
+
+def existing_registry(settings: Settings) -> MlflowClient:
+    """Returns a client of the model registry for somebody who reads: it makes none.
+
+    Raises:
+        InputError: when nothing was logged to it yet.
+    """
+    if not has_store(settings):
+        raise InputError(f"there is no MLflow store in {settings.home}: {ELSEWHERE}")
+    return registry(settings)
 
 
 def client(uri: str) -> MlflowClient:
@@ -295,8 +306,8 @@ def crossval_identity(metrics: Mapping[str, Any]) -> str:
         metrics: content of metrics.json, or as much of it: `variant`, and `key` of every one of the `folds`.
     """
     keys = [fold["key"] for fold in metrics["folds"]]
-    # two baselines may be the same regressions
-    return fingerprint(metrics["variant"], keys) if metrics["variant"] in TABULAR else fingerprint(keys)
+    # two baselines may be the same regressions, an ablation may become what dgf is
+    return fingerprint(keys) if metrics["variant"] in VARIANTS else fingerprint(metrics["variant"], keys)
 
 
 def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> str:

@@ -10,11 +10,13 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from dgfnet.compare import baselines
+from dgfnet.compare import baselines, figures
 from dgfnet.compare.pairs import PAIRS, all_pairs, differences
 from dgfnet.compare.usefulness import calibration, decisions
 from dgfnet.errors import InputError
 from dgfnet.results import check_same
+from dgfnet.settings import load
+from dgfnet.vocabulary import BASELINES, CONTROLS, TABULAR
 
 NAMES = ("us_multitask", "ct_multitask", "dgf")
 FOLDS = 4
@@ -195,3 +197,12 @@ def test_variants_on_different_nodules_are_not_compared():
     by_variant["dgf"] = by_variant["dgf"].iloc[1:]
     with pytest.raises(InputError, match="ct_multitask and dgf were validated on different nodules"):
         check_same(by_variant)
+
+
+@pytest.mark.parametrize("profile", ["demo", "paper", "paper_size"])
+def test_every_variant_of_a_profile_has_a_look_of_its_own(params, profile):
+    settings = load(params, [f"base.profile={profile}"])
+    names = [*settings.crossval.variants, *CONTROLS, "dgf-one", "dgf-two", *TABULAR]
+    looks = figures._looks(names)
+    assert list(looks) == [*(n for n in names if n not in BASELINES), *(n for n in names if n in BASELINES)]
+    assert len(set(looks.values())) == len(names)

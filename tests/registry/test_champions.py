@@ -1,6 +1,7 @@
 """champions.json follows the registry, and whoever made it otherwise is asked to say so."""
 
 import json
+import shutil
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_what_a_merge_left_in_it_is_refused_until_it_is_written_again(settings, 
 def test_without_a_champion_it_is_empty(settings, version):
     assert told(settings) == "no champion yet"
     assert noted(settings.root) == {}
+
+
+def test_a_registry_that_is_not_the_projects_empties_nothing(settings, client, empty_store):
+    note_champions(client, settings)
+    before = noted(settings.root)
+    (settings.root / "mlflow.db").unlink()
+    for command in (told, lambda own: commands.history(own, "central")):
+        with pytest.raises(InputError, match="there is no MLflow store in"):
+            command(settings)
+    assert not (settings.root / "mlflow.db").exists()
+    shutil.copy(empty_store, settings.root / "mlflow.db")  # as something else that was logged here leaves it
+    with pytest.raises(InputError, match="the registry has no model of this project"):
+        told(settings)
+    assert noted(settings.root) == before
 
 
 def test_an_experiments_copy_tells_the_project_too(settings, client, tmp_path):

@@ -225,6 +225,7 @@ def fill(settings: Settings, site: str = "central") -> None:
     registered = {
         "model": f"dgfnet-{site}",
         "version": "3",
+        "fits": "f" * 20,
         "variant": "dgf",
         "alias": "champion",
         "promoted": True,
@@ -233,7 +234,7 @@ def fill(settings: Settings, site: str = "central") -> None:
     registered |= {"threshold": 0.41, "git_commit": "a" * 40, "data_md5": "b" * 32}
     put(settings.artifacts("register", f"{site}.json"), registered)
     part = SCORES | {"n": 40, "positives": 15, "auc_interval": interval(0.7654, 0.61, 0.87)}
-    external = {"model": f"dgfnet-{site}", "version": "3", "threshold": 0.41}
+    external = {"model": f"dgfnet-{site}", "version": "3", "threshold": 0.41, "scoring": "ensemble"}
     part["intervals"] = {"sensitivity": interval(0.812, 0.6, 0.93)}
     part["calibration"] = {"brier": 0.2031, "slope": 0.71, "intercept": 0.1, "in_the_large": 0.414}
     moved = {"brier": 0.1812, "in_the_large": 0.003, "shift": 0.41}
@@ -246,6 +247,9 @@ def fill(settings: Settings, site: str = "central") -> None:
     }
     record |= {"variant": "dgf", "left_out": {"clinical": "the external cohort has none of its columns"}}
     put(settings.artifacts("external", site, "metrics.json"), record)
+    split = {"variant": "dgf", "fit": "k", "fold": 2, "criterion": "accuracy", "epoch": 7, "epochs": 9}
+    split |= {"validation": part | {"n": 31}, "external": part | {"n": 41}}
+    put(settings.artifacts("holdout", site, "metrics.json"), split)
     rows = {"nodule_id": [f"e{i}" for i in range(40)], "label": [i % 2 for i in range(40)]}
     predicted = pd.DataFrame(rows).assign(patient_id=rows["nodule_id"], probability=np.linspace(0.1, 0.9, 40))
     predicted.to_csv(settings.artifacts("external", site, "predictions.csv"), index=False)

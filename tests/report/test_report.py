@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -126,6 +127,22 @@ def test_numbers_stand_in_their_cells(full: tuple[Settings, str, Page]) -> None:
     assert ruler[2:4] == ["0.321", "0.765 (0.610-0.870)"]
     paper = ["60 (22)", "0.817", "0.903", "0.909", "0.763", "0.690", "0.784"]
     assert page.row("external validationpaper")[1:] == paper
+    counts = {row[0]: row[1] for row in page.rows if row[0] in ("internal validation", "external validation")}
+    assert counts == {"internal validation": "31 (15)", "external validation": "41 (15)"}
+    assert "dgf trained on all folds but 2; epoch 7 of 9 did best by accuracy on that fold" in page.text
+
+
+def test_the_papers_protocol_is_told_where_no_champion_was_validated(
+    full: tuple[Settings, str, Page], tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, "base.sites=[central]")
+    shutil.copytree(full[0].artifacts(), settings.artifacts())
+    shutil.rmtree(settings.artifacts("external"))
+    page = render(settings)[1]
+    assert page.row("external validation")[1] == "41 (15)"
+    settings.artifacts("holdout", "central", "metrics.json").unlink()
+    put(settings.artifacts("holdout", "central", "skipped.json"), {"reason": "holdout.variant is null"})
+    assert "One split and its best epoch: not available: holdout.variant is null" in render(settings)[1].text
 
 
 def test_sentences_follow_the_data(full: tuple[Settings, str, Page]) -> None:
@@ -219,7 +236,10 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     fill(settings)
     folder = settings.artifacts("crossval", "central")
     (folder / "concat").rename(folder / "<b onload=x>$\\frac")
-    put(settings.artifacts("register", "central.json"), {"model": HOSTILE, "version": "1", "reason": HOSTILE})
+    put(
+        settings.artifacts("register", "central.json"),
+        {"model": HOSTILE, "version": "1", "fits": "f", "reason": HOSTILE},
+    )
     text, page = render(settings)
     assert "<script" not in text
     assert "<b onload" not in text

@@ -102,7 +102,7 @@ FILES = [
     *("attribution/central/summary.json", "attribution/central/checks.json"),
     *("attribution/central/contributions.csv", "attribution/central/saliency.png"),
     *("register/central.json", "external/central/metrics.json", "external/central/predictions.csv"),
-    "external/case_mix.csv",
+    *("external/case_mix.csv", "holdout/central/metrics.json"),
 ]
 
 

@@ -105,7 +105,7 @@ def test_fits_among_the_outputs_take_no_room_twice_and_hold_results_alone(two_fi
     assert {path.name for path in (folder / "a").iterdir()} == names
     trained = two_fits.work / "fits" / "a" / "weights.safetensors"
     assert (folder / "a" / "weights.safetensors").samefile(trained)
-    keep(two_fits, ["b"], folder)
+    keep(two_fits, ["b", "nowhere"], folder)
     assert [path.name for path in folder.iterdir()] == ["b"]
 
 

@@ -18,7 +18,7 @@ from dgfnet.network.dgf import NoduleLevel
 from dgfnet.network.tlr import FROZEN, TUNED, Model, TransferNet
 from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
-from dgfnet.training.hardware import choose
+from dgfnet.training.hardware import Hardware
 from dgfnet.training.inference import build_bank
 from dgfnet.vocabulary import Modality, mask_of
 
@@ -169,7 +169,7 @@ def with_frozen_batch(model: Model, archive: Archive, batch: Nodules) -> Model:
     for module in copy.modules():
         if isinstance(module, NoduleLevel):
             module.over, module.with_self = "bank", True
-    build_bank(copy, archive, batch, choose("float32"))
+    build_bank(copy, archive, batch, Hardware(torch.device("cpu"), None))
     return copy
 
 

@@ -18,8 +18,7 @@ from dgfnet.attribution.contributions import COLUMNS, centred, correct, summary
 from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
 from dgfnet.attribution.saliency import SaliencyCase, mass_differences, pick
 from dgfnet.parallel import cores
-from dgfnet.registry.stored import runs_made_of
-from dgfnet.results import check_same, is_cross_validated, load_metrics, load_table, tables_of
+from dgfnet.results import SHOWN, check_same, is_cross_validated, load_metrics, load_table, tables_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SPECS, Site
 
@@ -35,7 +34,7 @@ def run(settings: Settings) -> None:
     """Writes artifacts/attribution/<site>/: see docs/reference/files-and-runs.md.
 
     A site where the fusion or a variant it starts from was not cross-validated is skipped, and skipped.json
-    says so; so is a fusion that attends over the batch, whose rows mix.
+    says so.
 
     Raises:
         InputError: when settings, data or code have changed since the cross-validation, or a network of the
@@ -191,8 +190,5 @@ def _log(settings: Settings, site: Site, folder: Path) -> None:
             }
         )
         run.table(folder / "contributions.csv", tracking.identity_key(settings))
-        # beside the ROC curve, and where somebody looks who comes from the registry
-        registered = runs_made_of(tracking.registry(settings), f"dgfnet-{site}", run.run_id)
-        for name in ("summary.json", "checks.json", "contributions.png", "saliency.png", "checks.png"):
-            for run_id in (run.run_id, *registered):
-                run.client.log_artifact(run_id, str(folder / name), "attribution")
+        for name in SHOWN:
+            run.artifact(folder / name, "attribution")

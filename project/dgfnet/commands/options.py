@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from dgfnet import vocabulary
 from dgfnet.errors import meant
 
 Function = Callable[..., Any]
@@ -44,7 +45,7 @@ class _Site(click.Choice[str]):
     """A site's name; the nearest is named where it is no site's."""
 
     def __init__(self) -> None:
-        super().__init__(["central", "lateral"])
+        super().__init__(vocabulary.SITES)
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Returns the message about a name that is none of a site."""

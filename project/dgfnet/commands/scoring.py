@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgfnet import vocabulary
 from dgfnet.commands.options import PATH, SITES, site_argument, with_settings
 from dgfnet.errors import InputError
 
@@ -37,7 +38,7 @@ class OneCase(click.Command):
                 continue
             files = [*([word.partition("=")[2]] if "=" in word else []), *given[place + 1 :]][:2]
             files = [name for name in files if not name.startswith("--")]
-            if len(files) < 2 or files[1] in ("central", "lateral"):  # SITE, taken for the mask
+            if len(files) < 2 or files[1] in vocabulary.SITES:  # SITE, taken for the mask
                 found = files[0] if files else "none"
                 raise click.UsageError(f"{option} {PAIR}; found {found}", ctx)
         return super().parse_args(ctx, args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count, cycle
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from dgfnet.metrics.discrimination import roc_curve
 from dgfnet.vocabulary import BASELINES, Site
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999")
+DASHES = ("-", "--", "-.")
 
 
 def roc(
@@ -71,11 +73,12 @@ def decision(site: Site, curves: pd.DataFrame) -> Figure:
 
 
 def _looks(names: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Returns colour and line of each name: whole for networks, dotted for baselines."""
+    """Returns colour and line of each name: whole, then dashed, for networks; dotted for baselines."""
     dotted = [name for name in names if name in BASELINES]
     whole = [name for name in names if name not in BASELINES]
-    looks = {name: (colour, "-") for name, colour in zip(whole, COLOURS, strict=False)}
-    return looks | {name: (colour, ":") for name, colour in zip(dotted, COLOURS[::-1], strict=False)}
+    lines = (cycle(COLOURS), (DASHES[at // len(COLOURS) % len(DASHES)] for at in count()))
+    looks = dict(zip(whole, zip(*lines, strict=False), strict=False))
+    return looks | {name: (colour, ":") for name, colour in zip(dotted, cycle(COLOURS[::-1]), strict=False)}
 
 
 def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:

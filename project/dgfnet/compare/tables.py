@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet.vocabulary import Site
+from dgfnet.vocabulary import BASIC_FUSIONS, Site
 
 COLUMNS = ("accuracy", "auc", "sensitivity", "specificity", "precision", "f1")
 TLR = "US, transfer learning (Yu 2020)"
-BASIC = ("concat", "sum", "product")
 TITLES = {1: "one modality", 2: "basic fusion", 3: "diverse granularity fusion"}
 PAPER_TABLES: dict[int, tuple[tuple[str, tuple[str, ...]], ...]] = {  # words and the variants they stand for
     1: (
@@ -25,9 +24,9 @@ PAPER_TABLES: dict[int, tuple[tuple[str, tuple[str, ...]], ...]] = {  # words an
         ("concatenation", ("concat",)),
         ("element-wise sum", ("sum",)),
         ("element-wise product", ("product",)),
-        ("mean of the three", BASIC),
+        ("mean of the three", BASIC_FUSIONS),
     ),
-    3: (("mean of basic fusions", BASIC), ("DGF", ("dgf",))),
+    3: (("mean of basic fusions", BASIC_FUSIONS), ("DGF", ("dgf",))),
 }
 
 

@@ -20,7 +20,7 @@ from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
 from dgfnet.parallel import workers
 from dgfnet.preprocess.build import build
-from dgfnet.registry.champion import Champion, attach, load_champion
+from dgfnet.registry.champion import Champion, attach, champion_version, load_champion
 from dgfnet.registry.champions import check_noted
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
@@ -55,6 +55,7 @@ def run(settings: Settings) -> None:
             _clear(settings, site)
             files.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
+        check_noted(settings, site, champion_version(settings, site)[2])
         _clear(settings, site)
         compared[site] = _validate(settings, site, Cohort(screened.root, labelled))
     files.write_json(settings.artifacts("external", "metrics.json"), compared)
@@ -84,7 +85,6 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
 def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
     """Writes the validation of a site; returns its part of metrics.json of both."""
     champion = load_champion(settings, site)
-    check_noted(settings, site, champion.version)
     internal, variant = _held_out(settings, site, champion), champion.metadata["variant"]
     frozen, left_out = baselines.load_frozen(settings, site, variant, internal is not None)
     table = pd.DataFrame(
@@ -114,6 +114,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
         "model": champion.name,
         "version": champion.version,
         "variant": variant,
+        "scoring": champion.metadata["scoring"],
         "fit": result_key(champion.metadata["members"][0]),
         "threshold": threshold,
         "internal": None if internal is None else measure(internal, threshold, confidence),

@@ -129,6 +129,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     return {
         "model": name,
         "version": number,
+        "fits": known["fits"],
         "variant": variant,
         "alias": CHAMPION if is_champion else CHALLENGER,
         "promoted": is_champion,
@@ -217,10 +218,14 @@ def _log(
 ) -> str:
     """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
     task = tasks[0]
-    client = tracking.registry(settings)
+    client, variant = tracking.registry(settings), settings.register_.variant
+    trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
+    network_run = _fold_run(client, task, trained)
+    known = known | {NETWORK_RUN: network_run}
+    # a stacked model is more than a fold's network: its run is that of its cross-validation
+    run = tracking.crossval_run(settings, site, metrics) if variant == "stack" else network_run
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / FOLDER
-        variant = settings.register_.variant
         table = load_table(settings, site, variant)
         where = places(settings)
         networks = members(tasks, where)
@@ -247,11 +252,6 @@ def _log(
             description,
         )
         evidence = _measure(settings, site, folder)
-        trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
-        network_run = _fold_run(client, task, trained)
-        known = known | {NETWORK_RUN: network_run}
-        # a stacked model is more than a fold's network: its run is that of its cross-validation
-        run = tracking.crossval_run(settings, site, metrics) if variant == "stack" else network_run
         with mlflow.start_run(run_id=run):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{task.site}",

@@ -66,7 +66,7 @@ def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str,
     """
     name = f"dgfnet-{site}"
     missing = InputError(f"the registry has no {name}@{CHAMPION}; run the stage register")
-    if not tracking.has_store(settings):  # to ask would make one
+    if not tracking.has_store(settings):
         raise missing
     client = tracking.registry(settings)
     champion = champion_of(client, name)
@@ -134,7 +134,8 @@ def attach(
     uri, client = tracking.store(settings), tracking.registry(settings)
     name, version = champion.name, champion.version
     known = {key: value for key, value in values.items() if value is not None and value == value}
-    kept = {f"external_{key}": f"{value:.4f}" for key, value in known.items()}
+    # also what is undefined now, in the place of what it was on other data
+    kept = {f"external_{key}": f"{known[key]:.4f}" if key in known else "undefined" for key in values}
     keep_facts(client, name, version, kept | {"external_data_md5": data_md5})
     client.set_model_version_tag(name, version, EXTERNAL_AUC, with_limits(values, "auc"))
     metrics = {f"external_{key}": value for key, value in known.items()}

@@ -69,7 +69,18 @@ def check_noted(settings: Settings, site: Site, version: str) -> None:
 
 
 def told(settings: Settings) -> str:
-    """Takes note of the champions of the registry, and returns them as text."""
-    champions = note_champions(tracking.registry(settings), settings)
+    """Takes note of the champions of the registry, and returns them as text.
+
+    Raises:
+        InputError: where there is no registry, or it knows none of the models: then it is not the one that
+            champions.json speaks of.
+    """
+    client = tracking.existing_registry(settings)
+    if not any(client.search_registered_models(f"name = 'dgfnet-{site}'") for site in SITES):
+        raise InputError(
+            f"the registry has no model of this project; if it was registered in another store: "
+            f"{tracking.ELSEWHERE}"
+        )
+    champions = note_champions(client, settings)
     lines = [f"{name}: version {champion['version']}" for name, champion in champions.items()]
     return "\n".join(lines) or "no champion yet"

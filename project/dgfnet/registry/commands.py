@@ -42,7 +42,7 @@ def criteria(settings: Settings, model: str, version: str, without_comparison: b
     Raises:
         InputError: when the version does not exist or was registered without the evidence.
     """
-    client = tracking.registry(settings)
+    client = tracking.existing_registry(settings)
     candidate = version_of(client, model, version)
     known = facts(candidate)
     if GATE not in known:
@@ -76,9 +76,10 @@ def promote(
     if dry_run:
         end = "would become champion" if met else "would not become champion"
     else:
-        record = promotion.promote(tracking.registry(settings), model, version, judged)
-        champion = champion_of(tracking.registry(settings), model)
-        note_champions(tracking.registry(settings), settings)
+        client = tracking.registry(settings)
+        record = promotion.promote(client, model, version, judged)
+        champion = champion_of(client, model)
+        note_champions(client, settings)
         stays = champion is not None and str(champion.version) == version
         end = "is champion" if record["promoted"] else "stays champion" if stays else "is not champion"
     return "\n".join([*lines, f"{model} version {version} {end}"])
@@ -86,7 +87,7 @@ def promote(
 
 def lineage(settings: Settings, site: Site, version: str) -> str:
     """Returns the lineage of a version as text: commit, data, settings, fold, fit, runs, external result."""
-    client, model = tracking.registry(settings), f"dgfnet-{site}"
+    client, model = tracking.existing_registry(settings), f"dgfnet-{site}"
     registered = version_of(client, model, version)
     known, network = facts(registered), run_of(registered, network=True)
     try:
@@ -114,14 +115,15 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
 
 def rollback(settings: Settings, site: Site) -> str:
     """Gives the alias champion back to the version that had it before."""
-    record = promotion.rollback(tracking.registry(settings), f"dgfnet-{site}")
-    note_champions(tracking.registry(settings), settings)
+    client = tracking.existing_registry(settings)
+    record = promotion.rollback(client, f"dgfnet-{site}")
+    note_champions(client, settings)
     return f"dgfnet-{site}: champion is version {record['to']} again, no longer {record['from']}"
 
 
 def history(settings: Settings, site: Site) -> str:
     """Returns every decision about a site's versions, a line each, oldest first."""
-    records = promotion.history(tracking.registry(settings), f"dgfnet-{site}")
+    records = promotion.history(tracking.existing_registry(settings), f"dgfnet-{site}")
     return "\n".join(_line(record) for record in records) or f"dgfnet-{site}: no decision yet"
 
 

@@ -1,4 +1,4 @@
-"""The evidence that the gate judges a version by: measured in register/measure.py, kept as a tag."""
+"""The evidence that the gate judges a version by: measured in register/measure.py, kept as a fact."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def keep_table(
     digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
     for registered in client.search_model_versions(f"name = '{model}'"):
         known = facts(registered)
-        if known.get("fits", known.get("fit")) == fits:
+        if known.get("fits", known.get("fit")) == fits and known.get(fact) != digest:
             keep_facts(client, model, str(registered.version), {fact: digest})
 
 
@@ -86,35 +86,30 @@ def run_of(version: Any, network: bool) -> str:
     return str(facts(version).get(NETWORK_RUN, version.run_id) if network else version.run_id)
 
 
-def keep_report(settings: Settings, model: str, version: str, page: Path) -> None:
-    """Puts the report beside a version's run, where its description leads.
+def keep_pages(
+    settings: Settings, model: str, version: str, fits: str, pages: Mapping[str, Sequence[Path]]
+) -> None:
+    """Puts the report and the explanations beside a version's run, where its description leads.
 
     Results may have come here without the store they were logged to: then that is told, and nothing is put.
-    """
-    try:
-        if not tracking.has_store(settings):
-            raise InputError(f"there is no MLflow store in {settings.root}")
-        client = tracking.registry(settings)
-        client.log_artifact(str(version_of(client, model, version).run_id), str(page), "report")
-    except (InputError, MlflowException) as error:
-        print(f"{page.name} was not put beside {model} version {version}: {error}", file=sys.stderr)
-
-
-def runs_made_of(client: MlflowClient, model: str, parent: str) -> list[str]:
-    """Returns the runs of the versions of a model whose networks a run of cross-validation has trained.
 
     Args:
-        client: of the registry.
-        model: in it; there may be none.
-        parent: the run of the cross-validation; it is not among them.
+        settings: for the store.
+        model: in the registry.
+        version: of it.
+        fits: the version's, as the stage register wrote them: in another store its number is another's.
+        pages: per folder of the run the files.
     """
-    found = set()
-    for version in client.search_model_versions(f"name = '{model}'"):
-        with suppress(MlflowException):  # a run that is no longer in the store
-            network = client.get_run(run_of(version, network=True))
-            if network.data.tags.get(tracking.PARENT) == parent:
-                found.add(str(version.run_id))
-    return sorted(found - {parent})
+    try:
+        client = tracking.existing_registry(settings)
+        registered = version_of(client, model, version)
+        if facts(registered).get("fits") != fits:
+            raise InputError(f"the version of this number is another one: {tracking.ELSEWHERE}")
+        for folder, files in pages.items():
+            for file in files:
+                client.log_artifact(str(registered.run_id), str(file), folder)
+    except (InputError, MlflowException) as error:
+        print(f"the report was not put beside {model} version {version}: {error}", file=sys.stderr)
 
 
 def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.DataFrame:

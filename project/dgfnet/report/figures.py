@@ -27,8 +27,10 @@ COLOURS = {
     "us_resnet": "#56B4E9",
     "us_tlr": "#56B4E9",
     "us_multitask": "#0072B2",
+    "us_continued": "#0072B2",
     "ct_resnet": "#E69F00",
     "ct_multitask": "#E69F00",
+    "ct_continued": "#E69F00",
     "concat": "#009E73",
     "sum": "#009E73",
     "product": "#CC79A7",
@@ -42,6 +44,7 @@ COLOURS = {
     "stack": "#5C1B00",
 }
 DASHES = {"us_tlr": ":", "us_multitask": "--", "ct_resnet": ":", "ct_multitask": "-.", "sum": ":"}
+DASHES |= {"us_continued": "-.", "ct_continued": "--"}
 DASHES |= {"size": ":", "clinical": "-.", "radiomics": "--", "late": ":", "us_stack": "--", "ct_stack": "-."}
 INK, GREY, BLUE = "#1f2933", "#8a949e", "#0072B2"
 STYLE: dict[Any, Any] = {

@@ -68,6 +68,7 @@ class SiteInputs:
         predictions: predictions.csv of the external validation.
         external_skipped: reason for the absence of an external validation.
         holdout: metrics.json of the paper's protocol, one split and its best epoch.
+        not_split: reason for its absence.
     """
 
     site: str
@@ -97,6 +98,7 @@ class SiteInputs:
     predictions: pd.DataFrame | None
     external_skipped: str | None
     holdout: Json | None
+    not_split: str | None
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _site(settings: Settings, site: Site) -> SiteInputs:
         predictions=_csv(existing(settings, "external", site, "predictions.csv")),
         external_skipped=_reason(settings, "external", site),
         holdout=_json(existing(settings, "holdout", site, METRICS)),
+        not_split=_reason(settings, "holdout", site),
     )
 
 

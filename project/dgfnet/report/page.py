@@ -307,9 +307,14 @@ def _networks(record: Json) -> tuple[tuple[str, str], ...]:
 
 
 def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:
+    split = (
+        Missing("One split and its best epoch", "holdout", site.not_split or "")
+        if site.holdout is None
+        else tables.split_once(site, site.holdout)
+    )
     if site.external is None:
-        return (Missing("External validation", "external", site.external_skipped or ""),)
-    return tables.transport(site), external.calls(site.site, site.external)
+        return Missing("External validation", "external", site.external_skipped or ""), split
+    return tables.transport(site), external.calls(site.site, site.external), split
 
 
 def _versions(provenance: Mapping[str, Json]) -> list[tuple[str, str]]:

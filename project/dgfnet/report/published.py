@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+SIDES = {"us_size": 288, "ct_size": 96}  # of the networks' inputs, pixels
 AUC = {  # the paper's tables 1, 2 and 3
     "central": {
         "us_tlr": 0.792,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dgfnet import files, provenance
-from dgfnet.registry.stored import keep_report
+from dgfnet.registry.stored import keep_pages
 from dgfnet.report.card import card, markdown
 from dgfnet.report.inputs import read
 from dgfnet.report.page import render
-from dgfnet.results import load_registered
+from dgfnet.results import SHOWN
 from dgfnet.settings import Settings
 
 SECTIONS = ("base", "report")
@@ -36,6 +36,9 @@ def run(settings: Settings) -> None:
         with files.replacing(folder / name) as temporary:
             temporary.write_text(page, encoding="utf-8")
     provenance.write(folder, settings, sections=SECTIONS)
-    for known in settings.base.sites:
-        if record := load_registered(settings, known):
-            keep_report(settings, record["model"], record["version"], folder / "index.html")
+    for site in inputs.sites:
+        if record := site.registered:
+            explained = settings.artifacts("attribution", site.site)
+            shown = {"report": [folder / "index.html"]}
+            shown |= {"attribution": [path for name in SHOWN if (path := explained / name).is_file()]}
+            keep_pages(settings, record["model"], record["version"], record["fits"], shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgfnet.compare import attention, baselines, modalities
-from dgfnet.report import external, reading
+from dgfnet.report import external, published, reading
 from dgfnet.report.cells import finite, number, text
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
@@ -130,7 +130,7 @@ def training_run(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
             f"{encoders}; width {text(network.get('width'))} of the paper's; pretrained: "
             f"{text(network.get('pretrained'))}{files}",
         ),
-        ("Input side", f"{sizes} (paper 288 and 96)"),
+        ("Input side", f"{sizes} (paper {' and '.join(map(str, published.SIDES.values()))})"),
         *(("Measured features told", said) for said in told),
         ("Epochs", f"{epochs} (paper 100, 200, 200)"),
         ("Learning rate", f"{text(training.get('learning_rate'))}, batches of {text(training.get('batch'))}"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dgfnet.report import statements
+from dgfnet.report import published, statements
 from dgfnet.report.cells import finite, number, signed, text, with_interval
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
@@ -15,7 +15,6 @@ from dgfnet.vocabulary import BASELINES, CONTROLS, VARIANTS
 
 OFF = 0.3  # log odds in the large from which predicted risks are called too high or too low
 ALIKE = 0.5  # correlation of two networks' maps below which single pixels are not to be read
-PAPER_SIDES = {"us_size": 288, "ct_size": 96}
 
 
 @dataclass(frozen=True)
@@ -48,32 +47,34 @@ def verdict(settings: Settings, inputs: ReportInputs) -> tuple[Line, ...]:
 
 
 def _reached(inputs: ReportInputs, reference: str) -> Line:
-    said, sources = [], []
+    said, sources, bad = [], [], False
     for site in inputs.sites:
         areas = {
             name: area for name, metrics in site.variants.items() if (area := metrics.get("auc_interval"))
         }
         if reference not in areas:
             said.append(_missing(site, f"{reference} was not cross-validated", site.skipped))
+            bad = True
             continue
         best = max(areas, key=lambda name: finite(areas[name].get("estimate")) or 0)
         more = "" if best == reference else f"; the best of all is {best}, {with_interval(areas[best])}"
         said.append(f"{_name(site)}: AUC of {reference} {with_interval(areas[reference])}, out of fold{more}")
+        bad = bad or best != reference
         sources += [f"crossval/{site.site}/{name}/metrics.json" for name in dict.fromkeys((reference, best))]
-    return Line("How well", tuple(said), not sources, tuple(sources))
+    return Line("How well", tuple(said), bad, tuple(sources))
 
 
 def _needed(inputs: ReportInputs, reference: str) -> Line:
-    """Says of the reference and of the promoted model what simpler ones do as well or better."""
+    """Says of the reference and of the registered model what simpler ones do as well or better."""
     said, sources, bad = [], [], False
     for site in inputs.sites:
         if site.pairs is None:
             said.append(_missing(site, "not available: run the stage compare", site.skipped))
             bad = True
             continue
-        promoted = str((site.registered or {}).get("variant") or reference)
+        registered = str((site.registered or {}).get("variant") or reference)
         parts = []
-        for name in dict.fromkeys((reference, promoted)):
+        for name in dict.fromkeys((reference, registered)):
             words, worse = _rivals(site.pairs, name)
             parts.append(words)
             bad = bad or worse
@@ -185,7 +186,7 @@ def _left_out(settings: Settings, inputs: ReportInputs) -> Line:
             said.append(f"{_name(site)}: {what} ({why})")
     used = statements.settings_used(inputs)
     width, preprocess = statements.width(inputs), used.get("preprocess") or {}
-    sides = [f"{text(preprocess.get(key))} (paper {side})" for key, side in PAPER_SIDES.items()]
+    sides = [f"{text(preprocess.get(key))} (paper {side})" for key, side in published.SIDES.items()]
     if width is not None and width < 1:
         said.append(f"Networks of {width:g} of the paper's width, input sides {' and '.join(sides)}")
     said += [line.rstrip(".") for line in statements.warnings(inputs)]

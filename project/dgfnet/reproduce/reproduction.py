@@ -120,7 +120,7 @@ def reproduce(settings: Settings, site: Site, version: str, into: Path | None) -
     Raises:
         InputError: when something is missing that the version was made of, before anything is trained.
     """
-    model, client = f"dgfnet-{site}", tracking.registry(settings)
+    model, client = f"dgfnet-{site}", tracking.existing_registry(settings)
     registered = version_of(client, model, version)
     origin = read_origin(client, registered)
     known = facts(registered)
@@ -229,7 +229,8 @@ def _refit(
         shutil.copytree(published, project / "work" / "pretrained", dirs_exist_ok=True)
     request = {
         "params": str(project / checkout.PARAMS),
-        "settings": overrides(origin.settings),
+        # what is registered is no setting of a fit, and the file may name what these cannot make
+        "settings": [*overrides(origin.settings), f"register.variant={variant}"],
         "paths": [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in overridden.items()],
         "sections": SECTIONS,
         "params_sha256": origin.params_sha256,

@@ -53,7 +53,7 @@ def places(settings: Settings) -> Places:
         nodules=settings.artifacts("cohort", "nodules.parquet"),
         folds=settings.artifacts("cohort", "folds.csv"),
         work=settings.work,
-        kept=tuple(settings.artifacts(stage, KEPT) for stage in ("pretrain", "crossval")),
+        kept=tuple(settings.artifacts(stage, KEPT) for stage in ("pretrain", "crossval", "holdout")),
     )
 
 

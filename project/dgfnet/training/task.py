@@ -185,15 +185,15 @@ def finished(places: Places, key: str, thorough: bool = False) -> dict[str, Any]
 def keep(places: Places, keys: Collection[str], folder: Path) -> None:
     """Makes <folder>/<key> of every finished fit, and takes others away: fits as the output of a stage.
 
-    The files are hard links where the file system has them. DVC puts copies into its cache, and links to them
-    in their place.
+    One that is nowhere is passed over: its results came here without it. The files are hard links where the
+    file system has them. DVC puts copies into its cache, and links to them in their place.
     """
     for other in folder.glob("*") if folder.is_dir() else ():
         if other.name not in keys:
             shutil.rmtree(other)
     for key in sorted(set(keys)):
         origin, target = places.fit(key), folder / key
-        if origin == target:
+        if origin == target or not (origin / digests.NAME).is_file():
             continue
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
@@ -213,7 +213,7 @@ def set_aside(places: Places, key: str) -> Path | None:
     target = next(path for name in names if not (path := places.work / "damaged" / name).exists())
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        places.fit(key).rename(target)
+        shutil.move(places.fit(key), target)  # an output may lie on another file system than work
     except FileNotFoundError:
         return None
     return target
