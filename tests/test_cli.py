@@ -522,7 +522,7 @@ def test_help_version_and_completion_import_click_and_nothing_else():
     loaded = done.stdout.split()
     assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names <= {"click", "dgfnet"}
     own = {name for name in loaded if name.startswith("dgfnet") and not name.startswith("dgfnet.commands")}
-    assert own == {"dgfnet", "dgfnet.cli", "dgfnet.errors"}
+    assert own == {"dgfnet", "dgfnet.cli", "dgfnet.errors", "dgfnet.vocabulary"}
 
 
 @pytest.mark.parametrize(

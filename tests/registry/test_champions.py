@@ -78,18 +78,27 @@ def test_without_a_champion_it_is_empty(settings, version):
     assert noted(settings.root) == {}
 
 
-def test_a_registry_that_is_not_the_projects_empties_nothing(settings, client, empty_store):
+def test_a_registry_that_is_not_the_projects_empties_nothing(
+    settings, client, empty_store, monkeypatch, tmp_path
+):
     note_champions(client, settings)
     before = noted(settings.root)
     (settings.root / "mlflow.db").unlink()
+    monkeypatch.delenv(
+        "MLFLOW_TRACKING_URI", raising=False
+    )  # a process that has logged names its store there
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     for command in (told, lambda own: commands.history(own, "central")):
         with pytest.raises(InputError, match="there is no MLflow store in"):
             command(settings)
     assert not (settings.root / "mlflow.db").exists()
-    shutil.copy(empty_store, settings.root / "mlflow.db")  # as something else that was logged here leaves it
+    other = tmp_path / "other"  # MLflow goes on with a store that it has open
+    other.mkdir()
+    shutil.copy(settings.root / "champions.json", other)
+    shutil.copy(empty_store, other / "mlflow.db")  # as something else that was logged there leaves it
     with pytest.raises(InputError, match="the registry has no model of this project"):
-        told(settings)
-    assert noted(settings.root) == before
+        told(settings.model_copy(update={"root": other}))
+    assert noted(other) == noted(settings.root) == before
 
 
 def test_an_experiments_copy_tells_the_project_too(settings, client, tmp_path):
