@@ -113,7 +113,9 @@ def write(folder: Path, settings: Settings) -> list[DGFNet]:
     table = pd.DataFrame({"fold": np.arange(NODULES) % folds, "label": np.arange(NODULES) // folds % 2})
     made = {name: drawn(name, folds, settings) for name in ("dgf", "us_multitask", "ct_multitask")}
     alone = {name: made[f"{name}_multitask"] for name in ("us", "ct")}
-    write_bundle(folder, made["dgf"], alone, "ensemble", table, album, settings.preprocess, "never trained")
+    write_bundle(
+        folder, made["dgf"], alone, "ensemble", table, album, settings.preprocess, "never trained", {}
+    )
     return [member.model for member in made["dgf"]]
 
 

@@ -37,6 +37,7 @@ STAGES = {  # name: (module with `run(settings)`, help); in the order of the pip
     "cohort": ("dgfnet.cohort.stage", "Read the manifest, screen the nodules, make the folds."),
     "audit": ("dgfnet.audit.stage", "Look for pictures of two patients, and for shortcuts."),
     "preprocess": ("dgfnet.preprocess.stage", "Cut regions of interest and targets into the archive."),
+    "outline": ("dgfnet.outline.stage", "Learn to outline a nodule in a box."),
     "pretrain": ("dgfnet.pretrain", "Train the shared segmentation phase."),
     "tune": ("dgfnet.tune", "Search settings inside the training part of every fold."),
     "crossval": ("dgfnet.crossval", "Cross-validate the variants at every site."),

@@ -14,6 +14,8 @@ from dgfnet import files
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
+from dgfnet.imaging.boxes import Box
+from dgfnet.outline.outliner import Outliner
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
@@ -46,13 +48,19 @@ def predict(
     _check_writable(out, overlays)
     if out.resolve() in {(folder / name).resolve() for name in ("nodules.csv", "images.csv")}:
         raise InputError(f"{out}: belongs to the cohort; expected the path of another CSV file")
-    cohort = read_cohort(folder)
+    cohort = read_cohort(folder, boxes=True)
     chosen = tuple(candidate for candidate in cohort.nodules if nodule in (None, candidate.nodule_id))
     if not chosen:
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
     model = champion.model
-    work = partial(_read, settings=champion.preprocess, modalities=model.usable, units=model.units)
+    work = partial(
+        _read,
+        settings=model.preprocess,
+        modalities=model.usable,
+        units=model.units,
+        outline=model.outline,
+    )
     cases = list(map_in_order(work, chosen, workers(settings.resources.memory_mb), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
@@ -66,7 +74,7 @@ def predict(
 def predict_case(
     settings: Settings,
     site: Site,
-    pictures: dict[Modality, Sequence[tuple[Path, Path]]],
+    pictures: Mapping[Modality, Sequence[tuple[Path, Path | Box]]],
     out: Path | None,
     overlays: Path | None,
     segment: str | None = None,
@@ -77,7 +85,7 @@ def predict_case(
     Args:
         settings: for the registry.
         site: whose champion scores.
-        pictures: images, each with the mask of the nodule.
+        pictures: images, each with the mask of the nodule or a box around it.
         out: the CSV file, None for none.
         overlays: folder for a picture, None for no picture.
         segment: the region of the masks that is the nodule.
@@ -87,17 +95,25 @@ def predict_case(
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
     """
     _check_writable(out, overlays)
-    sources = {path.resolve() for pairs in pictures.values() for pair in pairs for path in pair}
+    files_read = [file for pairs in pictures.values() for pair in pairs for file in pair]
+    sources = {file.resolve() for file in files_read if isinstance(file, Path)}
     if out is not None and out.resolve() in sources:
         raise InputError(f"{out}: is one of the images; expected the path of another file")
     sides = {name: read_spacing(side, f"--spacing {name}") for name, side in (spacings or {}).items()}
     images = [
-        loose_image(modality, image.resolve(), mask.resolve(), segment, sides.get(modality))
+        loose_image(
+            modality,
+            image.resolve(),
+            mark.resolve() if isinstance(mark, Path) else mark,
+            segment,
+            sides.get(modality),
+        )
         for modality, pairs in pictures.items()
-        for image, mask in pairs
+        for image, mark in pairs
     ]
     champion = load_champion(settings, site)
-    case = read_case(images, champion.preprocess, champion.model.usable, champion.model.units)
+    model = champion.model
+    case = read_case(images, model.preprocess, model.usable, model.units, model.outline)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -113,9 +129,10 @@ def _read(
     settings: Preprocess,
     modalities: tuple[Modality, ...],
     units: Mapping[Modality, str] | None,
+    outline: Outliner,
 ) -> Case:
     try:
-        return read_case(nodule.images, settings, modalities, units)
+        return read_case(nodule.images, settings, modalities, units, outline)
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 

@@ -19,7 +19,7 @@ from dgfnet.errors import InputError
 from dgfnet.files import read_json, sha256
 from dgfnet.provenance import CHAMPIONS
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import TABULAR, VARIANTS, Site
+from dgfnet.vocabulary import TABULAR, VARIANTS, Modality, Site
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ OUT_OF_FOLD = "out_of_fold.csv"
 METRICS = "metrics.json"
 ABLATION = "dgf-"  # a name follows: dgf with the settings that crossval.ablations has under it
 MEASURED = "measured.parquet"  # of the stage preprocess
+OUTLINES = "outline.csv"  # of the stage outline
 SHOWN = ("summary.json", "checks.json", "contributions.png", "saliency.png", "checks.png")  # of attributions
 IDS = {"nodule_id": str, "patient_id": str}
 
@@ -273,6 +274,11 @@ def load_champions(settings: Settings) -> dict[str, dict[str, str]] | None:
         return dict(read_json(path)) if path.is_file() else None
     except InputError as error:
         raise InputError(f"{error}; dgfnet champions writes it again") from None
+
+
+def outline_weights(settings: Settings, modality: Modality, fold: int) -> Path:
+    """Returns the path of the network of the stage outline that held a fold out; there may be none."""
+    return settings.artifacts("outline", modality, f"fold{fold}.safetensors")
 
 
 def load_holdout(settings: Settings, site: Site) -> dict[str, Any] | None:

@@ -309,6 +309,23 @@ class Training(Section):
     random numbers for dropout."""
 
 
+class OutlineSettings(Section):
+    """The network that outlines a nodule in a box, for cases that come without a mask."""
+
+    steps: Count
+    """Steps of its training, per modality and fold; 0: none, and a nodule in a box is taken for the ellipse
+    in it."""
+    batch: Annotated[int, Field(ge=2)]
+    """Pictures per step."""
+    width: Positive
+    """Channels of its convolutions."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Learning rate at the start of its cosine."""
+    box_jitter: Annotated[float, Field(ge=0, le=0.3)]
+    """Edges of boxes are moved in training by at most this share of the side, uniformly: no two people draw
+    the same."""
+
+
 class Pretrain(Section):
     """The phase that knows no label."""
 
@@ -597,6 +614,7 @@ class Settings(Section):
     preprocess: Preprocess
     network: Network
     training: Training
+    outline: OutlineSettings
     pretrain: Pretrain
     tune: Tune
     crossval: Crossval
@@ -608,6 +626,12 @@ class Settings(Section):
     attribute: Attribute
     applicability: Applicability
     report: Report
+
+    @property
+    def reads_masks(self) -> bool:
+        """True where an answer depends on the nodule's outline, and not only on the square around it."""
+        network = self.network
+        return network.mask_channel or network.pooling == "regions" or self.crossval.stacked is not None
 
     @model_validator(mode="after")
     def stack_is_cross_validated(self) -> Settings:

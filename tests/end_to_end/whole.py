@@ -32,6 +32,7 @@ TINY = {
     "cohort": {"folds": 2, "minimum_per_class": 2},
     "preprocess": {"us_size": 32, "ct_size": 32},
     "network": {"width": 0.125},
+    "outline": {"steps": 2, "batch": 4, "width": 2},
     "pretrain": {"epochs": 1},
     "crossval": {"unimodal_epochs": 2, "multimodal_epochs": 2, "validate_every": 1},
     "sweep": {"checkpoint_every": 1},

@@ -14,7 +14,9 @@ import torch
 from dgfnet.bundle.write import Member, write_bundle
 from dgfnet.files import sha256
 from dgfnet.network.variants import DGFNet
+from dgfnet.outline.network import OutlineNet
 from dgfnet.settings import Settings, load
+from dgfnet.vocabulary import MODALITIES, Modality
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
@@ -57,6 +59,12 @@ def make(variant: str, settings: Settings = SETTINGS) -> list[Member]:
     ]
 
 
+def outlines() -> dict[Modality, OutlineNet]:
+    """Networks for nodules in boxes, with random weights."""
+    torch.manual_seed(5)
+    return {name: OutlineNet(4).eval() for name in MODALITIES}
+
+
 def write(folder: Path) -> None:
     """A bundle of untrained networks; its calibration line has known numbers."""
     noise = np.random.default_rng(3)
@@ -64,7 +72,8 @@ def write(folder: Path) -> None:
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
     unimodal = {name: make(f"{name}_multitask") for name in ("us", "ct")}
     write_bundle(
-        folder, make("dgf"), unimodal, "ensemble", table, album, SETTINGS.preprocess, "never trained"
+        *(folder, make("dgf"), unimodal, "ensemble", table, album, SETTINGS.preprocess, "never trained"),
+        outlines(),
     )
     for path in folder.rglob("bundle.json"):
         change(path.parent, calibration={"slope": 0.8, "intercept": 0.1})

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from made import ROOT, SETTINGS, SHIFTS, SIDE, THRESHOLDS, make
+from made import ROOT, SETTINGS, SHIFTS, SIDE, THRESHOLDS, make, outlines
 from scipy.special import expit
 
 from dgfnet.bundle.joint import Joint, training_limits, unusual
@@ -88,7 +88,8 @@ def folder(tmp_path_factory, album):
     table = pd.DataFrame({"fold": np.arange(30) % 3, "label": np.arange(30) // 3 % 2})
     networks = stacked(make("dgf", MASKED), MODEL, METRICS)
     unimodal = {name: make(f"{name}_multitask", MASKED) for name in ("us", "ct")}
-    write_bundle(place, networks, unimodal, "ensemble", table, album, SETTINGS.preprocess, "never trained")
+    preprocess = SETTINGS.preprocess
+    write_bundle(place, networks, unimodal, "ensemble", table, album, preprocess, "never trained", outlines())
     return place
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.joint import Joint
+from dgfnet.graphs import open_session
 from dgfnet.vocabulary import Modality
 
 # crops (B, S, S) to log odds (B,) and per modality embeddings (B, F)
@@ -44,14 +45,8 @@ class FoldGraph:
 
 
 def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
-    """Opens an ONNX graph as a function; on a GPU where onnxruntime was built for one."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    available = onnxruntime.get_available_providers()
-    providers = [n for n in ("CUDAExecutionProvider", "CPUExecutionProvider") if n in available]
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    return partial(_run, session, modalities)
+    """Opens the ONNX graph of a network as a function."""
+    return partial(_run, open_session(path, threads), modalities)
 
 
 def _run(

@@ -6,6 +6,8 @@ model.onnx             the same network as a graph, for serving
 folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
 reference.safetensors  `<input>_mean`: mean crop, or mask, of the training nodules, (S, S) uint8;
                        `<modality>_seen`: their embeddings, (N, F) float32, rows of unit length
+outline/us.onnx, ct    what outlines a nodule in a box: grey values along rays (outline/polar.py), uint8 of
+                       (B, 64, 24), to the radius of the outline on each ray, (B, 64)
 us/, ct/               of a fusion: bundles of the unimodal models it was built from
 MODEL_CARD.md          purpose, training and limits of the model, in words
 SHA256SUMS             of the files above, each folder its own: a damaged copy is not loaded (registry/seal.py
@@ -33,6 +35,7 @@ threshold                            frozen; a probability at or above it is cal
 sampling                             of the classes in training
 calibration                          slope and intercept of the calibrated log odds, null where undefined
 alone                                modalities of the unimodal bundles
+outlines                             modalities with a graph below outline/
 far                                  per modality the out-of-distribution limit: 99 % of the held-out nodules'
                                      embeddings are at most this far from those of the training nodules
 ranges                               per modality and crop feature the limits of the training crops
@@ -43,17 +46,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from dgfnet.files import sha256
-from dgfnet.vocabulary import MODALITIES
+from dgfnet.vocabulary import MODALITIES, Modality
 
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "5"}  # fact of a version whose bundle has these files
+FORMAT = {"bundle_format": "6"}  # fact of a version whose bundle has these files
+READABLE = ("5", "6")  # those of 5 have no outline/
 
 
 def fold_graph(folder: Path, fold: int) -> Path:
     """Returns the path of another fold's network; it is made of a number, not of text from bundle.json."""
     return folder / "folds" / f"{int(fold)}.onnx"
+
+
+def outline_graph(folder: Path, modality: Modality) -> Path:
+    """Returns the path of the graph that outlines nodules in boxes."""
+    return folder / "outline" / f"{modality}.onnx"
 
 
 def check_sums(folder: Path) -> None:

@@ -22,9 +22,10 @@ from safetensors.numpy import load_file
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
 from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
-from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph
+from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
 from dgfnet.bundle.ranges import distances, outside
 from dgfnet.errors import InputError
+from dgfnet.outline.outliner import Outliner, Radii
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 
@@ -52,6 +53,7 @@ class ScoringModel:
         training_embeddings: per modality (N, F) embeddings of the first network's training nodules, of unit
             length.
         unimodal: for a fusion, the models of one modality that it was built from.
+        outline: of nodules that come with a box.
     """
 
     modalities: tuple[Modality, ...]
@@ -64,6 +66,7 @@ class ScoringModel:
     reference_log_odds: float
     training_embeddings: Mapping[Modality, NDArray[np.float32]]
     unimodal: Mapping[Modality, ScoringModel]
+    outline: Outliner
 
     @property
     def usable(self) -> tuple[Modality, ...]:
@@ -75,6 +78,11 @@ class ScoringModel:
         """The unit of the pixels on which its features were measured, per modality; None: it reads none."""
         units: Mapping[Modality, str] | None = self.metadata["units"]
         return units
+
+    @property
+    def reads_masks(self) -> bool:
+        """True when answers depend on the nodule's outline, and not only on the square around it."""
+        return _reads_masks(self.metadata)
 
     @property
     def images(self) -> Scored:
@@ -116,6 +124,8 @@ class ScoringModel:
             embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
             threshold = float(metadata["threshold"])
             mean = {name: crop[None] for name, crop in reference.items()}
+            listed = metadata.get("outlines", [])  # bundles of format 5 have none
+            outlines = {name: Radii(outline_graph(folder, name).read_bytes(), threads) for name in listed}
             reference_odds = [member.reference_log_odds(mean) for member in _scoring(members, metadata)]
         except Exception as error:  # onnxruntime and safetensors have kinds of their own
             raise InputError(f"{folder}: this bundle is incomplete or damaged ({error})") from None
@@ -130,6 +140,7 @@ class ScoringModel:
             float(np.mean(reference_odds)),
             training_embeddings=embeddings,
             unimodal={name: cls.open(folder / name, threads) for name in metadata["alone"]},
+            outline=Outliner(preprocess, outlines, _reads_masks(metadata)),
         )
 
     def score(self, album: Album) -> pd.DataFrame:
@@ -286,6 +297,10 @@ class ScoringModel:
                         f"training cohort nearly always within {embedding_limit:.3g}"
                     )
         return warnings
+
+
+def _reads_masks(metadata: Mapping[str, Any]) -> bool:
+    return metadata["units"] is not None or set(metadata["inputs"]) != set(metadata["modalities"])
 
 
 def _scoring(members: tuple[FoldGraph, ...], metadata: Mapping[str, Any]) -> tuple[FoldGraph, ...]:

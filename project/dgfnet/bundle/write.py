@@ -17,7 +17,17 @@ from scipy.special import expit, logit
 from dgfnet.bundle.crops import Album, Crops, largest, pairs_of, part_of
 from dgfnet.bundle.export import export
 from dgfnet.bundle.joint import Joint, joined_log_odds, training_limits
-from dgfnet.bundle.layout import CARD, GRAPH, METADATA, REFERENCE, SUMS, WEIGHTS, fold_graph, own_files
+from dgfnet.bundle.layout import (
+    CARD,
+    GRAPH,
+    METADATA,
+    REFERENCE,
+    SUMS,
+    WEIGHTS,
+    fold_graph,
+    outline_graph,
+    own_files,
+)
 from dgfnet.bundle.network import embeddings_of, log_odds_of
 from dgfnet.bundle.ranges import distances, unit_length
 from dgfnet.bundle.ranges import training_limits as crop_limits
@@ -26,6 +36,8 @@ from dgfnet.files import replacing, sha256, write_json
 from dgfnet.metrics.calibration import calibration_slope_intercept
 from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.network.variants import DGFNet
+from dgfnet.outline.export import graph_of
+from dgfnet.outline.network import OutlineNet
 from dgfnet.settings import Preprocess
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
@@ -126,6 +138,7 @@ def write_bundle(
     album: Album,
     preprocess: Preprocess,
     card: str,
+    outlines: Mapping[Modality, OutlineNet],
 ) -> None:
     """Writes the bundle of the networks of a variant.
 
@@ -138,6 +151,7 @@ def write_bundle(
         album: crops of these nodules, row for row, and for a stacked model their measured features.
         preprocess: settings that made the crops.
         card: sentences about the fusion's cross-validation and origin, for the model card.
+        outlines: per modality the network that outlines nodules in boxes.
     """
     first, *others = networks
     modalities, inputs = first.model.modalities, first.model.inputs
@@ -171,11 +185,15 @@ def write_bundle(
         ),
         "calibration": _calibration(networks, table, album, preprocess),
         "alone": list(unimodal),
+        "outlines": list(outlines),
         "far": embedding_limits,
         "ranges": {name: crop_limits(training[name]) for name in modalities},
         "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),
         "preprocess": preprocess.model_dump(mode="json"),
     }
+    for modality, network in outlines.items():
+        with replacing(outline_graph(folder, modality)) as temporary:
+            temporary.write_bytes(graph_of(network))
     write_json(folder / METADATA, metadata)
     with replacing(folder / CARD) as temporary:
         temporary.write_text(_card(metadata, table, card), encoding="utf-8")
@@ -183,7 +201,7 @@ def write_bundle(
         lines = [f"{sha256(folder / name)}  {name}\n" for name in own_files(folder) if name != temporary.name]
         temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in unimodal.items():
-        write_bundle(folder / modality, parents, {}, scoring, table, album, preprocess, card)
+        write_bundle(folder / modality, parents, {}, scoring, table, album, preprocess, card, {})
 
 
 def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:

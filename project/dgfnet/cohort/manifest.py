@@ -15,11 +15,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
 from dgfnet.errors import InputError
 from dgfnet.formulas import is_formula, unguarded
+from dgfnet.imaging.boxes import FORMS, read_box, read_calipers
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.vocabulary import Modality
 
@@ -82,6 +83,23 @@ class ImageRow(BaseModel):
         return 0 if value is None else _without_underscores(value)
 
 
+class ScoredRow(ImageRow):
+    """One row of images.csv of nodules that are only scored: with a mask, a box or calipers."""
+
+    mask: str | None = Field(default=None, min_length=1)  # type: ignore[assignment]
+    box: str | None = None
+    calipers: str | None = None
+
+    @field_validator("box", "calipers")
+    @classmethod
+    def marked(cls, value: str | None, known: ValidationInfo) -> str | None:
+        """Refuses what is no box and no calipers."""
+        if value is not None:
+            read = read_box if known.field_name == "box" else read_calipers
+            read(value, "")  # its errors are ValueErrors
+        return value
+
+
 def _without_underscores(value: Any) -> Any:
     """Returns the cell; refuses what pydantic would read as Python does, where 1_0 is ten."""
     if isinstance(value, str) and "_" in value:
@@ -109,18 +127,23 @@ EXPECTED = {
     "measurement_lines": "0, 1 or empty",
     "segment": "number, name or code of the nodule's region in the mask, or empty",
     "resample": "0, 1 or empty",
+    **FORMS,
     "decision": "keep, set_aside or different",
 }
 
 
-def read_cohort(folder: Path) -> Cohort:
+def read_cohort(folder: Path, boxes: bool = False) -> Cohort:
     """Reads and checks a cohort folder. Pixels are not opened here, but every named file must exist.
+
+    Args:
+        folder: with both tables.
+        boxes: the nodules are only scored: an image may have a box or calipers instead of a mask.
 
     Raises:
         InputError: with up to 20 faults, each with file, row and column.
     """
     nodule_rows = read_table(folder / NODULES, NoduleRow)
-    image_rows = read_table(folder / IMAGES, ImageRow)
+    image_rows = read_table(folder / IMAGES, ScoredRow if boxes else ImageRow)
     folder = folder.resolve()  # not before it is known to be there: of a link to itself that is a traceback
     faults = (
         _duplicates(nodule_rows) + _strangers(nodule_rows, image_rows) + _shown_twice(nodule_rows, image_rows)
@@ -135,12 +158,17 @@ def read_cohort(folder: Path) -> Cohort:
                 f"{IMAGES} row {number}, column view: found {row.view!r} for {row.modality}, expected "
                 f"{' or '.join(VIEWS[row.modality])}"
             )
+        if isinstance(row, ScoredRow) and len(_marks(row)) != 1:
+            found = " and ".join(_marks(row)) or "nothing that marks the nodule"
+            faults.append(f"{IMAGES} row {number}: found {found}; expected one of mask, box, calipers")
         for column in ("image", "mask"):
-            fault = _path_fault(folder, getattr(row, column), inside)
+            named = getattr(row, column)
+            fault = named and _path_fault(folder, named, inside)
             if fault:
                 faults.append(f"{IMAGES} row {number}, column {column}: {fault}")
-        images[row.nodule_id].append(_image(folder, row))
     raise_faults(faults)
+    for _, row in image_rows:
+        images[row.nodule_id].append(_image(folder, row))
     return Cohort(folder, tuple(_nodule(row, tuple(images[row.nodule_id])) for _, row in nodule_rows))
 
 
@@ -397,12 +425,21 @@ def raise_faults(faults: list[str]) -> None:
         raise InputError("\n".join(faults[:SHOWN] + more))
 
 
+def _marks(row: ScoredRow) -> list[str]:
+    """Returns the columns in which a row says where the nodule is."""
+    return [name for name in ("mask", *FORMS) if getattr(row, name) is not None]
+
+
 def _image(folder: Path, row: ImageRow) -> Image:
-    cells = row.model_dump(exclude={"image", "mask", "measurement_lines", "resample"})
+    cells = row.model_dump(exclude={"image", "mask", "measurement_lines", "resample", *FORMS})
+    box = None
+    if isinstance(row, ScoredRow) and row.mask is None:
+        box = read_box(row.box, "box") if row.box else read_calipers(row.calipers, "calipers")
     return Image(
         **cells,
         image=folder / row.image,
-        mask=folder / row.mask,
+        mask=folder / (row.mask or row.image),
+        box=box,
         measurement_lines=bool(row.measurement_lines),
         resample=bool(row.resample),
     )

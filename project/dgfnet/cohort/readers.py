@@ -51,11 +51,16 @@ class Pixels:
 def read_pair(image: Image) -> tuple[Pixels, NDArray[np.uint8]]:
     """Reads an image of the manifest and the mask of its nodule, (height, width), 0 or 1.
 
+    Of an image with a box instead, the mask is the filled box.
+
     Raises:
         InputError: naming the file, when one of them cannot be used, they do not fit, or HU are no HU.
     """
     pixels, place, data = _open(image)
-    mask = masks.read_mask(image.mask, place, image.segment, image.resample)
+    if image.box is None:
+        mask = masks.read_mask(image.mask, place, image.segment, image.resample)
+    else:
+        mask = masks.Mask(image.box.filled(pixels.values.shape, image.image.name), "pixels", None)
     _check_scale(image, pixels, mask.values)
     spacing = pixels.spacing_mm
     if data is not None and image.modality == "us":

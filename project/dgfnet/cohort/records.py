@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dgfnet.imaging.boxes import Box
 from dgfnet.vocabulary import Modality, Site
 
 View = Literal["transverse", "longitudinal", "axial"]
@@ -15,11 +16,12 @@ Source = Literal["main", "external"]
 
 @dataclass(frozen=True)
 class Image:
-    """One US image or one CT slice of a nodule, with the mask of the nodule.
+    """One US image or one CT slice of a nodule, with the mask of the nodule or a box around it.
 
     Attributes:
         image: absolute path of a picture (PNG, JPEG, TIFF), DICOM file or volume (NIfTI, NRRD, MetaImage).
-        mask: absolute path of the mask; kinds and meaning of values are in the room `imaging`.
+        mask: absolute path of the mask; kinds and meaning of values are in the room `imaging`. Where there is
+            a box instead, the path of the image.
         spacing_mm: side of a pixel in the image plane, mm; None when unknown.
         slice: of the image: of a volume, along the axial axis, inferior to superior; of DICOM frames and
             TIFF pages, as stored; of a mask only where the image is one picture without a place. From 0.
@@ -28,6 +30,7 @@ class Image:
         measurement_lines: calipers or measurement lines are drawn in the picture.
         segment: which region of the mask is the nodule: number, name or code; None when it has one only.
         resample: lay a mask on another grid by the nearest pixel instead of refusing it.
+        box: around the nodule, instead of a mask; only of images that are scored, not trained on.
     """
 
     nodule_id: str
@@ -42,6 +45,7 @@ class Image:
     measurement_lines: bool
     segment: str | None = None
     resample: bool = False
+    box: Box | None = None
 
 
 @dataclass(frozen=True)

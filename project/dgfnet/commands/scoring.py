@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,21 @@ from dgfnet.commands.options import PATH, SITES, site_argument, with_settings
 from dgfnet.errors import InputError
 
 if TYPE_CHECKING:
+    from dgfnet.imaging.boxes import Box
     from dgfnet.settings import Settings
     from dgfnet.vocabulary import Modality
 
-Images = tuple[tuple[Path, Path], ...]  # each with its mask
+Images = tuple[tuple[Path, Path], ...]  # each with its mask, or what stands for one
 SPACING = (click.Choice(["us", "ct"]), float)
 SECONDS = click.FloatRange(0.1, 86400)
 ONE_SIDE = "of one case: us or ct, and the side of its pixels in mm, where the files do not say"
 ONE_CASE = "of one case, instead of a folder; may be repeated"
 
 
-PAIR = "needs two files, IMAGE and MASK: a picture, and the outline of its nodule (docs/how-to/predict.md)"
+PAIR = (
+    "needs two values, IMAGE and MASK: a picture, and a file with the outline of its nodule, "
+    "box:LEFT,TOP,RIGHT,BOTTOM or calipers:X1,Y1,X2,Y2 (docs/how-to/predict.md)"
+)
 
 
 class OneCase(click.Command):
@@ -73,14 +76,18 @@ def score(
     from dgfnet.predict import predict, predict_case
 
     site = settings.base.sites[0]
-    images: dict[Modality, Sequence[tuple[Path, Path]]] = {"us": us, "ct": ct}
+    images: dict[Modality, Images] = {"us": us, "ct": ct}
     files = {modality: pairs for modality, pairs in images.items() if pairs}
     if bool(files) == (folder is not None):
         raise InputError("expected a cohort folder, or one case: --us IMAGE MASK, --ct IMAGE MASK")
     if folder is None:
         if nodule:
             raise InputError("--nodule names a nodule of a cohort folder; one case by its files has none")
-        case = predict_case(settings, site, files, out, overlays, segment, dict(spacing)).iloc[0]
+        marked = {
+            modality: tuple((image, _mark(mark, f"--{modality}")) for image, mark in pairs)
+            for modality, pairs in files.items()
+        }
+        case = predict_case(settings, site, marked, out, overlays, segment, dict(spacing)).iloc[0]
         for name, value in case.items():
             print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
         return
@@ -95,6 +102,17 @@ def score(
     print(f"{out}: {scored.sum()} nodules, {int(table['decision'].sum())} called positive")
     for name, statement in table.loc[~scored, ["nodule_id", "statement"]].itertuples(index=False):
         print(f"  nodule {name}: {statement}")
+
+
+def _mark(given: Path, option: str) -> Path | Box:
+    """Returns the mask file that was named, or the box that stands in its place."""
+    from dgfnet.imaging.boxes import FORMS
+    from dgfnet.serving.cases import read_mark
+
+    form, colon, numbers = str(given).partition(":")
+    if colon and form in FORMS and not given.exists():
+        return read_mark(form, numbers, f"{option} {given}")
+    return given
 
 
 @click.command("serve")

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 
 from dgfnet import digests, files, provenance
 from dgfnet.bundle.album import archived
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
 from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
+from dgfnet.metrics.discrimination import auc
+from dgfnet.outline.boxed import Boxed
 from dgfnet.parallel import workers
+from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.build import build
+from dgfnet.preprocess.sample import Redraw
 from dgfnet.registry.champion import Champion, attach, champion_version, load_champion
 from dgfnet.registry.champions import check_noted
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Baseline, Site
+
+MOVED = 0.1  # of the side, by which edges of boxes are moved
 
 
 def run(settings: Settings) -> None:
@@ -121,6 +131,7 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
         "alone": unimodal,
+        "boxes": _with_boxes(champion.model, cohort, settings, table["probability"].to_numpy()),
         "baselines": baselines.compared(table, frozen, confidence),
         "left_out": left_out,
     }
@@ -158,6 +169,51 @@ def result_key(member: Mapping[str, Any]) -> str:
     return str(member["stacked"]["key"] if member["stacked"] else member["fit"])
 
 
+def _with_boxes(
+    model: ScoringModel, cohort: Cohort, settings: Settings, drawn: NDArray[np.float64]
+) -> dict[str, dict[str, Any]]:
+    """Compares answers to boxes with those to the outlines that were drawn, and to boxes that were moved.
+
+    Returns:
+        `tight`, boxes that just hold the outline, beside outlines; `moved`, boxes whose edges were moved by
+        at most MOVED of the side, beside tight ones: `auc`, `changed_calls`, and `largest_change` of a
+        probability.
+    """
+    ids = [nodule.nodule_id for nodule in cohort.nodules]
+    label = [int(nodule.labels[model.metadata["site"]] or 0) for nodule in cohort.nodules]
+    rows, before = {}, drawn
+    for name, jitter in (("tight", 0.0), ("moved", MOVED)):
+        with _archive_of(
+            model, cohort, settings, Boxed(dict.fromkeys(ids, model.outline), jitter)
+        ) as archive:
+            table = pd.read_parquet(archive.folder / MEASURED) if model.units is not None else None
+            album = archived(archive, table, model.inputs, ids, model.units)
+            probability = model.score(album)["probability"].to_numpy()
+        calls, earlier = probability >= model.threshold, before >= model.threshold
+        rows[name] = {
+            "auc": auc(label, probability),
+            "changed_calls": int(np.count_nonzero(calls != earlier)),
+            "largest_change": float(np.abs(probability - before).max()),
+        }
+        before = probability
+    return rows
+
+
+@contextmanager
+def _archive_of(
+    model: ScoringModel,
+    cohort: Cohort,
+    settings: Settings,
+    redraw: Redraw | None = None,
+    measuring: bool = True,
+) -> Iterator[Archive]:
+    """Yields a temporary archive of a cohort, as the model expects it."""
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
+        processes = workers(settings.resources.memory_mb)
+        yield build(cohort, model.preprocess, Path(folder), processes, measuring, redraw)
+
+
 def predict(
     champion: Champion, cohort: Cohort, settings: Settings, frozen: Mapping[Baseline, baselines.Frozen]
 ) -> dict[str, Any]:
@@ -167,12 +223,9 @@ def predict(
         `probability` of the champion, `us_probability`, `ct_probability` of its models of one modality, and
         `<baseline>_probability` of each baseline that finds any of its columns.
     """
-    settings.work.mkdir(parents=True, exist_ok=True)
-    processes = workers(settings.resources.memory_mb)
-    with tempfile.TemporaryDirectory(dir=settings.work, prefix="external-") as folder:
-        units = champion.model.units
-        measuring = "radiomics" in frozen or units is not None
-        archive = build(cohort, champion.preprocess, Path(folder), processes, measuring)
+    units = champion.model.units
+    measuring = "radiomics" in frozen or units is not None
+    with _archive_of(champion.model, cohort, settings, measuring=measuring) as archive:
         table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         album = archived(archive, table, champion.model.inputs, ids, units)

@@ -21,7 +21,7 @@ from dgfnet.measured.definitions import NAMES
 from dgfnet.parallel import map_in_order
 from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of
-from dgfnet.preprocess.sample import Sample, load_nodule
+from dgfnet.preprocess.sample import Redraw, Sample, load_nodule
 from dgfnet.results import MEASURED
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
@@ -30,7 +30,12 @@ SHOWN = 20  # faults listed before "and N more"
 
 
 def build(
-    cohort: Cohort, settings: Preprocess, folder: Path, processes: int, measuring: bool = False
+    cohort: Cohort,
+    settings: Preprocess,
+    folder: Path,
+    processes: int,
+    measuring: bool = False,
+    redraw: Redraw | None = None,
 ) -> Archive:
     """Writes the archive of a cohort; the result does not depend on the number of processes.
 
@@ -39,6 +44,7 @@ def build(
         settings: sizes and margin.
         folder: made when absent; an archive in it is replaced.
         processes: at work at once.
+        redraw: makes other masks of those that were drawn; can be sent to processes.
         measuring: also write measured.parquet, what was measured of the nodule on every picture as it was
             read: modality, row (of the archive), unit of the pixels, and the features, NaN where one does
             not exist.
@@ -47,7 +53,7 @@ def build(
         InputError: with up to 20 images that cannot be used; the folder is then left as it was.
     """
     counts = {name: sum(len(nodule.of(name)) for nodule in cohort.nodules) for name in MODALITIES}
-    samples = _samples(cohort.nodules, settings, processes, measuring)
+    samples = _samples(cohort.nodules, settings, processes, measuring, redraw)
     if not measuring:
         return write(folder, counts, samples, settings)
     kept: dict[Modality, list[tuple[Any, ...]]] = {name: [] for name in MODALITIES}
@@ -165,11 +171,15 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def _samples(
-    nodules: Sequence[Nodule], settings: Preprocess, processes: int, measuring: bool
+    nodules: Sequence[Nodule],
+    settings: Preprocess,
+    processes: int,
+    measuring: bool,
+    redraw: Redraw | None,
 ) -> Iterator[Sample]:
     """Yields samples in the order of the cohort; every file is looked at before the faults are raised."""
     faults: list[str] = []
-    work = partial(load_nodule, settings=settings, measuring=measuring)
+    work = partial(load_nodule, settings=settings, measuring=measuring, redraw=redraw)
     for samples, wrong in map_in_order(work, nodules, processes, "preprocess"):
         faults += wrong
         if not faults:

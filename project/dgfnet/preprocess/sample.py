@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,17 @@ class Sample:
     measured: Mapping[str, float] | None = None
 
 
-def load_sample(image: Image, patient_id: str, settings: Preprocess, measuring: bool = False) -> Sample:
+# of an image, its grey values and the mask that was drawn, (height, width) each: the mask to take instead
+Redraw = Callable[[Image, NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def load_sample(
+    image: Image,
+    patient_id: str,
+    settings: Preprocess,
+    measuring: bool = False,
+    redraw: Redraw | None = None,
+) -> Sample:
     """Reads an image and its mask and makes the planes.
 
     Args:
@@ -56,12 +66,16 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess, measuring: 
         patient_id: whose.
         settings: sizes and margin.
         measuring: measure the nodule, too.
+        redraw: makes another mask of the one that was drawn.
 
     Raises:
         InputError: naming the file, when it cannot be read, its mask is empty, or the two differ in size.
     """
     pixels, mask = read_pair(image)
-    planes, square = stored_crop(to_grey(pixels, image, settings), mask, image.modality, settings)
+    grey = to_grey(pixels, image, settings)
+    if redraw is not None:
+        mask = redraw(image, grey, mask)
+    planes, square = stored_crop(grey, mask, image.modality, settings)
     spacing = image.spacing_mm or pixels.spacing_mm or None
     found = None
     if measuring:
@@ -83,13 +97,13 @@ def load_sample(image: Image, patient_id: str, settings: Preprocess, measuring: 
 
 
 def load_nodule(
-    nodule: Nodule, settings: Preprocess, measuring: bool = False
+    nodule: Nodule, settings: Preprocess, measuring: bool = False, redraw: Redraw | None = None
 ) -> tuple[list[Sample], list[str]]:
     """Reads the images of a nodule, in their order, and a line for each image that cannot be used."""
     samples, faults = [], []
     for image in nodule.images:
         try:
-            samples.append(load_sample(image, nodule.patient_id, settings, measuring))
+            samples.append(load_sample(image, nodule.patient_id, settings, measuring, redraw))
         except (InputError, OSError) as error:
             at = "" if image.slice is None else f" slice {image.slice}"
             faults.append(f"nodule {nodule.nodule_id}, {image.modality} {image.image}{at}: {error}")

@@ -19,6 +19,8 @@ from dgfnet.bundle.write import members, stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
 from dgfnet.metrics.ensemble import common_threshold
+from dgfnet.outline.network import OutlineNet, restore_outline
+from dgfnet.register.boxes import with_boxes
 from dgfnet.register.described import describe, labels, links
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
@@ -41,12 +43,13 @@ from dgfnet.results import (
     load_nodules,
     load_results,
     load_table,
+    outline_weights,
 )
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site
+from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, MODALITIES, SPECS, Modality, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
@@ -116,6 +119,8 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         with open_bundle(client, name, number) as folder:
             evidence = _measure(settings, site, folder)
         _keep(client, settings, name, number, metrics, known, evidence)
+    with open_bundle(client, name, number) as folder:
+        boxes = with_boxes(settings, ScoringModel.open(folder), load_table(settings, site, variant))
     keep_origin(client, settings, site, name, number)
     keep_table(client, settings, site, variant, name, known["fits"])
     if variant != network:
@@ -143,6 +148,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "scoring": settings.register_.scoring,
         "fold": fold,
         "threshold": _threshold(settings, metrics, fold),
+        "boxes": boxes,
         "git_commit": known["git_commit"],
         "data_md5": known["data_md5"],
     }
@@ -250,6 +256,7 @@ def _log(
             album,
             settings.preprocess,
             description,
+            _outlines(settings, fold=task.fold),
         )
         evidence = _measure(settings, site, folder)
         with mlflow.start_run(run_id=run):
@@ -266,6 +273,12 @@ def _log(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
     )
     return version
+
+
+def _outlines(settings: Settings, fold: int) -> dict[Modality, OutlineNet]:
+    """Returns the networks that outline nodules in boxes, of the fold whose network stands first."""
+    found = {name: outline_weights(settings, name, fold) for name in MODALITIES}
+    return {name: restore_outline(path) for name, path in found.items() if path.is_file()}
 
 
 def _is_champion(client: MlflowClient, name: str, number: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from dgfnet import tracking
-from dgfnet.bundle.layout import FOLDER, FORMAT
+from dgfnet.bundle.layout import FOLDER, READABLE
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHAMPION, champion_of
@@ -99,12 +99,12 @@ def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]
 
 
 def check_format(client: MlflowClient, name: str, version: str) -> None:
-    """Refuses versions of an earlier release, whose bundles hold other files.
+    """Refuses versions of an earlier release whose bundles this one does not read.
 
     Raises:
         InputError: when the version is of an earlier release.
     """
-    if FORMAT.items() - facts(client.get_model_version(name, version)).items():
+    if facts(client.get_model_version(name, version)).get("bundle_format") not in READABLE:
         raise InputError(
             f"{name} version {version} was registered by an earlier release of DGFNet and cannot be read; "
             "run the stage register"

@@ -27,16 +27,20 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
+from dgfnet.imaging.boxes import FORMS, Box, read_box, read_calipers
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.measured.measure import comparable, measure, measure_nodule
+from dgfnet.outline.outliner import Outliner
 from dgfnet.preprocess.archive import largest_first
 from dgfnet.preprocess.roi import crop, find_square, resize_image, resize_mask
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
+MARKS = ("mask", *FORMS)  # what may say where the nodule is
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
+MARK_FIELDS = tuple(f"{modality}_{form}" for modality in MODALITIES for form in FORMS)
 SPACING_FIELDS = tuple(f"{modality}_spacing_mm" for modality in MODALITIES)
 SEGMENTS = tuple(f"{modality}_segment" for modality in MODALITIES)
 FOLDERS = "dgfnet-case-"  # temporary ones begin so
@@ -62,6 +66,8 @@ class Case:
         fault: the reason why the case cannot be scored; empty when it can.
         measured: per modality the features of the nodule, (features,), for a model that reads them.
         masks: per modality the nodule in each crop, (K, S, S), 0 or 1.
+        drawn: per modality the nodule on the picture of the chosen image, (height, width), 0 or 1: its mask,
+            or the outline in its box.
     """
 
     crops: Mapping[Modality, Grey]
@@ -69,6 +75,7 @@ class Case:
     fault: str = ""
     measured: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
     masks: Mapping[Modality, Grey] = field(default_factory=dict)
+    drawn: Mapping[Modality, Grey] = field(default_factory=dict)
 
 
 def read_case(
@@ -76,6 +83,7 @@ def read_case(
     settings: Preprocess,
     modalities: Sequence[Modality],
     units: Mapping[Modality, str] | None = None,
+    outline: Outliner | None = None,
     end: float = math.inf,
 ) -> Case:
     """Reads a nodule's crops from its files.
@@ -88,6 +96,7 @@ def read_case(
         settings: of the model's preprocessing.
         modalities: that the model can use; files of others are not opened.
         units: `ScoringModel.units`; None for a model that reads no measured features.
+        outline: `ScoringModel.outline`, of nodules with a box; None takes them for the ellipse in it.
         end: until when on the monotonic clock.
 
     Raises:
@@ -98,15 +107,17 @@ def read_case(
     masks: dict[Modality, Grey] = {}
     measured: dict[Modality, NDArray[np.float64]] = {}
     chosen: dict[Modality, Image] = {}
+    drawn: dict[Modality, Grey] = {}
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            found = _crops(own, modality, settings, units is not None, end)
+            found = _crops(own, modality, settings, units is not None, outline or Outliner(settings), end)
             chosen[modality], crops[modality], masks[modality] = found.largest, found.crops, found.masks
+            drawn[modality] = found.drawn
             if units is not None:
                 same = found.units == {units.get(modality)}
                 measured[modality] = comparable(modality, list(measure_nodule(found.values).values()), same)
-    return Case(crops, chosen, measured=measured, masks=masks)
+    return Case(crops, chosen, measured=measured, masks=masks, drawn=drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +130,7 @@ class _Pictures:
         masks: (K, S, S) the nodule, 0 or 1.
         values: the features of each picture; empty where nobody asked for them.
         units: of the pixels that were measured.
+        drawn: (height, width) the nodule on the picture of that image, 0 or 1.
     """
 
     largest: Image
@@ -126,27 +138,37 @@ class _Pictures:
     masks: Grey
     values: list[dict[str, float]]
     units: set[str]
+    drawn: Grey
 
 
 def _crops(
-    images: Sequence[Image], modality: Modality, settings: Preprocess, measuring: bool, end: float
+    images: Sequence[Image],
+    modality: Modality,
+    settings: Preprocess,
+    measuring: bool,
+    outline: Outliner,
+    end: float,
 ) -> _Pictures:
-    """Reads the pictures of a nodule; memory holds one image at a time beside the crops."""
-    crops, masks, areas, physical = [], [], [], True
+    """Reads the pictures of a nodule; memory holds one image at a time beside crops and masks."""
+    crops, masks, areas, drawn, physical = [], [], [], [], True
     values: list[dict[str, float]] = []
     units: set[str] = set()
     for image in images:
         if time.monotonic() > end:
             raise TimeoutError
         pixels, mask = read_pair(image)
+        grey = to_grey(pixels, image, settings)
+        if image.box is not None:
+            mask = outline(modality, grey, mask)
         spacing = image.spacing_mm or pixels.spacing_mm
         physical &= bool(spacing)
         area = float(np.count_nonzero(mask))
         areas.append((area * (spacing or 0.0) ** 2, area))
         square = find_square(mask, settings.dilations(modality))
         size = settings.size(modality)
-        crops.append(resize_image(crop(to_grey(pixels, image, settings), square), size))
+        crops.append(resize_image(crop(grey, square), size))
         masks.append(resize_mask(crop(mask, square), size))
+        drawn.append(mask)
         if measuring:
             sides = (spacing, spacing) if spacing else None
             values.append(measure(pixels.values, mask > 0, sides, modality))
@@ -154,8 +176,8 @@ def _crops(
     unit = 0 if physical else 1
     best = max(range(len(images)), key=lambda place: areas[place][unit])  # the first of equals
     order = largest_first(range(len(images)), best)
-    pictures, drawn = (np.stack([planes[place] for place in order]) for planes in (crops, masks))
-    return _Pictures(images[best], pictures, drawn, values, units)
+    pictures, small = (np.stack([planes[place] for place in order]) for planes in (crops, masks))
+    return _Pictures(images[best], pictures, small, values, units, drawn[best])
 
 
 def decode_case(
@@ -163,6 +185,7 @@ def decode_case(
     settings: Preprocess,
     modalities: Sequence[Modality],
     units: Mapping[Modality, str] | None = None,
+    outline: Outliner | None = None,
     end: float = math.inf,
 ) -> Case:
     """Reads a nodule's crops from a record of a request.
@@ -170,41 +193,74 @@ def decode_case(
     Args:
         record: `us`, `us_mask`, `ct`, `ct_mask`. Each is an image or a list of images; an image is base64 of
             a PNG, JPEG, TIFF, BMP or DICOM file, or a matrix of grey values 0..255. A modality may be absent.
+            In place of its masks `us_box` or `us_calipers` (and so for CT): numbers of `imaging.boxes.FORMS`,
+            for several images a list of these.
             `us_segment`, `ct_segment`: which region of masks with several is the nodule, a text.
             `us_spacing_mm`, `ct_spacing_mm`: side of the pixels, where the files do not say, a number.
         settings: of the model's preprocessing.
         modalities: that the model can use; fields of others are not looked at.
         units: `ScoringModel.units`; None for a model that reads no measured features.
+        outline: `ScoringModel.outline`, of nodules with a box; None takes them for the ellipse in it.
         end: until when on the monotonic clock; small files can hold many large pictures.
 
     Raises:
         InputError: naming field and place, in one sentence.
         TimeoutError: when the end comes before all images are read.
     """
-    fields = {name: _several(record.get(name), name) for name in FIELDS}
     images = []
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
         for modality in modalities:
-            pictures, masks = fields[modality], fields[f"{modality}_mask"]
+            pictures = _several(record.get(modality), modality)
+            marked, marks = _marks(record, modality)
             segment = _segment(record.get(f"{modality}_segment"), f"{modality}_segment")
             spacing = read_spacing(record.get(f"{modality}_spacing_mm"), f"{modality}_spacing_mm")
-            if len(pictures) != len(masks):
+            if len(pictures) != len(marks):
                 raise InputError(
-                    f"{len(pictures)} image(s) in {modality} but {len(masks)} in {modality}_mask; expected a "
-                    "mask of the nodule for every image"
+                    f"{len(pictures)} image(s) in {modality} but {len(marks)} in {marked}; expected a "
+                    "mask of the nodule for every image, or a box, or calipers"
                 )
             if len(pictures) > MOST_IMAGES:
                 raise InputError(f"{len(pictures)} images in {modality}; expected at most {MOST_IMAGES}")
-            for place, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
-                image, drawn = (
-                    _stored(Path(folder), f"{name}[{place}]", value)
-                    for name, value in ((modality, picture), (f"{modality}_mask", mask))
-                )
+            for place, (picture, mark) in enumerate(zip(pictures, marks, strict=True)):
+                image = _stored(Path(folder), f"{modality}[{place}]", picture)
+                drawn: Path | Box
+                if marked == f"{modality}_mask":
+                    drawn = _stored(Path(folder), f"{marked}[{place}]", mark)
+                else:
+                    drawn = read_mark(marked.removeprefix(f"{modality}_"), mark, f"{marked}[{place}]")
                 images.append(loose_image(modality, image, drawn, segment, spacing))
         if not images:
-            expected = " or ".join(f"{name} with {name}_mask" for name in modalities)
+            expected = " or ".join(f"{name} with {name}_mask or {name}_box" for name in modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        return replace(read_case(images, settings, modalities, units, end), chosen={})
+        return replace(read_case(images, settings, modalities, units, outline, end), chosen={}, drawn={})
+
+
+def _marks(record: Mapping[str, Any], modality: Modality) -> tuple[str, list[Any]]:
+    """Returns the field that marks the nodule in the images of a modality, and what it holds for each."""
+    given = {f"{modality}_{form}": record.get(f"{modality}_{form}") for form in MARKS}
+    given = {name: value for name, value in given.items() if not _absent(value)}
+    if len(given) > 1:
+        raise InputError(f"found {' and '.join(given)}; expected one of them")
+    name, value = next(iter(given.items()), (f"{modality}_mask", None))
+    if name == f"{modality}_mask":
+        return name, _several(value, name)
+    items = value.tolist() if isinstance(value, np.ndarray) else value
+    if (
+        isinstance(items, list | tuple)
+        and items
+        and all(isinstance(own, list | tuple | str) for own in items)
+    ):
+        return name, list(items)
+    return name, [items]
+
+
+def read_mark(form: str, value: Any, name: str) -> Box:
+    """Reads a `box`, or `calipers` as the box around what they measure.
+
+    Raises:
+        InputError: naming the field, when it is none.
+    """
+    return read_box(value, name) if form == "box" else read_calipers(value, name)
 
 
 def clear_folders() -> None:
@@ -218,13 +274,16 @@ def clear_folders() -> None:
 def loose_image(
     modality: Modality,
     image: Path,
-    mask: Path,
+    mark: Path | Box,
     segment: str | None = None,
     spacing_mm: float | None = None,
 ) -> Image:
-    """Makes an image that is in no manifest: slice and window are unknown."""
+    """Makes an image that is in no manifest, with a mask or a box: slice and window are unknown."""
     view: View = "transverse" if modality == "us" else "axial"
-    return Image("case", modality, view, image, mask, spacing_mm, None, None, None, False, segment)
+    mask, box = (image, mark) if isinstance(mark, Box) else (mark, None)
+    return Image(
+        "case", modality, view, image, mask, spacing_mm, None, None, None, False, segment, False, box
+    )
 
 
 def read_spacing(value: Any, name: str) -> float | None:
@@ -256,6 +315,11 @@ def _segment(value: Any, name: str) -> str | None:
     raise InputError(
         f"{name}: found {type(value).__name__}; expected a text: number, name or code of a region"
     )
+
+
+def _absent(value: Any) -> bool:
+    """Returns True for None, and for NaN, which stands for it in a data frame."""
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def _several(value: Any, name: str) -> list[Any]:

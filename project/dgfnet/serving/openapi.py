@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dgfnet.imaging.boxes import FORMS
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.serving.answers import COLUMNS, NUMBERS
 from dgfnet.serving.cases import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.connection import JSON
 from dgfnet.serving.records import MOST_CASES
+from dgfnet.vocabulary import MODALITIES
 
 Schema = dict[str, Any]
 STATUSES = {
@@ -58,7 +60,18 @@ def _case() -> Schema:
         "description": "Side of a pixel in mm, where the files do not say.",
     }
     more = dict.fromkeys(SEGMENTS, region) | dict.fromkeys(SPACING_FIELDS, side)
+    for form in FORMS:
+        more |= {f"{modality}_{form}": _mark(form) for modality in MODALITIES}
     return _object({NAME: name} | dict.fromkeys(FIELDS, image) | more, (NAME,))
+
+
+def _mark(form: str) -> Schema:
+    """Returns the schema of boxes or calipers: one list of numbers, or a list of these."""
+    length = {"minItems": 4, "maxItems": 4 if form == "box" else 8}
+    numbers = {"type": "array", "items": {"type": "number"}, **length}
+    several = {"type": "array", "items": numbers, "minItems": 1, "maxItems": MOST_IMAGES}
+    described = f"In place of masks: {FORMS[form]}; for several images a list of these."
+    return {"anyOf": [numbers, several, {"type": "null"}], "description": described}
 
 
 def _request() -> Schema:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from dgfnet.cohort.readers import read_pair
+from dgfnet.cohort.readers import read_image
 from dgfnet.files import write_figure
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
@@ -35,7 +35,7 @@ def draw(case: Case, row: Mapping[str, Any], settings: Preprocess, path: Path) -
     figure = Figure(figsize=(5 * len(case.chosen), 5.6), layout="constrained")
     axes = figure.subplots(1, len(case.chosen), squeeze=False)[0]
     for axis, (modality, image) in zip(axes, case.chosen.items(), strict=True):
-        pixels, mask = read_pair(image)
+        pixels, mask = read_image(image), case.drawn[modality]
         square = find_square(mask, settings.dilations(modality))
         axis.imshow(to_grey(pixels, image, settings), cmap="gray", vmin=0, vmax=255)
         for outline in _outlines(mask):

@@ -22,7 +22,8 @@ def answer_records(
     Args:
         model: scores them.
         records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
-            and `us`, `us_mask`, `ct`, `ct_mask` and more (`serving.cases.decode_case`). Others are ignored.
+            and `us`, `us_mask` or `us_box`, the same of `ct`, and more (`serving.cases.decode_case`). Others
+            are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
         end: until when on the monotonic clock.
 
@@ -37,7 +38,7 @@ def answer_records(
     cases = []
     for place, record in enumerate(records):
         try:
-            cases.append(decode_case(record, model.preprocess, model.usable, model.units, end))
+            cases.append(decode_case(record, model.preprocess, model.usable, model.units, model.outline, end))
         except InputError as error:
             raise InputError(f"case {place}: {error}") from None
     answers = answer(model, cases)
