@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dgfnet.cohort.manifest import read_cohort, unknown_columns
 from dgfnet.errors import InputError
+from dgfnet.imaging.boxes import Box
 
 NODULES = [
     {
@@ -529,3 +530,42 @@ def test_sound_tables_with_strange_bytes_in_between_never_end_in_a_traceback(dat
     strange = data.draw(STRANGE).encode("utf-8", "surrogatepass")
     tables[which] = tables[which][:at] + strange + tables[which][at + data.draw(st.integers(0, 5)) :]
     survives(*tables)
+
+
+def test_only_nodules_that_are_scored_may_come_with_boxes(tmp_path):
+    boxed = "nodule_id,modality,view,image,mask,box,calipers,spacing_mm\n"
+    write_pictures(tmp_path)
+    (tmp_path / "nodules.csv").write_text("patient_id,nodule_id,cohort,lnm_central,lnm_lateral\np,n,main,,\n")
+    table = tmp_path / "images.csv"
+    table.write_text(
+        boxed + "n,us,transverse,us.png,,1 2 30 40,,\nn,us,transverse,us2.png,,,1 20 30 20,\n"
+        "n,ct,axial,ct.png,ct_mask.png,,,\n"
+    )
+    first, second, third = read_cohort(tmp_path, boxes=True).nodules[0].images
+    assert first.box == Box(1, 2, 30, 40)
+    assert second.box == Box(1, 5.5, 30, 34.5)
+    assert third.box is None
+    assert third.mask.name == "ct_mask.png"
+    with pytest.raises(InputError, match=r"images\.csv row 2, column mask: found an empty cell"):
+        read_cohort(tmp_path)
+    table.write_text(boxed + "n,us,transverse,us.png,,1 2 30,,\nn,us,transverse,us2.png,,,1 20 30,\n")
+    with pytest.raises(InputError) as told:
+        read_cohort(tmp_path, boxes=True)
+    assert str(told.value).splitlines() == [
+        "images.csv row 2, column box: found '1 2 30', expected 4 numbers: left, top, right, bottom, in "
+        "pixels of the picture",
+        "images.csv row 3, column calipers: found '1 20 30', expected 4 numbers, the ends x1 y1 x2 y2 of a "
+        "line in pixels of the picture, or 8 of two lines",
+    ]
+    table.write_text(boxed + "n,us,transverse,us.png,ct_mask.png,1 2 30 40,,\nn,us,transverse,us2.png,,,,\n")
+    with pytest.raises(InputError) as told:
+        read_cohort(tmp_path, boxes=True)
+    assert str(told.value).splitlines() == [
+        "images.csv row 2: found mask and box; expected one of mask, box, calipers",
+        "images.csv row 3: found nothing that marks the nodule; expected one of mask, box, calipers",
+    ]
+
+
+def write_pictures(folder):
+    for name in ("us.png", "us2.png", "ct.png", "ct_mask.png"):
+        (folder / name).write_bytes(b"")

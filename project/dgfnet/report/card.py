@@ -6,7 +6,16 @@ import html
 import re
 
 from dgfnet.compare.baselines import sentence
-from dgfnet.report.cells import finite, number, percent, short, signed, text, with_interval
+from dgfnet.report.cells import (
+    finite,
+    number,
+    percent,
+    short,
+    signed,
+    signed_with_interval,
+    text,
+    with_interval,
+)
 from dgfnet.report.external import beaten
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 
@@ -47,6 +56,7 @@ def card(inputs: ReportInputs, site: SiteInputs) -> Lines | None:
         ("Decision", f"Positive at or above a probability of {number(record.get('threshold'))}, frozen."),
         ("Measured inside", _inside(site, record)),
         ("Against baselines", _baselines(site, record)),
+        ("Boxes in place of outlines", _boxes(record, tested)),
         ("Measured elsewhere", _external(tested)),
         ("Groups", _groups(site)),
         ("Beware", _beware(site, tested)),
@@ -101,6 +111,23 @@ def _inside(site: SiteInputs, record: Json) -> str:
     area = variant.get("auc_interval") or {}
     level = percent(area.get("confidence"))
     return f"{chosen} All folds together, out of fold: AUC {with_interval(area)} ({level} interval)."
+
+
+def _boxes(record: Json, tested: Json) -> str:
+    """Says what answers to boxes are worth beside those to outlines."""
+    inside, moved = record.get("boxes"), (tested.get("boxes") or {}).get("moved")
+    told = "The model reads no outline: a box around the nodule is as good."
+    if inside is not None:
+        changed = f"{text(inside.get('changed_calls'))} of {text(inside.get('nodules'))} calls"
+        less = signed_with_interval(inside.get("difference"))
+        told = (
+            f"Out of fold AUC {number(inside.get('auc'))}; minus that with outlines {less}; {changed} differ."
+        )
+    if moved is None:
+        return told
+    changed = f"{text(moved.get('changed_calls'))} calls"
+    most = f"a probability by {number(moved.get('largest_change'))} at most"
+    return f"{told} Elsewhere, edges moved by up to a tenth of the side change {changed}, and {most}."
 
 
 def _baselines(site: SiteInputs, record: Json) -> str:

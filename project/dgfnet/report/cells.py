@@ -41,6 +41,12 @@ def limits(record: Mapping[str, Any]) -> str:
     return UNDEFINED if low == high == UNDEFINED else f"{low}{DASH}{high}"
 
 
+def signed_with_interval(record: Mapping[str, Any] | None) -> str:
+    """Formats a difference and its limits, each with its sign: +0.025 (+0.004 to +0.045)."""
+    record = record or {}
+    return f"{signed(record.get('estimate'))} ({signed(record.get('low'))} to {signed(record.get('high'))})"
+
+
 def with_spread(mean: Any, sd: Any) -> str:
     """Formats mean ± standard deviation."""
     if finite(mean) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dgfnet.compare.baselines import sentence
-from dgfnet.report.cells import finite, number, signed, text, with_interval
+from dgfnet.report.cells import finite, number, signed, signed_with_interval, text, with_interval
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
@@ -40,6 +40,51 @@ def calls(site: str, record: Json) -> Table:
         head=("ACC", "SENS", "SPEC", "PREC", "Brier", "Slope", "In the large"),
         rows=tuple(rows),
         note="Intervals are Wilson's. With few patients they are wide; what lies inside is not excluded.",
+    )
+
+
+def boxes_inside(site: str, record: Json) -> Table:
+    """Tabulates held-out answers to boxes beside those to the outlines that were drawn."""
+    changed = f"{text(record.get('changed_calls'))} of {text(record.get('nodules'))}"
+    cells = (
+        number(record.get("auc")),
+        signed_with_interval(record.get("difference")),
+        changed,
+        number(record.get("largest_change")),
+    )
+    return Table(
+        title=f"Boxes in place of outlines, {site}",
+        source=f"artifacts/register/{site}.json",
+        corner="Out of fold",
+        head=("AUC", "minus that with outlines", "other call", "largest change of a probability"),
+        rows=(Row("boxes that just hold the nodule", cells),),
+        note="Each nodule was outlined in the box around its outline, and scored, by networks that had "
+        "not seen it.",
+        folded=True,
+    )
+
+
+def boxes_outside(site: str, record: Json) -> Table:
+    """Tabulates the promoted model's answers to boxes on the external cohort."""
+    nodules = (record.get("external") or {}).get("n")
+    against = {
+        "tight": "boxes that just hold the nodule, against outlines",
+        "moved": "boxes moved, against these",
+    }
+    rows = []
+    for name, words in against.items():
+        found = (record.get("boxes") or {}).get(name) or {}
+        changed = f"{text(found.get('changed_calls'))} of {text(nodules)}"
+        cells = (number(found.get("auc")), changed, number(found.get("largest_change")))
+        rows.append(Row(words, cells))
+    return Table(
+        title=f"Boxes in place of outlines at the other hospital, {site}",
+        source=f"artifacts/external/{site}/metrics.json",
+        corner="Promoted model",
+        head=("AUC", "other call", "largest change of a probability"),
+        rows=tuple(rows),
+        note="Moved: each edge by up to a tenth of the side of the box, at random.",
+        folded=True,
     )
 
 

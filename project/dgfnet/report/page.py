@@ -259,6 +259,8 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
     )
     if site.optimism is not None and len(site.optimism):
         shown.append(tables.optimism(site, site.optimism))
+    if (boxes := (site.registered or {}).get("boxes")) is not None:
+        shown.append(external.boxes_inside(site.site, boxes))
     for kind, name in tables.OVERLAPS.items():
         missing = Missing(f"Segmentation ({name})", "crossval", f"no fold reports {name}")
         shown.append(tables.segmentation(site, kind) or missing)
@@ -314,7 +316,8 @@ def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:
     )
     if site.external is None:
         return Missing("External validation", "external", site.external_skipped or ""), split
-    return tables.transport(site), external.calls(site.site, site.external), split
+    boxes = [external.boxes_outside(site.site, site.external)] if site.external.get("boxes") else []
+    return tables.transport(site), external.calls(site.site, site.external), *boxes, split
 
 
 def _versions(provenance: Mapping[str, Json]) -> list[tuple[str, str]]:

@@ -1,0 +1,109 @@
+"""Cases with boxes or calipers in place of masks."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+from made import SETTINGS, SIDE, disc, picture, png
+
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.errors import InputError
+from dgfnet.imaging.boxes import Box, bounding_box
+from dgfnet.outline.outliner import Outliner
+from dgfnet.preprocess.roi import crop, find_square, resize_image
+from dgfnet.serving.cases import decode_case, loose_image, read_case
+from dgfnet.serving.records import answer_records
+from dgfnet.vocabulary import MODALITIES
+
+PREPROCESS = SETTINGS.preprocess
+PLAIN = Outliner(PREPROCESS, needed=False)  # of a model that reads no mask
+
+
+def decoded(record, outline=PLAIN):
+    return decode_case(record, PREPROCESS, MODALITIES, outline=outline)
+
+
+def edges(box):
+    return [box.left, box.top, box.right, box.bottom]
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_box_around_the_mask_gives_the_crop_of_the_mask(modality):
+    mask = disc(13)
+    box = edges(bounding_box(mask))
+    drawn = decoded({modality: png(picture(1)), f"{modality}_mask": png(mask)})
+    for marks in ({f"{modality}_box": box}, {f"{modality}_box": [box]}, {f"{modality}_box": str(box)[1:-1]}):
+        boxed = decoded({modality: png(picture(1)), **marks})
+        np.testing.assert_array_equal(boxed.crops[modality], drawn.crops[modality])
+
+
+def test_two_calipers_are_the_box_around_them():
+    box = Box(20, 30, 60, 50)
+    by_lines = decoded({"us": png(picture(1)), "us_calipers": [20, 40, 60, 40, 40, 30, 40, 50]})
+    by_box = decoded({"us": png(picture(1)), "us_box": edges(box)})
+    np.testing.assert_array_equal(by_lines.crops["us"], by_box.crops["us"])
+
+
+def test_each_picture_has_its_own_box():
+    boxes = [[20, 20, 50, 50], [30, 10, 70, 60]]
+    pictures = [picture(1), picture(2)]
+    crops = decoded({"us": [png(own) for own in pictures], "us_box": boxes}).crops["us"]
+    assert crops.shape == (2, SIDE, SIDE)
+    for got, place in zip(crops, (1, 0), strict=True):  # the largest box first
+        square = find_square(Box(*boxes[place]).filled(pictures[place].shape, ""), PREPROCESS.us_dilations)
+        np.testing.assert_array_equal(got, resize_image(crop(pictures[place], square), SIDE))
+
+
+def test_a_model_that_reads_masks_gets_the_outline_in_the_box(bundle):
+    model = ScoringModel.open(bundle)
+    assert set(model.outline.networks) == {"us", "ct"}
+    outline = dataclasses.replace(model.outline, needed=True)
+    box = [20, 20, 60, 50]
+    case = decoded({"us": png(picture(1)), "us_box": box}, outline)
+    expected = outline("us", picture(1), Box(*box).filled(picture(1).shape, ""))
+    again = decoded({"us": png(picture(1)), "us_mask": png(expected * np.uint8(255))})
+    np.testing.assert_array_equal(case.crops["us"], again.crops["us"])
+    np.testing.assert_array_equal(case.masks["us"], again.masks["us"])
+
+
+def test_a_request_with_boxes_is_answered_as_one_with_masks(bundle):
+    """This model reads no mask: the box that just holds it is as good."""
+    model, mask = ScoringModel.open(bundle), disc(13)
+    box = edges(bounding_box(mask))
+    images = {"nodule": "n", "us": png(picture(1)), "ct": png(picture(2))}
+    origin = {"model": "m", "version": "1"}
+    with_masks = {**images, "us_mask": png(mask), "ct_mask": png(mask)}
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    with_boxes = {**images, "us_box": box, "ct_calipers": [box[0], y, box[2], y, x, box[1], x, box[3]]}
+    assert answer_records(model, [with_boxes], origin) == answer_records(model, [with_masks], origin)
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        ({"us_box": [1, 2, 30]}, "us_box[0]: found 3 numbers; expected 4 numbers: left, top, right, bottom"),
+        (
+            {"us_box": [[1, 2, 30, 40], [1, 2, 30, 40]]},
+            "1 image(s) in us but 2 in us_box; expected",
+        ),
+        ({"us_box": [1, 2, 3000, 40]}, "us[0].png: the box 1 2 3000 40 reaches out of the picture of"),
+        ({"us_box": True}, "us_box[0]: found bool; expected"),
+        ({"us_box": [1, 2, 30, 40], "us_mask": ""}, "found us_mask and us_box; expected one of them"),
+        ({"us_box": [1, 2, 30, 40], "us_calipers": 3}, "found us_box and us_calipers; expected one of them"),
+        ({"us_calipers": [1, 2, 1, 3]}, "us_calipers[0]: a line of 1 pixels; expected"),
+        ({}, "1 image(s) in us but 0 in us_mask; expected a mask of the nodule for every image, or a box"),
+    ],
+)
+def test_what_marks_no_nodule_is_told(marks, message):
+    with pytest.raises(InputError) as told:
+        decoded({"us": png(picture(1)), **marks})
+    assert str(told.value).startswith(message)
+
+
+def test_a_picture_shows_the_outline_that_was_scored(tmp_path):
+    cv2.imwrite(str(tmp_path / "us.png"), picture(1))
+    image = loose_image("us", tmp_path / "us.png", Box(20, 20, 60, 50))
+    case = read_case([image], PREPROCESS, MODALITIES)
+    assert bounding_box(case.drawn["us"]) == Box(20, 20, 60, 50)
+    assert 0 < case.drawn["us"].sum() < 40 * 30
