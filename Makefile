@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-slow test-faults test-realdata lint docs ui lock
+.PHONY: demo test test-slow test-faults test-browser test-realdata lint docs ui lock
 
 demo: .stamp/installed data/phantom.json
 	dvc repro
@@ -26,6 +26,11 @@ test-slow: .stamp/installed
 
 test-faults: .stamp/installed
 	pytest -m faults -s
+
+# the page of dgfnet serve; Debian: apt install chromium chromium-driver
+test-browser: .stamp/installed
+	$(BIN)/python -m pip install --quiet selenium==4.52.0 axe-core-python==0.1.0
+	pytest -m browser
 
 test-realdata: .stamp/installed
 	pytest -m realdata

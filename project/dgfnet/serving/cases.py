@@ -222,10 +222,10 @@ def decode_case(
             if len(pictures) > MOST_IMAGES:
                 raise InputError(f"{len(pictures)} images in {modality}; expected at most {MOST_IMAGES}")
             for place, (picture, mark) in enumerate(zip(pictures, marks, strict=True)):
-                image = _stored(Path(folder), f"{modality}[{place}]", picture)
+                image = stored(Path(folder), f"{modality}[{place}]", picture)
                 drawn: Path | Box
                 if marked == f"{modality}_mask":
-                    drawn = _stored(Path(folder), f"{marked}[{place}]", mark)
+                    drawn = stored(Path(folder), f"{marked}[{place}]", mark)
                 else:
                     drawn = read_mark(marked.removeprefix(f"{modality}_"), mark, f"{marked}[{place}]")
                 images.append(loose_image(modality, image, drawn, segment, spacing))
@@ -344,8 +344,17 @@ def _is_nested(value: Any) -> bool:
     return any(isinstance(item, list | tuple | np.ndarray | str | bytes) for item in value)
 
 
-def _stored(folder: Path, name: str, value: Any) -> Path:
-    """Writes an image to a file named as its field, so that messages of the readers point there."""
+def stored(folder: Path, name: str, value: Any) -> Path:
+    """Writes an image of a request to a file named as its field, so that messages of readers point there.
+
+    Args:
+        folder: for the file.
+        name: of the field.
+        value: base64 of a picture file, or a matrix of whole grey values 0..255.
+
+    Raises:
+        InputError: naming the field, when it is neither, or too large.
+    """
     if isinstance(value, str | bytes):
         raw = _decoded(value, name)
         path = folder / f"{name}{_ending(raw, name)}"

@@ -98,6 +98,29 @@ def _answer() -> Schema:
     return _object({"predictions": {"type": "array", "items": row}}, ("predictions",), more=False)
 
 
+def _picture() -> Schema:
+    """Returns the schema of a picture to be looked at."""
+    case = _case()["properties"]
+    properties: dict[str, Schema] = {"modality": {"type": "string", "enum": list(MODALITIES)}}
+    properties |= {"image": case["us"], **{form: _mark(form) for form in FORMS}}
+    return _object(properties, ("modality", "image"))
+
+
+def _seen() -> Schema:
+    number, whole = {"type": "number"}, {"type": "integer"}
+    numbers = {"type": "array", "items": number}
+    properties: dict[str, Schema] = {
+        "picture": {"type": "string", "contentEncoding": "base64"},
+        "width": whole,
+        "height": whole,
+        "spacing_mm": {"type": ["number", "null"]},
+        "box": numbers,
+        "outline": {"type": "array", "items": numbers},
+        "square": {"type": "array", "items": whole},
+    }
+    return _object(properties, ("picture", "width", "height", "spacing_mm"), more=False)
+
+
 def _described(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {JSON: {"schema": schema}}}
 
@@ -115,4 +138,11 @@ ANSWERS: dict[int | str, Schema] = {
     **{status: _described(text, ERROR) for status, text in STATUSES.items()},
 }
 REQUEST: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _request()}}}}
+PICTURE: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _picture()}}}}
+PREVIEWS: dict[int | str, Schema] = {
+    200: _described(
+        "The picture as the networks see it; the outline in the box and the square around it.", _seen()
+    ),
+    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+}
 BLANK: dict[int | str, Schema] = {200: {"description": "As MLflow's scoring server.", "content": {JSON: {}}}}

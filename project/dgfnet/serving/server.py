@@ -12,7 +12,7 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version as installed
 from math import inf
 from typing import Any
@@ -27,18 +27,23 @@ from dgfnet.errors import InputError
 from dgfnet.parallel import cores
 from dgfnet.serving.body import Held, RefusedError, check_header
 from dgfnet.serving.connection import JSON, Limits, error_body
-from dgfnet.serving.openapi import ANSWERS, BLANK, REQUEST
+from dgfnet.serving.openapi import ANSWERS, BLANK, PICTURE, PREVIEWS, REQUEST
+from dgfnet.serving.page import HEADERS, page_of
+from dgfnet.serving.preview import preview_body
 from dgfnet.serving.records import answer_records
 
 PATH = "/invocations"
+PREVIEW = "/preview"
 FORMS = ("dataframe_records", "dataframe_split", "inputs")
+Work = Callable[[bytearray, float], str]  # of a body, until when on the monotonic clock: the answer's body
 
 
 def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) -> FastAPI:
     """Builds the server's app.
 
     `POST /invocations` scores, on as many requests at once as there are cores; `GET /ping`, `/health` and
-    `/version` answer as those of MLflow's scoring server, `/openapi.json` describes them all.
+    `/version` answer as those of MLflow's scoring server, `/openapi.json` describes them all. `GET /` is a
+    page for people, which asks `POST /preview` what the networks see.
 
     Args:
         model: scores the cases.
@@ -50,6 +55,7 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
     app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None, redirect_slashes=False)
     working, held, pending = asyncio.Semaphore(cores()), Held(), 0
     origin = {"model": name, "version": version}
+    shown = page_of(model, name, version)
 
     @app.get("/ping", responses=BLANK, response_class=Response)
     @app.get("/health", responses=BLANK, response_class=Response)
@@ -60,18 +66,29 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
     async def mlflow_version() -> Response:
         return Response(installed("mlflow"), media_type=JSON)
 
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(shown, media_type="text/html", headers=HEADERS)
+
     @app.post(PATH, responses=ANSWERS, openapi_extra=REQUEST, response_class=Response)
     async def invocations(request: Request) -> Response:
+        return await answered(request, lambda body, end: answer_body(body, model, origin, end))
+
+    @app.post(PREVIEW, responses=PREVIEWS, openapi_extra=PICTURE, response_class=Response)
+    async def preview(request: Request) -> Response:
+        return await answered(request, lambda body, end: preview_body(body, model, end))
+
+    async def answered(request: Request, work: Work) -> Response:
         check_header(request.headers, limits)
         _check_pending(pending, limits)
         try:
             with held.body(limits) as body:
-                return await score(request, await body.read(request))
+                return await score(request, await body.read(request), work)
         except asyncio.CancelledError:  # uvicorn's way to say that the time to stop is over
             raise RefusedError(503, "the server was stopped; send the request again") from None
 
-    async def score(request: Request, body: bytearray) -> Response:
-        """Waits for a core, scores. A request takes a place only when it is complete."""
+    async def score(request: Request, body: bytearray, work: Work) -> Response:
+        """Waits for a core, works. A request takes a place only when it is complete."""
         nonlocal pending
         _check_pending(pending, limits)
         pending += 1
@@ -80,8 +97,8 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 end = time.monotonic() + limits.work_s
-                work = asyncio.to_thread(answer_body, body, model, origin, end)
-                return Response(await asyncio.wait_for(work, limits.work_s), media_type=JSON)
+                done = asyncio.to_thread(work, body, end)
+                return Response(await asyncio.wait_for(done, limits.work_s), media_type=JSON)
         finally:
             pending -= 1
 
@@ -115,7 +132,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_here(request: Request, error: HTTPException) -> Response:
-        message = f"{error.detail}; expected POST {PATH} or GET /ping, /health, /version, /openapi.json"
+        paths = f"POST {PATH} or {PREVIEW}, or GET /, /ping, /health, /version, /openapi.json"
+        message = f"{error.detail}; expected {paths}"
         return _error(error.status_code, message, headers=error.headers)
 
     @app.exception_handler(Exception)

@@ -1,0 +1,79 @@
+"""Pictures as the networks see them, with the outline in a box and the square around it, for the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dgfnet.bundle.model import ScoringModel
+from dgfnet.cohort.readers import read_image
+from dgfnet.errors import InputError
+from dgfnet.imaging.boxes import FORMS
+from dgfnet.preprocess.roi import find_square
+from dgfnet.preprocess.windowing import to_grey
+from dgfnet.serving.cases import FOLDERS, loose_image, read_mark, stored
+from dgfnet.vocabulary import MODALITIES
+
+
+def preview_body(body: bytes | bytearray, model: ScoringModel, end: float = inf) -> str:
+    """Reads one picture, and where it has a mark, says what the networks see around it.
+
+    Args:
+        body: JSON: `modality`, `image` (as in a case), and `box` or `calipers` or neither.
+        model: whose crops they are.
+        end: not looked at; one picture is read in a moment.
+
+    Returns:
+        JSON: `picture`, base64 of a PNG in grey; `width`, `height`, its pixels; `spacing_mm`, the side of a
+        pixel or null; and where there is a mark `box` (left, top, right, bottom), `outline` (points x, y) and
+        `square` (left, top, side).
+
+    Raises:
+        InputError: when the body is none of these, or the picture cannot be used.
+    """
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError("the request is no JSON; expected modality and image") from None
+    if not isinstance(request, dict) or request.get("modality") not in MODALITIES:
+        raise InputError(f"modality: expected one of {', '.join(MODALITIES)}")
+    modality = request["modality"]
+    with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
+        path = stored(Path(folder), modality, request.get("image"))
+        image = loose_image(modality, path, path)
+        pixels = read_image(image)
+        grey = to_grey(pixels, image, model.preprocess)
+    answer: dict[str, Any] = {
+        "picture": base64.b64encode(cv2.imencode(".png", grey)[1].tobytes()).decode(),
+        "width": grey.shape[1],
+        "height": grey.shape[0],
+        "spacing_mm": pixels.spacing_mm,
+    }
+    given = [form for form in FORMS if request.get(form) is not None]
+    if len(given) > 1:
+        raise InputError(f"found {' and '.join(given)}; expected one of them")
+    for form in given:
+        box = read_mark(form, request[form], form)
+        drawn = model.outline(modality, grey, box.filled(grey.shape, modality))
+        square = find_square(drawn, model.preprocess.dilations(modality))
+        answer |= {
+            "box": [box.left, box.top, box.right, box.bottom],
+            "outline": _line(drawn),
+            "square": [square.left, square.top, square.side],
+        }
+    return json.dumps(answer)
+
+
+def _line(mask: NDArray[np.uint8]) -> list[list[float]]:
+    """Returns the outline of a mask, points at the middle of its outermost pixels."""
+    lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    longest = max(lines, key=len)
+    return [[float(x) + 0.5, float(y) + 0.5] for x, y in longest[:, 0]]
