@@ -27,7 +27,7 @@ test-slow: .stamp/installed
 test-faults: .stamp/installed
 	pytest -m faults -s
 
-# the page of dgfnet serve; Debian: apt install chromium chromium-driver
+# the server's page; Debian: apt install chromium chromium-driver
 test-browser: .stamp/installed
 	$(BIN)/python -m pip install --quiet selenium==4.52.0 axe-core-python==0.1.0
 	pytest -m browser

@@ -17,6 +17,7 @@ import pytest
 from dgfnet import cli
 from dgfnet.commands.options import overrides
 from dgfnet.errors import InputError
+from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
 
 ROOT = Path(__file__).parents[1]
@@ -265,14 +266,29 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
             ["central", "1", Path("new")],
             "the same\n",
         ),
-        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001, Limits()], ""),
-        ("serve --port 1 lateral --host ::1", "serve.serve", (), ["lateral", "::1", 1, Limits()], ""),
+        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001, Limits(), Access()], ""),
+        (
+            "serve --port 1 lateral --host ::1",
+            "serve.serve",
+            (),
+            ["lateral", "::1", 1, Limits(), Access()],
+            "",
+        ),
         (
             *(
                 "serve lateral --header-seconds 1 --body-seconds 2 --silence-seconds 3 --stop-seconds 4",
                 "serve.serve",
             ),
-            *((), ["lateral", "127.0.0.1", 5001, Limits(head_s=1, body_s=2, silence_s=3, stop_s=4)], ""),
+            (),
+            ["lateral", "127.0.0.1", 5001, Limits(head_s=1, body_s=2, silence_s=3, stop_s=4), Access()],
+            "",
+        ),
+        (
+            "serve central --tls cert.pem key.pem --log",
+            "serve.serve",
+            (),
+            ["central", "127.0.0.1", 5001, Limits(), Access(None, (Path("cert.pem"), Path("key.pem")), True)],
+            "",
         ),
         (
             "predict central folder --out o.csv",

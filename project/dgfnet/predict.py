@@ -19,7 +19,7 @@ from dgfnet.outline.outliner import Outliner
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
-from dgfnet.serving.cases import Case, loose_image, read_case, read_spacing
+from dgfnet.serving.cases import Case, loose_image, read_case, read_spacing, with_moved
 from dgfnet.serving.overlay import draw
 from dgfnet.settings import Preprocess, Settings
 from dgfnet.vocabulary import Modality, Site
@@ -113,7 +113,8 @@ def predict_case(
     ]
     champion = load_champion(settings, site)
     model = champion.model
-    case = read_case(images, model.preprocess, model.usable, model.units, model.outline)
+    reading = model.preprocess, model.usable, model.units, model.outline
+    case = with_moved(read_case(images, *reading), images, *reading)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -132,7 +133,8 @@ def _read(
     outline: Outliner,
 ) -> Case:
     try:
-        return read_case(nodule.images, settings, modalities, units, outline)
+        reading = settings, modalities, units, outline
+        return with_moved(read_case(nodule.images, *reading), nodule.images, *reading)
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 
 from dgfnet.errors import InputError
 from dgfnet.registry.champion import load_champion
+from dgfnet.serving.access import Access, check_tls
 from dgfnet.serving.cases import clear_folders
 from dgfnet.serving.connection import MOST_HEAD, Limits, limited
 from dgfnet.serving.server import PATH, listen, scoring_app
@@ -18,27 +20,36 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 
-def serve(settings: Settings, site: Site, host: str, port: int, limits: Limits) -> None:
+def serve(settings: Settings, site: Site, host: str, port: int, limits: Limits, access: Access) -> None:
     """Serves the champion of a site until it is interrupted or ended, and answers what it has by then.
 
     Raises:
-        InputError: when the site has no champion, its files are not those that were registered, or host, port
-            or time limit cannot be used.
+        InputError: when the site has no champion, its files are not those that were registered, or host,
+            port, certificate or time limit cannot be used.
     """
+    if access.tls is not None:
+        check_tls(*access.tls)
     limits = replace(limits, work_s=_timeout())
     with listen(host, port) as listening:  # first: a port in use is told before a model is loaded
         champion = load_champion(settings, site)
         clear_folders()
-        app = scoring_app(champion.model, champion.name, champion.version, limits)
+        app = scoring_app(champion.model, champion.name, champion.version, limits, access)
         port = listening.getsockname()[1]
-        print(f"{champion.name} version {champion.version} answers at http://{host}:{port}{PATH}", flush=True)
-        uvicorn.Server(configuration(app, limits)).run(sockets=[listening])
+        address = f"{'http' if access.tls is None else 'https'}://{host}:{port}"
+        print(f"{champion.name} version {champion.version} answers at {address}{PATH}")
+        print(f"a page for people is at {address}/", flush=True)
+        uvicorn.Server(configuration(app, limits, tls=access.tls)).run(sockets=[listening])
 
 
-def configuration(app: FastAPI, limits: Limits, log_level: str = "warning") -> uvicorn.Config:
+def configuration(
+    app: FastAPI, limits: Limits, log_level: str = "warning", tls: tuple[Path, Path] | None = None
+) -> uvicorn.Config:
     """Returns uvicorn's settings: HTTP/1.1 with limits, no WebSockets, no header that names the server."""
+    certificate, key = tls or (None, None)
     return uvicorn.Config(
         app,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         http=limited(limits),
         ws="none",
         log_level=log_level,

@@ -76,7 +76,9 @@ def test_a_request_with_boxes_is_answered_as_one_with_masks(bundle):
     with_masks = {**images, "us_mask": png(mask), "ct_mask": png(mask)}
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     with_boxes = {**images, "us_box": box, "ct_calipers": [box[0], y, box[2], y, x, box[1], x, box[3]]}
-    assert answer_records(model, [with_boxes], origin) == answer_records(model, [with_masks], origin)
+    (boxed,), (drawn,) = (answer_records(model, [record], origin) for record in (with_boxes, with_masks))
+    moved = {"moved_low": None, "moved_high": None}
+    assert boxed | moved == drawn
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,28 @@ def test_a_picture_shows_the_outline_that_was_scored(tmp_path):
     case = read_case([image], PREPROCESS, MODALITIES)
     assert bounding_box(case.drawn["us"]) == Box(20, 20, 60, 50)
     assert 0 < case.drawn["us"].sum() < 40 * 30
+
+
+def test_answers_to_boxes_have_the_range_over_moved_ones(bundle):
+    model, box = ScoringModel.open(bundle), [20, 20, 60, 50]
+    record = {"nodule": "n", "us": png(picture(1)), "ct": png(picture(2)), "us_box": box, "ct_box": box}
+    origin = {"model": "m", "version": "1"}
+    (answer,) = answer_records(model, [record], origin)
+    assert answer["moved_low"] <= answer["calibrated"] <= answer["moved_high"]
+    assert answer["moved_high"] > answer["moved_low"]
+    assert answer_records(model, [record], origin) == [answer]
+    # one of them by hand
+    draw = np.random.default_rng(0)
+    case = decode_case(record, model.preprocess, MODALITIES, outline=model.outline)
+    assert len(case.moved) == 8
+    for name, seed in (("us", 1), ("ct", 2)):  # in the order in which they are read
+        moved = Box(*box).moved(0.1, draw).clipped(picture(seed).shape).filled(picture(seed).shape, "")
+        square = find_square(moved, model.preprocess.dilations(name))
+        np.testing.assert_array_equal(
+            case.moved[0].crops[name][0], resize_image(crop(picture(seed), square), SIDE)
+        )
+    mask = Box(*box).filled(picture(1).shape, "") * np.uint8(255)
+    drawn = {name: value for name, value in record.items() if not name.endswith("_box")}
+    (fixed,) = answer_records(model, [drawn | {"us_mask": png(mask), "ct_mask": png(mask)}], origin)
+    assert fixed["moved_low"] is fixed["moved_high"] is None
+    assert fixed["probability"] == answer["probability"]

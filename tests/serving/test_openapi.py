@@ -40,7 +40,7 @@ def test_all_that_is_drawn_from_it_is_answered_as_it_says(address, tmp_path):
 def test_it_names_every_field_and_status(address):
     described = requests.get(f"{address}/openapi.json", timeout=60).json()
     post = described["paths"]["/invocations"]["post"]
-    assert sorted(map(int, post["responses"])) == [200, 400, 408, 411, 413, 415, 429, 500, 503, 504]
+    assert sorted(map(int, post["responses"])) == [200, 400, 401, 408, 411, 413, 415, 429, 500, 503, 504]
     row = post["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["predictions"][
         "items"
     ]

@@ -106,7 +106,7 @@ def test_a_strange_image_behind_the_largest_is_warned_of(scoring):
 def test_answers_are_batch_invariant(scoring):
     batch = frame(scoring, CROPS)
     back = frame(scoring, {name: images[::-1] for name, images in CROPS.items()}).iloc[::-1]
-    numbers = [name for name in NUMBERS if name != "decision"]
+    numbers = [name for name in NUMBERS if name != "decision" and not name.startswith("moved")]
     np.testing.assert_allclose(back[numbers], batch[numbers], atol=1e-6)
     for place in range(7):
         single = frame(scoring, {name: images[place : place + 1] for name, images in CROPS.items()})

@@ -16,6 +16,7 @@ from dgfnet.bundle.layout import FORMAT
 from dgfnet.errors import InputError
 from dgfnet.registry.seal import seal
 from dgfnet.serve import serve
+from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
 from dgfnet.settings import load
 
@@ -54,7 +55,7 @@ def test_a_port_in_use_is_told_before_the_model_is_loaded(project, monkeypatch):
         port = other.getsockname()[1]
         said = f"port {port} of 127.0.0.1 is in use by another program; name another with --port"
         with pytest.raises(InputError, match=said):
-            serve(load(project / "params.yaml"), "central", "127.0.0.1", port, Limits())
+            serve(load(project / "params.yaml"), "central", "127.0.0.1", port, Limits(), Access())
 
 
 def test_before_register_nothing_is_served_and_no_store_is_made(params, tmp_path, monkeypatch):
@@ -64,7 +65,7 @@ def test_before_register_nothing_is_served_and_no_store_is_made(params, tmp_path
     with pytest.raises(
         InputError, match=r"^the registry has no dgfnet-central@champion; run the stage register$"
     ):
-        serve(load(tmp_path / "params.yaml"), "central", "127.0.0.1", 0, Limits())
+        serve(load(tmp_path / "params.yaml"), "central", "127.0.0.1", 0, Limits(), Access())
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -85,4 +86,4 @@ def test_a_version_is_served_without_its_code(project):
 def test_a_time_limit_that_is_no_number_is_one_message(params, monkeypatch):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "soon")
     with pytest.raises(InputError, match=r"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.*expected whole seconds"):
-        serve(load(params), "central", "127.0.0.1", 0, Limits())
+        serve(load(params), "central", "127.0.0.1", 0, Limits(), Access())

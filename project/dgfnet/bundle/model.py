@@ -154,6 +154,14 @@ class ScoringModel:
         """
         return pd.DataFrame(self._decide(self._log_odds(self.scoring, album).mean(axis=0)))
 
+    def calibrated(self, album: Album) -> NDArray[np.float64]:
+        """Returns the recalibrated probability of N nodules, (N,); NaN where that is not defined.
+
+        Raises:
+            InputError: as for `score`.
+        """
+        return self._calibrate(self._log_odds(self.scoring, album).mean(axis=0))
+
     def score_by(self, member: int, album: Album) -> NDArray[np.float64]:
         """Returns the probability of N nodules by one of `members`, (N,).
 

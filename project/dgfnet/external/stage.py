@@ -22,6 +22,7 @@ from dgfnet.errors import InputError
 from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
+from dgfnet.imaging.boxes import MOVED
 from dgfnet.metrics.discrimination import auc
 from dgfnet.outline.boxed import Boxed
 from dgfnet.parallel import workers
@@ -33,8 +34,6 @@ from dgfnet.registry.champions import check_noted
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Baseline, Site
-
-MOVED = 0.1  # of the side, by which edges of boxes are moved
 
 
 def run(settings: Settings) -> None:

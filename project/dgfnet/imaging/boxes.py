@@ -14,6 +14,7 @@ from dgfnet.errors import InputError
 
 SMALLEST = 3.0  # pixels of a side: below it there is nothing to see
 STEEPEST = 0.5  # cosine of the angle between two caliper lines: 60 degrees apart at least
+MOVED = 0.1  # share of the side by which edges are moved to see what depends on how a box was drawn
 FORMS = {
     "box": "4 numbers: left, top, right, bottom, in pixels of the picture",
     "calipers": "4 numbers, the ends x1 y1 x2 y2 of a line in pixels of the picture, or 8 of two lines",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dgfnet.bundle.crops import Album
 from dgfnet.bundle.joint import key
@@ -19,6 +20,7 @@ UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the m
 }
 NUMBERS = (
     *("probability", "decision", "threshold", "calibrated", "calibrated_low", "calibrated_high"),
+    *("moved_low", "moved_high"),
     *("us_contribution", "ct_contribution", "reference_log_odds"),
 )
 UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
@@ -33,7 +35,8 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
         cases: read from files or from a request.
 
     Returns:
-        Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined, and
+        Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined; of a case
+        with boxes `moved_low` and `moved_high`, the range of `calibrated` when these are moved; and
         `statement`: the missing modality and what that means. A case that cannot be scored has no numbers,
         and its statement says why. Plain numbers, texts and lists, of which tables and JSON are made: a data
         frame on the way would take longer than the networks.
@@ -52,6 +55,7 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
         album = _album([cases[place] for place in places], modalities)
         statement = "" if chosen is model else UNIMODAL[modalities]
         columns = chosen.answer(album) | {"statement": np.full(len(places), statement, dtype=object)}
+        columns |= _moved([cases[place] for place in places], modalities, chosen)
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
             rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))
@@ -67,6 +71,18 @@ def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:
         if all(name in case.measured for case in cases):
             album[key(name)] = [case.measured[name] for case in cases]
     return album
+
+
+def _moved(
+    cases: Sequence[Case], modalities: Sequence[Modality], model: ScoringModel
+) -> dict[str, NDArray[np.float64]]:
+    """Returns the range of the calibrated probability of each case over its boxes, moved and as they are."""
+    low, high = np.full(len(cases), np.nan), np.full(len(cases), np.nan)
+    for place, case in enumerate(cases):
+        if case.moved:
+            every = model.calibrated(_album([case, *case.moved], modalities))
+            low[place], high[place] = every.min(), every.max()
+    return {"moved_low": low, "moved_high": high}
 
 
 def _defined(value: Any) -> Any:

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
-from dgfnet.imaging.boxes import FORMS, Box, read_box, read_calipers
+from dgfnet.imaging.boxes import FORMS, MOVED, Box, read_box, read_calipers
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.measured.measure import comparable, measure, measure_nodule
 from dgfnet.outline.outliner import Outliner
@@ -45,6 +46,8 @@ SPACING_FIELDS = tuple(f"{modality}_spacing_mm" for modality in MODALITIES)
 SEGMENTS = tuple(f"{modality}_segment" for modality in MODALITIES)
 FOLDERS = "dgfnet-case-"  # temporary ones begin so
 HOUR = 3600.0
+MOVES = 8  # boxes that are tried beside the one that was drawn
+READERS = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="readers")
 LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
 LARGEST_PICTURE = 16_000_000  # pixels of a picture; a US picture or CT slice has one million at most
 MOST_IMAGES = 64  # of one modality in a case
@@ -68,6 +71,8 @@ class Case:
         masks: per modality the nodule in each crop, (K, S, S), 0 or 1.
         drawn: per modality the nodule on the picture of the chosen image, (height, width), 0 or 1: its mask,
             or the outline in its box.
+        moved: the nodule as it is with other boxes: each edge moved by up to MOVED of the side, MOVES times.
+            Empty where no image has a box.
     """
 
     crops: Mapping[Modality, Grey]
@@ -76,6 +81,7 @@ class Case:
     measured: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
     masks: Mapping[Modality, Grey] = field(default_factory=dict)
     drawn: Mapping[Modality, Grey] = field(default_factory=dict)
+    moved: tuple[Case, ...] = ()
 
 
 def read_case(
@@ -85,6 +91,7 @@ def read_case(
     units: Mapping[Modality, str] | None = None,
     outline: Outliner | None = None,
     end: float = math.inf,
+    moving: np.random.Generator | None = None,
 ) -> Case:
     """Reads a nodule's crops from its files.
 
@@ -98,6 +105,7 @@ def read_case(
         units: `ScoringModel.units`; None for a model that reads no measured features.
         outline: `ScoringModel.outline`, of nodules with a box; None takes them for the ellipse in it.
         end: until when on the monotonic clock.
+        moving: draws by how much the edges of boxes are moved; None leaves them.
 
     Raises:
         InputError: naming the file, when an image or mask cannot be used.
@@ -111,13 +119,30 @@ def read_case(
     for modality in modalities:
         own = [image for image in images if image.modality == modality]
         if own:
-            found = _crops(own, modality, settings, units is not None, outline or Outliner(settings), end)
+            found = _crops(
+                own, modality, settings, units is not None, outline or Outliner(settings), end, moving
+            )
             chosen[modality], crops[modality], masks[modality] = found.largest, found.crops, found.masks
             drawn[modality] = found.drawn
             if units is not None:
                 same = found.units == {units.get(modality)}
                 measured[modality] = comparable(modality, list(measure_nodule(found.values).values()), same)
     return Case(crops, chosen, measured=measured, masks=masks, drawn=drawn)
+
+
+def with_moved(case: Case, images: Sequence[Image], *reading: Any) -> Case:
+    """Returns a case that also knows the nodule with other boxes.
+
+    Args:
+        case: as `read_case` made it.
+        images: that it was read from; where none has a box nothing is moved.
+        reading: what `read_case` got after the images.
+    """
+    if all(image.box is None for image in images):
+        return case
+    draws = [np.random.default_rng(number) for number in range(MOVES)]
+    moved = READERS.map(lambda draw: read_case(images, *reading, moving=draw), draws)  # type: ignore[misc]
+    return replace(case, moved=tuple(moved))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +173,7 @@ def _crops(
     measuring: bool,
     outline: Outliner,
     end: float,
+    moving: np.random.Generator | None,
 ) -> _Pictures:
     """Reads the pictures of a nodule; memory holds one image at a time beside crops and masks."""
     crops, masks, areas, drawn, physical = [], [], [], [], True
@@ -159,6 +185,9 @@ def _crops(
         pixels, mask = read_pair(image)
         grey = to_grey(pixels, image, settings)
         if image.box is not None:
+            if moving is not None:
+                box = image.box.moved(MOVED, moving).clipped(mask.shape)
+                mask = box.filled(mask.shape, image.image.name)
             mask = outline(modality, grey, mask)
         spacing = image.spacing_mm or pixels.spacing_mm
         physical &= bool(spacing)
@@ -232,7 +261,9 @@ def decode_case(
         if not images:
             expected = " or ".join(f"{name} with {name}_mask or {name}_box" for name in modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        return replace(read_case(images, settings, modalities, units, outline, end), chosen={}, drawn={})
+        reading = settings, modalities, units, outline, end
+        case = with_moved(read_case(images, *reading), images, *reading)
+        return replace(case, chosen={}, drawn={})
 
 
 def _marks(record: Mapping[str, Any], modality: Modality) -> tuple[str, list[Any]]:

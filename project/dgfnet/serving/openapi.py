@@ -16,6 +16,7 @@ Schema = dict[str, Any]
 STATUSES = {
     400: "A case cannot be scored, or this is no request: message names case, field and place.",
     408: "The body came too slowly.",
+    401: "No valid token, where the server asks for one.",
     411: "No Content-Length.",
     413: "The body is too large.",
     415: "The body is not application/json in UTF-8.",

@@ -25,6 +25,7 @@ from starlette.requests import ClientDisconnect
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.parallel import cores
+from dgfnet.serving.access import Access, Gate
 from dgfnet.serving.body import Held, RefusedError, check_header
 from dgfnet.serving.connection import JSON, Limits, error_body
 from dgfnet.serving.openapi import ANSWERS, BLANK, PICTURE, PREVIEWS, REQUEST
@@ -38,18 +39,22 @@ FORMS = ("dataframe_records", "dataframe_split", "inputs")
 Work = Callable[[bytearray, float], str]  # of a body, until when on the monotonic clock: the answer's body
 
 
-def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) -> FastAPI:
+def scoring_app(
+    model: ScoringModel, name: str, version: str, limits: Limits, access: Access | None = None
+) -> FastAPI:
     """Builds the server's app.
 
     `POST /invocations` scores, on as many requests at once as there are cores; `GET /ping`, `/health` and
-    `/version` answer as those of MLflow's scoring server, `/openapi.json` describes them all. `GET /` is a
-    page for people, which asks `POST /preview` what the networks see.
+    `/version` answer as those of MLflow's scoring server, `/ready` whether one more request would be taken,
+    `/openapi.json` describes them all. `GET /` is a page for people, which asks `POST /preview` what the
+    networks see.
 
     Args:
         model: scores the cases.
         name: of the model in the registry.
         version: of the model in the registry.
         limits: of a request and of all together; those of a connection are kept by serving/connection.py.
+        access: who may ask; None lets everybody.
     """
     # no pages of documentation: they fetch scripts from elsewhere
     app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -57,16 +62,24 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
     origin = {"model": name, "version": version}
     shown = page_of(model, name, version)
 
-    @app.get("/ping", responses=BLANK, response_class=Response)
-    @app.get("/health", responses=BLANK, response_class=Response)
     async def ping() -> Response:
         return Response("\n", media_type=JSON)
 
-    @app.get("/version", responses=BLANK, response_class=Response)
+    async def ready() -> Response:
+        _check_pending(pending, limits, 503)
+        return Response("\n", media_type=JSON)
+
     async def mlflow_version() -> Response:
         return Response(installed("mlflow"), media_type=JSON)
 
-    @app.get("/", include_in_schema=False)
+    for path, tell in (
+        *(("/ping", ping), ("/health", ping), ("/ready", ready)),
+        ("/version", mlflow_version),
+    ):
+        app.add_api_route(path, tell, responses=BLANK, response_class=Response)
+        app.add_api_route(path, tell, methods=["HEAD"], include_in_schema=False)
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
         return Response(shown, media_type="text/html", headers=HEADERS)
 
@@ -103,12 +116,13 @@ def scoring_app(model: ScoringModel, name: str, version: str, limits: Limits) ->
             pending -= 1
 
     _answer_errors(app)
+    app.add_middleware(Gate, access=access or Access())
     return app
 
 
-def _check_pending(pending: int, limits: Limits) -> None:
+def _check_pending(pending: int, limits: Limits, status: int = 429) -> None:
     if pending >= limits.pending:
-        raise RefusedError(429, f"{pending} requests are waiting; try again later")
+        raise RefusedError(status, f"{pending} requests are waiting; try again later")
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -132,7 +146,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_here(request: Request, error: HTTPException) -> Response:
-        paths = f"POST {PATH} or {PREVIEW}, or GET /, /ping, /health, /version, /openapi.json"
+        paths = f"POST {PATH} or {PREVIEW}, or GET /, /ping, /health, /ready, /version, /openapi.json"
         message = f"{error.detail}; expected {paths}"
         return _error(error.status_code, message, headers=error.headers)
 
