@@ -115,6 +115,18 @@ def _mark(given: Path, option: str) -> Path | Box:
     return given
 
 
+@click.command()
+@with_settings()
+@click.argument("folder", type=PATH)
+@click.option("--nodules", type=click.IntRange(1, 100), default=4, help="how many")
+def examples(settings: Settings, folder: Path, nodules: int) -> None:
+    """Write nodules as PNG and DICOM files, to try serve with."""
+    from dgfnet.serving.examples import write_examples
+
+    table = write_examples(settings, folder, nodules)
+    print(f"{folder}: {len(table)} pictures; boxes.csv has a box around each nodule")
+
+
 @click.command("serve")
 @with_settings(site=SITES)
 @site_argument

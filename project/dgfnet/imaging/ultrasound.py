@@ -24,7 +24,7 @@ PLANE = 1  # RegionSpatialFormat of a 2-D image (C.8.5.5.1.1)
 LOW_PRIORITY = 1  # bit 0 of RegionFlags (C.8.5.5.1.3)
 RENDERED, FLAT = 0x0040, 0x0001  # of the fourth value of ImageType (C.8.5.6.1.1): 3-D rendering, 2-D imaging
 
-Box = tuple[int, int, int, int]  # x, y, width, height, in pixels
+Bounds = tuple[int, int, int, int]  # x, y, width, height, in pixels
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ScaledRegion:
     place: tuple[int, int, int, int] | None
     low_priority: bool
 
-    def meets(self, box: Box) -> bool:
+    def meets(self, box: Bounds) -> bool:
         """Returns True when a pixel of the box lies in the region."""
         x, y, width, height = box
         if self.place is None:
@@ -51,7 +51,7 @@ class ScaledRegion:
         left, right, top, bottom = self.place
         return left < x + width and x <= right and top < y + height and y <= bottom
 
-    def holds(self, box: Box) -> bool:
+    def holds(self, box: Bounds) -> bool:
         """Returns True when the whole box lies in the region."""
         x, y, width, height = box
         if self.place is None:
@@ -85,7 +85,7 @@ def read_as_shown(path: Path, data: Dataset, frame: int | None) -> NDArray[np.ui
         return as_displayed(path, data, pixels_of(path, data, frame))
 
 
-def scale(path: Path, data: Dataset, box: Box | None) -> float | None:
+def scale(path: Path, data: Dataset, box: Bounds | None) -> float | None:
     """Returns the side of a pixel at the nodule, mm, or None when the file does not say.
 
     A region counts when it is a calibrated 2-D image. The nodule has the scale of the regions that hold it,
