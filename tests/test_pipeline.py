@@ -145,6 +145,13 @@ def test_the_parameters_of_mlflow_run_are_typed_and_listed():
         command = "all" if name == "main" else name
         assert f"python -m dgfnet.cli {command} --params {{project}}/params.yaml" in entry["command"]
     assert {name: (described["type"], described["default"]) for name, described in used.items()} == listed
+    page = (ROOT / "docs/how-to/mlflow.md").read_text().replace("\n", " ")
+    assert f"Entry points are `main` (`dgfnet all`) and the commands `{' '.join(list(entries)[1:])}`." in page
+
+
+def test_the_tutorial_names_the_stages_in_their_order():
+    page = (ROOT / "docs/tutorial/first-run.md").read_text().replace("\n", " ")
+    assert f"in their order: {', '.join(f'`{name}`' for name in STAGES)}." in page
 
 
 def test_settings_sections_listed_in_dvc_exist():

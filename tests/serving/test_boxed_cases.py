@@ -1,17 +1,23 @@
 """Cases with boxes or calipers in place of masks."""
 
 import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from made import SETTINGS, SIDE, disc, picture, png
 
+from dgfnet.bundle.layout import own_files
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
-from dgfnet.imaging.boxes import Box, bounding_box
+from dgfnet.files import sha256
+from dgfnet.imaging.boxes import Box, bounding_box, ellipse
 from dgfnet.outline.outliner import Outliner
 from dgfnet.preprocess.roi import crop, find_square, resize_image
+from dgfnet.registry.champion import check_format
 from dgfnet.serving.cases import decode_case, loose_image, read_case
 from dgfnet.serving.records import answer_records
 from dgfnet.vocabulary import MODALITIES
@@ -134,3 +140,31 @@ def test_answers_to_boxes_have_the_range_over_moved_ones(bundle):
     (fixed,) = answer_records(model, [drawn | {"us_mask": png(mask), "ct_mask": png(mask)}], origin)
     assert fixed["moved_low"] is fixed["moved_high"] is None
     assert fixed["probability"] == answer["probability"]
+
+
+def test_a_bundle_of_the_format_before_is_read_and_takes_the_ellipse(bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    for part in (folder, folder / "us", folder / "ct"):
+        shutil.rmtree(part / "outline", ignore_errors=True)
+        metadata = json.loads((part / "bundle.json").read_text())
+        metadata.pop("outlines")
+        (part / "bundle.json").write_text(json.dumps(metadata))
+        sums = [f"{sha256(part / name)}  {name}\n" for name in own_files(part)]
+        (part / "SHA256SUMS").write_text("".join(sums))
+    outline = ScoringModel.open(folder).outline
+    assert outline.networks == {}
+    grey, box = picture(1), Box(20, 20, 60, 50)
+    drawn = dataclasses.replace(outline, needed=True)("us", grey, box.filled(grey.shape, ""))
+    np.testing.assert_array_equal(drawn, ellipse(grey.shape, box))
+
+
+@pytest.mark.parametrize(("written", "read"), [("4", False), ("5", True), ("6", True), (None, False)])
+def test_formats_that_this_release_reads(written, read):
+    version = SimpleNamespace(tags={"bundle_format": written} if written else {})
+    client = SimpleNamespace(get_model_version=lambda name, number: version)
+    if read:
+        check_format(client, "dgfnet-central", "1")
+    else:
+        with pytest.raises(InputError, match="by an earlier release of DGFNet and cannot be read"):
+            check_format(client, "dgfnet-central", "1")

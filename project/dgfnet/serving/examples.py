@@ -68,7 +68,7 @@ def _write(folder: Path, name: str, image: Image, settings: Settings) -> list[tu
 
 
 def _dicom(pixels: Pixels, spacing: float | None) -> Dataset:
-    """Returns a de-identified US or CT image."""
+    """Returns a de-identified US or CT image, with what its kind has to have (PS3.3 A.3, A.6)."""
     is_ct = pixels.unit == "HU"
     data = Dataset()
     data.file_meta = FileMetaDataset()
@@ -76,14 +76,16 @@ def _dicom(pixels: Pixels, spacing: float | None) -> Dataset:
     data.SOPClassUID = CTImageStorage if is_ct else UltrasoundImageStorage
     data.SOPInstanceUID, data.StudyInstanceUID, data.SeriesInstanceUID = (generate_uid() for _ in range(3))
     data.Modality = "CT" if is_ct else "US"
-    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if is_ct else ["ORIGINAL", "PRIMARY", "", "0001"]
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if is_ct else ["ORIGINAL", "PRIMARY", "SMALL PARTS", "0001"]
     data.PatientName = data.PatientID = data.PatientBirthDate = data.PatientSex = ""
     data.StudyDate = data.StudyTime = data.StudyID = data.AccessionNumber = data.ReferringPhysicianName = ""
     data.SeriesNumber = data.InstanceNumber = 1
+    data.Laterality = data.Manufacturer = data.PatientOrientation = ""
     data.PatientIdentityRemoved = "YES"
     data.DeidentificationMethod = "made by DGFNet"
     if is_ct:
-        data.FrameOfReferenceUID = generate_uid()
+        data.FrameOfReferenceUID, data.PositionReferenceIndicator = generate_uid(), ""
+        data.PatientPosition, data.SliceThickness, data.KVP, data.AcquisitionNumber = "HFS", None, None, None
         data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
         data.RescaleSlope, data.RescaleIntercept, data.RescaleType = 1, LOWEST_HU, "HU"
         if spacing:
