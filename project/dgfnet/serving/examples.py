@@ -76,7 +76,7 @@ def _dicom(pixels: Pixels, spacing: float | None) -> Dataset:
     data.SOPClassUID = CTImageStorage if is_ct else UltrasoundImageStorage
     data.SOPInstanceUID, data.StudyInstanceUID, data.SeriesInstanceUID = (generate_uid() for _ in range(3))
     data.Modality = "CT" if is_ct else "US"
-    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if is_ct else ["ORIGINAL", "PRIMARY", "SMALL PARTS", "0001"]
+    data.ImageType = ["ORIGINAL", "PRIMARY", *(("AXIAL",) if is_ct else ("SMALL PARTS", "0001"))]
     data.PatientName = data.PatientID = data.PatientBirthDate = data.PatientSex = ""
     data.StudyDate = data.StudyTime = data.StudyID = data.AccessionNumber = data.ReferringPhysicianName = ""
     data.SeriesNumber = data.InstanceNumber = 1
