@@ -113,7 +113,7 @@ def test_an_experiment_in_a_temporary_copy_logs_to_the_projects_store(here):
     variants = yaml.safe_load((here / "params.yaml").read_text())["crossval"]["variants"]
     fusions = [name for name in variants if name in ("concat", "dgf")]
     assert len(names) == len(new) == 2 * 2 * len(fusions)
-    diff = json.loads(run(here, "dvc", "metrics", "diff", "HEAD", "short", "--json"))["diff"]
+    diff = json.loads(run(here, "dvc", "metrics", "diff", "HEAD", "short", "--json"))
     told = {name.rsplit(".", 1)[-1] for name in diff["artifacts/compare/metrics.json"]}
     assert told <= {"auc", "sensitivity", "specificity", "brier", "calibration_slope"}
     assert {"auc", "brier"} <= told

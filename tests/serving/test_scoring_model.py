@@ -341,3 +341,19 @@ def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
     with pytest.raises(InputError, match="from the network's"):
         exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_log_odds_are_compared_by_their_share(tmp_path):
+    """Of noise a network may be very sure; float32 then has no digits left for an absolute 1e-4."""
+    model = network("us_multitask", 1)
+    last = model.classifier[-1]
+    with torch.no_grad():
+        last.weight *= 3e4
+        last.bias += 3e3
+    crops = {"us": CROPS["us"][:3]}
+    exporting.export(model, {"us": SIDE}, tmp_path / "model.onnx")
+    logits, _ = open_graph(tmp_path / "model.onnx", ("us",), 1)(crops)
+    with torch.no_grad():
+        expected = model({"us": torch.from_numpy(crops["us"])}).logit.numpy()
+    assert np.abs(expected).min() > 1000
+    np.testing.assert_allclose(logits, expected, rtol=1e-4)
