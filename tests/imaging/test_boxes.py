@@ -39,7 +39,7 @@ def test_a_box_is_four_numbers_in_any_form(value):
         ("10 20 30", "us_box: found 3 numbers; expected 4 numbers: left, top, right, bottom"),
         ("ten", "us_box: found 'ten'; expected 4 numbers"),
         ([10, 20, 30, True], "us_box: found list; expected"),
-        ([10, 20, 30, float("inf")], "us_box: found numbers without end; expected"),
+        ([10, 20, 30, float("inf")], "us_box: found a number that no pixel has; expected"),
         ({"left": 1}, "us_box: found dict; expected"),
         (7, "us_box: found int; expected"),
         ("30 20 10 50", "us_box: -20 x 30 pixels; expected 4 numbers"),

@@ -6,7 +6,9 @@ import shutil
 from types import SimpleNamespace
 
 import cv2
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from made import SETTINGS, SIDE, disc, picture, png
 
@@ -107,6 +109,31 @@ def test_what_marks_no_nodule_is_told(marks, message):
     with pytest.raises(InputError) as told:
         decoded({"us": png(picture(1)), **marks})
     assert str(told.value).startswith(message)
+
+
+@pytest.mark.parametrize("far", ["1e308", "1e7", "nan", "inf"])
+def test_numbers_that_no_pixel_has_are_told(far):
+    for marks in ({"us_box": [0, 0, float(far), 9]}, {"us_calipers": f"-{far} 0 {far} 0"}):
+        with pytest.raises(InputError, match="found a number that no pixel has; expected"):
+            decoded({"us": png(picture(1)), **marks})
+
+
+def test_mlflow_hands_boxes_on(model):
+    """A signature that lacked them would have them dropped."""
+    mask = disc(13)
+    images = {"nodule": "n", "us": png(picture(1)), "ct": png(picture(2))}
+    marks = {f"{name}_box": edges(bounding_box(mask)) for name in MODALITIES}
+    drawn = {f"{name}_mask": png(mask) for name in MODALITIES}
+    loaded = mlflow.pyfunc.load_model(str(model))
+    (boxed,), (masked,) = (loaded.predict(pd.DataFrame([images | own])) for own in (marks, drawn))
+    assert boxed["probability"] == masked["probability"]
+
+
+def test_what_is_kept_of_a_case_is_small():
+    record = {"us": [png(picture(seed)) for seed in (1, 2, 3)], "us_box": [[20, 20, 60, 50]] * 3}
+    case = decoded(record)
+    assert not case.drawn
+    assert not any(moved.drawn or moved.chosen for moved in case.moved)
 
 
 def test_a_picture_shows_the_outline_that_was_scored(tmp_path):

@@ -89,7 +89,7 @@ def give(page, modality, path):
     wait(page, f"panels.{modality}.picture && panels.{modality}.picture.name === arguments[0]", path.name)
 
 
-def drag(page, modality, box):
+def drag(page, modality, box, found=True):
     """Drags a box over the canvas; the ends are pixels of the picture."""
     from selenium.webdriver.common.action_chains import ActionChains
 
@@ -100,7 +100,8 @@ def drag(page, modality, box):
     ends = [(x * scale - wide / 2, y * scale - high / 2) for x, y in (box[:2], box[2:])]
     mouse = ActionChains(page).move_to_element_with_offset(canvas, *map(round, ends[0])).click_and_hold()
     mouse.move_to_element_with_offset(canvas, *map(round, ends[1])).release().perform()
-    wait(page, f"panels.{modality}.picture.outline")
+    if found:
+        wait(page, f"panels.{modality}.picture.outline")
 
 
 def expected(address, us_box, ct_box, files):
@@ -163,17 +164,72 @@ def test_by_keyboard_alone(page, address, files):
 def test_calipers_make_the_box_around_them(page, files):
     give(page, "us", files / "us.png")
     find(page, "section[aria-labelledby=us-title] button[data-text=calipers]").click()
-    page.execute_script("panels.us.picture.lines = [[20, 42, 70, 42]]")
-    page.execute_script("panels.us.picture.lines.push([45, 24, 45, 60])")
-    page.execute_script("panels.us.look({calipers: panels.us.picture.lines.flat()})")
-    assert wait(page, "panels.us.picture.outline && panels.us.picture.box") == BOX
-
-
-def test_wrong_files_are_told(page, files):
-    find(page, "section[aria-labelledby=us-title] input[type=file]").send_keys(str(files / "letter.png"))
-    said = wait(page, "panels.us.message.textContent.includes('letter.png') && panels.us.message.textContent")
-    assert "expected PNG, JPEG, TIFF, BMP or DICOM" in said
+    drag(page, "us", [20, 42, 70, 42], found=False)
+    assert "second line" in find(page, "section[aria-labelledby=us-title] .message").text
     assert not find(page, "#score").is_enabled()
+    drag(page, "us", [45, 24, 45, 60])
+    box = page.execute_script("return panels.us.picture.box")
+    assert all(abs(a - b) <= 2 for a, b in zip(box, BOX, strict=True))
+
+
+def test_wrong_files_are_told_though_others_follow(page, files):
+    both = f"{files / 'letter.png'}\n{files / 'us.png'}"
+    find(page, "section[aria-labelledby=us-title] input[type=file]").send_keys(both)
+    said = wait(page, "panels.us.faults.textContent")
+    assert said.startswith("letter.png: ")
+    assert "expected PNG, JPEG, TIFF, BMP or DICOM" in said
+    assert page.execute_script("return panels.us.pictures.map((own) => own.name)") == ["us.png"]
+    assert not find(page, "#score").is_enabled()
+
+
+def test_what_comes_late_is_dropped(page, files):
+    """Answers of the server that take long: to a box that was moved since, to a case that was cleared."""
+    give(page, "us", files / "us.png")
+    give(page, "us", files / "ct.png")
+    page.execute_script(
+        "const quick = ask; window.waiting = [];"
+        "ask = (...all) => new Promise((done) => waiting.push(() => quick(...all).then(done)))"
+    )
+    page.execute_script("panels.us.set(panels.us.pictures[0], [10, 10, 50, 50], 0)")
+    page.execute_script("panels.us.set(panels.us.pictures[0], [20, 20, 60, 60], 0)")
+    page.execute_script("panels.us.set(panels.us.pictures[1], [5, 5, 40, 40], 100)")
+    page.execute_script("panels.us.pick.value = 0; panels.us.pick.dispatchEvent(new Event('change'))")
+    wait(page, "waiting.length === 2")  # the box that was still waited for is given up with its picture
+    page.execute_script("waiting[1](); setTimeout(waiting[0], 300)")
+    wait(page, "panels.us.pictures[0].outline")
+    time.sleep(0.8)
+    boxes = page.execute_script("return panels.us.pictures.map((own) => [own.box, Boolean(own.outline)])")
+    assert boxes == [[[20, 20, 60, 60], True], [[5, 5, 40, 40], False]]
+    assert not find(page, "#score").is_enabled()  # the second picture's outline was never seen
+    page.execute_script("waiting.length = 0; panels.us.away.click()")
+    page.execute_script("panels.us.set(panels.us.pictures[0], [20, 20, 60, 60], 0)")
+    wait(page, "waiting.length === 1")
+    page.execute_script("waiting.pop()()")
+    wait(page, "!document.getElementById('score').disabled")
+    find(page, "#score").click()
+    wait(page, "waiting.length === 1")
+    assert not find(page, "#score").is_enabled()
+    find(page, "#clear").click()
+    page.execute_script("waiting.pop()()")
+    wait(page, "!asking")
+    time.sleep(0.3)
+    assert page.execute_script("return answered") is None
+    assert not find(page, "#answer").is_displayed()
+
+
+def test_a_box_stays_in_its_picture_and_its_answer_goes_with_it(page, files):
+    from selenium.webdriver.common.keys import Keys
+
+    give(page, "us", files / "us.png")
+    page.execute_script("panels.us.set(panels.us.picture, [0, 10, 50, 50], 0)")
+    wait(page, "panels.us.picture.outline")
+    find(page, "#score").click()
+    wait(page, "answered")
+    canvas = find(page, "section[aria-labelledby=us-title] canvas")
+    canvas.send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert page.execute_script("return panels.us.picture.box[0]") == 0
+    assert page.execute_script("return answered") is None
+    assert not find(page, "#print").is_enabled()
 
 
 @pytest.mark.parametrize(("language", "word"), [("de", "Bewerten"), ("zh", "评分"), ("en", "Score")])

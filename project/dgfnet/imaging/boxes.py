@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
 
+FARTHEST = 1e6  # pixels; no picture is so large
 SMALLEST = 3.0  # pixels of a side: below it there is nothing to see
 STEEPEST = 0.5  # cosine of the angle between two caliper lines: 60 degrees apart at least
 MOVED = 0.1  # share of the side by which edges are moved to see what depends on how a box was drawn
@@ -50,12 +51,12 @@ class Box:
             InputError: when the box reaches a pixel or more out of the picture.
         """
         height, width = shape[:2]
-        left, top, right, bottom = (round(edge) for edge in (self.left, self.top, self.right, self.bottom))
         if min(self.left, self.top) <= -1 or self.right >= width + 1 or self.bottom >= height + 1:
             raise InputError(
                 f"{name}: the box {self} reaches out of the picture of {width} x {height} pixels; expected "
                 "pixels of this picture, from its upper left corner"
             )
+        left, top, right, bottom = (round(edge) for edge in (self.left, self.top, self.right, self.bottom))
         mask = np.zeros((height, width), dtype=np.uint8)
         mask[max(0, top) : bottom, max(0, left) : right] = 1
         return mask
@@ -161,9 +162,10 @@ def _numbers(value: Any, counts: Sequence[int], name: str, form: str) -> list[fl
         numbers = [float(item) for item in items]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    if len(numbers) not in counts or not all(map(math.isfinite, numbers)):
+    sound = all(abs(number) <= FARTHEST for number in numbers)  # NaN is not
+    if len(numbers) not in counts or not sound:
         found = repr(value)[:60] if isinstance(value, str) else f"{type(value).__name__}"
         if numbers:
-            found = f"{len(numbers)} numbers" if all(map(math.isfinite, numbers)) else "numbers without end"
+            found = f"{len(numbers)} numbers" if sound else "a number that no pixel has"
         raise InputError(f"{name}: found {found}; expected {FORMS[form]}")
     return numbers

@@ -40,10 +40,20 @@ def within(radius: NDArray[np.floating], box: Box, shape: tuple[int, ...]) -> ND
         box: whose ellipse has the radius 1.
         shape: of the picture.
     """
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    across = (columns + 0.5 - (box.left + box.right) / 2) / ((box.right - box.left) / 2)
-    down = (rows + 0.5 - (box.top + box.bottom) / 2) / ((box.bottom - box.top) / 2)
+    mask = np.zeros(shape[:2], dtype=np.uint8)
+    middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+    half = (box.right - box.left) / 2, (box.bottom - box.top) / 2
+    reach = float(radius.max()) + 1  # only where it can lie: a picture may be large
+    left, right = (int(middle[0] + side * reach * half[0]) for side in (-1, 1))
+    top, bottom = (int(middle[1] + side * reach * half[1]) for side in (-1, 1))
+    rows, columns = (
+        np.arange(max(0, low - 1), min(limit, high + 2)) + 0.5
+        for low, high, limit in ((top, bottom, shape[0]), (left, right, shape[1]))
+    )
+    across, down = (columns[None] - middle[0]) / half[0], (rows[:, None] - middle[1]) / half[1]
     ring = np.concatenate([radius, radius[:1]])
     turned = (np.arctan2(down, across) % (2 * np.pi)) * RAYS / (2 * np.pi) - 0.5  # in rays
     limit = np.interp(turned % RAYS, np.arange(RAYS + 1), ring)
-    return np.asarray(np.hypot(across, down) <= limit, dtype=np.uint8)
+    inside = np.hypot(across, down) <= limit
+    mask[int(rows[0]) : int(rows[0]) + len(rows), int(columns[0]) : int(columns[0]) + len(columns)] = inside
+    return mask

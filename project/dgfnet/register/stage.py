@@ -17,7 +17,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.bundle.write import members, stacked, write_bundle
 from dgfnet.errors import InputError
-from dgfnet.files import write_json
+from dgfnet.files import sha256, write_json
 from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.outline.network import OutlineNet, restore_outline
 from dgfnet.register.boxes import with_boxes
@@ -36,6 +36,7 @@ from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, keep_table
 from dgfnet.results import (
     check_current,
+    check_sources,
     checked_folder,
     is_cross_validated,
     load_metrics,
@@ -61,6 +62,9 @@ def run(settings: Settings) -> None:
         InputError: when the variant to register was not cross-validated at any site.
     """
     checked_folder(settings, "preprocess", thorough=True)
+    if settings.reads_masks:  # a version brings networks of it, and says what they cost
+        checked_folder(settings, "outline", thorough=True)
+        check_sources(settings, "outline")
     inputs = gather(settings, variants=(settings.registered_network,))
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]
@@ -111,7 +115,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         )
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
-    known = _facts(settings, tasks, metrics, fold, criterion)
+    known = _facts(settings, tasks, metrics, fold, criterion) | _outlined_by(settings, fold)
     number = _find(client, name, known)
     if number is None:
         number = _log(settings, site, tasks, unimodal, name, metrics, known)
@@ -203,7 +207,7 @@ def _four(value: float | None) -> str:
 
 def _find(client: Any, name: str, known: Mapping[str, str]) -> str | None:
     """Returns the number of a version of the same fits that score in the same way, or None without one."""
-    wanted = FORMAT.items() | {(key, known[key]) for key in ("fits", "scoring")}
+    wanted = FORMAT.items() | {(key, known[key]) for key in ("fits", "scoring", "outlines")}
     versions = client.search_model_versions(f"name = '{name}'")
     whole = (
         version
@@ -273,6 +277,12 @@ def _log(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
     )
     return version
+
+
+def _outlined_by(settings: Settings, fold: int) -> dict[str, str]:
+    """Returns as a fact which networks outline nodules in boxes: a version brings them."""
+    paths = [outline_weights(settings, name, fold) for name in MODALITIES]
+    return {"outlines": fingerprint([sha256(path) if path.is_file() else None for path in paths])[:20]}
 
 
 def _outlines(settings: Settings, fold: int) -> dict[Modality, OutlineNet]:

@@ -7,6 +7,7 @@ import secrets
 import ssl
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,9 @@ class Gate:
                 body = error_body("no valid token; expected the header Authorization: Bearer TOKEN")
                 refusal = JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
                 await refusal(scope, receive, told)
+        except Exception:
+            status = status or 500  # as which it is answered further out
+            raise
         finally:
             if self.access.log:
                 _write(scope, status, time.monotonic() - started)
@@ -118,4 +122,5 @@ def _write(scope: Scope, status: int, seconds: float) -> None:
         "status": status,
         "ms": round(1000 * seconds, 1),
     }
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads them any more
+        print(json.dumps(line), file=sys.stderr, flush=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.bundle.crops import Album
+from dgfnet.bundle.crops import BATCH, Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.cases import Case
@@ -27,12 +29,13 @@ UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
 COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
 
 
-def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
+def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list[dict[str, Any]]:
     """Scores cases, in their order.
 
     Args:
         model: of the registry; a fusion brings its unimodal models.
         cases: read from files or from a request.
+        end: until when on the monotonic clock moved boxes are scored.
 
     Returns:
         Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined; of a case
@@ -55,7 +58,7 @@ def answer(model: ScoringModel, cases: Sequence[Case]) -> list[dict[str, Any]]:
         album = _album([cases[place] for place in places], modalities)
         statement = "" if chosen is model else UNIMODAL[modalities]
         columns = chosen.answer(album) | {"statement": np.full(len(places), statement, dtype=object)}
-        columns |= _moved([cases[place] for place in places], modalities, chosen)
+        columns |= _moved([cases[place] for place in places], modalities, chosen, end)
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
             rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))
@@ -74,14 +77,21 @@ def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:
 
 
 def _moved(
-    cases: Sequence[Case], modalities: Sequence[Modality], model: ScoringModel
+    cases: Sequence[Case], modalities: Sequence[Modality], model: ScoringModel, end: float
 ) -> dict[str, NDArray[np.float64]]:
     """Returns the range of the calibrated probability of each case over its boxes, moved and as they are."""
     low, high = np.full(len(cases), np.nan), np.full(len(cases), np.nan)
     for place, case in enumerate(cases):
-        if case.moved:
-            every = model.calibrated(_album([case, *case.moved], modalities))
-            low[place], high[place] = every.min(), every.max()
+        every = [case, *case.moved] if case.moved else []
+        together = max(1, BATCH // max(len(case.crops[name]) for name in modalities))
+        scored = []
+        for at in range(0, len(every), together):
+            if time.monotonic() > end:
+                raise TimeoutError
+            scored.append(model.calibrated(_album(every[at : at + together], modalities)))
+        if scored:
+            found = np.concatenate(scored)
+            low[place], high[place] = found.min(), found.max()
     return {"moved_low": low, "moved_high": high}
 
 

@@ -141,8 +141,11 @@ def with_moved(case: Case, images: Sequence[Image], *reading: Any) -> Case:
     if all(image.box is None for image in images):
         return case
     draws = [np.random.default_rng(number) for number in range(MOVES)]
-    moved = READERS.map(lambda draw: read_case(images, *reading, moving=draw), draws)  # type: ignore[misc]
-    return replace(case, moved=tuple(moved))
+
+    def read(draw: np.random.Generator) -> Case:
+        return replace(read_case(images, *reading, moving=draw), chosen={}, drawn={})  # type: ignore[misc]
+
+    return replace(case, moved=tuple(READERS.map(read, draws)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,8 @@ def _crops(
     moving: np.random.Generator | None,
 ) -> _Pictures:
     """Reads the pictures of a nodule; memory holds one image at a time beside crops and masks."""
-    crops, masks, areas, drawn, physical = [], [], [], [], True
+    crops, masks, areas, physical = [], [], [], True
+    drawn: list[Grey | None] = []
     values: list[dict[str, float]] = []
     units: set[str] = set()
     for image in images:
@@ -197,7 +201,11 @@ def _crops(
         size = settings.size(modality)
         crops.append(resize_image(crop(grey, square), size))
         masks.append(resize_mask(crop(mask, square), size))
+        # whether mm2 or pixels decide is known at the end: the largest so far by either is kept
         drawn.append(mask)
+        for place in range(len(areas)):
+            if all(areas[place][unit] < max(area[unit] for area in areas) for unit in (0, 1)):
+                drawn[place] = None
         if measuring:
             sides = (spacing, spacing) if spacing else None
             values.append(measure(pixels.values, mask > 0, sides, modality))
@@ -206,7 +214,9 @@ def _crops(
     best = max(range(len(images)), key=lambda place: areas[place][unit])  # the first of equals
     order = largest_first(range(len(images)), best)
     pictures, small = (np.stack([planes[place] for place in order]) for planes in (crops, masks))
-    return _Pictures(images[best], pictures, small, values, units, drawn[best])
+    whole = drawn[best]
+    assert whole is not None
+    return _Pictures(images[best], pictures, small, values, units, whole)
 
 
 def decode_case(

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import Pixels, read_pair
@@ -41,7 +42,7 @@ def write_examples(settings: Settings, folder: Path, count: int) -> pd.DataFrame
     Raises:
         InputError: when the cohort cannot be read, or the folder holds something.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is not empty; name a folder that is, or none yet")
     cohort = read_cohort(settings.data)
     ordered = sorted(cohort.nodules, key=lambda nodule: nodule.cohort != "external")
@@ -89,7 +90,7 @@ def _dicom(pixels: Pixels, spacing: float | None) -> Dataset:
         data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
         data.RescaleSlope, data.RescaleIntercept, data.RescaleType = 1, LOWEST_HU, "HU"
         if spacing:
-            data.PixelSpacing = [spacing, spacing]
+            data.PixelSpacing = [format_number_as_ds(float(spacing))] * 2
         stored = np.clip(np.rint(pixels.values) - LOWEST_HU, 0, 4095).astype(np.uint16)
     else:
         stored = np.asarray(pixels.values, dtype=np.uint8)

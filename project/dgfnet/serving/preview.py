@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.bundle.model import ScoringModel
-from dgfnet.cohort.readers import read_image
+from dgfnet.cohort.readers import read_image, read_pair
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS
 from dgfnet.preprocess.roi import find_square
@@ -46,10 +46,15 @@ def preview_body(body: bytes | bytearray, model: ScoringModel, end: float = inf)
     if not isinstance(request, dict) or request.get("modality") not in MODALITIES:
         raise InputError(f"modality: expected one of {', '.join(MODALITIES)}")
     modality = request["modality"]
+    given = [form for form in FORMS if request.get(form) is not None]
+    if len(given) > 1:
+        raise InputError(f"found {' and '.join(given)}; expected one of them")
+    box = read_mark(given[0], request[given[0]], given[0]) if given else None
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
         path = stored(Path(folder), modality, request.get("image"))
-        image = loose_image(modality, path, path)
-        pixels = read_image(image)
+        image = loose_image(modality, path, box or path)
+        # with a box as a case is read: its place decides the scale of ultrasound
+        pixels, marked = read_pair(image) if box else (read_image(image), None)
         grey = to_grey(pixels, image, model.preprocess)
     answer: dict[str, Any] = {
         "picture": base64.b64encode(cv2.imencode(".png", grey)[1].tobytes()).decode(),
@@ -57,12 +62,8 @@ def preview_body(body: bytes | bytearray, model: ScoringModel, end: float = inf)
         "height": grey.shape[0],
         "spacing_mm": pixels.spacing_mm,
     }
-    given = [form for form in FORMS if request.get(form) is not None]
-    if len(given) > 1:
-        raise InputError(f"found {' and '.join(given)}; expected one of them")
-    for form in given:
-        box = read_mark(form, request[form], form)
-        drawn = model.outline(modality, grey, box.filled(grey.shape, modality))
+    if box is not None and marked is not None:
+        drawn = model.outline(modality, grey, marked)
         square = find_square(drawn, model.preprocess.dilations(modality))
         answer |= {
             "box": [box.left, box.top, box.right, box.bottom],

@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
 
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS, NAME, SEGMENTS, SPACING_FIELDS
+from dgfnet.serving.cases import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.vocabulary import Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC
@@ -52,7 +52,7 @@ def _signature() -> ModelSignature:
     outputs: list[Any] = [
         ColSpec(types.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
-    names = (NAME, *FIELDS, *SEGMENTS, *SPACING_FIELDS)
+    names = (NAME, *FIELDS, *MARK_FIELDS, *SEGMENTS, *SPACING_FIELDS)
     inputs: list[Any] = [ColSpec(anything, name, required=False) for name in names]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 

@@ -41,7 +41,7 @@ def answer_records(
             cases.append(decode_case(record, model.preprocess, model.usable, model.units, model.outline, end))
         except InputError as error:
             raise InputError(f"case {place}: {error}") from None
-    answers = answer(model, cases)
+    answers = answer(model, cases, end)
     for place, values in enumerate(answers):
         if values["probability"] is None:
             raise InputError(f"case {place}: {values['statement']}")
