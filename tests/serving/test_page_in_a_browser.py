@@ -120,6 +120,7 @@ def complaints(page):
 
 def test_from_two_files_to_an_answer(page, address, files):
     assert not find(page, "#score").is_enabled()
+    assert not find(page, "#token").is_displayed()
     for modality in ("us", "ct"):
         give(page, modality, files / f"{modality}.png")
         drag(page, modality, BOX)

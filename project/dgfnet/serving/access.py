@@ -1,4 +1,4 @@
-"""Who may ask, and a line per request for whoever watches the server."""
+"""Checks who may ask, and writes a line per request for whoever watches the server."""
 
 from __future__ import annotations
 
