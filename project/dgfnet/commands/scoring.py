@@ -136,7 +136,7 @@ def examples(settings: Settings, folder: Path, nodules: int) -> None:
 @click.option("--body-seconds", type=SECONDS, default=60, help="limit of a request's body")
 @click.option("--silence-seconds", type=SECONDS, default=10, help="limit between two pieces of a body")
 @click.option("--stop-seconds", type=SECONDS, default=30, help="that requests have to end after SIGTERM")
-@click.option("--token-file", type=PATH, help="its first line is the token that requests have to bring")
+@click.option("--token", type=PATH, help="its first line is the token that requests have to bring")
 @click.option("--tls", type=(PATH, PATH), metavar="CERT KEY", help="PEM files: answer by https")
 @click.option("--log", is_flag=True, help="a line of JSON per request to stderr")
 def serve_champion(
@@ -147,11 +147,11 @@ def serve_champion(
     body_seconds: float,
     silence_seconds: float,
     stop_seconds: float,
-    token_file: Path | None,
+    token: Path | None,
     tls: tuple[Path, Path] | None,
     log: bool,
 ) -> None:
-    """Answer requests; a page."""
+    """Serve a champion."""
     from dgfnet.serve import serve
     from dgfnet.serving.access import Access, read_token
     from dgfnet.serving.connection import Limits
@@ -159,5 +159,5 @@ def serve_champion(
     limits = Limits(
         head_s=header_seconds, body_s=body_seconds, silence_s=silence_seconds, stop_s=stop_seconds
     )
-    access = Access(None if token_file is None else read_token(token_file), tls, log)
+    access = Access(None if token is None else read_token(token), tls, log)
     serve(settings, settings.base.sites[0], host, port, limits, access)
