@@ -151,7 +151,7 @@ def serve_champion(
     tls: tuple[Path, Path] | None,
     log: bool,
 ) -> None:
-    """Serve a champion."""
+    """Serve a model."""
     from dgfnet.serve import serve
     from dgfnet.serving.access import Access, read_token
     from dgfnet.serving.connection import Limits
