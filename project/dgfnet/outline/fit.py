@@ -15,15 +15,20 @@ from dgfnet.outline.network import OutlineNet, radius_of
 from dgfnet.outline.polar import RADII, REACH, STEPS, polar, within
 from dgfnet.settings import OutlineSettings
 
-Planes = NDArray[np.uint8]  # (N, 2, S, S): pictures, and the masks of their nodules
+Planes = NDArray[
+    np.uint8
+]  # (N, 2 or more, S, S): pictures, masks of their nodules; may be mapped from a file
+Rows = NDArray[np.int64]
+BATCH = 64  # pictures that are measured at once
 RADIUS_WEIGHT, RADIUS_BETA = 2.0, 0.05  # of the loss of the radii; errors below beta count as squares
 
 
-def train(planes: Planes, settings: OutlineSettings, seed: int) -> OutlineNet:
+def train(planes: Planes, rows: Rows, settings: OutlineSettings, seed: int) -> OutlineNet:
     """Trains a network on pictures with drawn nodules; equal seeds give equal weights on one kind of CPU.
 
     Args:
-        planes: pictures whose masks are not empty.
+        planes: pictures and masks; memory holds a batch of them.
+        rows: of those to learn from, whose masks are not empty.
         settings: steps, batch and rate.
         seed: of weights, batches and boxes.
     """
@@ -33,15 +38,16 @@ def train(planes: Planes, settings: OutlineSettings, seed: int) -> OutlineNet:
     model = OutlineNet(settings.width)
     optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-    boxes = [bounding_box(mask) for mask in planes[:, 1]]
     weight = torch.tensor(RADII, dtype=torch.float32)  # of a point: its share of the area
     model.train()
     for _ in range(settings.steps):
-        chosen = rng.integers(len(planes), size=settings.batch)
-        moved = [boxes[place].moved(settings.box_jitter, rng) for place in chosen]
-        pairs = [(planes[place], box) for place, box in zip(chosen, moved, strict=True)]
-        grey = torch.from_numpy(np.stack([polar(own[0], box) for own, box in pairs]))
-        target = torch.from_numpy(np.stack([polar(own[1] * np.uint8(255), box) for own, box in pairs])) / 255
+        own = [planes[row] for row in rows[rng.integers(len(rows), size=settings.batch)]]
+        boxes = [bounding_box(pair[1]).moved(settings.box_jitter, rng) for pair in own]
+        pairs = list(zip(own, boxes, strict=True))
+        grey = torch.from_numpy(np.stack([polar(pair[0], box) for pair, box in pairs]))
+        target = (
+            torch.from_numpy(np.stack([polar(pair[1] * np.uint8(255), box) for pair, box in pairs])) / 255
+        )
         log_odds = model(grey)
         points = F.binary_cross_entropy_with_logits(log_odds, target, reduction="none") * weight
         radii = F.smooth_l1_loss(radius_of(log_odds), target.sum(-1) * (REACH / STEPS), beta=RADIUS_BETA)
@@ -61,7 +67,7 @@ def outlined(model: OutlineNet, pictures: NDArray[np.uint8], boxes: Sequence[Box
     return np.stack([within(radius, box, shape) for radius, box in zip(radii, boxes, strict=True)])
 
 
-def quality(model: OutlineNet, planes: Planes, jitter: float, seed: int) -> dict[str, float]:
+def quality(model: OutlineNet, planes: Planes, rows: Rows, jitter: float, seed: int) -> dict[str, float]:
     """Measures outlines of held-out pictures against their masks, by mean Dice.
 
     Returns:
@@ -69,12 +75,13 @@ def quality(model: OutlineNet, planes: Planes, jitter: float, seed: int) -> dict
         `moved_dice` and `moved_ellipse_dice` for boxes whose edges were moved.
     """
     rng = np.random.default_rng(seed)
-    tight = [bounding_box(mask) for mask in planes[:, 1]]
-    moved = [box.moved(jitter, rng) for box in tight]
-    truth = planes[:, 1] > 0
-    values = {}
-    for prefix, boxes in (("", tight), ("moved_", moved)):
-        ellipses = np.stack([ellipse(truth.shape[1:], box) for box in boxes])
-        for name, made in (("dice", outlined(model, planes[:, 0], boxes)), ("ellipse_dice", ellipses)):
-            values[prefix + name] = float(np.mean(dice(made > 0, truth)))
-    return values
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for part in np.array_split(rows, -(-len(rows) // BATCH)):
+        pictures, truth = planes[part, 0], planes[part, 1] > 0
+        tight = [bounding_box(mask.astype(np.uint8)) for mask in truth]
+        moved = [box.moved(jitter, rng) for box in tight]
+        for prefix, boxes in (("", tight), ("moved_", moved)):
+            ellipses = np.stack([ellipse(truth.shape[1:], box) for box in boxes])
+            for name, made in (("dice", outlined(model, pictures, boxes)), ("ellipse_dice", ellipses)):
+                found.setdefault(prefix + name, []).append(dice(made > 0, truth))
+    return {name: float(np.concatenate(parts).mean()) for name, parts in found.items()}

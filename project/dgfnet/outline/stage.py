@@ -120,8 +120,8 @@ def _parts(settings: Settings, archive: Archive, folds: Folds) -> list[Part]:
 def _fit(part: Part, folder: Path, where: Path, settings: OutlineSettings) -> list[object]:
     """Trains and measures one network; returns its row of the table."""
     archive = Archive.open(where)
-    planes = centre(archive.planes(part.modality), archive.size[part.modality])[:, :2]
-    model = train(planes[part.training], settings, part.seed)
+    planes = centre(archive.planes(part.modality), archive.size[part.modality])
+    model = train(planes, part.training, settings, part.seed)
     save_outline(model, folder / part.modality / f"fold{part.fold}.safetensors")
-    measured = quality(model, planes[part.held_out], settings.box_jitter, part.seed)
+    measured = quality(model, planes, part.held_out, settings.box_jitter, part.seed)
     return [part.modality, part.fold, len(part.held_out), *measured.values()]
