@@ -125,9 +125,9 @@ def _boxes(record: Json, tested: Json) -> str:
         )
     if moved is None:
         return told
-    changed = f"{text(moved.get('changed_calls'))} calls"
-    most = f"a probability by {number(moved.get('largest_change'))} at most"
-    return f"{told} Elsewhere, edges moved by up to a tenth of the side change {changed}, and {most}."
+    changed = f"other calls: {text(moved.get('changed_calls'))}"
+    most = f"largest change of a probability: {number(moved.get('largest_change'))}"
+    return f"{told} Elsewhere, with edges moved by up to a tenth of the side, {changed}; {most}."
 
 
 def _baselines(site: SiteInputs, record: Json) -> str:
