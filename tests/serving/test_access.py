@@ -1,5 +1,6 @@
 """Tokens, TLS and the log of a server."""
 
+import asyncio
 import contextlib
 import datetime
 import json
@@ -18,7 +19,7 @@ from made import case
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serve import configuration
-from dgfnet.serving.access import OPEN, Access, check_tls, read_token
+from dgfnet.serving.access import OPEN, Access, Gate, check_tls, read_token
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.server import listen, scoring_app
 
@@ -157,3 +158,13 @@ def test_what_is_no_certificate_is_told_before_a_model_is_loaded(tmp_path, certi
         check_tls(certificate[0], tmp_path / "other.pem")
     with pytest.raises(InputError, match="cannot be used for TLS"):
         check_tls(tmp_path / "absent.pem", certificate[1])
+
+
+def test_a_fault_of_ours_is_a_500_in_the_log(capsys):
+    async def fails(scope, receive, send):
+        raise RuntimeError("a fault")
+
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
+    with pytest.raises(RuntimeError, match="a fault"):
+        asyncio.run(Gate(fails, Access(log=True))(scope, None, None))
+    assert json.loads(capsys.readouterr().err)["status"] == 500
