@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from made import SETTINGS, disc, picture, png
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
@@ -16,6 +18,7 @@ from dgfnet.imaging.boxes import bounding_box
 from dgfnet.preprocess.roi import find_square
 from dgfnet.serving.page import HEADERS, page_of
 from dgfnet.serving.preview import preview_body
+from dicom_files import dicom
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,24 @@ def test_the_page_asks_nobody_else(model):
     facts = json.loads(html.unescape(re.search(r'data-facts="([^"]*)"', page).group(1)))
     assert facts["version"] == "7"
     assert facts["modalities"] == ["us", "ct"]
+
+
+def test_the_scale_is_that_of_the_region_with_the_box(model, tmp_path):
+    """As a case is read: two calibrated regions beside each other, of 0.1 and 0.2 mm."""
+    regions = []
+    for left, side in ((0, 0.01), (48, 0.02)):  # cm
+        region = Dataset()
+        region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
+        region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+        region.PhysicalDeltaX = region.PhysicalDeltaY = side
+        region.RegionLocationMinX0, region.RegionLocationMaxX1 = left, left + 47
+        region.RegionLocationMinY0, region.RegionLocationMaxY1 = 0, 95
+        regions.append(region)
+    path = tmp_path / "us.dcm"
+    dicom(path, picture(1)[:96, :96].copy(), SequenceOfUltrasoundRegions=Sequence(regions))
+    asked = {"modality": "us", "image": base64.b64encode(path.read_bytes()).decode()}
+    assert seen(model, **asked)["spacing_mm"] is None
+    assert seen(model, **asked, box=[5, 5, 40, 40])["spacing_mm"] == pytest.approx(0.1)
+    assert seen(model, **asked, box=[55, 5, 90, 40])["spacing_mm"] == pytest.approx(0.2)
+    with pytest.raises(InputError, match="regions of different scale"):
+        seen(model, **asked, box=[30, 5, 70, 40])
