@@ -13,7 +13,7 @@ from dgfnet.outline.network import OutlineNet, radius_of, restore_outline, save_
 from dgfnet.outline.outliner import Outliner, Radii, in_crop
 from dgfnet.outline.polar import RADII, RAYS, REACH, STEPS, polar, within
 from dgfnet.preprocess.roi import Square
-from dgfnet.register import stage
+from dgfnet.register import boxes as registered
 from dgfnet.serving.cases import loose_image
 from dgfnet.settings import load
 
@@ -119,10 +119,12 @@ def load_outline(params, **values):
 
 def test_a_version_is_another_when_its_outlines_are(tiny, tmp_path, monkeypatch):
     """Else register would find the version with the old networks, and tell what the new ones cost."""
-    monkeypatch.setattr(stage, "outline_weights", lambda settings, name, fold: tmp_path / f"{name}{fold}")
-    found = [stage._outlined_by(tiny, 0)]
+    monkeypatch.setattr(
+        registered, "outline_weights", lambda settings, name, fold: tmp_path / f"{name}{fold}"
+    )
+    found = [registered.outlined_by(tiny, 0)]
     for content in (b"one", b"two"):
         (tmp_path / "us0").write_bytes(content)
-        found.append(stage._outlined_by(tiny, 0))
+        found.append(registered.outlined_by(tiny, 0))
     assert len({value["outlines"] for value in found}) == 3
-    assert stage._outlined_by(tiny, 0) == found[-1]
+    assert registered.outlined_by(tiny, 0) == found[-1]

@@ -19,7 +19,7 @@ from made import case
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serve import configuration
-from dgfnet.serving.access import OPEN, Access, Gate, check_tls, read_token
+from dgfnet.serving.access import OPEN, Access, Guard, check_tls, read_token
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.server import listen, scoring_app
 
@@ -166,5 +166,5 @@ def test_a_fault_of_ours_is_a_500_in_the_log(capsys):
 
     scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
     with pytest.raises(RuntimeError, match="a fault"):
-        asyncio.run(Gate(fails, Access(log=True))(scope, None, None))
+        asyncio.run(Guard(fails, Access(log=True))(scope, None, None))
     assert json.loads(capsys.readouterr().err)["status"] == 500

@@ -16,7 +16,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import bounding_box
 from dgfnet.preprocess.roi import find_square
-from dgfnet.serving.page import HEADERS, page_of
+from dgfnet.serving.page import headers, page_of
 from dgfnet.serving.preview import preview_body
 from dicom_files import dicom
 
@@ -83,7 +83,7 @@ def test_the_page_asks_nobody_else(model):
     assert "&quot;&lt;central&gt;" in page
     assert '"<central>' not in page
     assert not re.findall(r"(?:src|href)\s*=(?! `data:)|url\(|@import|https?://", page)
-    policy = HEADERS["Content-Security-Policy"]
+    policy = headers()["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
     facts = json.loads(html.unescape(re.search(r'data-facts="([^"]*)"', page).group(1)))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from dgfnet.cohort.records import Cohort, Image, Nodule, Source, View
 from dgfnet.errors import InputError
 from dgfnet.formulas import is_formula, unguarded
-from dgfnet.imaging.boxes import FORMS, read_box, read_calipers
+from dgfnet.imaging.boxes import FORMS, MARKS, read_mark
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.vocabulary import Modality
 
@@ -95,8 +95,7 @@ class ScoredRow(ImageRow):
     def marked(cls, value: str | None, known: ValidationInfo) -> str | None:
         """Refuses what is no box and no calipers."""
         if value is not None:
-            read = read_box if known.field_name == "box" else read_calipers
-            read(value, "")  # its errors are ValueErrors
+            read_mark(str(known.field_name), value, "")  # its errors are ValueErrors
         return value
 
 
@@ -427,14 +426,15 @@ def raise_faults(faults: list[str]) -> None:
 
 def _marks(row: ScoredRow) -> list[str]:
     """Returns the columns in which a row says where the nodule is."""
-    return [name for name in ("mask", *FORMS) if getattr(row, name) is not None]
+    return [name for name in MARKS if getattr(row, name) is not None]
 
 
 def _image(folder: Path, row: ImageRow) -> Image:
     cells = row.model_dump(exclude={"image", "mask", "measurement_lines", "resample", *FORMS})
     box = None
     if isinstance(row, ScoredRow) and row.mask is None:
-        box = read_box(row.box, "box") if row.box else read_calipers(row.calipers, "calipers")
+        (form,) = _marks(row)
+        box = read_mark(form, getattr(row, form), form)
     return Image(
         **cells,
         image=folder / row.image,

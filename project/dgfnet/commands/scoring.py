@@ -106,8 +106,7 @@ def score(
 
 def _mark(given: Path, option: str) -> Path | Box:
     """Returns the mask file that was named, or the box that stands in its place."""
-    from dgfnet.imaging.boxes import FORMS
-    from dgfnet.serving.cases import read_mark
+    from dgfnet.imaging.boxes import FORMS, read_mark
 
     form, colon, numbers = str(given).partition(":")
     if colon and form in FORMS and not given.exists():

@@ -24,7 +24,7 @@ from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
 from dgfnet.imaging.boxes import MOVED
 from dgfnet.metrics.discrimination import auc
-from dgfnet.outline.boxed import Boxed
+from dgfnet.outline.boxed import Boxed, changes
 from dgfnet.parallel import workers
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.build import build
@@ -182,18 +182,12 @@ def _with_boxes(
     label = [int(nodule.labels[model.metadata["site"]] or 0) for nodule in cohort.nodules]
     rows, before = {}, drawn
     for name, jitter in (("tight", 0.0), ("moved", MOVED)):
-        with _archive_of(
-            model, cohort, settings, Boxed(dict.fromkeys(ids, model.outline), jitter)
-        ) as archive:
+        redraw = Boxed(dict.fromkeys(ids, model.outline), jitter)
+        with _archive_of(model, cohort, settings, model.units is not None, redraw) as archive:
             table = pd.read_parquet(archive.folder / MEASURED) if model.units is not None else None
             album = archived(archive, table, model.inputs, ids, model.units)
             probability = model.score(album)["probability"].to_numpy()
-        calls, earlier = probability >= model.threshold, before >= model.threshold
-        rows[name] = {
-            "auc": auc(label, probability),
-            "changed_calls": int(np.count_nonzero(calls != earlier)),
-            "largest_change": float(np.abs(probability - before).max()),
-        }
+        rows[name] = {"auc": auc(label, probability), **changes(before, probability, model.threshold)}
         before = probability
     return rows
 
@@ -203,8 +197,8 @@ def _archive_of(
     model: ScoringModel,
     cohort: Cohort,
     settings: Settings,
+    measuring: bool,
     redraw: Redraw | None = None,
-    measuring: bool = True,
 ) -> Iterator[Archive]:
     """Yields a temporary archive of a cohort, as the model expects it."""
     settings.work.mkdir(parents=True, exist_ok=True)
@@ -224,7 +218,7 @@ def predict(
     """
     units = champion.model.units
     measuring = "radiomics" in frozen or units is not None
-    with _archive_of(champion.model, cohort, settings, measuring=measuring) as archive:
+    with _archive_of(champion.model, cohort, settings, measuring) as archive:
         table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         album = archived(archive, table, champion.model.inputs, ids, units)

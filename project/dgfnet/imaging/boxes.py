@@ -20,6 +20,8 @@ FORMS = {
     "box": "4 numbers: left, top, right, bottom, in pixels of the picture",
     "calipers": "4 numbers, the ends x1 y1 x2 y2 of a line in pixels of the picture, or 8 of two lines",
 }
+MARKS = ("mask", *FORMS)  # what may say where a nodule is
+Places = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class Box:
         top, bottom = rng.uniform(-down, down, 2)
         return Box(self.left + left, self.top + top, self.right + right, self.bottom + bottom)
 
+    def scaled(self, x: Places, y: Places) -> tuple[Places, Places]:
+        """Returns places of the picture from the middle of the box, in halves of its width and height.
+
+        The ellipse in the box is then the circle of radius 1.
+        """
+        across = (x - (self.left + self.right) / 2) / ((self.right - self.left) / 2)
+        return across, (y - (self.top + self.bottom) / 2) / ((self.bottom - self.top) / 2)
+
     def clipped(self, shape: tuple[int, ...]) -> Box:
         """Returns the part of the box that lies in a picture (height, width)."""
         height, width = shape[:2]
@@ -84,10 +94,21 @@ def bounding_box(mask: NDArray[np.uint8]) -> Box:
     Raises:
         InputError: when the mask is empty.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
+    import cv2  # half a second, which stages that only know of boxes need not wait for
+
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
         raise InputError("the mask is empty; expected nonzero pixels on the nodule")
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Box(left, top, left + width, top + height)
+
+
+def read_mark(form: str, value: Any, name: str) -> Box:
+    """Reads a `box`, or `calipers` as the box around what they measure (FORMS).
+
+    Raises:
+        InputError: naming the field, when it is none.
+    """
+    return read_box(value, name) if form == "box" else read_calipers(value, name)
 
 
 def read_box(value: Any, name: str) -> Box:
@@ -146,9 +167,7 @@ def read_calipers(value: Any, name: str) -> Box:
 
 def ellipse(shape: tuple[int, ...], box: Box) -> NDArray[np.uint8]:
     """Returns the ellipse in a box as a mask, (height, width) of 0 and 1: pixels whose centre lies in it."""
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    across = (columns + 0.5 - (box.left + box.right) / 2) / ((box.right - box.left) / 2)
-    down = (rows + 0.5 - (box.top + box.bottom) / 2) / ((box.bottom - box.top) / 2)
+    across, down = box.scaled(np.arange(shape[1])[None] + 0.5, np.arange(shape[0])[:, None] + 0.5)
     return (across**2 + down**2 <= 1).astype(np.uint8)
 
 

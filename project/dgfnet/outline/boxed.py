@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,3 +37,11 @@ class Boxed:
             seed = int.from_bytes(sha256(name.encode()).digest()[:8], "little")
             box = box.moved(self.jitter, np.random.default_rng(seed)).clipped(grey.shape)
         return self.outliners[image.nodule_id](image.modality, grey, box.filled(grey.shape, image.image.name))
+
+
+def changes(before: NDArray[np.float64], after: NDArray[np.float64], threshold: Any) -> dict[str, Any]:
+    """Returns `changed_calls`, and `largest_change` of a probability, (N,) each, at thresholds (one or N)."""
+    return {
+        "changed_calls": int(np.count_nonzero((after >= threshold) != (before >= threshold))),
+        "largest_change": float(np.abs(after - before).max()),
+    }

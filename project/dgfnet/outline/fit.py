@@ -15,9 +15,8 @@ from dgfnet.outline.network import OutlineNet, radius_of
 from dgfnet.outline.polar import RADII, REACH, STEPS, polar, within
 from dgfnet.settings import OutlineSettings
 
-Planes = NDArray[
-    np.uint8
-]  # (N, 2 or more, S, S): pictures, masks of their nodules; may be mapped from a file
+# (N, 2 or more, S, S): pictures, masks of their nodules; may be mapped from a file
+Planes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 BATCH = 64  # pictures that are measured at once
 RADIUS_WEIGHT, RADIUS_BETA = 2.0, 0.05  # of the loss of the radii; errors below beta count as squares

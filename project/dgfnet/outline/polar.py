@@ -50,7 +50,7 @@ def within(radius: NDArray[np.floating], box: Box, shape: tuple[int, ...]) -> ND
         np.arange(max(0, low - 1), min(limit, high + 2)) + 0.5
         for low, high, limit in ((top, bottom, shape[0]), (left, right, shape[1]))
     )
-    across, down = (columns[None] - middle[0]) / half[0], (rows[:, None] - middle[1]) / half[1]
+    across, down = box.scaled(columns[None], rows[:, None])
     ring = np.concatenate([radius, radius[:1]])
     turned = (np.arctan2(down, across) % (2 * np.pi)) * RAYS / (2 * np.pi) - 0.5  # in rays
     limit = np.interp(turned % RAYS, np.arange(RAYS + 1), ring)

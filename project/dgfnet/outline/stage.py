@@ -34,7 +34,7 @@ from dgfnet.settings import OutlineSettings, Settings, fingerprint
 from dgfnet.vocabulary import Modality
 
 FEWEST = 8  # pictures to learn from; with fewer there is no network
-SECTIONS = ("base", "cohort", "preprocess", "outline")
+SECTIONS = ("base", "preprocess", "network", "outline")
 
 
 @dataclass(frozen=True)

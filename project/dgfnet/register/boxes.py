@@ -10,11 +10,15 @@ import pandas as pd
 from dgfnet.bundle.album import archived
 from dgfnet.bundle.crops import part_of
 from dgfnet.bundle.model import ScoringModel
+from dgfnet.files import sha256
 from dgfnet.metrics.discrimination import auc
 from dgfnet.metrics.intervals import auc_difference
+from dgfnet.outline.boxed import changes
+from dgfnet.outline.network import OutlineNet, restore_outline
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import MEASURED, checked_folder
-from dgfnet.settings import Settings
+from dgfnet.results import MEASURED, checked_folder, outline_weights
+from dgfnet.settings import Settings, fingerprint
+from dgfnet.vocabulary import MODALITIES, Modality
 
 
 def with_boxes(settings: Settings, model: ScoringModel, table: pd.DataFrame) -> dict[str, Any] | None:
@@ -42,12 +46,22 @@ def with_boxes(settings: Settings, model: ScoringModel, table: pd.DataFrame) -> 
         rows = np.flatnonzero(table["fold"] == member["fold"])
         probability[rows] = model.score_by(place, part_of(album, rows.tolist()))
     label, drawn = table["label"].to_numpy(), table["probability"].to_numpy()
-    threshold = table["threshold"].to_numpy()
     gap = auc_difference(label, probability, drawn, table["patient_id"], settings.base.confidence)
     return {
         "auc": auc(label, probability),
         "difference": {name: getattr(gap, name) for name in ("estimate", "low", "high", "p")},
-        "changed_calls": int(np.count_nonzero((probability >= threshold) != (drawn >= threshold))),
+        **changes(drawn, probability, table["threshold"].to_numpy()),
         "nodules": len(table),
-        "largest_change": float(np.abs(probability - drawn).max()),
     }
+
+
+def outlined_by(settings: Settings, fold: int) -> dict[str, str]:
+    """Returns as a fact which networks outline nodules in boxes: a version brings them."""
+    paths = [outline_weights(settings, name, fold) for name in MODALITIES]
+    return {"outlines": fingerprint([sha256(path) if path.is_file() else None for path in paths])[:20]}
+
+
+def outlines(settings: Settings, fold: int) -> dict[Modality, OutlineNet]:
+    """Returns the networks that outline nodules in boxes, of the fold whose network stands first."""
+    found = {name: outline_weights(settings, name, fold) for name in MODALITIES}
+    return {name: restore_outline(path) for name, path in found.items() if path.is_file()}

@@ -17,10 +17,9 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.bundle.write import members, stacked, write_bundle
 from dgfnet.errors import InputError
-from dgfnet.files import sha256, write_json
+from dgfnet.files import write_json
 from dgfnet.metrics.ensemble import common_threshold
-from dgfnet.outline.network import OutlineNet, restore_outline
-from dgfnet.register.boxes import with_boxes
+from dgfnet.register.boxes import outlined_by, outlines, with_boxes
 from dgfnet.register.described import describe, labels, links
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
@@ -44,13 +43,12 @@ from dgfnet.results import (
     load_nodules,
     load_results,
     load_table,
-    outline_weights,
 )
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, MODALITIES, SPECS, Modality, Site
+from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
@@ -115,7 +113,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         )
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
-    known = _facts(settings, tasks, metrics, fold, criterion) | _outlined_by(settings, fold)
+    known = _facts(settings, tasks, metrics, fold, criterion) | outlined_by(settings, fold)
     number = _find(client, name, known)
     if number is None:
         number = _log(settings, site, tasks, unimodal, name, metrics, known)
@@ -260,7 +258,7 @@ def _log(
             album,
             settings.preprocess,
             description,
-            _outlines(settings, fold=task.fold),
+            outlines(settings, task.fold),
         )
         evidence = _measure(settings, site, folder)
         with mlflow.start_run(run_id=run):
@@ -277,18 +275,6 @@ def _log(
         name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
     )
     return version
-
-
-def _outlined_by(settings: Settings, fold: int) -> dict[str, str]:
-    """Returns as a fact which networks outline nodules in boxes: a version brings them."""
-    paths = [outline_weights(settings, name, fold) for name in MODALITIES]
-    return {"outlines": fingerprint([sha256(path) if path.is_file() else None for path in paths])[:20]}
-
-
-def _outlines(settings: Settings, fold: int) -> dict[Modality, OutlineNet]:
-    """Returns the networks that outline nodules in boxes, of the fold whose network stands first."""
-    found = {name: outline_weights(settings, name, fold) for name in MODALITIES}
-    return {name: restore_outline(path) for name, path in found.items() if path.is_file()}
 
 
 def _is_champion(client: MlflowClient, name: str, number: str) -> bool:

@@ -72,7 +72,7 @@ def check_tls(certificate: Path, key: Path) -> None:
         ) from None
 
 
-class Gate:
+class Guard:
     """ASGI middleware: refuses requests without the token, and writes the log.
 
     A line has time (UTC), method, path, status and milliseconds; neither address nor anything of a body.

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, View
 from dgfnet.errors import InputError
-from dgfnet.imaging.boxes import FORMS, MOVED, Box, read_box, read_calipers
+from dgfnet.imaging.boxes import FORMS, MARKS, MOVED, Box, read_mark
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.measured.measure import comparable, measure, measure_nodule
 from dgfnet.outline.outliner import Outliner
@@ -38,7 +38,6 @@ from dgfnet.preprocess.windowing import to_grey
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
-MARKS = ("mask", *FORMS)  # what may say where the nodule is
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))
 MARK_FIELDS = tuple(f"{modality}_{form}" for modality in MODALITIES for form in FORMS)
@@ -293,15 +292,6 @@ def _marks(record: Mapping[str, Any], modality: Modality) -> tuple[str, list[Any
     ):
         return name, list(items)
     return name, [items]
-
-
-def read_mark(form: str, value: Any, name: str) -> Box:
-    """Reads a `box`, or `calipers` as the box around what they measure.
-
-    Raises:
-        InputError: naming the field, when it is none.
-    """
-    return read_box(value, name) if form == "box" else read_calipers(value, name)
 
 
 def clear_folders() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,19 @@ from numpy.typing import NDArray
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.cohort.readers import read_image, read_pair
 from dgfnet.errors import InputError
-from dgfnet.imaging.boxes import FORMS
+from dgfnet.imaging.boxes import FORMS, read_mark
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.serving.cases import FOLDERS, loose_image, read_mark, stored
+from dgfnet.serving.cases import FOLDERS, loose_image, stored
 from dgfnet.vocabulary import MODALITIES
 
 
-def preview_body(body: bytes | bytearray, model: ScoringModel, end: float = inf) -> str:
+def preview_body(body: bytes | bytearray, model: ScoringModel) -> str:
     """Reads one picture, and where it has a mark, says what the networks see around it.
 
     Args:
         body: JSON: `modality`, `image` (as in a case), and `box` or `calipers` or neither.
         model: whose crops they are.
-        end: not looked at; one picture is read in a moment.
 
     Returns:
         JSON: `picture`, base64 of a PNG in grey; `width`, `height`, its pixels; `spacing_mm`, the side of a

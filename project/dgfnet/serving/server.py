@@ -25,11 +25,11 @@ from starlette.requests import ClientDisconnect
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.parallel import cores
-from dgfnet.serving.access import Access, Gate
+from dgfnet.serving.access import Access, Guard
 from dgfnet.serving.body import Held, RefusedError, check_header
 from dgfnet.serving.connection import JSON, Limits, error_body
 from dgfnet.serving.openapi import ANSWERS, BLANK, PICTURE, PREVIEWS, REQUEST
-from dgfnet.serving.page import HEADERS, page_of
+from dgfnet.serving.page import headers, page_of
 from dgfnet.serving.preview import preview_body
 from dgfnet.serving.records import answer_records
 
@@ -81,7 +81,7 @@ def scoring_app(
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
-        return Response(shown, media_type="text/html", headers=HEADERS)
+        return Response(shown, media_type="text/html", headers=headers())
 
     @app.post(PATH, responses=ANSWERS, openapi_extra=REQUEST, response_class=Response)
     async def invocations(request: Request) -> Response:
@@ -89,7 +89,7 @@ def scoring_app(
 
     @app.post(PREVIEW, responses=PREVIEWS, openapi_extra=PICTURE, response_class=Response)
     async def preview(request: Request) -> Response:
-        return await answered(request, lambda body, end: preview_body(body, model, end))
+        return await answered(request, lambda body, end: preview_body(body, model))
 
     async def answered(request: Request, work: Work) -> Response:
         check_header(request.headers, limits)
@@ -116,7 +116,7 @@ def scoring_app(
             pending -= 1
 
     _answer_errors(app)
-    app.add_middleware(Gate, access=access or Access())
+    app.add_middleware(Guard, access=access or Access())
     return app
 
 
