@@ -27,10 +27,11 @@ test-slow: .stamp/installed
 test-faults: .stamp/installed
 	pytest -m faults -s
 
-# the server's page; Debian: apt install chromium chromium-driver
+# the server's page; Debian: apt install chromium chromium-driver. In a folder of its own: what selenium needs
+# would replace what is locked
 test-browser: .stamp/installed
-	$(BIN)/python -m pip install --quiet selenium==4.52.0 axe-core-python==0.1.0
-	pytest -m browser
+	$(BIN)/python -m pip install --quiet --upgrade --target .stamp/browser selenium==4.51.0 axe-core-python==0.1.0
+	PYTHONPATH=.stamp/browser pytest -m browser
 
 test-realdata: .stamp/installed
 	pytest -m realdata
