@@ -15,13 +15,12 @@ from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import Box
-from dgfnet.outline.outliner import Outliner
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
-from dgfnet.serving.cases import Case, loose_image, read_case, read_spacing, with_moved
+from dgfnet.serving.cases import Case, Reading, loose_image, read_moved, read_spacing
 from dgfnet.serving.overlay import draw
-from dgfnet.settings import Preprocess, Settings
+from dgfnet.settings import Settings
 from dgfnet.vocabulary import Modality, Site
 
 
@@ -54,13 +53,7 @@ def predict(
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
     model = champion.model
-    work = partial(
-        _read,
-        settings=model.preprocess,
-        modalities=model.usable,
-        units=model.units,
-        outline=model.outline,
-    )
+    work = partial(_read, reading=Reading.of(model))
     cases = list(map_in_order(work, chosen, workers(settings.resources.memory_mb), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
@@ -113,8 +106,7 @@ def predict_case(
     ]
     champion = load_champion(settings, site)
     model = champion.model
-    reading = model.preprocess, model.usable, model.units, model.outline
-    case = with_moved(read_case(images, *reading), images, *reading)
+    case = read_moved(images, Reading.of(model))
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])
@@ -125,16 +117,9 @@ def predict_case(
     return table
 
 
-def _read(
-    nodule: Nodule,
-    settings: Preprocess,
-    modalities: tuple[Modality, ...],
-    units: Mapping[Modality, str] | None,
-    outline: Outliner,
-) -> Case:
+def _read(nodule: Nodule, reading: Reading) -> Case:
     try:
-        reading = settings, modalities, units, outline
-        return with_moved(read_case(nodule.images, *reading), nodule.images, *reading)
+        return read_moved(nodule.images, reading)
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 

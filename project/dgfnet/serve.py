@@ -13,8 +13,8 @@ from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from dgfnet.errors import InputError
 from dgfnet.registry.champion import load_champion
 from dgfnet.serving.access import Access, check_tls
-from dgfnet.serving.cases import clear_folders
 from dgfnet.serving.connection import MOST_HEAD, Limits, limited
+from dgfnet.serving.decode import clear_folders
 from dgfnet.serving.server import PATH, listen, scoring_app
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site

@@ -20,7 +20,8 @@ from dgfnet.imaging.boxes import Box, bounding_box, ellipse
 from dgfnet.outline.outliner import Outliner
 from dgfnet.preprocess.roi import crop, find_square, resize_image
 from dgfnet.registry.champion import check_format
-from dgfnet.serving.cases import decode_case, loose_image, read_case
+from dgfnet.serving.cases import Reading, loose_image, read_case
+from dgfnet.serving.decode import decode_case
 from dgfnet.serving.records import answer_records
 from dgfnet.vocabulary import MODALITIES
 
@@ -29,7 +30,7 @@ PLAIN = Outliner(PREPROCESS, needed=False)  # of a model that reads no mask
 
 
 def decoded(record, outline=PLAIN):
-    return decode_case(record, PREPROCESS, MODALITIES, outline=outline)
+    return decode_case(record, Reading(PREPROCESS, MODALITIES, outline=outline))
 
 
 def edges(box):
@@ -139,7 +140,7 @@ def test_what_is_kept_of_a_case_is_small():
 def test_a_picture_shows_the_outline_that_was_scored(tmp_path):
     cv2.imwrite(str(tmp_path / "us.png"), picture(1))
     image = loose_image("us", tmp_path / "us.png", Box(20, 20, 60, 50))
-    case = read_case([image], PREPROCESS, MODALITIES)
+    case = read_case([image], Reading(PREPROCESS, MODALITIES))
     assert bounding_box(case.drawn["us"]) == Box(20, 20, 60, 50)
     assert 0 < case.drawn["us"].sum() < 40 * 30
 
@@ -154,7 +155,7 @@ def test_answers_to_boxes_have_the_range_over_moved_ones(bundle):
     assert answer_records(model, [record], origin) == [answer]
     # one of them by hand
     draw = np.random.default_rng(0)
-    case = decode_case(record, model.preprocess, MODALITIES, outline=model.outline)
+    case = decode_case(record, Reading.of(model))
     assert len(case.moved) == 8
     for name, seed in (("us", 1), ("ct", 2)):  # in the order in which they are read
         moved = Box(*box).moved(0.1, draw).clipped(picture(seed).shape).filled(picture(seed).shape, "")

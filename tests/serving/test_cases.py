@@ -17,10 +17,12 @@ from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import load_sample
-from dgfnet.serving.cases import LARGEST_FILE, clear_folders, decode_case, loose_image, read_case
+from dgfnet.serving.cases import Reading, loose_image, read_case
+from dgfnet.serving.decode import LARGEST_FILE, clear_folders, decode_case
 from dgfnet.vocabulary import MODALITIES
 
 PREPROCESS = SETTINGS.preprocess
+BOTH = Reading(PREPROCESS, MODALITIES)
 
 
 def written(folder, seed, radius, modality="us", spacing=None):
@@ -36,7 +38,7 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
     image = written(tmp_path, 1, 13, modality)
     planes = load_sample(image, "p", PREPROCESS).planes
     pad = pad_of(SIDE, PREPROCESS.margin)
-    crop = read_case([image], PREPROCESS, MODALITIES).crops[modality]
+    crop = read_case([image], BOTH).crops[modality]
     assert crop.shape == (1, SIDE, SIDE)
     np.testing.assert_array_equal(crop[0], planes[0, pad : pad + SIDE, pad : pad + SIDE])
 
@@ -44,18 +46,18 @@ def test_a_crop_is_the_centre_of_what_the_archive_stores(tmp_path, modality):
 def test_the_largest_nodule_is_scored_in_mm2_where_every_image_tells(tmp_path):
     small, large = written(tmp_path, 1, 10, spacing=0.2), written(tmp_path, 2, 20, spacing=0.05)
     # 314 pixels of 0.04 mm2 are more than 1257 of 0.0025
-    assert read_case([small, large], PREPROCESS, MODALITIES).chosen["us"] is small
+    assert read_case([small, large], BOTH).chosen["us"] is small
     unknown = written(tmp_path, 3, 12)
-    assert read_case([small, large, unknown], PREPROCESS, MODALITIES).chosen["us"] is large
+    assert read_case([small, large, unknown], BOTH).chosen["us"] is large
     twin = written(tmp_path, 4, 10, spacing=0.2)
-    assert read_case([twin, small], PREPROCESS, MODALITIES).chosen["us"] is twin
+    assert read_case([twin, small], BOTH).chosen["us"] is twin
 
 
 def test_base64_matrix_and_file_are_the_same_case(tmp_path):
     paths = [tmp_path / "us.png", tmp_path / "mask.png"]
     for path, pixels in zip(paths, (picture(1), disc(13)), strict=True):
         cv2.imwrite(str(path), pixels)
-    expected = read_case([loose_image("us", *paths)], PREPROCESS, MODALITIES).crops["us"]
+    expected = read_case([loose_image("us", *paths)], BOTH).crops["us"]
     as_files = [base64.b64encode(path.read_bytes()).decode() for path in paths]
     as_rows = [json.loads(json.dumps(pixels.tolist())) for pixels in (picture(1), disc(13))]
     for us, mask in (
@@ -68,7 +70,7 @@ def test_base64_matrix_and_file_are_the_same_case(tmp_path):
         (picture(1), disc(13) > 0),
     ):
         for ct in ({}, {"ct": None, "ct_mask": float("nan")}):
-            crops = decode_case({"us": us, "us_mask": mask, **ct}, PREPROCESS, MODALITIES).crops
+            crops = decode_case({"us": us, "us_mask": mask, **ct}, BOTH).crops
             assert list(crops) == ["us"]
             np.testing.assert_array_equal(crops["us"], expected)
 
@@ -77,10 +79,9 @@ def test_of_several_images_the_one_with_the_largest_nodule_comes_first_and_the_o
     radii = (8, 15, 11)
     pictures, masks = [picture(place) for place in range(3)], [disc(radius) for radius in radii]
     several = {"us": [png(pictures[0]), *pictures[1:]], "us_mask": [png(masks[0]), *masks[1:]]}
-    crops = decode_case(several, PREPROCESS, MODALITIES).crops["us"]
+    crops = decode_case(several, BOTH).crops["us"]
     single = [
-        decode_case({"us": pictures[place], "us_mask": masks[place]}, PREPROCESS, MODALITIES).crops["us"]
-        for place in (1, 0, 2)
+        decode_case({"us": pictures[place], "us_mask": masks[place]}, BOTH).crops["us"] for place in (1, 0, 2)
     ]
     np.testing.assert_array_equal(crops, np.concatenate(single))
 
@@ -90,17 +91,17 @@ def test_base64_with_line_breaks_is_base64():
     broken = {
         name: "\n".join(text[at : at + 76] for at in range(0, len(text), 76)) for name, text in record.items()
     }
-    expected, crop = (decode_case(form, PREPROCESS, MODALITIES).crops["us"] for form in (record, broken))
+    expected, crop = (decode_case(form, BOTH).crops["us"] for form in (record, broken))
     np.testing.assert_array_equal(crop, expected)
 
 
 def test_what_a_model_cannot_use_is_not_looked_at(tmp_path):
     record = {"us": case()["us"], "us_mask": case()["us_mask"], "ct": "%%%", "ct_mask": "%%%"}
-    assert list(decode_case(record, PREPROCESS, ("us",)).crops) == ["us"]
+    assert list(decode_case(record, Reading(PREPROCESS, ("us",))).crops) == ["us"]
     gone = loose_image("ct", tmp_path / "gone.png", tmp_path / "gone_mask.png")
-    assert list(read_case([written(tmp_path, 1, 9), gone], PREPROCESS, ("us",)).crops) == ["us"]
+    assert list(read_case([written(tmp_path, 1, 9), gone], Reading(PREPROCESS, ("us",))).crops) == ["us"]
     with pytest.raises(InputError, match="expected us with us_mask"):
-        decode_case({"ct": "%%%", "ct_mask": "%%%"}, PREPROCESS, ("us",))
+        decode_case({"ct": "%%%", "ct_mask": "%%%"}, Reading(PREPROCESS, ("us",)))
 
 
 def test_folders_of_killed_processes_are_removed_after_an_hour(tmp_path, monkeypatch):
@@ -161,7 +162,7 @@ BAD = [
 def test_what_cannot_be_used_is_one_sentence(change, words):
     record = {"us": GOOD["us"], "us_mask": GOOD["us_mask"], **change}
     with pytest.raises(InputError) as caught:
-        decode_case(record, PREPROCESS, MODALITIES)
+        decode_case(record, BOTH)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -176,7 +177,7 @@ anything = st.recursive(
 @given(anything, anything)
 def test_whatever_comes_is_a_case_or_an_input_error(us, mask):
     try:
-        shape = decode_case({"us": us, "us_mask": mask}, PREPROCESS, MODALITIES).crops["us"].shape
+        shape = decode_case({"us": us, "us_mask": mask}, BOTH).crops["us"].shape
     except InputError:
         shape = None
     assert shape in (None, (SIDE, SIDE))

@@ -10,7 +10,7 @@ from dgfnet.cohort.readers import read_image
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import read_box
 from dgfnet.phantom.generate import generate
-from dgfnet.serving.cases import loose_image, read_case
+from dgfnet.serving.cases import Reading, loose_image, read_case
 from dgfnet.serving.examples import write_examples
 from dgfnet.vocabulary import MODALITIES
 
@@ -42,7 +42,7 @@ def test_png_and_dicom_are_the_case_of_the_cohort(cohort, tmp_path):
                 box = read_box(row["box"], "box")
                 single, stored = loose_image(name, path, box), dataclasses.replace(image, box=box)
                 case, expected = (
-                    read_case([own], cohort.preprocess, MODALITIES).crops[name].astype(int)
+                    read_case([own], Reading(cohort.preprocess, MODALITIES)).crops[name].astype(int)
                     for own in (single, stored)
                 )
                 assert abs(case - expected).max() <= (name == "ct" and ending == "dcm")  # whole HU

@@ -22,8 +22,9 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serve import configuration
 from dgfnet.serving.answers import COLUMNS, answer
-from dgfnet.serving.cases import decode_case
+from dgfnet.serving.cases import Reading
 from dgfnet.serving.connection import Limits
+from dgfnet.serving.decode import decode_case
 from dgfnet.serving.server import listen, scoring_app
 
 CASE = case()
@@ -100,7 +101,7 @@ def test_cases_are_answered(request, server, scoring):
     assert {(row["model"], row["version"]) for row in rows} == {origin}
     assert rows[1]["ct_contribution"] is None
     assert isinstance(rows[0]["warnings"], list)
-    direct = answer(scoring, [decode_case(record, scoring.preprocess, scoring.usable) for record in sent])
+    direct = answer(scoring, [decode_case(record, Reading.of(scoring)) for record in sent])
     added = ("nodule", "model", "version")
     assert [{name: row[name] for name in row if name not in added} for row in rows] == direct
     assert post(address, {"inputs": sent}).json()["predictions"] == rows

@@ -17,7 +17,8 @@ from dgfnet.errors import InputError
 from dgfnet.measured.definitions import NAMES
 from dgfnet.measured.measure import measure
 from dgfnet.serving.answers import answer
-from dgfnet.serving.cases import Case, decode_case, loose_image, read_case
+from dgfnet.serving.cases import Case, Reading, loose_image, read_case
+from dgfnet.serving.decode import decode_case
 from dgfnet.settings import load
 from dgfnet.tabular.logistic import Logistic, Term
 
@@ -272,13 +273,13 @@ def test_a_case_is_measured_as_preprocess_measures(tmp_path):
         expected = [measure(p, mask > 0, (side, side) if side else None, "us") for p in seen]
         with np.errstate(all="ignore"):
             medians = pd.DataFrame(expected).median().to_numpy()
-        found = read_case(images(side), settings, ("us",), {"us": "grey"}).measured["us"]
+        found = read_case(images(side), Reading(settings, ("us",), {"us": "grey"})).measured["us"]
         np.testing.assert_allclose(found, medians)
         assert np.isnan(found[PLACE["area_mm2"]]) == (side is None)
-    other = read_case(images(0.1), settings, ("us",), {"us": "hu"}).measured["us"]
+    other = read_case(images(0.1), Reading(settings, ("us",), {"us": "hu"})).measured["us"]
     assert np.isnan(other[PLACE["mean"]])
     assert other[PLACE["area_mm2"]] == pytest.approx((mask > 0).sum() * 0.01)
-    assert read_case(images(0.1), settings, ("us",)).measured == {}
+    assert read_case(images(0.1), Reading(settings, ("us",))).measured == {}
 
 
 def test_a_request_tells_the_side_of_its_pixels():
@@ -286,12 +287,14 @@ def test_a_request_tells_the_side_of_its_pixels():
     mask = cv2.circle(np.zeros((90, 120), np.uint8), (60, 45), 15, 255, -1)
     record = {"us": grey, "us_mask": mask, "us_spacing_mm": 0.2}
     settings = load(ROOT / "params.yaml").preprocess
-    found = decode_case(record, settings, ("us", "ct"), UNITS).measured["us"]
+    found = decode_case(record, Reading(settings, ("us", "ct"), UNITS)).measured["us"]
     assert found[PLACE["area_mm2"]] == pytest.approx((mask > 0).sum() * 0.04)
     for wrong in ("0.2", True, 0.0, 21.0, [0.2]):
         with pytest.raises(InputError, match=r"us_spacing_mm: found .* expected the side of a pixel in mm"):
-            decode_case({**record, "us_spacing_mm": wrong}, settings, ("us", "ct"), UNITS)
-    nothing = decode_case({**record, "us_spacing_mm": None}, settings, ("us", "ct"), UNITS).measured["us"]
+            decode_case({**record, "us_spacing_mm": wrong}, Reading(settings, ("us", "ct"), UNITS))
+    nothing = decode_case({**record, "us_spacing_mm": None}, Reading(settings, ("us", "ct"), UNITS)).measured[
+        "us"
+    ]
     assert np.isnan(nothing[PLACE["area_mm2"]])
 
 
@@ -347,7 +350,7 @@ def test_the_mask_of_a_case_is_that_of_the_archive(tmp_path):
     for modality in ("us", "ct"):
         planes, _ = stored_crop(grey, mask, modality, settings)
         case = read_case(
-            [loose_image(modality, tmp_path / "p.png", tmp_path / "m.png")], settings, (modality,)
+            [loose_image(modality, tmp_path / "p.png", tmp_path / "m.png")], Reading(settings, (modality,))
         )
         size = settings.size(modality)
         np.testing.assert_array_equal(case.masks[modality][0], centre(planes[1], size))

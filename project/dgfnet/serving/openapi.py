@@ -7,8 +7,8 @@ from typing import Any
 from dgfnet.imaging.boxes import FORMS
 from dgfnet.imaging.limits import SPACING_MM
 from dgfnet.serving.answers import COLUMNS, NUMBERS
-from dgfnet.serving.cases import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.connection import JSON
+from dgfnet.serving.decode import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.records import MOST_CASES
 from dgfnet.vocabulary import MODALITIES
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from dgfnet.bundle.model import ScoringModel
-from dgfnet.serving.cases import LARGEST_FILE, MOST_IMAGES
+from dgfnet.serving.decode import LARGEST_FILE, MOST_IMAGES
 
 
 def page_of(model: ScoringModel, name: str, version: str) -> str:

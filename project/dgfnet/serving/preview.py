@@ -18,7 +18,8 @@ from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, read_mark
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.serving.cases import FOLDERS, loose_image, stored
+from dgfnet.serving.cases import loose_image
+from dgfnet.serving.decode import FOLDERS, stored
 from dgfnet.vocabulary import MODALITIES
 
 

@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
 
 from dgfnet.serving.answers import COLUMNS
-from dgfnet.serving.cases import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
+from dgfnet.serving.decode import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.vocabulary import Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC

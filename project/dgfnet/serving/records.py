@@ -9,7 +9,8 @@ from typing import Any
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serving.answers import answer
-from dgfnet.serving.cases import FIELDS, NAME, decode_case
+from dgfnet.serving.cases import Reading
+from dgfnet.serving.decode import FIELDS, NAME, decode_case
 
 MOST_CASES = 64  # in one request
 
@@ -22,7 +23,7 @@ def answer_records(
     Args:
         model: scores them.
         records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
-            and `us`, `us_mask` or `us_box`, the same of `ct`, and more (`serving.cases.decode_case`). Others
+            and `us`, `us_mask` or `us_box`, the same of `ct`, and more (`serving.decode.decode_case`). Others
             are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
         end: until when on the monotonic clock.
@@ -35,10 +36,10 @@ def answer_records(
         TimeoutError: when the end comes before all cases are read.
     """
     check_records(records)
-    cases = []
+    cases, reading = [], Reading.of(model)
     for place, record in enumerate(records):
         try:
-            cases.append(decode_case(record, model.preprocess, model.usable, model.units, model.outline, end))
+            cases.append(decode_case(record, reading, end))
         except InputError as error:
             raise InputError(f"case {place}: {error}") from None
     answers = answer(model, cases, end)

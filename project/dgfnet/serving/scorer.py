@@ -26,7 +26,7 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
     def load_context(self, context: Any) -> None:
         """Opens the bundle; `threads` of the model config is the number of threads of each network (1)."""
         from dgfnet.bundle.model import ScoringModel
-        from dgfnet.serving.cases import clear_folders
+        from dgfnet.serving.decode import clear_folders
 
         clear_folders()
         folder = Path(context.artifacts["bundle"])
