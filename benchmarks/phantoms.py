@@ -29,7 +29,7 @@ from dgfnet.settings import fingerprint
 from dgfnet.vocabulary import SPECS, TABULAR, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("cohort", "audit", "preprocess", "pretrain", "crossval", "compare")
+STAGES = ("cohort", "audit", "preprocess", "outline", "pretrain", "crossval", "compare")
 QUESTIONS = {
     "does fusion help?": (
         ("concat", "us_multitask"),
