@@ -245,8 +245,26 @@ def test_one_nodule_can_be_explained_by_any_variant(settings, variant):
         assert facts["attribution"]["us"] == pytest.approx(sign * row["us"], abs=0.2)
 
 
+def test_an_external_nodule_is_explained_by_the_networks_of_all_folds(settings):
+    text = explain(settings, "central", "X1", "all")
+    facts = json.loads((settings.work / "attribution" / "central-dgf-X1.json").read_text())
+    assert "X1 by the networks of all 2 folds" in text
+    assert (facts["folds"], "probability" in facts) == ([0, 1], False)
+    table = pd.read_csv(settings.artifacts("attribution", "central", "repeatability.csv"))
+    rows = table[table["nodule_id"] == "X1"]
+    assert facts["log_odds"] == pytest.approx(rows["log_odds"].mean(), abs=1e-4)
+    # an ensemble's log odds, less those of its baselines, are what the parts say
+    p = np.array(facts["baseline_probability"])
+    rise = facts["log_odds"] - np.log(p / (1 - p)).mean()
+    total = facts["attribution"]["us"] + facts["attribution"]["ct"]
+    assert total == pytest.approx(rise, abs=settings.attribute.tolerance)
+
+
 def test_what_cannot_be_explained_is_said(settings):
-    with pytest.raises(InputError, match="nodule N99 has no out-of-fold prediction of central dgf"):
+    with pytest.raises(
+        InputError,
+        match="nodule N99 has no out-of-fold prediction of central dgf, and is not in the external",
+    ):
         explain(settings, "central", "N99", "all")
     with pytest.raises(InputError, match="--variant neck: expected one of us_resnet"):
         explain(settings, "central", "N03", "neck")

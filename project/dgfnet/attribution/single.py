@@ -1,29 +1,40 @@
-"""Explains one nodule by the network it was held out from: `dgfnet attribute --nodule ID`."""
+"""Explains one nodule by networks that were not trained on it: `dgfnet attribute --nodule ID`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from dgfnet.attribution.figures import panel, smoothed
-from dgfnet.attribution.fold_network import effort, load
+from dgfnet.attribution.fold_network import Explanation, effort, load
 from dgfnet.attribution.fold_network import explain as explain_pictures
+from dgfnet.attribution.networks import Pictures, pictures
 from dgfnet.errors import InputError, meant
 from dgfnet.files import replacing, write_json
-from dgfnet.results import is_cross_validated, load_table
+from dgfnet.results import is_cross_validated, load_nodules, load_table
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import Site, Variant
+from dgfnet.training.partition import select
+from dgfnet.vocabulary import Modality, Site, Variant
+
+Explained = tuple[Pictures, Explanation]
 
 
 def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
     """Writes work/attribution/<site>-<variant>-<nodule>.json and .png; returns what to print.
 
+    A nodule that was cross-validated is explained by the network that held it out. No network was trained on
+    an external one: those of all folds explain it, and their attributions are averaged, as an ensemble
+    averages their log odds.
+
     Args:
         settings: of the run.
         site: whose network.
-        nodule: id of a nodule of the main cohort.
+        nodule: id of a nodule of the main or of the external cohort.
         variant: any cross-validated one, or `all` for that of the settings.
 
     Raises:
@@ -33,42 +44,78 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
     if not is_cross_validated(settings, site, chosen):
         raise InputError(f"{site} {chosen} was not cross-validated; run the stage crossval")
     table = load_table(settings, site, chosen).set_index("nodule_id")
-    if nodule not in table.index:
-        raise InputError(f"nodule {nodule} has no out-of-fold prediction of {site} {chosen}")
-    row: Any = table.loc[nodule]
-    network = load(settings, site, chosen, int(row["fold"]))
-    pictures = network.pictures(np.array([network.held_out.ids.index(nodule)]))
-    explanation = explain_pictures(network, pictures, settings.attribute.baselines[0], effort(settings))
-    attributions, baselines = explanation.attributions, explanation.baselines
-    record: dict[str, Any] = {
-        **{"nodule_id": nodule, "site": site, "variant": chosen, "fold": int(row["fold"])},
-        **{"label": int(row["label"]), "probability": float(row["probability"])},
-        **{"threshold": float(row["threshold"]), "log_odds": float(attributions.at_input[0])},
-        "attribution": {name: float(values[0]) for name, values in attributions.sums.items()},
-        **{"baseline": settings.attribute.baselines[0], "partner": baselines.partner[0]},
-        "baseline_probability": float(baselines.probability[0]),
-        **{"completeness_error": float(attributions.error[0]), "gradients": int(attributions.gradients[0])},
+    known: dict[str, Any] = {"nodule_id": nodule, "site": site, "variant": chosen}
+    if nodule in table.index:
+        row: Any = table.loc[nodule]
+        folds = [int(row["fold"])]
+        known |= {"fold": folds[0], "label": int(row["label"])}
+        known |= {"probability": float(row["probability"]), "threshold": float(row["threshold"])}
+        said = f"probability {row['probability']:.3f} (threshold {row['threshold']:.3f})"
+    elif nodule in _external(settings):
+        folds = sorted(int(fold) for fold in table["fold"].unique())
+        said = f"by the networks of all {len(folds)} folds"
+    else:
+        raise InputError(
+            f"nodule {nodule} has no out-of-fold prediction of {site} {chosen}, and is not in the external "
+            "cohort"
+        )
+    explained = [_explained(settings, site, chosen, fold, nodule) for fold in folds]
+    every, baselines = ([each[1] for each in explained], explained[0][1].baselines)
+    sums = {name: _mean([own.attributions.sums[name][0] for own in every]) for name in explained[0][0].images}
+    error = max(float(own.attributions.error[0]) for own in every)
+    known |= {"folds": folds, "log_odds": _mean([own.attributions.at_input[0] for own in every])}
+    known |= {"attribution": sums, "baseline": settings.attribute.baselines[0]}
+    known |= {"partner": baselines.partner[0] if len(every) == 1 else None}
+    known |= {
+        "baseline_probability": [float(own.baselines.probability[0]) for own in every],
+        "completeness_error": error,
+        "gradients": int(sum(own.attributions.gradients[0] for own in every)),
     }
     stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{site}-{chosen}-{nodule}")[:120]
     path = settings.work / "attribution" / f"{stem}.json"
-    write_json(path, record)
-    figure = Figure(figsize=(3.2 * 2 * len(attributions.maps), 3.6), layout="constrained")
-    grid = figure.subplots(1, 2 * len(attributions.maps))
-    for place, (name, maps) in enumerate(attributions.maps.items()):
-        image, mask = pictures.images[name][0].numpy(), pictures.masks[name][0].numpy()
-        values = smoothed(maps[0].numpy())
+    write_json(path, known)
+    maps = {name: np.mean([own.attributions.maps[name][0].numpy() for own in every], axis=0) for name in sums}
+    _draw(explained[0][0], maps, sums, path.with_suffix(".png"))
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in sums.items())
+    return (
+        f"{site} {chosen}: {nodule} {said}, log odds towards metastasis: {parts} (completeness error "
+        f"{error:.3f}); {path.with_suffix('.png')}"
+    )
+
+
+def _external(settings: Settings) -> Sequence[str]:
+    nodules = load_nodules(settings)
+    return list(nodules.loc[nodules["cohort"] == "external", "nodule_id"])
+
+
+def _explained(settings: Settings, site: Site, variant: Variant, fold: int, nodule: str) -> Explained:
+    """Explains a nodule by the network of a fold."""
+    network = load(settings, site, variant, fold)
+    nodules = load_nodules(settings)
+    chosen = select(nodules[nodules["nodule_id"] == nodule], network.archive, site)
+    shown = pictures(network.model, network.archive, chosen)
+    return shown, explain_pictures(network, shown, settings.attribute.baselines[0], effort(settings))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _draw(
+    shown: Pictures, maps: Mapping[Modality, NDArray[Any]], sums: Mapping[Modality, float], path: Path
+) -> None:
+    """Draws each picture plain, and with what its pixels say."""
+    figure = Figure(figsize=(3.2 * 2 * len(maps), 3.6), layout="constrained")
+    grid = figure.subplots(1, 2 * len(maps))
+    for place, (name, own) in enumerate(maps.items()):
+        image, mask = shown.images[name][0].numpy(), shown.masks[name][0].numpy()
+        values = smoothed(own)
         limit = float(np.abs(values).max()) or 1.0
         panel(grid[2 * place], image, mask, None, limit)
         panel(grid[2 * place + 1], image, mask, values, limit)
-        grid[2 * place + 1].set_title(f"{name}: {attributions.sums[name][0]:+.2f} log odds", fontsize=10)
-    with replacing(path.with_suffix(".png")) as temporary:
+        grid[2 * place + 1].set_title(f"{name}: {sums[name]:+.2f} log odds", fontsize=10)
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)
-    parts = ", ".join(f"{name} {values[0]:+.2f}" for name, values in attributions.sums.items())
-    return (
-        f"{site} {chosen}: {nodule} probability {row['probability']:.3f} (threshold {row['threshold']:.3f}), "
-        f"log odds towards metastasis: {parts} (completeness error {attributions.error[0]:.3f}); "
-        f"{path.with_suffix('.png')}"
-    )
 
 
 def _variant(settings: Settings, text: str) -> Variant:
