@@ -52,7 +52,7 @@ from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.export import ScoringPath
 from dgfnet.bundle.graph import FoldGraph, Runner
 from dgfnet.bundle.model import ScoringModel
-from dgfnet.bundle.write import Member, write_bundle
+from dgfnet.bundle.write import Answers, Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
 from dgfnet.serving.pyfunc import model_arguments
@@ -114,7 +114,8 @@ def write(folder: Path, settings: Settings) -> list[DGFNet]:
     made = {name: drawn(name, folds, settings) for name in ("dgf", "us_multitask", "ct_multitask")}
     alone = {name: made[f"{name}_multitask"] for name in ("us", "ct")}
     write_bundle(
-        folder, made["dgf"], alone, "ensemble", table, album, settings.preprocess, "never trained", {}
+        *(folder, made["dgf"], alone, Answers("ensemble", 0.9, 0.05), table, album, settings.preprocess),
+        *("never trained", {}),
     )
     return [member.model for member in made["dgf"]]
 

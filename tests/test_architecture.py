@@ -34,7 +34,7 @@ CORRIDOR = [
     "serving",
     "registry",
     "register",
-    *("reproduce", "predict", "serve", "external", "holdout"),
+    *("reproduce", "predict", "recalibrate", "monitor", "serve", "external", "holdout"),
     "attribution",
     "applicability",
     "report",

@@ -17,7 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import Box
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
-from dgfnet.serving.answers import COLUMNS, answer
+from dgfnet.serving.answers import COLUMNS, answer, explain
 from dgfnet.serving.cases import Case, Reading, loose_image, read_moved, read_spacing
 from dgfnet.serving.overlay import draw
 from dgfnet.settings import Settings
@@ -138,7 +138,8 @@ def _draw_all(champion: Champion, cases: Sequence[Case], table: pd.DataFrame, fo
     for place, (case, row) in enumerate(zip(cases, rows, strict=True)):
         if case.chosen and not pd.isna(row["probability"]):
             name = "".join(letter if letter.isalnum() else "_" for letter in str(row["nodule_id"]))[:80]
-            draw(case, row, champion.preprocess, folder / f"{place:04d}_{name}.png")
+            maps = explain(champion.model, case)
+            draw(case, row, maps, champion.preprocess, folder / f"{place:04d}_{name}.png")
 
 
 def _check_writable(out: Path | None, overlays: Path | None) -> None:

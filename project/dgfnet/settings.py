@@ -477,6 +477,11 @@ class Register(Section):
     criterion: Literal["accuracy", "auc"]
     """Score of the held-out fold that chooses the fold's network, which stands first in an ensemble;
     `accuracy` is the paper's."""
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    """Of prediction sets: the share of the nodules of either class whose set holds that class."""
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    """Share of held-out nodules that are answered with caution because their pictures are unlike the others;
+    a nodule beyond twice that limit is not answered."""
     minimum_auc_lower_bound: Annotated[float, Field(ge=0, le=1)]
     """Gate: least lower limit of the pooled out-of-fold AUC."""
     minimum_gain: Annotated[float, Field(ge=-1, le=1)]

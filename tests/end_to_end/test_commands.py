@@ -63,7 +63,10 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     one = ("--nodule", ids[5], "--out", str(tmp_path / "one.csv"))
     called(finished, "predict", "central", str(folder), *one)
     (row,) = pd.read_csv(tmp_path / "one.csv", keep_default_na=False).to_dict("records")
-    assert re.search(r"us brightness [\d.]+, training [\d.]+ to [\d.]+", row["warnings"])
+    assert (row["level"], row["probability"]) == ("no answer", "")
+    assert re.search(
+        r"ultrasound \w.* than in the training cohort \([\d.]+ times the usual limit\)", row["statement"]
+    )
     (tmp_path / "a file").touch()
     before = (folder / "nodules.csv").read_bytes()
     for arguments, words in (

@@ -1,9 +1,18 @@
-"""The server of a bundle as a process of its own."""
+"""The server of a bundle as a process of its own, and any app behind uvicorn in a thread."""
 
 import contextlib
 import json
 import subprocess
 import sys
+import threading
+import time
+
+import requests
+import uvicorn
+
+from dgfnet.serve import configuration
+from dgfnet.serving.connection import Limits
+from dgfnet.serving.server import listen
 
 SERVER = """
 import json, sys, time
@@ -39,3 +48,29 @@ def server(bundle, limits, seconds=0.0):
             yield process, port
         finally:
             process.kill()
+
+
+def wait_for(address):
+    for _ in range(600):
+        try:
+            if requests.get(f"{address}/ping", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
+
+
+@contextlib.contextmanager
+def running(app):
+    """Address of an app behind uvicorn, as `dgfnet serve` runs it."""
+    server = uvicorn.Server(configuration(app, Limits(), "critical"))
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        address = "http://{}:{}".format(*listening.getsockname())
+        try:
+            wait_for(address)
+            yield f"{address}/invocations"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,10 +1,12 @@
 """The page of `dgfnet serve` in Debian's Chromium: make test-browser."""
 
 import base64
+import dataclasses
 import json
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import cv2
 import pytest
@@ -21,18 +23,25 @@ pytestmark = pytest.mark.browser
 BOX = [20, 24, 70, 60]
 
 
-@pytest.fixture(scope="module")
-def address(bundle):
-    """A server of an untrained model."""
+@contextmanager
+def served(model):
+    """Address of a server of a model."""
     limits = Limits()
     with listen("127.0.0.1", 0) as listening:
-        app = scoring_app(ScoringModel.open(bundle), "dgfnet-central", "7", limits)
+        app = scoring_app(model, "dgfnet-central", "7", limits)
         server = uvicorn.Server(configuration(app, limits))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def address(bundle):
+    """A server of an untrained model."""
+    with served(ScoringModel.open(bundle)) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +145,50 @@ def test_from_two_files_to_an_answer(page, address, files):
     assert "dgfnet-central 7" in said
     assert "Research use only" in find(page, "header").text
     assert complaints(page) == []
+
+
+def test_what_moved_the_answer_is_shown_until_the_case_changes(page, files):
+    assert not find(page, "#explain").is_enabled()
+    for modality in ("us", "ct"):
+        give(page, modality, files / f"{modality}.png")
+        drag(page, modality, BOX)
+    find(page, "#score").click()
+    wait(page, "answered")
+    before = page.execute_script("return panels.us.canvas.toDataURL()")
+    find(page, "#explain").click()
+    wait(page, "panels.us.picture.map && panels.ct.picture.map")
+    maps = [page.execute_script(f"return panels.{name}.picture.map") for name in ("us", "ct")]
+    values = [abs(value) for own in maps for row in own["log_odds"] for value in row]
+    assert len(values) == 2 * 64
+    assert maps[0]["largest"] == maps[1]["largest"] == max(values)
+    assert page.execute_script("return panels.us.canvas.toDataURL()") != before
+    assert f"at most {max(values):.2f}" in find(page, "#message").text
+    assert "log odds" in find(page, "#message").text
+    assert page.execute_script("return Boolean(answered)")
+    drag(page, "us", [30, 30, 60, 60])
+    assert page.execute_script("return panels.us.picture.map") is None
+    assert not find(page, "#explain").is_enabled()
+    assert complaints(page) == []
+
+
+def test_a_refused_case_has_no_number(browser, bundle, files):
+    model = ScoringModel.open(bundle)
+    typical = {
+        name: dataclasses.replace(own, caution=1e-9, refusal=1e-9) for name, own in model.typical.items()
+    }
+    with served(dataclasses.replace(model, typical=typical)) as address:
+        browser.get(address)
+        for modality in ("us", "ct"):
+            give(browser, modality, files / f"{modality}.png")
+            drag(browser, modality, BOX)
+        find(browser, "#score").click()
+        wait(browser, "answered")
+        said = find(browser, "#answer").text
+        assert find(browser, "#answer .risk").text == "no answer"
+        assert "check" in said
+        assert "%" not in said
+        assert not find(browser, "#explain").is_enabled()
+        assert complaints(browser) == []
 
 
 def test_by_keyboard_alone(page, address, files):

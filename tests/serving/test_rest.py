@@ -1,7 +1,7 @@
 """The servers of a bundle, `dgfnet serve` and `mlflow models serve`: answers, and 4xx for the rest."""
 
 import base64
-import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from made import case, disc, picture, png, tiff
+from server_process import running, wait_for
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
-from dgfnet.serve import configuration
-from dgfnet.serving.answers import COLUMNS, answer
+from dgfnet.serving.answers import COLUMNS, answer, explain
 from dgfnet.serving.cases import Reading
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.decode import decode_case
@@ -29,16 +28,6 @@ from dgfnet.serving.server import listen, scoring_app
 
 CASE = case()
 WITHOUT_CT = {name: CASE[name] for name in ("nodule", "us", "us_mask")}
-
-
-def wait_for(address):
-    for _ in range(600):
-        try:
-            if requests.get(f"{address}/ping", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise AssertionError("the server does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +43,6 @@ def plain(model):
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
             os.killpg(process.pid, 15)
-
-
-@contextlib.contextmanager
-def running(app):
-    """Address of an app behind uvicorn, as `dgfnet serve` runs it."""
-    server = uvicorn.Server(configuration(app, Limits(), "critical"))
-    with listen("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        address = "http://{}:{}".format(*listening.getsockname())
-        try:
-            wait_for(address)
-            yield f"{address}/invocations"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +87,41 @@ def test_cases_are_answered(request, server, scoring):
         {"dataframe_records": [CASE | {"age": 51, "note": {"a": [1]}}], "params": {"a": 1}, "more": 1},
     ):
         assert post(address, form).json()["predictions"] == rows[:1]
+
+
+def test_cases_are_explained(own, scoring):
+    """The map is of the largest picture: the second of three."""
+    several = case(3)
+    several["us"] = [several["us"], case(4)["us"], case(5)["us"]]
+    several["us_mask"] = [png(disc(10)), png(disc(15)), png(disc(12))]
+    address = own.replace("invocations", "explain")
+    both, alone = post(address, {"dataframe_records": [several, WITHOUT_CT]}).json()["explanations"]
+    assert list(both) == ["nodule", "us", "ct", "model", "version"]
+    assert (both["nodule"], both["model"], both["version"]) == ("n3", "dgfnet-central", "3")
+    assert (both["us"]["picture"], both["ct"]["picture"]) == (1, 0)
+    direct = explain(scoring, decode_case(several, Reading.of(scoring)))
+    for name in ("us", "ct"):
+        np.testing.assert_allclose(both[name]["log_odds"], direct[name], atol=1e-6)
+        assert direct[name].shape == (8, 8)
+    assert alone["ct"] is None
+    assert np.shape(alone["us"]["log_odds"]) == (8, 8)
+    refused = post(address, {"dataframe_records": [CASE | {"us_mask": png(disc(0) * 0)}]})
+    assert refused.status_code == 400
+    assert "us_mask[0]" in refused.json()["message"]
+
+
+def test_what_is_not_answered_is_not_explained(scoring):
+    typical = {
+        name: dataclasses.replace(own, caution=1e-9, refusal=1e-9) for name, own in scoring.typical.items()
+    }
+    model = dataclasses.replace(scoring, typical=typical)
+    assert explain(model, decode_case(CASE, Reading.of(model))) == {}
+    with running(scoring_app(model, "dgfnet-central", "3", Limits())) as address:
+        (row,) = post(address, {"dataframe_records": [CASE]}).json()["predictions"]
+        (shown,) = post(address.replace("invocations", "explain"), {"inputs": [CASE]}).json()["explanations"]
+    assert (row["level"], row["probability"], row["nodule"]) == ("no answer", None, "n0")
+    assert row["statement"].startswith("no answer: ")
+    assert shown["us"] is shown["ct"] is None
 
 
 def test_both_servers_write_the_same_bytes(plain, own):

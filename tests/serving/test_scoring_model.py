@@ -1,6 +1,7 @@
 """Answers of a scoring model, held against the torch networks it was made from."""
 
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -9,14 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from made import SHIFTS, SIDE, change, network
 
 from dgfnet.bundle import export as exporting
 from dgfnet.bundle.graph import open_graph
 from dgfnet.bundle.model import ScoringModel, shapley
-from dgfnet.bundle.ranges import distances, unit_length
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
 from dgfnet.serving.answers import NUMBERS, answer
@@ -94,13 +92,80 @@ def test_all_images_of_a_nodule_are_scored_in_pairs(scoring):
     np.testing.assert_allclose(largest.score(album)["probability"], expit(odds[[0, 3]]), atol=1e-5)
 
 
-def test_a_strange_image_behind_the_largest_is_warned_of(scoring):
-    album = {
-        name: [np.stack([images[0], np.full((SIDE, SIDE), 255, np.uint8)])] for name, images in CROPS.items()
+def limited(scoring, **limits):
+    """The model with limits of caution and refusal for each modality."""
+    typical = {
+        name: dataclasses.replace(scoring.typical[name], caution=caution, refusal=refusal)
+        for name, (caution, refusal) in limits.items()
     }
-    (texts,) = frame(scoring, album)["warnings"]
-    assert any(text.startswith("us brightness 255, training") for text in texts)
-    assert len(texts) == len(set(texts))
+    return dataclasses.replace(scoring, typical=typical)
+
+
+def test_unlike_pictures_are_answered_with_caution_or_not_at_all(scoring):
+    album = {name: images[:1] for name, images in CROPS.items()}
+    numbers = frame(scoring, album)
+    assert (numbers["level"][0], numbers["warnings"][0]) == ("answer", [])
+    case = Case({name: images[:1] for name, images in CROPS.items()})
+    for refusal, level in ((1e9, "caution"), (1e-9, "no answer")):
+        model = limited(scoring, us=(1e-12, refusal), ct=(1e9, 1e9))
+        (row,) = answer(model, [case])
+        assert row["level"] == level
+        (text,) = row["warnings"]
+        assert "ultrasound" in text
+        if level == "caution":
+            assert row["probability"] == pytest.approx(numbers["probability"][0])
+            assert row["statement"] == ""
+        else:
+            assert {row[name] for name in NUMBERS} == {None}
+            assert (row["prediction_set"], row["variant"]) == ("", "dgf")
+            assert row["statement"].startswith(f"no answer: {text}")
+
+
+def test_ct_that_is_refused_leaves_ultrasound_alone_to_be_answered(scoring):
+    model = limited(scoring, us=(1e9, 1e9), ct=(1e-12, 1e-9))
+    both, alone = answer(
+        model, [Case({n: crops[:1] for n, crops in CROPS.items()}), Case({"us": CROPS["us"][:1]})]
+    )
+    assert (both["level"], both["probability"]) == ("no answer", None)
+    assert "leave out one modality" in both["statement"]
+    assert alone["level"] == "answer"
+    assert alone["variant"] == "us_multitask"
+
+
+def test_a_bundle_without_limits_is_always_cautious(bundle, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle, folder)
+    metadata = json.loads((folder / "bundle.json").read_text())
+    change(folder, typical={}, sets=None)
+    table = frame(ScoringModel.open(folder), CROPS)
+    assert metadata["typical"]
+    assert set(table["level"]) == {"caution"}
+    assert set(table["prediction_set"]) == {""}
+    assert all("before pictures unlike its training" in text for (text,) in table["warnings"])
+
+
+def test_prediction_sets_follow_the_limits_of_the_bundle(bundle, tmp_path):
+    """The limits of held-out nodules of made.py's bundle again, by the networks that held them out."""
+    noise = np.random.default_rng(3)
+    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
+    fold, label = np.arange(30) % 3, np.arange(30) // 3 % 2
+    probability = np.zeros(30)
+    for place in range(3):
+        rows = fold == place
+        own = log_odds(place, {name: images[rows] for name, images in crops.items()})
+        probability[rows] = expit(own + SHIFTS[place])
+    sets = ScoringModel.open(bundle).metadata["sets"]
+    # 15 of each class at a coverage of 0.8: rank floor(0.2 * 16) = 3
+    assert sets["coverage"] == 0.8
+    assert sets["positive"] == pytest.approx(np.sort(probability[label == 1])[2], abs=1e-6)
+    assert sets["negative"] == pytest.approx(np.sort(probability[label == 0])[-3], abs=1e-6)
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle, folder)
+    middle = float(np.median(ScoringModel.open(bundle).score(CROPS)["probability"]))
+    change(folder, sets={"coverage": 0.8, "negative": middle, "positive": 2.0})
+    table = frame(ScoringModel.open(folder), CROPS)
+    expected = np.where(table["probability"] <= middle, "negative", "neither")
+    assert table["prediction_set"].tolist() == expected.tolist()
 
 
 def test_answers_are_batch_invariant(scoring):
@@ -174,54 +239,6 @@ def test_shapley_values_do_not_depend_on_who_is_called_first():
     whole, us, ct = rng.normal(size=(3, 20))
     first, second = shapley(whole, 0.3, us, ct)
     np.testing.assert_allclose(shapley(whole, 0.3, ct, us), [second, first])
-
-
-def test_distances_by_hand():
-    training = unit_length(np.array([[1, 0], [0, 1], [-1, 0]], np.float32))
-    assert distances(np.array([[5, 0]], np.float32), training[:1]) == pytest.approx(0)
-    assert distances(np.array([[0, 3]], np.float32), training[:1]) == pytest.approx(2**0.5)
-    assert distances(np.array([[9, 0]], np.float32), training) == pytest.approx(2)  # the farthest of three
-    many = np.repeat(training[:1], 5, axis=0)
-    assert distances(np.array([[1, 0]], np.float32), np.concatenate([many, training])) == pytest.approx(0)
-
-
-@given(st.integers(1, 8), st.integers(1, 30))
-def test_distances_do_not_depend_on_length(features, count):
-    rng = np.random.default_rng(features * 100 + count)
-    values = rng.normal(size=(4, features)).astype(np.float32)
-    training = unit_length(rng.normal(size=(count, features)).astype(np.float32))
-    np.testing.assert_allclose(distances(values * 7, training), distances(values, training), atol=1e-5)
-
-
-def test_crops_and_embeddings_beyond_the_limits_of_training_are_named(scoring):
-    strange = {name: np.full((1, SIDE, SIDE), 255, np.uint8) for name in CROPS}
-    (texts,) = frame(scoring, strange)["warnings"]
-    assert any(text.startswith("us brightness 255, training") for text in texts)
-    assert any(text.startswith("ct contrast 0, training") for text in texts)
-    distance = float(
-        distances(scoring.members[0].run(strange)[1]["us"], scoring.training_embeddings["us"])[0]
-    )
-    for limit, named in ((distance * 1.001, False), (distance * 0.999, True)):
-        metadata = {**scoring.metadata, "far": {"us": limit, "ct": 2.0}}
-        (texts,) = frame(dataclasses.replace(scoring, metadata=metadata), strange)["warnings"]
-        assert [text.split(" from")[0] for text in texts if "embedding" in text] == (
-            [f"us embedding {distance:.3g}"] if named else []
-        )
-
-
-def test_nearly_all_held_out_nodules_are_nearer_than_the_limit(bundle):
-    """The limit of made.py's bundle again, from the crops and networks it was made of."""
-    noise = np.random.default_rng(3)
-    crops = {name: noise.integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
-    with torch.no_grad():
-        images = {name: torch.from_numpy(images) for name, images in crops.items()}
-        values = dict(zip(("us", "ct"), network("dgf", 0).features(images), strict=True))
-    held_out = torch.from_numpy(np.arange(30) % 3 == 0)
-    metadata = ScoringModel.open(bundle).metadata
-    for name, rows in values.items():
-        directions = rows / rows.norm(dim=1, keepdim=True)
-        fifth = torch.cdist(directions[held_out], directions[~held_out]).sort(dim=1).values[:, 4]
-        assert metadata["far"][name] == pytest.approx(float(torch.quantile(fifth, 0.99)), abs=1e-3)
 
 
 def test_a_case_goes_to_the_model_for_its_modalities(scoring, bundle):
@@ -321,12 +338,11 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
     model = network(variant, 5)
     exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
-    run = open_graph(tmp_path / "model.onnx", model.modalities, 1)
+    run = open_graph(tmp_path / "model.onnx", 1)
     for count in (1, 2, 7):
         crops = {name: CROPS[name][:count] for name in model.modalities}
-        logits, embeddings = run(crops)
+        logits = run(crops)
         np.testing.assert_allclose(logits, log_odds(5, crops, variant), atol=1e-4)
-        assert {name: rows.shape for name, rows in embeddings.items()} == dict.fromkeys(crops, (count, 64))
 
 
 def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
@@ -352,7 +368,7 @@ def test_large_log_odds_are_compared_by_their_share(tmp_path):
         last.bias += 3e3
     crops = {"us": CROPS["us"][:3]}
     exporting.export(model, {"us": SIDE}, tmp_path / "model.onnx")
-    logits, _ = open_graph(tmp_path / "model.onnx", ("us",), 1)(crops)
+    logits = open_graph(tmp_path / "model.onnx", 1)(crops)
     with torch.no_grad():
         expected = model({"us": torch.from_numpy(crops["us"])}).logit.numpy()
     assert np.abs(expected).min() > 1000

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from made import ROOT, SETTINGS, SHIFTS, SIDE, THRESHOLDS, make, outlines
+from made import ANSWERS, ROOT, SETTINGS, SHIFTS, SIDE, THRESHOLDS, make, outlines
 from scipy.special import expit
 
 from dgfnet.bundle.joint import Joint, training_limits, unusual
@@ -90,7 +90,7 @@ def folder(tmp_path_factory, album):
     networks = stacked(make("dgf", MASKED), MODEL, METRICS)
     unimodal = {name: make(f"{name}_multitask", MASKED) for name in ("us", "ct")}
     preprocess = SETTINGS.preprocess
-    write_bundle(place, networks, unimodal, "ensemble", table, album, preprocess, "never trained", outlines())
+    write_bundle(place, networks, unimodal, ANSWERS, table, album, preprocess, "never trained", outlines())
     return place
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import mean_of_pairs, paired
 from dgfnet.settings import Preprocess
-from dgfnet.vocabulary import MODALITIES, Scored, mask_of
+from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 
 BATCH = 64  # pairs that go through a network at once
 
@@ -101,6 +101,12 @@ def _listed(name: str, album: Album, inputs: Sequence[str], side: int) -> list[N
 def largest(album: Album, inputs: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """Returns the crop with the largest area of every nodule, (N, S, S) by name of the input."""
     return {name: np.stack([crops[0] for crops in album[name]]) for name in inputs}
+
+
+def scored_images(album: Album, modality: Modality, images: Scored) -> list[NDArray[np.uint8]]:
+    """Returns the crops of every nodule that are scored, (K, S, S) each."""
+    count = 1 if images == "largest" else None
+    return [crops[:count] if crops.ndim == 3 else crops[None] for crops in album[modality]]
 
 
 def part_of(album: Album, rows: Sequence[int]) -> Album:

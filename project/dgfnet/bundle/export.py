@@ -22,24 +22,23 @@ OPSET = 17
 
 
 class ScoringPath(nn.Module):
-    """The part of a network that scores: crops to embeddings to log odds, without the decoders."""
+    """The part of a network that scores: crops to log odds, without the decoders."""
 
     def __init__(self, model: DGFNet) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, *crops: Tensor) -> tuple[Tensor, ...]:
-        """Returns log odds (B,) and the embeddings (B, F) of each modality, from (B, S, S) of each input."""
+    def forward(self, *crops: Tensor) -> Tensor:
+        """Returns log odds (B,) from (B, S, S) of each input."""
         embeddings = self.model.features(dict(zip(self.model.inputs, crops, strict=True)))
         fusion = self.model.fusion
         fused = embeddings[0] if fusion is None else fusion(embeddings[0], embeddings[1], None)
-        return self.model.classifier(fused)[:, 0], *embeddings
+        log_odds: Tensor = self.model.classifier(fused)[:, 0]
+        return log_odds
 
 
 def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
-    """Writes a graph: inputs `us`, `ct` and masks where they are read, (B, S, S) uint8 of any B.
-
-    Outputs are log odds (B,) and embeddings (B, F).
+    """Writes a graph: `us`, `ct` and masks where they are read, (B, S, S) uint8 of any B, to log odds (B,).
 
     Args:
         model: in evaluation mode.
@@ -50,7 +49,6 @@ def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
         InputError: when the graph's log odds of random crops differ from the network's by more than 1e-4, or
             by that share of them: of noise they may be in the hundreds, where float32 has few digits left.
     """
-    names = list(model.modalities)
     noise = np.random.default_rng(0)
     probes = []
     values: dict[str, tuple[int, int]] = {name: (256, sides[name]) for name in model.modalities}
@@ -59,7 +57,6 @@ def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
         probes.append(noise.integers(0, highest, (PROBES, side, side), dtype=np.uint8))
     crops = tuple(torch.from_numpy(probe) for probe in probes)
     scoring = ScoringPath(model).eval()
-    outputs = ["log_odds", *(f"{name}_values" for name in names)]
     with replacing(path) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # torch's older exporter takes a fraction of the newer one's time; the check below holds for both
@@ -68,14 +65,14 @@ def export(model: DGFNet, sides: Mapping[Modality, int], path: Path) -> None:
             crops,
             str(temporary),
             input_names=list(model.inputs),
-            output_names=outputs,
-            dynamic_axes={name: {0: "nodules"} for name in (*model.inputs, *outputs)},
+            output_names=["log_odds"],
+            dynamic_axes={name: {0: "nodules"} for name in (*model.inputs, "log_odds")},
             opset_version=OPSET,
             dynamo=False,
         )
-        expected = scoring(*crops)[0].double().numpy()
-        run = open_graph(temporary, model.modalities, 1)
-        onnx = run(dict(zip(model.inputs, probes, strict=True)))[0]
+        expected = scoring(*crops).double().numpy()
+        run = open_graph(temporary, 1)
+        onnx = run(dict(zip(model.inputs, probes, strict=True)))
         gap = float((np.abs(onnx - expected) / np.maximum(1, np.abs(expected))).max())
         if not gap <= TOLERANCE:
             raise InputError(

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from dgfnet.bundle.crops import Crops
 from dgfnet.bundle.joint import Joint
 from dgfnet.graphs import open_session
-from dgfnet.vocabulary import Modality
 
-# crops (B, S, S) to log odds (B,) and per modality embeddings (B, F)
-Runner = Callable[[Crops], tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]]
+Runner = Callable[[Crops], NDArray[np.float64]]  # crops (B, S, S) to log odds (B,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class FoldGraph:
 
     def log_odds(self, crops: Crops) -> NDArray[np.float64]:
         """Returns the network's corrected log odds of pairs, (P,)."""
-        return self.run(crops)[0] + self.shift
+        return self.run(crops) + self.shift
 
     def reference_log_odds(self, mean: Crops) -> float:
         """Returns the log odds of the mean crops, with every measured feature at its mean."""
@@ -44,13 +42,12 @@ class FoldGraph:
         return float((own if self.joint is None else self.joint.combined(own, ()))[0])
 
 
-def open_graph(path: Path, modalities: tuple[Modality, ...], threads: int) -> Runner:
+def open_graph(path: Path, threads: int) -> Runner:
     """Opens the ONNX graph of a network as a function."""
-    return partial(_run, open_session(path, threads), modalities)
+    return partial(_run, open_session(path, threads))
 
 
-def _run(
-    session: onnxruntime.InferenceSession, modalities: tuple[Modality, ...], crops: Crops
-) -> tuple[NDArray[np.float64], dict[Modality, NDArray[np.float32]]]:
-    logits, *embeddings = session.run(None, {given.name: crops[given.name] for given in session.get_inputs()})
-    return np.asarray(logits, dtype=np.float64), dict(zip(modalities, embeddings, strict=True))
+def _run(session: onnxruntime.InferenceSession, crops: Crops) -> NDArray[np.float64]:
+    (first, *_) = session.get_outputs()  # graphs of bundles before format 7 have more
+    (log_odds,) = session.run([first.name], {given.name: crops[given.name] for given in session.get_inputs()})
+    return np.asarray(log_odds, dtype=np.float64)

@@ -5,7 +5,6 @@ weights.safetensors    the network with its reference bank, for torch
 model.onnx             the same network as a graph, for serving
 folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
 reference.safetensors  `<input>_mean`: mean crop, or mask, of the training nodules, (S, S) uint8;
-                       `<modality>_seen`: their embeddings, (N, F) float32, rows of unit length
 outline/us.onnx, ct    what outlines a nodule in a box: grey values along rays (outline/polar.py), uint8 of
                        (B, 64, 24), to the radius of the outline on each ray, (B, 64)
 us/, ct/               of a fusion: bundles of the unimodal models it was built from
@@ -36,9 +35,14 @@ sampling                             of the classes in training
 calibration                          slope and intercept of the calibrated log odds, null where undefined
 alone                                modalities of the unimodal bundles
 outlines                             modalities with a graph below outline/
-far                                  per modality the out-of-distribution limit: 99 % of the held-out nodules'
-                                     embeddings are at most this far from those of the training nodules
-ranges                               per modality and crop feature the limits of the training crops
+typical                              per modality the training crops, and how far from them a nodule may be
+                                     (bundle/novelty.py)
+held_out_levels                      share of held-out nodules at the levels `caution` and `no answer`
+held_out_risks                       of held-out nodules `counts` of calibrated risks (bundle/watch.py) and
+                                     their `mean`; null where there is no calibration
+recalibrated                         of a version made by `dgfnet recalibrate`: of which `version`, `update`,
+                                     `nodules`, `positives`
+sets                                 `coverage` of prediction sets, and their limits (metrics/conformal.py)
 """
 
 from __future__ import annotations
@@ -51,8 +55,8 @@ from dgfnet.vocabulary import MODALITIES, Modality
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "6"}  # fact of a version whose bundle has these files
-READABLE = ("5", "6")  # those of 5 have no outline/
+FORMAT = {"bundle_format": "7"}  # fact of a version whose bundle has these files
+READABLE = ("5", "6", "7")  # those of 5 have no outline/, and before 7 nothing is refused
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
+from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of, scored_images
 from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
-from dgfnet.bundle.ranges import distances, outside
+from dgfnet.bundle.novelty import Typical, features, judge, novelties
 from dgfnet.errors import InputError
+from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
@@ -50,8 +50,8 @@ class ScoringModel:
         reference: by name of the input (S, S): the mean crop of the first network's training nodules, the
             pixels that lie in half their nodules or more.
         reference_log_odds: of the reference crops.
-        training_embeddings: per modality (N, F) embeddings of the first network's training nodules, of unit
-            length.
+        typical: per modality the crops of the training cohort, also of one that the networks do not read;
+            empty in bundles before format 7.
         unimodal: for a fusion, the models of one modality that it was built from.
         outline: of nodules that come with a box.
     """
@@ -64,7 +64,7 @@ class ScoringModel:
     members: tuple[FoldGraph, ...]
     reference: Mapping[str, NDArray[np.uint8]]
     reference_log_odds: float
-    training_embeddings: Mapping[Modality, NDArray[np.float32]]
+    typical: Mapping[Modality, Typical]
     unimodal: Mapping[Modality, ScoringModel]
     outline: Outliner
 
@@ -114,14 +114,12 @@ class ScoringModel:
             first, *others = metadata["members"]
             graphs = [folder / GRAPH, *(fold_graph(folder, other["fold"]) for other in others)]
             members = tuple(
-                FoldGraph(
-                    open_graph(graph, modalities, threads), float(member["shift"]), joint_of(metadata, member)
-                )
+                FoldGraph(open_graph(graph, threads), float(member["shift"]), joint_of(metadata, member))
                 for graph, member in zip(graphs, (first, *others), strict=True)
             )
             tensors = load_file(folder / REFERENCE)
             reference = {name: tensors[f"{name}_mean"] for name in inputs}
-            embeddings = {name: tensors[f"{name}_seen"] for name in modalities}
+            typical = {name: Typical.of(own) for name, own in metadata.get("typical", {}).items()}
             threshold = float(metadata["threshold"])
             mean = {name: crop[None] for name, crop in reference.items()}
             listed = metadata.get("outlines", [])  # bundles of format 5 have none
@@ -138,7 +136,7 @@ class ScoringModel:
             members,
             reference,
             float(np.mean(reference_odds)),
-            training_embeddings=embeddings,
+            typical=typical,
             unimodal={name: cls.open(folder / name, threads) for name in metadata["alone"]},
             outline=Outliner(preprocess, outlines, _reads_masks(metadata)),
         )
@@ -192,7 +190,9 @@ class ScoringModel:
             out-of-fold predictions, NaN where that is not defined) with `calibrated_low` and
             `calibrated_high`, its range over the networks of all folds; `us_contribution`,
             `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
-            log odds of the probability; `variant`; `warnings`, a list of texts.
+            log odds of the probability; `variant`; `prediction_set`, the classes that cannot be ruled out;
+            `level` and `warnings`, as `levels` returns them; `us_novelty`, `ct_novelty`, how far the pictures
+            are from the training cohort, in limits of caution (NaN for a modality that is not read).
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
@@ -201,21 +201,15 @@ class ScoringModel:
         parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
         networks = pairs.average(np.concatenate([part[0] for part in parts], axis=2))
         every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
-        networks, every, unlike = self._join(networks, every, album)
+        networks, every = self._join(networks, every, album)
         whole, *lacking = networks.mean(axis=0)
         alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
         shares = dict(zip(self.modalities, shapley(whole, self.reference_log_odds, *lacking), strict=True))
         count = len(whole)
-        warnings = np.empty(count, dtype=object)
-        warnings[:] = [[] for _ in range(count)]
-        for place, sentences in zip(
-            pairs.nodule, chain.from_iterable(part[2] for part in parts), strict=True
-        ):
-            warnings[place] += [sentence for sentence in sentences if sentence not in warnings[place]]
-        for place, sentences in enumerate(unlike):
-            warnings[place] += sentences
+        level, warnings = self.levels(album)
+        decided = self._decide(whole)
         return {
-            **self._decide(whole),
+            **decided,
             "threshold": np.full(count, self.threshold),
             "calibrated": alone[0],
             "calibrated_low": np.min(alone, axis=0),
@@ -223,12 +217,62 @@ class ScoringModel:
             **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
             "reference_log_odds": np.full(count, self.reference_log_odds),
             "variant": np.full(count, self.metadata["variant"], dtype=object),
+            "prediction_set": self.sets(decided["probability"]),
+            "level": level,
+            **self._novelties(album),
             "warnings": warnings,
         }
 
+    def levels(self, album: Album) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Says of N nodules whether they may be answered.
+
+        Args:
+            album: crops of the nodules, and for a stacked model their measured features.
+
+        Returns:
+            (N,) `answer`, `caution` or `no answer` (bundle/novelty.py), and (N,) lists of reasons. A stacked
+            model is also cautious where features are missing or far out.
+        """
+        if not self.typical:
+            told = ["this version was registered before pictures unlike its training were looked for"]
+            return _objects(["caution"] * len(album[self.modalities[0]])), _objects(
+                [list(told) for _ in album[self.modalities[0]]]
+            )
+        judged = [judge(self.typical, nodule) for nodule in self._described(album)]
+        joint = self.members[0].joint
+        table = None if joint is None else unusual(joint, joint.table(album), self.metadata["measured"])
+        measured = table or [[] for _ in judged]
+        levels = [
+            "caution" if level == "answer" and odd else level
+            for (level, _), odd in zip(judged, measured, strict=True)
+        ]
+        return _objects(levels), _objects(
+            [reasons + odd for (_, reasons), odd in zip(judged, measured, strict=True)]
+        )
+
+    def _described(self, album: Album) -> list[dict[Modality, NDArray[np.float64]]]:
+        """Returns per nodule and modality the features of the crops that are scored, (K, F)."""
+        scored = {name: scored_images(album, name, self.images) for name in self.modalities}
+        return [
+            dict(zip(scored, map(features, own), strict=True)) for own in zip(*scored.values(), strict=True)
+        ]
+
+    def _novelties(self, album: Album) -> dict[str, NDArray[np.float64]]:
+        described = self._described(album) if self.typical else [{} for _ in album[self.modalities[0]]]
+        found = [novelties(self.typical, nodule) for nodule in described]
+        return {f"{name}_novelty": np.array([own.get(name, np.nan) for own in found]) for name in MODALITIES}
+
+    def sets(self, probability: NDArray[np.float64]) -> NDArray[Any]:
+        """Returns the prediction set of each probability, (N,) texts; empty in bundles before format 7."""
+        known = self.metadata.get("sets")
+        if known is None:
+            return np.full(len(probability), "", dtype=object)
+        limits = SetLimits(negative=float(known["negative"]), positive=float(known["positive"]))
+        return _objects(prediction_sets(probability, limits))
+
     def _join(
         self, coalitions: NDArray[np.float64], every: NDArray[np.float64], album: Album
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joins the log odds of networks with measured features; leaves them where the model reads none.
 
         Args:
@@ -238,11 +282,11 @@ class ScoringModel:
             album: of the N nodules.
 
         Returns:
-            Both, joined, and sentences about the features of every nodule.
+            Both, joined.
         """
         first = self.members[0].joint
         if first is None:
-            return coalitions, every, []
+            return coalitions, every
         table = first.table(album)
         coalitions, every = coalitions.copy(), every.copy()
         for place, member in enumerate(self.members):
@@ -254,15 +298,15 @@ class ScoringModel:
                 lacking = self.modalities[number - 1] if number else None
                 present = (own for name, own in measured.items() if name != lacking)
                 coalitions[place, number] = joint.combined(coalitions[place, number], present)
-        return coalitions, every, unusual(first, table, self.metadata["measured"])
+        return coalitions, every
 
-    def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64], list[list[str]]]:
+    def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Runs the networks beside each other on a batch of P pairs.
 
         Returns:
             The log odds of the networks that score, (networks, coalitions, P): of the pairs, and of a fusion
             also without the first modality and without the second, whose crops are then the mean crop; log
-            odds of every network, (networks, P); warnings of every pair.
+            odds of every network, (networks, P).
         """
         count = len(crops[self.modalities[0]])
         means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.inputs}
@@ -276,11 +320,9 @@ class ScoringModel:
             GRAPHS.submit(member.log_odds, stacked if place < scoring else crops)
             for place, member in enumerate(rest, start=1)
         ]
-        logits, embeddings = first.run(stacked)
-        log_odds = [logits + first.shift, *(run.result() for run in pending)]
-        warnings = self._warnings(crops, {name: rows[:count] for name, rows in embeddings.items()})
+        log_odds = [first.log_odds(stacked), *(run.result() for run in pending)]
         scored = np.stack(log_odds[:scoring]).reshape(scoring, len(coalitions), count)
-        return scored, np.stack([own[:count] for own in log_odds]), warnings
+        return scored, np.stack([own[:count] for own in log_odds])
 
     def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)
@@ -292,19 +334,12 @@ class ScoringModel:
             return np.full(len(log_odds), np.nan)
         return _expit(float(line["intercept"]) + float(line["slope"]) * log_odds)
 
-    def _warnings(self, crops: Crops, embeddings: Mapping[Modality, NDArray[np.float32]]) -> list[list[str]]:
-        warnings: list[list[str]] = [[] for _ in crops[self.modalities[0]]]
-        for name in self.modalities:
-            sentences = outside(crops[name], self.metadata["ranges"][name])
-            embedding_limit = float(self.metadata["far"][name])
-            for place, distance in enumerate(distances(embeddings[name], self.training_embeddings[name])):
-                warnings[place] += [f"{name} {sentence}" for sentence in sentences[place]]
-                if distance > embedding_limit:
-                    warnings[place].append(
-                        f"{name} embedding {distance:.3g} from its nearest training nodules, nodules of the "
-                        f"training cohort nearly always within {embedding_limit:.3g}"
-                    )
-        return warnings
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    """Returns texts or lists as a column."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
 
 
 def _reads_masks(metadata: Mapping[str, Any]) -> bool:

@@ -21,7 +21,6 @@ from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.settings import Network, Preprocess
 from dgfnet.training.checkpoint import load_weights_file
-from dgfnet.vocabulary import Modality
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,6 @@ def log_odds_of(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
     """Returns the network's log odds of P pairs, (P,), without the correction of the prevalence."""
     parts = [model(part).logit for part in _batches(crops)]
     return np.asarray(torch.cat(parts).double().numpy())
-
-
-@torch.inference_mode()
-def embeddings_of(model: DGFNet, crops: Crops) -> dict[Modality, NDArray[np.float32]]:
-    """Returns per modality the encoder's embeddings of N nodules, (N, F)."""
-    parts = [model.features(part) for part in _batches(crops)]
-    return {
-        name: torch.cat(columns).numpy()
-        for name, columns in zip(model.modalities, zip(*parts, strict=True), strict=True)
-    }
 
 
 def _batches(crops: Crops) -> list[dict[str, torch.Tensor]]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dgfnet.bundle.crops import Album, Crops, largest, pairs_of, part_of
+from dgfnet.bundle.crops import Album, largest, pairs_of, part_of, scored_images
 from dgfnet.bundle.export import export
 from dgfnet.bundle.joint import Joint, joined_log_odds, training_limits
 from dgfnet.bundle.layout import (
@@ -28,12 +28,13 @@ from dgfnet.bundle.layout import (
     outline_graph,
     own_files,
 )
-from dgfnet.bundle.network import embeddings_of, log_odds_of
-from dgfnet.bundle.ranges import distances, unit_length
-from dgfnet.bundle.ranges import training_limits as crop_limits
+from dgfnet.bundle.network import log_odds_of
+from dgfnet.bundle.typical import limits_of
+from dgfnet.bundle.watch import RISK_BOUNDS, counted
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256, write_json
 from dgfnet.metrics.calibration import calibration_slope_intercept
+from dgfnet.metrics.conformal import set_limits
 from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.network.variants import DGFNet
 from dgfnet.outline.export import graph_of
@@ -42,9 +43,7 @@ from dgfnet.settings import Preprocess
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.vocabulary import Modality
-
-WITHIN_LIMIT = 0.99  # of the held-out nodules: their distances set the out-of-distribution limit
+from dgfnet.vocabulary import MODALITIES, Modality
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,21 @@ class Member:
         if self.stacked is None:
             return None
         return Joint.of(self.stacked, self.model.variant, self.model.modalities)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Settings of a registered model's answers: those of `Register` of the same names.
+
+    Attributes:
+        scoring: whether the mean log odds of all networks are the answer, or those of the first.
+        coverage: of prediction sets.
+        false_alarms: share of held-out nodules that may be beyond a limit of caution.
+    """
+
+    scoring: Literal["ensemble", "best_fold"]
+    coverage: float
+    false_alarms: float
 
 
 def members(tasks: Sequence[Task], where: Places) -> list[Member]:
@@ -133,7 +147,7 @@ def write_bundle(
     folder: Path,
     networks: Sequence[Member],
     unimodal: Mapping[Modality, Sequence[Member]],
-    scoring: Literal["ensemble", "best_fold"],
+    answers: Answers,
     table: pd.DataFrame,
     album: Album,
     preprocess: Preprocess,
@@ -146,7 +160,7 @@ def write_bundle(
         folder: of the bundle.
         networks: that of the chosen fold, and those of the same variant in every other fold.
         unimodal: the same of the unimodal variants that a fusion was built from.
-        scoring: whether the mean log odds of all networks are the answer, or those of the first.
+        answers: how it answers.
         table: `fold` and `label` of the nodules that were cross-validated.
         album: crops of these nodules, row for row, and for a stacked model their measured features.
         preprocess: settings that made the crops.
@@ -156,16 +170,23 @@ def write_bundle(
     first, *others = networks
     modalities, inputs = first.model.modalities, first.model.inputs
     inside = (table["fold"] != first.fold).to_numpy()
-    training = {name: images[inside] for name, images in largest(album, inputs).items()}
-    held_out = {name: images[~inside] for name, images in largest(album, inputs).items()}
+    means = {
+        f"{name}_mean": np.rint(images[inside].mean(axis=0)).astype(np.uint8)
+        for name, images in largest(album, inputs).items()
+    }
     sides = {name: preprocess.size(name) for name in modalities}
     joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
     export(first.model, sides, folder / GRAPH)
     for other in others:
         export(other.model, sides, fold_graph(folder, other.fold))
-    reference, embedding_limits = _reference(first.model, training, held_out)
-    save_weights(folder / REFERENCE, {name: torch.from_numpy(tensor) for name, tensor in reference.items()})
+    save_weights(folder / REFERENCE, {name: torch.from_numpy(crop) for name, crop in means.items()})
+    pictured = [name for name in MODALITIES if name in album]
+    every = {name: scored_images(album, name, first.metadata["network"]["images"]) for name in pictured}
+    typical, held_out_levels = limits_of(every, table["fold"], answers.false_alarms)
+    held_out = _held_out(networks, table, album, preprocess)
+    calibration = _calibration(table["label"], held_out)
+    sets = set_limits(table["label"], expit(held_out), answers.coverage)
     metadata = {
         "units": None,
         **first.metadata,
@@ -179,15 +200,17 @@ def write_bundle(
             }
             for member in networks
         ],
-        "scoring": scoring,
+        "scoring": answers.scoring,
         "threshold": common_threshold(
-            [member.threshold for member in (networks if scoring == "ensemble" else networks[:1])]
+            [member.threshold for member in (networks if answers.scoring == "ensemble" else networks[:1])]
         ),
-        "calibration": _calibration(networks, table, album, preprocess),
+        "calibration": calibration,
+        "held_out_risks": _risks(calibration, held_out),
+        "sets": {"coverage": answers.coverage, **vars(sets)},
+        "typical": typical,
+        "held_out_levels": held_out_levels,
         "alone": list(unimodal),
         "outlines": list(outlines),
-        "far": embedding_limits,
-        "ranges": {name: crop_limits(training[name]) for name in modalities},
         "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),
         "preprocess": preprocess.model_dump(mode="json"),
     }
@@ -201,7 +224,7 @@ def write_bundle(
         lines = [f"{sha256(folder / name)}  {name}\n" for name in own_files(folder) if name != temporary.name]
         temporary.write_text("".join(lines), encoding="utf-8")
     for modality, parents in unimodal.items():
-        write_bundle(folder / modality, parents, {}, scoring, table, album, preprocess, card, {})
+        write_bundle(folder / modality, parents, {}, answers, table, album, preprocess, card, {})
 
 
 def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
@@ -232,7 +255,8 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
             f"{metadata['threshold']:.4f}. Calibrated: {calibrated}.",
             f"Of the registered model: {origin}",
             "Beware: pictures of other scanners and protocols, outlines drawn otherwise, other prevalences. "
-            "Warnings name crops unlike those of training, not every one of them.\n",
+            "Pictures unlike those of training are answered with caution or not at all, as far as they "
+            "are noticed.\n",
         ]
     )
 
@@ -246,31 +270,10 @@ def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _reference(
-    model: DGFNet, training: Crops, held_out: Crops
-) -> tuple[dict[str, NDArray[Any]], dict[Modality, float]]:
-    """Computes the tensors of reference.safetensors, and the out-of-distribution limit per modality."""
-    tensors: dict[str, NDArray[Any]] = {}
-    limits = {}
-    held_out_embeddings = embeddings_of(model, held_out)
-    for name, crops in training.items():
-        tensors[f"{name}_mean"] = np.rint(crops.mean(axis=0)).astype(np.uint8)
-    for name, embeddings in embeddings_of(model, training).items():
-        tensors[f"{name}_seen"] = unit_length(embeddings)
-        distance = distances(held_out_embeddings[name], tensors[f"{name}_seen"])
-        limits[name] = float(np.quantile(distance, WITHIN_LIMIT))
-    return tensors, limits
-
-
-def _calibration(
+def _held_out(
     networks: Sequence[Member], table: pd.DataFrame, album: Album, preprocess: Preprocess
-) -> dict[str, float] | None:
-    """Fits the line from log odds to calibrated log odds (Cox 1958) on the held-out nodules of all folds.
-
-    Returns:
-        `slope` and `intercept`, or None where the slope is not finite and positive: the networks separate the
-        classes, or are worse than chance.
-    """
+) -> NDArray[np.float64]:
+    """Returns the log odds of all nodules, (N,), each by the network that held its fold out."""
     log_odds = np.full(len(table), np.nan)
     for member in networks:
         held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
@@ -278,7 +281,25 @@ def _calibration(
         pairs = pairs_of(own, member.model.inputs, preprocess, member.metadata["network"]["images"])
         network = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
         log_odds[held_out] = joined_log_odds(member.joint, network, own)
-    line = calibration_slope_intercept(table["label"], expit(log_odds))
+    return log_odds
+
+
+def _risks(line: Mapping[str, float] | None, log_odds: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Returns `counts` of calibrated risks by parts of RISK_BOUNDS, and their `mean`; None without a line."""
+    if line is None:
+        return None
+    risks = expit(line["intercept"] + line["slope"] * log_odds)
+    return {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())}
+
+
+def _calibration(label: pd.Series, log_odds: NDArray[np.float64]) -> dict[str, float] | None:
+    """Fits the line from log odds to calibrated log odds (Cox 1958) on held-out nodules.
+
+    Returns:
+        `slope` and `intercept`, or None where the slope is not finite and positive: the networks separate the
+        classes, or are worse than chance.
+    """
+    line = calibration_slope_intercept(label, expit(log_odds))
     if not (math.isfinite(line.slope) and math.isfinite(line.intercept) and line.slope > 0):
         return None
     return {"slope": line.slope, "intercept": line.intercept}

@@ -104,6 +104,32 @@ def score(
         print(f"  nodule {name}: {statement}")
 
 
+@click.command("recalibrate")
+@with_settings(site=SITES)
+@site_argument
+@click.option("--cohort", "folder", type=PATH, required=True, help="cohort folder with labels")
+def recalibrate_champion(settings: Settings, folder: Path) -> None:
+    """Fit a champion's calibration and threshold to a new site."""
+    from dgfnet.recalibrate import recalibrate
+
+    print(recalibrate(settings, settings.base.sites[0], folder))
+
+
+@click.command("monitor")
+@with_settings(site=SITES)
+@site_argument
+@click.argument("counts", type=PATH)
+@click.option("--before", type=PATH, help="what /metrics said when the period began")
+def monitor_champion(settings: Settings, counts: Path, before: Path | None) -> None:
+    """Compare answers of a served champion with held-out nodules.
+
+    COUNTS is a file with what GET /metrics of dgfnet serve said.
+    """
+    from dgfnet.monitor import monitor
+
+    print(monitor(settings, settings.base.sites[0], counts, before))
+
+
 def _mark(given: Path, option: str) -> Path | Box:
     """Returns the mask file that was named, or the box that stands in its place."""
     from dgfnet.imaging.boxes import FORMS, read_mark

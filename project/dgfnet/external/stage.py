@@ -23,6 +23,7 @@ from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
 from dgfnet.external.measures import measure, recalibrated
 from dgfnet.imaging.boxes import MOVED
+from dgfnet.metrics.conformal import set_shares
 from dgfnet.metrics.discrimination import auc
 from dgfnet.outline.boxed import Boxed, changes
 from dgfnet.parallel import workers
@@ -130,6 +131,8 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
         "alone": unimodal,
+        "levels": _levels(table),
+        "sets": _sets(table, champion.metadata),
         "boxes": _with_boxes(champion.model, cohort, settings, table["probability"].to_numpy()),
         "baselines": baselines.compared(table, frozen, confidence),
         "left_out": left_out,
@@ -147,6 +150,21 @@ def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
     told = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}
     told |= {"brier": calibration["brier"], "calibration_slope": calibration["slope"]}
     return {f"external {variant}": told}
+
+
+def _levels(table: pd.DataFrame) -> dict[str, Any]:
+    """Returns the share of nodules at each level, and the AUC of those that are answered."""
+    answered = table[table["level"] != "no answer"]
+    shares = {level: float((table["level"] == level).mean()) for level in ("caution", "no answer")}
+    return {**shares, "auc_answered": auc(answered["label"], answered["probability"])}
+
+
+def _sets(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the coverage that prediction sets should have, and what they have; None of older versions."""
+    if "sets" not in metadata:
+        return None
+    shares = set_shares(table["label"], list(table["prediction_set"]))
+    return {"coverage": metadata["sets"]["coverage"], **shares}
 
 
 def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:
@@ -213,8 +231,9 @@ def predict(
     """Scores nodules, in order, preprocessed as the champion expects.
 
     Returns:
-        `probability` of the champion, `us_probability`, `ct_probability` of its models of one modality, and
-        `<baseline>_probability` of each baseline that finds any of its columns.
+        `probability`, `level` and `prediction_set` of the champion, `us_probability`, `ct_probability`
+        of its models of one modality, and `<baseline>_probability` of each baseline that finds any of its
+        columns.
     """
     units = champion.model.units
     measuring = "radiomics" in frozen or units is not None
@@ -222,7 +241,12 @@ def predict(
         table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         album = archived(archive, table, champion.model.inputs, ids, units)
-        scores: dict[str, Any] = {"probability": champion.model.score(album)["probability"]}
+        probability = champion.model.score(album)["probability"].to_numpy()
+        scores: dict[str, Any] = {
+            "probability": probability,
+            "level": champion.model.levels(album)[0],
+            "prediction_set": champion.model.sets(probability),
+        }
         for modality, model in champion.model.unimodal.items():
             scores[f"{modality}_probability"] = model.score(album)["probability"]
         for name, probability in baselines.score(settings, frozen, archive, ids).items():

@@ -9,15 +9,17 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow import MlflowClient
 
 from dgfnet import provenance, tracking
 from dgfnet.bundle.layout import FOLDER, FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.write import members, stacked, write_bundle
+from dgfnet.bundle.write import Answers, members, stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import write_json
+from dgfnet.metrics.conformal import held_out_sets, set_shares
 from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.register.boxes import outlined_by, outlines, with_boxes
 from dgfnet.register.described import describe, labels, links
@@ -29,7 +31,7 @@ from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics
 from dgfnet.registry.lineage import trained_on
-from dgfnet.registry.origin import keep_origin
+from dgfnet.registry.origin import RECALIBRATED, keep_origin
 from dgfnet.registry.promotion import ROLLED_BACK, newest, promote
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, keep_table
@@ -121,15 +123,18 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         with open_bundle(client, name, number) as folder:
             evidence = _measure(settings, site, folder)
         _keep(client, settings, name, number, metrics, known, evidence)
+    table = load_table(settings, site, variant)
     with open_bundle(client, name, number) as folder:
-        boxes = with_boxes(settings, ScoringModel.open(folder), load_table(settings, site, variant))
+        model = ScoringModel.open(folder)
+        boxes = with_boxes(settings, model, table)
     keep_origin(client, settings, site, name, number)
     keep_table(client, settings, site, variant, name, known["fits"])
     if variant != network:
         keep_table(client, settings, site, network, name, known["fits"], NETWORK_TABLE_SHA256)
     registered = client.get_model_version(name, number)
     rolled_back = ROLLED_BACK in registered.tags
-    if newest(registered) is None or not (_is_champion(client, name, number) or rolled_back):
+    chosen = _is_champion(client, name, number) or _is_recalibrated(client, name, number) or rolled_back
+    if newest(registered) is None or not chosen:
         promote(client, name, number, criteria(settings, name, number))
     promotion = newest(client.get_model_version(name, number)) or {}
     is_champion = _is_champion(client, name, number)
@@ -151,6 +156,8 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "fold": fold,
         "threshold": _threshold(settings, metrics, fold),
         "boxes": boxes,
+        "held_out_levels": model.metadata["held_out_levels"],
+        "sets": _sets(table, settings.register_.coverage),
         "git_commit": known["git_commit"],
         "data_md5": known["data_md5"],
     }
@@ -171,6 +178,8 @@ def _facts(
         "fit": task.key,
         "fits": fingerprint([other.key for other in tasks], *_stacked_keys(metrics))[:20],
         "scoring": settings.register_.scoring,
+        "coverage": settings.register_.coverage,
+        "false_alarms": settings.register_.false_alarms,
         "pooled_auc": _four(interval["estimate"]),
         "pooled_auc_low": _four(interval["low"]),
         "pooled_auc_high": _four(interval["high"]),
@@ -199,18 +208,27 @@ def _threshold(settings: Settings, metrics: dict[str, Any], fold: int) -> float:
     return common_threshold(thresholds if settings.register_.scoring == "ensemble" else [thresholds[fold]])
 
 
+def _sets(table: pd.DataFrame, coverage: float) -> dict[str, float | None]:
+    """Returns what prediction sets of held-out nodules are worth, each by limits of the other folds."""
+    sets = held_out_sets(table["label"], table["probability"], table["fold"], coverage)
+    return {"coverage": coverage, **set_shares(table["label"], sets)}
+
+
 def _four(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
 def _find(client: Any, name: str, known: Mapping[str, str]) -> str | None:
     """Returns the number of a version of the same fits that score in the same way, or None without one."""
-    wanted = FORMAT.items() | {(key, known[key]) for key in ("fits", "scoring", "outlines")}
+    same = ("fits", "scoring", "outlines", "coverage", "false_alarms")
+    wanted = FORMAT.items() | {(key, known[key]) for key in same}
     versions = client.search_model_versions(f"name = '{name}'")
     whole = (
         version
         for version in versions
-        if {GATE, SEAL} <= facts(version).keys() and wanted <= facts(version).items()
+        if {GATE, SEAL} <= facts(version).keys()
+        and wanted <= facts(version).items()
+        and RECALIBRATED not in facts(version)
     )
     return next((str(version.version) for version in whole), None)
 
@@ -253,7 +271,7 @@ def _log(
             folder,
             networks,
             parents,
-            settings.register_.scoring,
+            Answers(settings.register_.scoring, settings.register_.coverage, settings.register_.false_alarms),
             table,
             album,
             settings.preprocess,
@@ -280,6 +298,12 @@ def _log(
 def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
     champion = champion_of(client, name)
     return champion is not None and str(champion.version) == number
+
+
+def _is_recalibrated(client: MlflowClient, name: str, number: str) -> bool:
+    """Returns True when the champion is this version with another calibration: a person wanted it so."""
+    champion = champion_of(client, name)
+    return champion is not None and facts(champion).get(RECALIBRATED) == number
 
 
 def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:

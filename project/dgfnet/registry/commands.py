@@ -14,6 +14,7 @@ from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts
 from dgfnet.registry.gate import Judgement, judge
+from dgfnet.registry.origin import RECALIBRATED
 from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -96,6 +97,8 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
         parent = "no longer in the store"
     lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
     lines += [f"  {words}: {known.get(name, 'unknown')}" for name, words in ORIGIN.items()]
+    if RECALIBRATED in known:
+        lines.append(f"  recalibrated from version {known[RECALIBRATED]}: {registered.description}")
     if registered.run_id != network:
         lines.append(f"  MLflow run of the stack: {registered.run_id}")
     lines += [

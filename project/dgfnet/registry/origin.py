@@ -22,6 +22,7 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 ORIGIN = "origin"  # fact of a version: sha256 of the file
+RECALIBRATED = "recalibrated_from"  # fact of a version: that whose networks it has
 SECTIONS = provenance.FIT_SECTIONS
 
 
@@ -58,6 +59,16 @@ def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str
     text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
     client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
     keep_facts(client, model, version, {ORIGIN: hashlib.sha256(text.encode()).hexdigest()})
+
+
+def copy_origin(client: MlflowClient, model: str, former: str, version: str) -> None:
+    """Gives a version the origin of another one of the same networks, where that has one."""
+    registered = client.get_model_version(model, former)
+    if ORIGIN in facts(registered):
+        with tempfile.TemporaryDirectory() as folder:
+            path = client.download_artifacts(str(registered.run_id), _name(model, former), folder)
+            text = Path(path).read_text(encoding="utf-8")
+        client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
 
 
 def read_origin(client: MlflowClient, version: Any) -> Origin:

@@ -57,6 +57,7 @@ def card(inputs: ReportInputs, site: SiteInputs) -> Lines | None:
         ("Measured inside", _inside(site, record)),
         ("Against baselines", _baselines(site, record)),
         ("Boxes in place of outlines", _boxes(record, tested)),
+        ("When it does not answer", _abstention(record, tested)),
         ("Measured elsewhere", _external(tested)),
         ("Groups", _groups(site)),
         ("Beware", _beware(site, tested)),
@@ -128,6 +129,27 @@ def _boxes(record: Json, tested: Json) -> str:
     changed = f"other calls: {text(moved.get('changed_calls'))}"
     most = f"largest change of a probability: {number(moved.get('largest_change'))}"
     return f"{told} Elsewhere, with edges moved by up to a tenth of the side, {changed}; {most}."
+
+
+def _abstention(record: Json, tested: Json) -> str:
+    """Says how often it is cautious or silent, and what its prediction sets hold."""
+    levels, sets = record.get("held_out_levels"), record.get("sets")
+    if levels is None or sets is None:
+        return "It answers whatever it is given."
+    told = (
+        f"Pictures unlike the training cohort are answered with caution ({number(levels.get('caution'))} of "
+        f"held-out nodules) or not at all ({number(levels.get('no answer'))}). Sets of the classes that "
+        f"cannot be ruled out should hold the true one in {percent(sets.get('coverage'))}; out of fold they "
+        f"do in {number(sets.get('positive'))} with metastasis and {number(sets.get('negative'))} without."
+    )
+    levels, sets = tested.get("levels"), tested.get("sets")
+    if levels is None or sets is None:
+        return told
+    return (
+        f"{told} Elsewhere: caution {number(levels.get('caution'))}, no answer "
+        f"{number(levels.get('no answer'))}; sets hold {number(sets.get('positive'))} and "
+        f"{number(sets.get('negative'))}."
+    )
 
 
 def _baselines(site: SiteInputs, record: Json) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dgfnet.compare.baselines import sentence
-from dgfnet.report.cells import finite, number, signed, signed_with_interval, text, with_interval
+from dgfnet.report.cells import finite, number, percent, signed, signed_with_interval, text, with_interval
 from dgfnet.report.inputs import Json
 from dgfnet.report.tables import Row, Table
 
@@ -84,6 +84,35 @@ def boxes_outside(site: str, record: Json) -> Table:
         head=("AUC", "other call", "largest change of a probability"),
         rows=tuple(rows),
         note="Moved: each edge by up to a tenth of the side of the box, at random.",
+        folded=True,
+    )
+
+
+def abstention(site: str, registered: Json, external: Json) -> Table:
+    """Tabulates how often the model answers with caution or not at all, and what its prediction sets hold."""
+    rows = []
+    for name, levels, sets in (
+        ("out of fold", registered.get("held_out_levels"), registered.get("sets")),
+        ("external validation", external.get("levels"), external.get("sets")),
+    ):
+        if levels is None or sets is None:
+            continue
+        shares = [number(levels.get(level)) for level in ("caution", "no answer")]
+        shares += [number(sets.get(part)) for part in ("negative", "positive", "either", "neither")]
+        rows.append(Row(name, (*shares, number(levels.get("auc_answered")))))
+    coverage = percent((registered.get("sets") or {}).get("coverage"))
+    return Table(
+        title=f"Answers with caution, and prediction sets, {site}",
+        source=f"artifacts/register/{site}.json, artifacts/external/{site}/metrics.json",
+        corner="Nodules",
+        head=(
+            *("with caution", "no answer", "set holds it, without metastasis", "with metastasis"),
+            *("set holds both", "neither", "AUC of the answered"),
+        ),
+        rows=tuple(rows),
+        note="Levels by how unlike the training cohort the pictures are; out of fold each nodule is judged "
+        f"by the other folds. Sets should hold the true class of {coverage} of the nodules of either class. "
+        "The AUC is of nodules at both sites that get a number; other tables count every nodule.",
         folded=True,
     )
 

@@ -261,6 +261,8 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         shown.append(tables.optimism(site, site.optimism))
     if (boxes := (site.registered or {}).get("boxes")) is not None:
         shown.append(external.boxes_inside(site.site, boxes))
+    if (site.registered or {}).get("sets") is not None:
+        shown.append(external.abstention(site.site, site.registered or {}, site.external or {}))
     for kind, name in tables.OVERLAPS.items():
         missing = Missing(f"Segmentation ({name})", "crossval", f"no fold reports {name}")
         shown.append(tables.segmentation(site, kind) or missing)

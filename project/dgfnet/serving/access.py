@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dgfnet.errors import InputError
 from dgfnet.serving.connection import error_body
+from dgfnet.serving.counts import Counts
 
 OPEN = ("/", "/ping", "/health", "/ready")  # paths that need no token: they tell nothing of a patient
 SHORTEST = 20  # letters of a token
@@ -73,13 +74,13 @@ def check_tls(certificate: Path, key: Path) -> None:
 
 
 class Guard:
-    """ASGI middleware: refuses requests without the token, and writes the log.
+    """ASGI middleware: refuses requests without the token, counts them, and writes the log.
 
     A line has time (UTC), method, path, status and milliseconds; neither address nor anything of a body.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+    def __init__(self, app: ASGIApp, access: Access, counts: Counts | None = None) -> None:
+        self.app, self.access, self.counts = app, access, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -104,8 +105,11 @@ class Guard:
             status = status or 500  # as which it is answered further out
             raise
         finally:
+            seconds = time.monotonic() - started
+            if self.counts is not None:
+                self.counts.requested(scope["path"], status, seconds)
             if self.access.log:
-                _write(scope, status, time.monotonic() - started)
+                _write(scope, status, seconds)
 
     def _may(self, scope: Scope) -> bool:
         if self.access.token is None or scope["path"] in OPEN:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dgfnet.bundle.crops import BATCH, Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.occlusion import BLOCKS, occlusion
 from dgfnet.serving.cases import Case
 from dgfnet.vocabulary import MODALITIES, Modality, mask_of
 
@@ -25,8 +26,12 @@ NUMBERS = (
     *("moved_low", "moved_high"),
     *("us_contribution", "ct_contribution", "reference_log_odds"),
 )
-UNSCORED: dict[str, Any] = {**dict.fromkeys(NUMBERS), "variant": ""}
-COLUMNS = (*NUMBERS, "variant", "statement", "warnings")
+NOVELTIES = ("us_novelty", "ct_novelty")
+UNSCORED: dict[str, Any] = {
+    **dict.fromkeys((*NUMBERS, *NOVELTIES)),
+    **{"variant": "", "level": "", "prediction_set": ""},
+}
+COLUMNS = (*NUMBERS, "variant", "level", *NOVELTIES, "prediction_set", "statement", "warnings")
 
 
 def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list[dict[str, Any]]:
@@ -40,8 +45,9 @@ def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list
     Returns:
         Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined; of a case
         with boxes `moved_low` and `moved_high`, the range of `calibrated` when these are moved; and
-        `statement`: the missing modality and what that means. A case that cannot be scored has no numbers,
-        and its statement says why. Plain numbers, texts and lists, of which tables and JSON are made: a data
+        `statement`: the missing modality and what that means. A case that cannot be scored, or whose pictures
+        are too unlike the training cohort (`level` no answer), has no numbers, and its statement says why.
+        Plain numbers, texts and lists, of which tables and JSON are made: a data
         frame on the way would take longer than the networks.
     """
     groups: dict[tuple[Modality, ...], list[int]] = {}
@@ -61,8 +67,41 @@ def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list
         columns |= _moved([cases[place] for place in places], modalities, chosen, end)
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
-            rows[place] = dict(zip(COLUMNS, map(_defined, values), strict=True))
+            row = dict(zip(COLUMNS, map(_defined, values), strict=True))
+            rows[place] = _withheld(row, chosen) if row["level"] == "no answer" else row
     return rows
+
+
+def _withheld(row: dict[str, Any], model: ScoringModel) -> dict[str, Any]:
+    """Takes the numbers out of an answer that would mislead, and says why."""
+    alone = ", or leave out one modality to be answered from the other" if model.unimodal else ""
+    return {
+        **row,
+        **dict.fromkeys(NUMBERS),
+        "prediction_set": "",
+        "statement": f"no answer: {'; '.join(row['warnings'])}{alone}",
+    }
+
+
+def explain(model: ScoringModel, case: Case, blocks: int = BLOCKS) -> dict[Modality, NDArray[np.float64]]:
+    """Says which blocks of a case's largest pictures move its answer (bundle/occlusion.py).
+
+    Args:
+        model: of the registry.
+        case: that it answers.
+        blocks: along a side of a region of interest.
+
+    Returns:
+        Per modality that is read (blocks, blocks), log odds; empty for a case that is not answered.
+    """
+    modalities = tuple(name for name in MODALITIES if name in case.crops)
+    chosen = None if case.fault else _model_for(modalities, model)
+    if chosen is None:
+        return {}
+    album = _album([case], modalities)
+    if chosen.levels(album)[0][0] == "no answer":
+        return {}
+    return {name: occlusion(chosen, album, name, blocks) for name in chosen.modalities}
 
 
 def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:

@@ -44,6 +44,7 @@ class Case:
         fault: the reason why the case cannot be scored; empty when it can.
         measured: per modality the features of the nodule, (features,), for a model that reads them.
         masks: per modality the nodule in each crop, (K, S, S), 0 or 1.
+        largest: per modality the place of the image with the largest nodule among those that were given.
         drawn: per modality the nodule on the picture of the chosen image, (height, width), 0 or 1: its mask,
             or the outline in its box.
         moved: the nodule as it is with other boxes: each edge moved by up to MOVED of the side, MOVES times.
@@ -55,6 +56,7 @@ class Case:
     fault: str = ""
     measured: Mapping[Modality, NDArray[np.float64]] = field(default_factory=dict)
     masks: Mapping[Modality, Grey] = field(default_factory=dict)
+    largest: Mapping[Modality, int] = field(default_factory=dict)
     drawn: Mapping[Modality, Grey] = field(default_factory=dict)
     moved: tuple[Case, ...] = ()
 
@@ -107,16 +109,17 @@ def read_case(
     measured: dict[Modality, NDArray[np.float64]] = {}
     chosen: dict[Modality, Image] = {}
     drawn: dict[Modality, Grey] = {}
+    largest: dict[Modality, int] = {}
     for modality in reading.modalities:
         own = [image for image in images if image.modality == modality]
         if own:
             found = _crops(own, modality, reading, end, moving)
             chosen[modality], crops[modality], masks[modality] = found.largest, found.crops, found.masks
-            drawn[modality] = found.drawn
+            drawn[modality], largest[modality] = found.drawn, found.place
             if reading.units is not None:
                 same = found.units == {reading.units.get(modality)}
                 measured[modality] = comparable(modality, list(measure_nodule(found.values).values()), same)
-    return Case(crops, chosen, measured=measured, masks=masks, drawn=drawn)
+    return Case(crops, chosen, measured=measured, masks=masks, largest=largest, drawn=drawn)
 
 
 def read_moved(images: Sequence[Image], reading: Reading, end: float = math.inf) -> Case:
@@ -138,6 +141,7 @@ class _Pictures:
 
     Attributes:
         largest: the image with the largest nodule.
+        place: of it among the images that were given.
         crops: (K, S, S) grey 0..255.
         masks: (K, S, S) the nodule, 0 or 1.
         values: the features of each picture; empty where nobody asked for them.
@@ -146,6 +150,7 @@ class _Pictures:
     """
 
     largest: Image
+    place: int
     crops: Grey
     masks: Grey
     values: list[dict[str, float]]
@@ -199,7 +204,7 @@ def _crops(
     pictures, small = (np.stack([planes[place] for place in order]) for planes in (crops, masks))
     whole = drawn[best]
     assert whole is not None
-    return _Pictures(images[best], pictures, small, values, units, whole)
+    return _Pictures(images[best], best, pictures, small, values, units, whole)
 
 
 def loose_image(

@@ -6,7 +6,7 @@ from typing import Any
 
 from dgfnet.imaging.boxes import FORMS
 from dgfnet.imaging.limits import SPACING_MM
-from dgfnet.serving.answers import COLUMNS, NUMBERS
+from dgfnet.serving.answers import COLUMNS, NOVELTIES, NUMBERS
 from dgfnet.serving.connection import JSON
 from dgfnet.serving.decode import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.records import MOST_CASES
@@ -93,10 +93,26 @@ def _request() -> Schema:
 
 def _answer() -> Schema:
     number = {"type": ["number", "null"]}
-    types = dict.fromkeys(NUMBERS, number) | {"warnings": {"type": "array", "items": {"type": "string"}}}
+    types: dict[str, Schema] = dict.fromkeys((*NUMBERS, *NOVELTIES), number)
+    types["warnings"] = {"type": "array", "items": {"type": "string"}}
+    types["level"] = {"type": "string", "enum": ["answer", "caution", "no answer"]}
+    types["prediction_set"] = {"type": "string", "enum": ["", "negative", "positive", "either", "neither"]}
     names = (NAME, *COLUMNS, "model", "version")
     row = _object({name: types.get(name, {"type": "string"}) for name in names}, names, more=False)
     return _object({"predictions": {"type": "array", "items": row}}, ("predictions",), more=False)
+
+
+def _explanation() -> Schema:
+    numbers: Schema = {"type": "array", "items": {"type": "number"}}
+    shown = _object(
+        {"picture": {"type": "integer"}, "log_odds": {"type": "array", "items": numbers}},
+        ("picture", "log_odds"),
+        more=False,
+    )
+    properties: dict[str, Schema] = {name: {"anyOf": [shown, {"type": "null"}]} for name in MODALITIES}
+    properties |= {name: {"type": "string"} for name in (NAME, "model", "version")}
+    row = _object(properties, tuple(properties), more=False)
+    return _object({"explanations": {"type": "array", "items": row}}, ("explanations",), more=False)
 
 
 def _picture() -> Schema:
@@ -140,6 +156,10 @@ ANSWERS: dict[int | str, Schema] = {
 }
 REQUEST: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _request()}}}}
 PICTURE: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _picture()}}}}
+EXPLANATIONS: dict[int | str, Schema] = {
+    200: _described("Per case what the parts of its largest pictures say, log odds.", _explanation()),
+    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+}
 PREVIEWS: dict[int | str, Schema] = {
     200: _described(
         "The picture as the networks see it; the outline in the box and the square around it.", _seen()
@@ -147,3 +167,7 @@ PREVIEWS: dict[int | str, Schema] = {
     **{status: _described(text, ERROR) for status, text in STATUSES.items()},
 }
 BLANK: dict[int | str, Schema] = {200: {"description": "As MLflow's scoring server.", "content": {JSON: {}}}}
+COUNTS: dict[int | str, Schema] = {
+    200: {"description": "Counts for Prometheus.", "content": {"text/plain": {}}},
+    401: _described(STATUSES[401], ERROR),
+}

@@ -24,7 +24,7 @@ NEEDED = (  # to answer: no torch, no Ray, no DVC
     *("opencv-python-headless", "pillow", "nibabel", "pydicom"),
     *("pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"),
 )
-TEXT = (NAME, "variant", "statement", "model", "version")
+TEXT = (NAME, "variant", "level", "prediction_set", "statement", "model", "version")
 
 
 def model_arguments(bundle: Path, modalities: Sequence[Modality]) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from math import inf
 from typing import Any
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
-from dgfnet.serving.answers import answer
+from dgfnet.serving.answers import answer, explain
 from dgfnet.serving.cases import Reading
 from dgfnet.serving.decode import FIELDS, NAME, decode_case
+from dgfnet.vocabulary import MODALITIES
 
 MOST_CASES = 64  # in one request
 
@@ -44,11 +46,49 @@ def answer_records(
             raise InputError(f"case {place}: {error}") from None
     answers = answer(model, cases, end)
     for place, values in enumerate(answers):
-        if values["probability"] is None:
+        if not values["level"]:
             raise InputError(f"case {place}: {values['statement']}")
     return [
         {NAME: record[NAME]} | values | dict(origin) for record, values in zip(records, answers, strict=True)
     ]
+
+
+def explain_records(
+    model: ScoringModel, records: Any, origin: Mapping[str, str], end: float = inf
+) -> list[dict[str, Any]]:
+    """Explains the cases of a request: which parts of its pictures move an answer.
+
+    Args:
+        model: answers them.
+        records: as of `answer_records`.
+        origin: as there.
+        end: as there.
+
+    Returns:
+        Per case, in order: `nodule`; `us` and `ct`, each null or `picture`, the place of the picture in the
+        case, and `log_odds`, rows of blocks of its region of interest (`bundle.occlusion`); `model`,
+        `version`. A case that is not answered has no map.
+
+    Raises:
+        InputError: naming case, field and place, when one case cannot be scored.
+        TimeoutError: when the end comes before all cases are read, or between two of them.
+    """
+    check_records(records)
+    reading, explained = Reading.of(model), []
+    for place, record in enumerate(records):
+        if time.monotonic() > end:
+            raise TimeoutError
+        try:
+            case = decode_case(record, reading, end)
+        except InputError as error:
+            raise InputError(f"case {place}: {error}") from None
+        maps = explain(model, case)
+        shown = {
+            name: {"picture": case.largest[name], "log_odds": maps[name].tolist()} if name in maps else None
+            for name in MODALITIES
+        }
+        explained.append({NAME: record[NAME]} | shown | dict(origin))
+    return explained
 
 
 def check_records(records: Any) -> None:

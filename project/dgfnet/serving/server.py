@@ -28,13 +28,14 @@ from dgfnet.parallel import cores
 from dgfnet.serving.access import Access, Guard
 from dgfnet.serving.body import Held, RefusedError, check_header
 from dgfnet.serving.connection import JSON, Limits, error_body
-from dgfnet.serving.openapi import ANSWERS, BLANK, PICTURE, PREVIEWS, REQUEST
+from dgfnet.serving.counts import Counts
+from dgfnet.serving.openapi import ANSWERS, BLANK, COUNTS, EXPLANATIONS, PICTURE, PREVIEWS, REQUEST
 from dgfnet.serving.page import headers, page_of
 from dgfnet.serving.preview import preview_body
-from dgfnet.serving.records import answer_records
+from dgfnet.serving.records import answer_records, explain_records
 
 PATH = "/invocations"
-PREVIEW = "/preview"
+PREVIEW, EXPLAIN = "/preview", "/explain"
 FORMS = ("dataframe_records", "dataframe_split", "inputs")
 Work = Callable[[bytearray, float], str]  # of a body, until when on the monotonic clock: the answer's body
 
@@ -46,8 +47,8 @@ def scoring_app(
 
     `POST /invocations` scores, on as many requests at once as there are cores; `GET /ping`, `/health` and
     `/version` answer as those of MLflow's scoring server, `/ready` whether one more request would be taken,
-    `/openapi.json` describes them all. `GET /` is a page for people, which asks `POST /preview` what the
-    networks see.
+    `/metrics` counts, `/openapi.json` describes them all. `GET /` is a page for people, which asks `POST
+    /preview` what the networks see.
 
     Args:
         model: scores the cases.
@@ -59,8 +60,12 @@ def scoring_app(
     # no pages of documentation: they fetch scripts from elsewhere
     app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None, redirect_slashes=False)
     working, held, pending = asyncio.Semaphore(cores()), Held(), 0
-    origin = {"model": name, "version": version}
+    origin, counts = {"model": name, "version": version}, Counts(name, version)
     shown = page_of(model, name, version)
+
+    @app.get("/metrics", responses=COUNTS, response_class=Response)
+    async def metrics() -> Response:
+        return Response(counts.text(), media_type=counts.kind)
 
     async def ping() -> Response:
         return Response("\n", media_type=JSON)
@@ -85,7 +90,11 @@ def scoring_app(
 
     @app.post(PATH, responses=ANSWERS, openapi_extra=REQUEST, response_class=Response)
     async def invocations(request: Request) -> Response:
-        return await answered(request, lambda body, end: answer_body(body, model, origin, end))
+        return await answered(request, lambda body, end: answer_body(body, model, origin, end, counts))
+
+    @app.post(EXPLAIN, responses=EXPLANATIONS, openapi_extra=REQUEST, response_class=Response)
+    async def explanations(request: Request) -> Response:
+        return await answered(request, lambda body, end: explain_body(body, model, origin, end))
 
     @app.post(PREVIEW, responses=PREVIEWS, openapi_extra=PICTURE, response_class=Response)
     async def preview(request: Request) -> Response:
@@ -116,7 +125,7 @@ def scoring_app(
             pending -= 1
 
     _answer_errors(app)
-    app.add_middleware(Guard, access=access or Access())
+    app.add_middleware(Guard, access=access or Access(), counts=counts)
     return app
 
 
@@ -146,7 +155,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_here(request: Request, error: HTTPException) -> Response:
-        paths = f"POST {PATH} or {PREVIEW}, or GET /, /ping, /health, /ready, /version, /openapi.json"
+        told = "/, /ping, /health, /ready, /version, /metrics, /openapi.json"
+        paths = f"POST {PATH}, {EXPLAIN} or {PREVIEW}, or GET {told}"
         message = f"{error.detail}; expected {paths}"
         return _error(error.status_code, message, headers=error.headers)
 
@@ -173,7 +183,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def answer_body(
-    body: bytes | bytearray, model: ScoringModel, origin: dict[str, str], end: float = inf
+    body: bytes | bytearray,
+    model: ScoringModel,
+    origin: dict[str, str],
+    end: float = inf,
+    counts: Counts | None = None,
 ) -> str:
     """Scores the cases of a request's body and returns the answer's body.
 
@@ -182,18 +196,35 @@ def answer_body(
         model: scores them.
         origin: name and version of the model.
         end: until when on the monotonic clock; nobody waits for the answer any longer.
+        counts: of the answers; None counts nothing.
 
     Raises:
         InputError: when the body is not JSON of a form that is read, or a case cannot be scored.
         TimeoutError: when the end came first.
     """
+    answers = answer_records(model, _records(_content(body)), origin, end)
+    if counts is not None:
+        counts.answered(answers)
+    return json.dumps({"predictions": answers})
+
+
+def explain_body(
+    body: bytes | bytearray, model: ScoringModel, origin: dict[str, str], end: float = inf
+) -> str:
+    """Explains the cases of a request's body and returns the answer's body.
+
+    Arguments and errors are those of `answer_body`; nothing is counted.
+    """
+    return json.dumps({"explanations": explain_records(model, _records(_content(body)), origin, end)})
+
+
+def _content(body: bytes | bytearray) -> Any:
     try:
-        content = json.loads(body)
+        return json.loads(body)
     except RecursionError:
         raise InputError("the request is nested too deeply; expected a list of cases") from None
     except ValueError as error:  # of the text, and of its encoding
         raise InputError(f"the request is no JSON ({error})") from None
-    return json.dumps({"predictions": answer_records(model, _records(content), origin, end)})
 
 
 def _records(content: Any) -> Any:

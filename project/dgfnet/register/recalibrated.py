@@ -1,0 +1,100 @@
+"""A version with the networks of another one, and its calibration fitted to a new site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from scipy.special import expit, logit
+
+from dgfnet import tracking
+from dgfnet.bundle.layout import CARD, METADATA, SUMS
+from dgfnet.files import sha256, write_json
+from dgfnet.metrics.updating import CalibrationUpdate
+from dgfnet.registry.champion import Champion, open_bundle
+from dgfnet.registry.facts import FACTS, keep_facts
+from dgfnet.registry.origin import RECALIBRATED, copy_origin
+from dgfnet.registry.seal import SEAL, seal
+from dgfnet.serving.pyfunc import model_arguments
+from dgfnet.settings import Settings
+from dgfnet.vocabulary import Site
+
+
+def updated(metadata: Mapping[str, Any], line: CalibrationUpdate) -> dict[str, Any]:
+    """Returns calibration and threshold of bundle.json after an update of the calibrated log odds.
+
+    The threshold is where the calibrated risk is what it was at the threshold before.
+    """
+    before = metadata["calibration"] or {"intercept": 0.0, "slope": 1.0}
+    intercept = line.intercept + line.slope * before["intercept"]
+    slope = line.slope * before["slope"]
+    risk = before["intercept"] + before["slope"] * float(logit(metadata["threshold"]))  # log odds
+    return {
+        "calibration": {"intercept": intercept, "slope": slope},
+        "threshold": float(expit((risk - intercept) / slope)),
+    }
+
+
+def register_recalibrated(
+    settings: Settings, site: Site, champion: Champion, line: CalibrationUpdate, count: int, positives: int
+) -> str:
+    """Registers a champion with another calibration, in its own run; it does not become champion by that.
+
+    Args:
+        settings: for the store.
+        site: of the model.
+        champion: whose networks the version has.
+        line: the update of its calibrated log odds.
+        count: nodules that the update was fitted to.
+        positives: of them.
+
+    Returns:
+        The number of the version.
+    """
+    client, name = tracking.registry(settings), champion.name
+    former = client.get_model_version(name, champion.version)
+    changes = updated(champion.metadata, line)
+    origin = {
+        "version": champion.version,
+        "update": line.update,
+        "nodules": count,
+        "positives": positives,
+    }
+    told = (
+        f"Version {champion.version}, calibrated on {count} nodules of a new site, {positives} "
+        f"with metastasis: {line.update} updated. Networks are the same."
+    )
+    with open_bundle(client, name, champion.version) as folder:
+        _rewrite(folder, {**changes, "recalibrated": origin}, told)
+        with mlflow.start_run(run_id=str(former.run_id)):
+            logged = mlflow.pyfunc.log_model(
+                name=f"dgfnet_{site}_recalibrated",
+                **model_arguments(folder, champion.model.modalities),
+                registered_model_name=name,
+            )
+    number = str(logged.registered_model_version)
+    kept: dict[str, str] = json.loads(former.tags.get(FACTS, "{}"))
+    kept = {key: value for key, value in kept.items() if key != SEAL and not key.startswith("external_")}
+    keep_facts(client, name, number, kept | {RECALIBRATED: champion.version})
+    for key in ("variant", "scoring", "AUC"):
+        if key in former.tags:
+            client.set_model_version_tag(name, number, key, former.tags[key])
+    client.set_model_version_tag(name, number, "threshold", f"{changes['threshold']:.4f}")
+    client.update_model_version(name, number, told)
+    copy_origin(client, name, champion.version, number)
+    seal(client, name, number)
+    return number
+
+
+def _rewrite(folder: Path, changes: Mapping[str, Any], told: str) -> None:
+    """Changes metadata and model card of a bundle, a copy of our own, and its checksums."""
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    write_json(folder / METADATA, {**metadata, **changes})
+    card = (folder / CARD).read_text(encoding="utf-8")
+    (folder / CARD).write_text(f"{card}\n{told}\n", encoding="utf-8")
+    lines = [line.split("  ", 1)[1] for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+    text = "".join(f"{sha256(folder / name)}  {name}\n" for name in lines)
+    (folder / SUMS).write_text(text, encoding="utf-8")
