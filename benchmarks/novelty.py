@@ -50,7 +50,7 @@ def main() -> None:
     folds = pd.read_csv(settings.artifacts("cohort", "folds.csv"), dtype={"nodule_id": str})
     ids = folds["nodule_id"].tolist()
     images = {name: archive.crops(name, ids) for name in archive.pictured()}
-    limits, held_out = limits_of(images, folds["fold"], settings.register_.false_alarms)
+    limits, held_out = limits_of(images, list(images), folds["fold"], settings.register_.false_alarms)
     typical = {name: Typical.of(own) for name, own in limits.items()}
     outside = external(settings)
     print("| pictures | modality | nodules | with caution | no answer | named as the other modality |")

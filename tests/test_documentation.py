@@ -59,3 +59,8 @@ def test_every_page_is_reached_from_the_index():
     reached = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", index)}
     pages = {page.resolve() for page in (ROOT / "docs").rglob("*.md")} - {(ROOT / "docs/README.md").resolve()}
     assert pages - reached == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_be_filled_in(page):
+    assert "@" + "@" not in page.read_text(encoding="utf-8")

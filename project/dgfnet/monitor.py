@@ -30,13 +30,15 @@ class Period:
     """Counts of a server.
 
     Attributes:
-        answers: cases by level.
+        answers: cases by level, of the champion's variant.
+        others: cases that a model of one modality answered.
         risks: by parts of `bundle.watch.RISK_BOUNDS`.
         mean_risk: of them; nan without any.
         novel: per modality the pictures beyond the limit of caution, and all.
     """
 
     answers: Mapping[str, int]
+    others: int
     risks: tuple[int, ...]
     mean_risk: float
     novel: Mapping[str, tuple[int, int]]
@@ -66,19 +68,24 @@ def monitor(settings: Settings, site: Site, counts: Path, before: Path | None) -
     samples = read_counts(counts, name, champion.version)
     if before is not None:
         samples = _since(samples, read_counts(before, name, champion.version), counts, before)
-    period, held_out = period_of(samples), metadata["held_out_risks"]
+    variant, limit = str(metadata["variant"]), float(metadata["false_alarms"])
+    period, held_out = period_of(samples, variant), metadata["held_out_risks"]
     total = sum(period.answers.values())
     levels = ", ".join(f"{count} {level}" for level, count in period.answers.items() if count)
-    lines = [f"{name} version {champion.version}: {total} answers ({levels or 'none'})"]
+    lines = [f"{name} version {champion.version}: {total} answers by {variant} ({levels or 'none'})"]
+    if period.others:
+        lines.append(f"{period.others} more by models of one modality: only their pictures are compared")
     if total < FEWEST:
         return "\n".join([*lines, f"too few to compare: {FEWEST} at least"])
-    usual = sum(metadata["held_out_levels"].values())
-    odd = total - period.answers.get("answer", 0)
-    p_pictures = float(binomtest(odd, total, max(usual, 1 / total), alternative="greater").pvalue)
-    shares = ", ".join(f"{m} {far} of {every}" for m, (far, every) in period.novel.items() if every)
+    read = {name: pair for name, pair in period.novel.items() if pair[1]}
+    p_values = [
+        float(binomtest(far, every, limit / len(metadata["modalities"]), alternative="greater").pvalue)
+        for far, every in read.values()
+    ]
+    p_pictures = min(1.0, len(p_values) * min(p_values, default=1.0))
+    shares = ", ".join(f"{name} {far} of {every}" for name, (far, every) in read.items())
     lines.append(
-        f"with caution or without an answer {odd / total:.2f}, held out {usual:.2f} (p {p_pictures:.2g}); "
-        f"pictures beyond the limit: {shares or 'none counted'}"
+        f"pictures beyond the limit of caution: {shares}; of held-out nodules {limit:g} (p {p_pictures:.2g})"
     )
     p_risks = 1.0
     if held_out is not None and any(period.risks):
@@ -132,33 +139,34 @@ def read_counts(path: Path, model: str, version: str) -> dict[tuple[str, Labels]
 
 def _since(now: Samples, start: Samples, counts: Path, before: Path) -> dict[tuple[str, Labels], float]:
     """Returns what was counted between two files."""
-    lost = [
-        key for key, value in start.items() if now.get(key, 0.0) < value and key[0] != "dgfnet_model_info"
-    ]
-    if any(not name.endswith("_created") for name, _ in lost):
-        raise InputError(f"{counts}: counts less than {before}; the server was started again in between")
+    begun = [key for key in start if key[0].endswith("_created") and now.get(key) != start[key]]
+    if begun or any(now.get(key, 0.0) < value for key, value in start.items()):
+        raise InputError(f"{counts} and {before}: the server was started again in between")
     return {key: value - start.get(key, 0.0) for key, value in now.items()}
 
 
-def period_of(samples: Samples) -> Period:
-    """Sorts counts of a server."""
-    answers = {"answer": 0, "caution": 0, "no answer": 0}
+def period_of(samples: Samples, variant: str) -> Period:
+    """Sorts counts of a server; risks and levels are those of a variant."""
+    answers, others = {"answer": 0, "caution": 0, "no answer": 0}, 0
     cumulated: dict[float, float] = {}
     novel: dict[str, tuple[int, int]] = {}
     for (name, labels), value in samples.items():
         own = dict(labels)
-        if name == "dgfnet_answers_total":
+        if name == "dgfnet_answers_total" and own["variant"] == variant:
             answers[own["level"]] = answers.get(own["level"], 0) + int(value)
-        elif name == "dgfnet_risk_bucket":
+        elif name == "dgfnet_answers_total":
+            others += int(value)
+        elif name == "dgfnet_risk_bucket" and own["variant"] == variant:
             cumulated[float(own["le"])] = value
     for modality in MODALITIES:
         every = samples.get(("dgfnet_novelty_count", (("modality", modality),)), 0.0)
         usual = samples.get(("dgfnet_novelty_bucket", (("le", "1.0"), ("modality", modality))), 0.0)
         novel[modality] = int(every - usual), int(every)
     risks = np.diff([value for _, value in sorted(cumulated.items())], prepend=0.0)
-    count, total = samples.get(("dgfnet_risk_count", ()), 0.0), samples.get(("dgfnet_risk_sum", ()), 0.0)
+    of = (("variant", variant),)
+    count, total = samples.get(("dgfnet_risk_count", of), 0.0), samples.get(("dgfnet_risk_sum", of), 0.0)
     mean = total / count if count else float("nan")
-    return Period(answers, tuple(int(value) for value in risks), mean, novel)
+    return Period(answers, others, tuple(int(value) for value in risks), mean, novel)
 
 
 def same_distribution(first: Any, second: Any) -> float:

@@ -20,7 +20,7 @@ from dgfnet.metrics.updating import needed_cases, update_line
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.register.recalibrated import register_recalibrated
 from dgfnet.registry.champion import Champion, load_champion
-from dgfnet.serving.answers import answer
+from dgfnet.serving.answers import COLUMNS, answer
 from dgfnet.serving.cases import Case, Reading, read_case
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -91,11 +91,14 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
         f"slope {found.slope:.2f}, Brier score {brier(local.label, expit(local.log_odds)):.3f}"
     ]
     if line.update == "none":
-        lines.append(f"recalibration is not needed: p {line.p_original:.2f} that its calibration holds here")
+        lines.append(
+            f"recalibration is not needed: against intercept and slope fitted here p {line.p_original:.2f}"
+        )
     else:
-        number = register_recalibrated(settings, site, champion, line, count, positives)
+        after = expit(line.intercept + line.slope * local.log_odds)
+        number = register_recalibrated(settings, site, champion, line, after, positives)
         lines += [
-            f"{line.update} updated (p {line.p_original:.2g} that its calibration holds here): log odds are "
+            f"{line.update} updated (p {line.p_original:.2g} against its calibration): log odds are "
             f"{line.intercept:+.2f} {line.slope:+.2f} x those before",
             f"registered as version {number}; dgfnet promote {site} {number} judges it and makes it champion",
         ]
@@ -116,7 +119,7 @@ def _answered(settings: Settings, site: Site, champion: Champion, nodules: tuple
     ]
     if faults:
         raise InputError("\n".join(faults[:20]))
-    table = pd.DataFrame(answer(champion.model, cases))
+    table = pd.DataFrame(answer(champion.model, cases), columns=list(COLUMNS))
     table["label"] = [nodule.labels[site] for nodule in labelled]
     # the models of one modality that answer where the other is missing have a calibration of their own
     whole = (table["variant"] == champion.metadata["variant"]) & table["probability"].notna()

@@ -42,18 +42,19 @@ def test_calibration_and_threshold_move_and_nothing_else(changeable, cohort, tmp
     assert judged.endswith("dgfnet-central version 2 is champion\n")
     after = predicted(changeable, cohort, tmp_path / "after.csv").loc[before.index]
     assert set(after["version"]) == {2}
-    answered = before["probability"].notna()
+    fused = (before["variant"] == "stack") & before["probability"].notna()
+    assert fused.sum() > 40
     np.testing.assert_allclose(after["probability"], before["probability"], atol=1e-12)
     np.testing.assert_allclose(after["us_contribution"], before["us_contribution"], atol=1e-9)
     assert (after["level"] == before["level"]).all()
     old = before["calibrated"].where(before["calibrated"].notna(), before["probability"])
-    expected = expit(0.7 + 0.5 * logit(old[answered]))
-    np.testing.assert_allclose(after["calibrated"][answered], expected, atol=1e-6)
+    expected = expit(0.7 + 0.5 * logit(old[fused]))
+    np.testing.assert_allclose(after["calibrated"][fused], expected, atol=1e-6)
     # the same calibrated risk is called positive as before
     edges = before["threshold"].iloc[0], after["threshold"].iloc[0]
     version = client(changeable).get_model_version("dgfnet-central", "2")
     assert facts(version)["threshold"] == f"{edges[1]:.4f}"
-    assert (after["decision"] == (after["probability"] >= edges[1]))[answered].all()
+    assert (after["decision"] == (after["probability"] >= edges[1]))[fused].all()
     folder = (changeable / "mlruns/dgfnet-central/models").glob("m-*/artifacts/artifacts/bundle/bundle.json")
     bundles = [json.loads(path.read_text()) for path in folder]
     first = next(bundle for bundle in bundles if "recalibrated" not in bundle)
@@ -65,6 +66,12 @@ def test_calibration_and_threshold_move_and_nothing_else(changeable, cohort, tmp
     ]
     assert risks[1] == pytest.approx(risks[0])
     assert second["recalibrated"]["update"] == "intercept and slope"
+    # the models of one modality keep their own
+    assert (after["threshold"] == before["threshold"])[before["variant"] != "stack"].all()
+    labels = pd.read_csv(cohort / "nodules.csv", dtype=str).set_index("nodule_id")["lnm_central"]
+    risks = after["calibrated"][fused & labels.reindex(after.index).notna()]
+    assert second["held_out_risks"]["mean"] == pytest.approx(risks.mean(), abs=1e-6)
+    assert sum(second["held_out_risks"]["counts"]) == len(risks)
 
 
 def test_it_is_known_where_it_comes_from(changeable):
@@ -78,11 +85,21 @@ def test_it_is_known_where_it_comes_from(changeable):
     assert not [name for name in facts(second) if name.startswith("external_")]
 
 
-def test_the_stage_register_does_not_undo_it(changeable):
-    called(changeable, "register")
+def test_the_stage_register_does_not_undo_it(changeable, cohort, monkeypatch):
+    """Nor does it undo a recalibration of what was recalibrated."""
+    for champion in (2, 3):
+        called(changeable, "register")
+        found = client(changeable).get_model_version_by_alias("dgfnet-central", "champion").version
+        assert found == champion
+        if champion == 2:
+            monkeypatch.setattr(recalibrate, "update_line", lambda label, log_odds: LINE)
+            called(changeable, "recalibrate", "central", "--cohort", str(cohort))
+            # no network gains over itself, whatever the gate asks for
+            called(changeable, "promote", "central", "3", "--set", "register.minimum_gain=0.05")
     versions = client(changeable).search_model_versions("name = 'dgfnet-central'")
-    assert sorted(version.version for version in versions) == [1, 2]
-    assert client(changeable).get_model_version_by_alias("dgfnet-central", "champion").version == 2
+    assert sorted(version.version for version in versions) == [1, 2, 3]
+    told = json.loads((changeable / "artifacts/register/central.json").read_text())
+    assert told["reason"].startswith("its networks are champion with another calibration")
 
 
 def test_what_fits_is_left_alone(changeable, cohort, monkeypatch):
@@ -91,7 +108,7 @@ def test_what_fits_is_left_alone(changeable, cohort, monkeypatch):
     )
     told = called(changeable, "recalibrate", "central", "--cohort", str(cohort)).stdout
     assert "recalibration is not needed" in told
-    assert len(client(changeable).search_model_versions("name = 'dgfnet-central'")) == 2
+    assert len(client(changeable).search_model_versions("name = 'dgfnet-central'")) == 3
 
 
 def test_too_few_of_a_class_are_refused(changeable, cohort, tmp_path):
@@ -105,3 +122,13 @@ def test_too_few_of_a_class_are_refused(changeable, cohort, tmp_path):
     assert done.returncode == 2
     assert "nodules with metastasis and" in done.stderr
     assert "expected at least 10 of each" in done.stderr
+
+
+def test_a_folder_without_labels_is_refused(changeable, cohort, tmp_path):
+    folder = tmp_path / "unlabelled"
+    shutil.copytree(cohort, folder)
+    nodules = pd.read_csv(folder / "nodules.csv", dtype=str).assign(lnm_central="")
+    nodules.to_csv(folder / "nodules.csv", index=False)
+    done = called(changeable, "recalibrate", "central", "--cohort", str(folder), check=False)
+    assert done.returncode == 2
+    assert "0 nodules with metastasis and 0 without are answered" in done.stderr

@@ -78,3 +78,8 @@ def test_rare_outcomes_need_more():
 def test_numbers_out_of_range(prevalence, auc, x):
     with pytest.raises(ValueError, match=r"expected 0 to 1|no calibration slope"):
         needed_cases(prevalence, x, auc)
+
+
+def test_an_auc_near_one_needs_two_of_the_rarer_class():
+    """Where the smallest cohort measures it well enough."""
+    assert needed_cases(0.1, [-3.0, 3.0], 0.996)["auc"] == 20

@@ -48,7 +48,7 @@ def test_parts_of_a_histogram_by_hand():
 
 def test_what_is_counted_is_read_again(tmp_path):
     rows = [row(), row(risk=0.91, decision=1), row("caution", us=1.2), row("no answer", us=3.5, ct=None)]
-    period = period_of(read_counts(written(tmp_path, rows), "dgfnet-central", "7"))
+    period = period_of(read_counts(written(tmp_path, rows), "dgfnet-central", "7"), "dgf")
     assert period.answers == {"answer": 2, "caution": 1, "no answer": 1}
     assert period.risks == (0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0)
     assert period.mean_risk == pytest.approx((0.35 + 0.35 + 0.91) / 3)
@@ -79,11 +79,11 @@ def test_a_server_counts_answers_and_requests_and_names_nobody(bundle):
         'dgfnet_requests_total{path="other",status="404"} 1.0',
         'dgfnet_model_info{model="dgfnet-central",version="7"} 1.0',
         'dgfnet_novelty_count{modality="us"} 1.0',
-        "dgfnet_risk_count 1.0",
+        'dgfnet_risk_count{variant="dgf"} 1.0',
     ):
         assert line in said.text.splitlines(), line
     assert "MUSTERMANN" not in said.text
-    assert "dgfnet_risk_count 1.0" in later
+    assert 'dgfnet_risk_count{variant="dgf"} 1.0' in later
 
 
 def test_counts_are_behind_the_token(bundle):
@@ -99,7 +99,9 @@ def test_counts_are_behind_the_token(bundle):
 def champion(monkeypatch):
     """A champion of which 5 % of the held-out nodules were unusual, their risks even."""
     metadata = {
-        "held_out_levels": {"caution": 0.04, "no answer": 0.01},
+        "variant": "dgf",
+        "modalities": ["us", "ct"],
+        "false_alarms": 0.05,
         "held_out_risks": {"counts": [50] * 10 + [0], "mean": 0.5},
     }
     found = SimpleNamespace(name="dgfnet-central", version="7", metadata=metadata)
@@ -113,15 +115,15 @@ def evenly(count, level="answer", **more):
 
 def test_a_usual_period_is_told_as_one(champion, tmp_path):
     told = monitor(None, "central", written(tmp_path, [*evenly(100), *evenly(3, "caution", us=1.1)]), None)
-    assert "103 answers (100 answer, 3 caution)" in told
-    assert "pictures beyond the limit: us 3 of 103, ct 0 of 103" in told
+    assert "103 answers by dgf (100 answer, 3 caution)" in told
+    assert "pictures beyond the limit of caution: us 3 of 103, ct 0 of 103; of held-out nodules 0.05" in told
     assert "nothing unusual" in told
 
 
 def test_other_pictures_are_told_apart_from_other_risks(champion, tmp_path):
     told = monitor(None, "central", written(tmp_path, [*evenly(60), *evenly(40, "caution", ct=1.3)]), None)
-    p = binomtest(40, 100, 0.05, alternative="greater").pvalue
-    assert f"0.40, held out 0.05 (p {p:.2g})" in told
+    p = 2 * binomtest(40, 100, 0.025, alternative="greater").pvalue  # the smaller of two
+    assert f"ct 40 of 100; of held-out nodules 0.05 (p {p:.2g})" in told
     assert "pictures are unlike" in told
     assert "recalibrate" not in told
     told = monitor(None, "central", written(tmp_path, [row(risk=0.15)] * 100), None)
@@ -132,13 +134,33 @@ def test_other_pictures_are_told_apart_from_other_risks(champion, tmp_path):
 
 
 def test_a_period_is_what_came_since(champion, tmp_path):
-    before = written(tmp_path, [row(risk=0.15)] * 100, "before.txt")
-    now = written(tmp_path, [*[row(risk=0.15)] * 100, *evenly(50)], "now.txt")
+    counts = Counts("dgfnet-central", "7")
+    before, now = tmp_path / "before.txt", tmp_path / "now.txt"
+    counts.answered([row(risk=0.15)] * 100)
+    before.write_bytes(counts.text())
+    counts.answered(evenly(50))
+    now.write_bytes(counts.text())
     told = monitor(None, "central", now, before)
     assert "50 answers" in told
     assert "nothing unusual" in told
-    with pytest.raises(InputError, match="the server was started again in between"):
-        monitor(None, "central", before, now)
+
+
+def test_a_server_that_was_started_again_is_noticed(champion, tmp_path):
+    """Also where it has counted more since than before."""
+    before = written(tmp_path, evenly(10), "before.txt")
+    for rows in (evenly(100), evenly(5)):
+        with pytest.raises(InputError, match="the server was started again in between"):
+            monitor(None, "central", written(tmp_path, rows, "now.txt"), before)
+
+
+def test_answers_of_other_models_have_risks_of_their_own(champion, tmp_path):
+    alone = [{**row(risk=0.95, ct=None), "variant": "us_multitask"}] * 60
+    told = monitor(None, "central", written(tmp_path, [*evenly(40), *alone]), None)
+    assert "40 answers by dgf" in told
+    assert "60 more by models of one modality" in told
+    assert "mean risk 0.50, held out 0.50" in told
+    assert "us 0 of 100, ct 0 of 40" in told
+    assert "nothing unusual" in told
 
 
 def test_few_answers_are_not_judged(champion, tmp_path):

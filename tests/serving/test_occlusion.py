@@ -49,3 +49,9 @@ def test_blocks_that_do_not_divide_the_side_cover_all_of_it(scoring):
     odds = [logit(scoring.score(each)["probability"][0]) for each in (album, mean)]
     assert whole == pytest.approx(odds[0] - odds[1], abs=1e-5)
     assert occlusion(scoring, album, "us", blocks=5).shape == (5, 5)
+
+
+def test_it_stops_when_nobody_waits_any_longer(scoring):
+    album = {"us": [pictures(1)], "ct": [pictures(1)]}
+    with pytest.raises(TimeoutError):
+        occlusion(scoring, album, "us", end=0.0)

@@ -165,7 +165,9 @@ def test_what_moved_the_answer_is_shown_until_the_case_changes(page, files):
     assert f"at most {max(values):.2f}" in find(page, "#message").text
     assert "log odds" in find(page, "#message").text
     assert page.execute_script("return Boolean(answered)")
+    shown = page.execute_script("return panels.ct.canvas.toDataURL()")
     drag(page, "us", [30, 30, 60, 60])
+    assert page.execute_script("return panels.ct.canvas.toDataURL()") != shown  # no colours of a former case
     assert page.execute_script("return panels.us.picture.map") is None
     assert not find(page, "#explain").is_enabled()
     assert complaints(page) == []

@@ -67,7 +67,8 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
     known |= {"attribution": sums, "baseline": settings.attribute.baselines[0]}
     known |= {"partner": baselines.partner[0] if len(every) == 1 else None}
     known |= {
-        "baseline_probability": [float(own.baselines.probability[0]) for own in every],
+        "baseline_probability": _mean([own.baselines.probability[0] for own in every]),
+        "baseline_log_odds": _mean([own.attributions.at_baseline[0] for own in every]),
         "completeness_error": error,
         "gradients": int(sum(own.attributions.gradients[0] for own in every)),
     }

@@ -38,6 +38,7 @@ outlines                             modalities with a graph below outline/
 typical                              per modality the training crops, and how far from them a nodule may be
                                      (bundle/novelty.py)
 held_out_levels                      share of held-out nodules at the levels `caution` and `no answer`
+false_alarms                         share of held-out nodules that may be beyond a limit of caution
 held_out_risks                       of held-out nodules `counts` of calibrated risks (bundle/watch.py) and
                                      their `mean`; null where there is no calibration
 recalibrated                         of a version made by `dgfnet recalibrate`: of which `version`, `update`,

@@ -6,11 +6,13 @@ nodules of the cohort, by integrated gradients.
 
 from __future__ import annotations
 
+import time
+from math import inf
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.bundle.crops import Album, in_parts, pairs_of
-from dgfnet.bundle.graph import FoldGraph
 from dgfnet.bundle.model import GRAPHS, ScoringModel
 from dgfnet.preprocess.archive import paired
 from dgfnet.vocabulary import Modality
@@ -19,7 +21,7 @@ BLOCKS = 8  # along a side: a block is about a quarter of a nodule across on US,
 
 
 def occlusion(
-    model: ScoringModel, album: Album, modality: Modality, blocks: int = BLOCKS
+    model: ScoringModel, album: Album, modality: Modality, blocks: int = BLOCKS, end: float = inf
 ) -> NDArray[np.float64]:
     """Covers each block of a nodule's largest picture by that of the mean crop of the training nodules.
 
@@ -31,6 +33,7 @@ def occlusion(
         album: of one nodule.
         modality: of the picture; one that the networks read.
         blocks: along a side.
+        end: until when on the monotonic clock.
 
     Returns:
         (blocks, blocks): log odds of the answer less those with the block covered; above 0 where the picture
@@ -38,6 +41,7 @@ def occlusion(
 
     Raises:
         InputError: naming the modality whose crops are missing or of another shape or type.
+        TimeoutError: when the end comes first.
     """
     pairs = pairs_of(album, model.inputs, model.preprocess, model.images)
     counts = [len(album[name][0]) for name in model.modalities]
@@ -47,20 +51,23 @@ def occlusion(
     edges = np.linspace(0, len(picture), blocks + 1).round().astype(int)
     covered = np.repeat(picture[None], blocks**2, axis=0)
     for number, (row, column) in enumerate(np.ndindex(blocks, blocks)):
-        own = np.s_[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        covered[number][own] = mean[own]
+        block = np.s_[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+        covered[number][block] = mean[block]
     crops = {name: np.repeat(values[shown], blocks**2, axis=0) for name, values in pairs.crops.items()}
     crops[modality] = np.tile(covered, (len(shown), 1, 1))
 
-    def effect(member: FoldGraph) -> NDArray[np.float64]:
-        before = member.log_odds(pairs.crops)
-        after = np.concatenate([member.log_odds(part) for part in in_parts(crops)])
-        change = (after.reshape(len(shown), -1) - before[shown, None]).sum(axis=0) / len(before)
-        network = before.mean() + np.append(change, 0.0)
+    before = [member.log_odds(pairs.crops) for member in model.scoring]
+    parts = []
+    for part in in_parts(crops):
+        if time.monotonic() > end:
+            raise TimeoutError
+        parts.append([run.result() for run in [GRAPHS.submit(m.log_odds, part) for m in model.scoring]])
+    effects = []
+    for member, own, after in zip(model.scoring, before, zip(*parts, strict=True), strict=True):
+        change = (np.concatenate(after).reshape(len(shown), -1) - own[shown, None]).sum(axis=0) / len(own)
+        network = own.mean() + np.append(change, 0.0)
         if member.joint is not None:
             measured = member.joint.of_measured(member.joint.table(album))
             network = member.joint.combined(network, measured.values())
-        return np.asarray(network[-1] - network[:-1])
-
-    effects = list(GRAPHS.map(effect, model.scoring))
+        effects.append(network[-1] - network[:-1])
     return np.asarray(np.mean(effects, axis=0)).reshape(blocks, blocks)

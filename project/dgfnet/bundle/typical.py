@@ -18,12 +18,13 @@ BEYOND = 2.0  # an answer is refused from so many times the limit of caution on
 
 
 def limits_of(
-    images: Mapping[Modality, Images], folds: ArrayLike, false_alarms: float
+    images: Mapping[Modality, Images], read: Sequence[Modality], folds: ArrayLike, false_alarms: float
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
     """Describes the training crops, and how far from them held-out nodules are.
 
     Args:
         images: crops of all nodules of the cohort, per modality.
+        read: the modalities that the model reads; by the others it knows what was put in their place.
         folds: of each nodule.
         false_alarms: share of held-out nodules that may be beyond a limit of caution, together over the
             modalities (Bonferroni).
@@ -32,7 +33,7 @@ def limits_of(
         Per modality a `Typical` as plain values; and the shares of held-out nodules at the levels `caution`
         and `no answer`, each nodule judged by the crops of the other folds.
     """
-    fold, quantile = np.asarray(folds), 1 - false_alarms / len(images)
+    fold, quantile = np.asarray(folds), 1 - false_alarms / len(read)
     values = {name: [features(crops) for crops in own] for name, own in images.items()}
     others = {
         name: {held: _spread(own, fold != held) for held in np.unique(fold)} for name, own in values.items()
@@ -50,7 +51,7 @@ def limits_of(
             name: replace(own[held], caution=plain[name]["caution"], refusal=plain[name]["refusal"])
             for name, own in others.items()
         }
-        levels.append(judge(typical, {name: own[place] for name, own in values.items()})[0])
+        levels.append(judge(typical, {name: values[name][place] for name in read})[0])
     return plain, {level: levels.count(level) / len(levels) for level in ("caution", "no answer")}
 
 

@@ -183,7 +183,7 @@ def write_bundle(
     save_weights(folder / REFERENCE, {name: torch.from_numpy(crop) for name, crop in means.items()})
     pictured = [name for name in MODALITIES if name in album]
     every = {name: scored_images(album, name, first.metadata["network"]["images"]) for name in pictured}
-    typical, held_out_levels = limits_of(every, table["fold"], answers.false_alarms)
+    typical, held_out_levels = limits_of(every, modalities, table["fold"], answers.false_alarms)
     held_out = _held_out(networks, table, album, preprocess)
     calibration = _calibration(table["label"], held_out)
     sets = set_limits(table["label"], expit(held_out), answers.coverage)
@@ -209,6 +209,7 @@ def write_bundle(
         "sets": {"coverage": answers.coverage, **vars(sets)},
         "typical": typical,
         "held_out_levels": held_out_levels,
+        "false_alarms": answers.false_alarms,
         "alone": list(unimodal),
         "outlines": list(outlines),
         "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),

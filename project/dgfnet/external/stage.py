@@ -156,7 +156,8 @@ def _levels(table: pd.DataFrame) -> dict[str, Any]:
     """Returns the share of nodules at each level, and the AUC of those that are answered."""
     answered = table[table["level"] != "no answer"]
     shares = {level: float((table["level"] == level).mean()) for level in ("caution", "no answer")}
-    return {**shares, "auc_answered": auc(answered["label"], answered["probability"])}
+    area = auc(answered["label"], answered["probability"]) if len(answered) else float("nan")
+    return {**shares, "auc_answered": area}
 
 
 def _sets(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, Any] | None:

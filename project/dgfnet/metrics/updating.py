@@ -112,14 +112,15 @@ def needed_cases(prevalence: float, log_odds: ArrayLike, auc: float) -> dict[str
     return {
         "mean": needed_for_mean(prevalence),
         "slope": math.ceil(level / (errors["slope"] ** 2 * information)),
-        "auc": math.ceil(
-            brentq(
-                lambda n: _auc_error(n, prevalence, auc) - errors["auc"],
-                2 / min(prevalence, 1 - prevalence),
-                1e9,
-            )
-        ),
+        "auc": _needed_for_auc(prevalence, auc, errors["auc"]),
     }
+
+
+def _needed_for_auc(prevalence: float, auc: float, error: float) -> int:
+    least = 2 / min(prevalence, 1 - prevalence)  # two of the rarer class
+    if _auc_error(least, prevalence, auc) <= error:
+        return math.ceil(least)
+    return math.ceil(float(brentq(lambda count: _auc_error(count, prevalence, auc) - error, least, 1e9)))
 
 
 def _auc_error(count: float, prevalence: float, auc: float) -> float:

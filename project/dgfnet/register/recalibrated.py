@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from dgfnet import tracking
 from dgfnet.bundle.layout import CARD, METADATA, SUMS
+from dgfnet.bundle.watch import RISK_BOUNDS, counted
 from dgfnet.files import sha256, write_json
 from dgfnet.metrics.updating import CalibrationUpdate
-from dgfnet.registry.champion import Champion, open_bundle
-from dgfnet.registry.facts import FACTS, keep_facts
+from dgfnet.registry.champion import EXTERNAL_AUC, Champion, open_bundle
+from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.registry.origin import RECALIBRATED, copy_origin
+from dgfnet.registry.promotion import RECORD, ROLLED_BACK
 from dgfnet.registry.seal import SEAL, seal
 from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
+
+READ = ("variant", "scoring", "AUC")  # tags of a version for a person, which do not change
 
 
 def updated(metadata: Mapping[str, Any], line: CalibrationUpdate) -> dict[str, Any]:
@@ -39,7 +45,12 @@ def updated(metadata: Mapping[str, Any], line: CalibrationUpdate) -> dict[str, A
 
 
 def register_recalibrated(
-    settings: Settings, site: Site, champion: Champion, line: CalibrationUpdate, count: int, positives: int
+    settings: Settings,
+    site: Site,
+    champion: Champion,
+    line: CalibrationUpdate,
+    risks: NDArray[np.float64],
+    positives: int,
 ) -> str:
     """Registers a champion with another calibration, in its own run; it does not become champion by that.
 
@@ -48,15 +59,16 @@ def register_recalibrated(
         site: of the model.
         champion: whose networks the version has.
         line: the update of its calibrated log odds.
-        count: nodules that the update was fitted to.
-        positives: of them.
+        risks: calibrated by it, of the nodules that it was fitted to.
+        positives: number of these.
 
     Returns:
         The number of the version.
     """
     client, name = tracking.registry(settings), champion.name
     former = client.get_model_version(name, champion.version)
-    changes = updated(champion.metadata, line)
+    changes, count = updated(champion.metadata, line), len(risks)
+    held_out = {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())}
     origin = {
         "version": champion.version,
         "update": line.update,
@@ -67,8 +79,14 @@ def register_recalibrated(
         f"Version {champion.version}, calibrated on {count} nodules of a new site, {positives} "
         f"with metastasis: {line.update} updated. Networks are the same."
     )
+    calibration = changes["calibration"]
+    card = (
+        f"{told} Threshold and calibration, in the place of those above: positive at or above "
+        f"{changes['threshold']:.4f}; calibrated log odds are {calibration['intercept']:+.3f} "
+        f"{calibration['slope']:+.3f} x those of the probability."
+    )
     with open_bundle(client, name, champion.version) as folder:
-        _rewrite(folder, {**changes, "recalibrated": origin}, told)
+        _rewrite(folder, {**changes, "held_out_risks": held_out, "recalibrated": origin}, card)
         with mlflow.start_run(run_id=str(former.run_id)):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{site}_recalibrated",
@@ -76,10 +94,9 @@ def register_recalibrated(
                 registered_model_name=name,
             )
     number = str(logged.registered_model_version)
-    kept: dict[str, str] = json.loads(former.tags.get(FACTS, "{}"))
-    kept = {key: value for key, value in kept.items() if key != SEAL and not key.startswith("external_")}
+    kept = {key: value for key, value in facts(former).items() if not _own(key)}
     keep_facts(client, name, number, kept | {RECALIBRATED: champion.version})
-    for key in ("variant", "scoring", "AUC"):
+    for key in READ:
         if key in former.tags:
             client.set_model_version_tag(name, number, key, former.tags[key])
     client.set_model_version_tag(name, number, "threshold", f"{changes['threshold']:.4f}")
@@ -87,6 +104,13 @@ def register_recalibrated(
     copy_origin(client, name, champion.version, number)
     seal(client, name, number)
     return number
+
+
+def _own(fact: str) -> bool:
+    """Returns True for what is known of one version alone: decisions, results elsewhere, tags to read."""
+    return fact in (SEAL, ROLLED_BACK, "threshold", EXTERNAL_AUC, *READ) or fact.startswith(
+        ("external_", f"{RECORD}.", "mlflow.")
+    )
 
 
 def _rewrite(folder: Path, changes: Mapping[str, Any], told: str) -> None:

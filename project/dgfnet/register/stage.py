@@ -133,8 +133,8 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         keep_table(client, settings, site, network, name, known["fits"], NETWORK_TABLE_SHA256)
     registered = client.get_model_version(name, number)
     rolled_back = ROLLED_BACK in registered.tags
-    chosen = _is_champion(client, name, number) or _is_recalibrated(client, name, number) or rolled_back
-    if newest(registered) is None or not chosen:
+    stays = _is_recalibrated(client, name, known["fits"])
+    if not stays and (newest(registered) is None or not (_is_champion(client, name, number) or rolled_back)):
         promote(client, name, number, criteria(settings, name, number))
     promotion = newest(client.get_model_version(name, number)) or {}
     is_champion = _is_champion(client, name, number)
@@ -146,9 +146,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "alias": CHAMPION if is_champion else CHALLENGER,
         "promoted": is_champion,
         "has_champion": champion_of(client, name) is not None,
-        "reason": "rolled back by hand; dgfnet promote can bring it back"
-        if rolled_back
-        else promotion["why"],
+        "reason": _why(promotion, rolled_back, stays),
         # who decided and when differs each time, and stands in the registry: dgfnet history
         "promotion": {name: value for name, value in promotion.items() if name not in ("who", "when")},
         "criterion": {"name": criterion, "value": metrics["folds"][fold]["scores"][criterion]},
@@ -300,10 +298,19 @@ def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
     return champion is not None and str(champion.version) == number
 
 
-def _is_recalibrated(client: MlflowClient, name: str, number: str) -> bool:
-    """Returns True when the champion is this version with another calibration: a person wanted it so."""
+def _is_recalibrated(client: MlflowClient, name: str, fits: str) -> bool:
+    """Returns True when the champion has these networks with another calibration: a person wanted it so."""
     champion = champion_of(client, name)
-    return champion is not None and facts(champion).get(RECALIBRATED) == number
+    return champion is not None and RECALIBRATED in facts(champion) and facts(champion).get("fits") == fits
+
+
+def _why(promotion: Mapping[str, Any], rolled_back: bool, stays: bool) -> str:
+    """Says why a version is champion, or is not."""
+    if rolled_back:
+        return "rolled back by hand; dgfnet promote can bring it back"
+    if stays:
+        return "its networks are champion with another calibration; dgfnet promote can bring it back"
+    return str(promotion["why"])
 
 
 def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:

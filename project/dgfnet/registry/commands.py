@@ -55,10 +55,12 @@ def criteria(settings: Settings, model: str, version: str, without_comparison: b
             f"{model} version {version} was registered with other evidence for the gate; "
             "run the stage register"
         ) from None
-    champion, gain = champion_of(client, model), None
+    champion, gain, limits = champion_of(client, model), None, settings.register_
     if champion is not None and str(champion.version) != version:
         gain = _compare(settings, candidate, champion)
-    verdicts = judge(evidence, gain, settings.register_, without_comparison)
+        if known.get("fits", model) == facts(champion).get("fits"):  # one network cannot gain over itself
+            limits = limits.model_copy(update={"minimum_gain": min(0.0, limits.minimum_gain)})
+    verdicts = judge(evidence, gain, limits, without_comparison)
     return Judgement(verdicts, None if champion is None else str(champion.version))
 
 

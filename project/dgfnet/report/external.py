@@ -112,7 +112,8 @@ def abstention(site: str, registered: Json, external: Json) -> Table:
         rows=tuple(rows),
         note="Levels by how unlike the training cohort the pictures are; out of fold each nodule is judged "
         f"by the other folds. Sets should hold the true class of {coverage} of the nodules of either class. "
-        "The AUC is of nodules at both sites that get a number; other tables count every nodule.",
+        "Outside, missing or far-out measured features count as caution, too, and the AUC is of the nodules "
+        "that get a number; other tables count every nodule.",
         folded=True,
     )
 

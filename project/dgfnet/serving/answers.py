@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dgfnet.bundle.crops import BATCH, Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
-from dgfnet.bundle.occlusion import BLOCKS, occlusion
+from dgfnet.bundle.occlusion import occlusion
 from dgfnet.serving.cases import Case
 from dgfnet.vocabulary import MODALITIES, Modality, mask_of
 
@@ -83,16 +83,16 @@ def _withheld(row: dict[str, Any], model: ScoringModel) -> dict[str, Any]:
     }
 
 
-def explain(model: ScoringModel, case: Case, blocks: int = BLOCKS) -> dict[Modality, NDArray[np.float64]]:
+def explain(model: ScoringModel, case: Case, end: float = inf) -> dict[Modality, NDArray[np.float64]]:
     """Says which blocks of a case's largest pictures move its answer (bundle/occlusion.py).
 
     Args:
         model: of the registry.
         case: that it answers.
-        blocks: along a side of a region of interest.
+        end: until when on the monotonic clock.
 
     Returns:
-        Per modality that is read (blocks, blocks), log odds; empty for a case that is not answered.
+        Per modality that is read (BLOCKS, BLOCKS), log odds; empty for a case that is not answered.
     """
     modalities = tuple(name for name in MODALITIES if name in case.crops)
     chosen = None if case.fault else _model_for(modalities, model)
@@ -101,7 +101,7 @@ def explain(model: ScoringModel, case: Case, blocks: int = BLOCKS) -> dict[Modal
     album = _album([case], modalities)
     if chosen.levels(album)[0][0] == "no answer":
         return {}
-    return {name: occlusion(chosen, album, name, blocks) for name in chosen.modalities}
+    return {name: occlusion(chosen, album, name, end=end) for name in chosen.modalities}
 
 
 def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:

@@ -18,8 +18,8 @@ SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 class Counts:
     """Counts since the server was started.
 
-    dgfnet_answers_total{variant, level, decision}, dgfnet_risk (calibrated risks, not those of cases without
-    an answer), dgfnet_novelty{modality} (limits of caution), dgfnet_requests_total{path, status},
+    dgfnet_answers_total{variant, level, decision}, dgfnet_risk{variant} (calibrated risks, not those of cases
+    without an answer), dgfnet_novelty{modality} (limits of caution), dgfnet_requests_total{path, status},
     dgfnet_request_seconds{path}, dgfnet_model_info{model, version}.
     """
 
@@ -31,7 +31,9 @@ class Counts:
         self.answers = Counter(
             "dgfnet_answers", "Cases answered.", ("variant", "level", "decision"), registry=own
         )
-        self.risk = Histogram("dgfnet_risk", "Calibrated risks.", registry=own, buckets=RISK_BOUNDS)
+        self.risk = Histogram(
+            "dgfnet_risk", "Calibrated risks.", ("variant",), registry=own, buckets=RISK_BOUNDS
+        )
         self.novelty = Histogram(
             "dgfnet_novelty",
             "Distance of pictures from the training cohort, in limits of caution.",
@@ -50,7 +52,7 @@ class Counts:
             decision = "none" if row["decision"] is None else ("negative", "positive")[int(row["decision"])]
             self.answers.labels(row["variant"], row["level"], decision).inc()
             if row["calibrated"] is not None:
-                self.risk.observe(row["calibrated"])
+                self.risk.labels(row["variant"]).observe(row["calibrated"])
             for modality in MODALITIES:
                 if row[f"{modality}_novelty"] is not None:
                     self.novelty.labels(modality).observe(row[f"{modality}_novelty"])

@@ -25,7 +25,7 @@ import PIL.Image
 
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, MARKS, Box, read_mark
-from dgfnet.serving.cases import Case, Grey, Reading, loose_image, read_moved, read_spacing
+from dgfnet.serving.cases import Case, Grey, Reading, loose_image, read_case, read_moved, read_spacing
 from dgfnet.vocabulary import MODALITIES, Modality
 
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
@@ -44,7 +44,9 @@ SIGNATURES = (  # first bytes of a file, and the ending by which the readers kno
 )
 
 
-def decode_case(record: Mapping[str, Any], reading: Reading, end: float = math.inf) -> Case:
+def decode_case(
+    record: Mapping[str, Any], reading: Reading, end: float = math.inf, moves: bool = True
+) -> Case:
     """Reads a nodule's crops from a record of a request.
 
     Args:
@@ -56,6 +58,7 @@ def decode_case(record: Mapping[str, Any], reading: Reading, end: float = math.i
             `us_spacing_mm`, `ct_spacing_mm`: side of the pixels, where the files do not say, a number.
         reading: what the model wants; fields of other modalities are not looked at.
         end: until when on the monotonic clock; small files can hold many large pictures.
+        moves: also with other boxes, where the nodule has boxes.
 
     Raises:
         InputError: naming field and place, in one sentence.
@@ -86,7 +89,8 @@ def decode_case(record: Mapping[str, Any], reading: Reading, end: float = math.i
         if not images:
             expected = " or ".join(f"{name} with {name}_mask or {name}_box" for name in reading.modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        return replace(read_moved(images, reading, end), chosen={}, drawn={})
+        read = read_moved if moves else read_case
+        return replace(read(images, reading, end), chosen={}, drawn={})
 
 
 def _marks(record: Mapping[str, Any], modality: Modality) -> tuple[str, list[Any]]:
