@@ -15,6 +15,7 @@ from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 from dgfnet.metrics.calibration import NEAREST, brier, calibration_slope_intercept
+from dgfnet.metrics.conformal import set_limits
 from dgfnet.metrics.discrimination import auc
 from dgfnet.metrics.updating import needed_cases, update_line
 from dgfnet.parallel import map_in_order, workers
@@ -34,11 +35,13 @@ class Local:
 
     Attributes:
         label: (n,) 0 or 1.
-        log_odds: (n,) calibrated, of the champion.
+        probability: (n,) of the champion.
+        log_odds: (n,) calibrated.
         left_out: nodules without a label, or that it does not answer with all modalities.
     """
 
     label: NDArray[np.int64]
+    probability: NDArray[np.float64]
     log_odds: NDArray[np.float64]
     left_out: int
 
@@ -47,8 +50,9 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
     """Fits the champion's calibration to a cohort folder, and registers it as a version if that is needed.
 
     The closed testing procedure says what is changed: nothing, the intercept, or intercept and slope. The
-    threshold moves with it, so that the same calibrated risk is called positive. Networks, contributions,
-    levels and prediction sets stay as they are, and so do the models of one modality.
+    threshold moves with it, so that the same calibrated risk is called positive, and the limits of prediction
+    sets are those of the local nodules. Networks, contributions and levels stay as they are, and so do the
+    models of one modality.
 
     Args:
         settings: for the registry.
@@ -95,8 +99,9 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
             f"recalibration is not needed: against intercept and slope fitted here p {line.p_original:.2f}"
         )
     else:
+        sets = set_limits(local.label, local.probability, settings.register_.coverage)
         after = expit(line.intercept + line.slope * local.log_odds)
-        number = register_recalibrated(settings, site, champion, line, after, positives)
+        number = register_recalibrated(settings, site, champion, line, after, sets, positives)
         lines += [
             f"{line.update} updated (p {line.p_original:.2g} against its calibration): log odds are "
             f"{line.intercept:+.2f} {line.slope:+.2f} x those before",
@@ -124,9 +129,10 @@ def _answered(settings: Settings, site: Site, champion: Champion, nodules: tuple
     # the models of one modality that answer where the other is missing have a calibration of their own
     whole = (table["variant"] == champion.metadata["variant"]) & table["probability"].notna()
     table = table[whole]
-    probability = table["calibrated"].where(table["calibrated"].notna(), table["probability"]).to_numpy(float)
-    log_odds = logit(np.clip(probability, NEAREST, 1 - NEAREST))
-    return Local(table["label"].to_numpy(np.int64), log_odds, len(nodules) - len(table))
+    probability = table["probability"].to_numpy(float)
+    risk = table["calibrated"].where(table["calibrated"].notna(), table["probability"]).to_numpy(float)
+    log_odds = logit(np.clip(risk, NEAREST, 1 - NEAREST))
+    return Local(table["label"].to_numpy(np.int64), probability, log_odds, len(nodules) - len(table))
 
 
 def _read(nodule: Nodule, reading: Reading) -> Case:

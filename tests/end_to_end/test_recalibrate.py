@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from whole import called, client
 
 from dgfnet import recalibrate
+from dgfnet.metrics.conformal import set_limits
 from dgfnet.metrics.updating import CalibrationUpdate
 from dgfnet.registry.facts import facts
 
@@ -69,7 +70,10 @@ def test_calibration_and_threshold_move_and_nothing_else(changeable, cohort, tmp
     # the models of one modality keep their own
     assert (after["threshold"] == before["threshold"])[before["variant"] != "stack"].all()
     labels = pd.read_csv(cohort / "nodules.csv", dtype=str).set_index("nodule_id")["lnm_central"]
-    risks = after["calibrated"][fused & labels.reindex(after.index).notna()]
+    local = fused & labels.reindex(after.index).notna()
+    risks = after["calibrated"][local]
+    sets = set_limits(labels.reindex(after.index)[local].astype(int), before["probability"][local], 0.9)
+    assert second["sets"] == pytest.approx({"coverage": 0.9, **vars(sets)}, abs=1e-6)
     assert second["held_out_risks"]["mean"] == pytest.approx(risks.mean(), abs=1e-6)
     assert sum(second["held_out_risks"]["counts"]) == len(risks)
 

@@ -16,6 +16,7 @@ from dgfnet import tracking
 from dgfnet.bundle.layout import CARD, METADATA, SUMS
 from dgfnet.bundle.watch import RISK_BOUNDS, counted
 from dgfnet.files import sha256, write_json
+from dgfnet.metrics.conformal import SetLimits
 from dgfnet.metrics.updating import CalibrationUpdate
 from dgfnet.registry.champion import EXTERNAL_AUC, Champion, open_bundle
 from dgfnet.registry.facts import facts, keep_facts
@@ -50,6 +51,7 @@ def register_recalibrated(
     champion: Champion,
     line: CalibrationUpdate,
     risks: NDArray[np.float64],
+    sets: SetLimits,
     positives: int,
 ) -> str:
     """Registers a champion with another calibration, in its own run; it does not become champion by that.
@@ -60,6 +62,7 @@ def register_recalibrated(
         champion: whose networks the version has.
         line: the update of its calibrated log odds.
         risks: calibrated by it, of the nodules that it was fitted to.
+        sets: limits of prediction sets, of the same nodules, at `register.coverage`.
         positives: number of these.
 
     Returns:
@@ -68,7 +71,10 @@ def register_recalibrated(
     client, name = tracking.registry(settings), champion.name
     former = client.get_model_version(name, champion.version)
     changes, count = updated(champion.metadata, line), len(risks)
-    held_out = {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())}
+    fitted = {
+        "held_out_risks": {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())},
+        "sets": {"coverage": settings.register_.coverage, **vars(sets)},
+    }
     origin = {
         "version": champion.version,
         "update": line.update,
@@ -86,7 +92,7 @@ def register_recalibrated(
         f"{calibration['slope']:+.3f} x those of the probability."
     )
     with open_bundle(client, name, champion.version) as folder:
-        _rewrite(folder, {**changes, "held_out_risks": held_out, "recalibrated": origin}, card)
+        _rewrite(folder, {**changes, **fitted, "recalibrated": origin}, card)
         with mlflow.start_run(run_id=str(former.run_id)):
             logged = mlflow.pyfunc.log_model(
                 name=f"dgfnet_{site}_recalibrated",
