@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from dgfnet.bundle.novelty import Typical, features, judge
+from dgfnet.bundle.novelty import Typical, Verdict, features, judge
 from dgfnet.bundle.typical import limits_of
 from dgfnet.cohort.records import Cohort
 from dgfnet.cohort.screened import load_screened
@@ -77,11 +77,11 @@ def main() -> None:
             tell(kind, name, [judge(typical, {name: features(own)}) for own in crops])
 
 
-def tell(kind: str, modality: str, judged: Sequence[tuple[str, list[str]]]) -> None:
+def tell(kind: str, modality: str, judged: Sequence[Verdict]) -> None:
     """Prints a row."""
-    levels = [level for level, _ in judged]
+    levels = [verdict.level for verdict in judged]
     caution, refused = (levels.count(level) / len(levels) for level in ("caution", "no answer"))
-    swapped = sum("looks like" in " ".join(reasons) for _, reasons in judged) / len(levels)
+    swapped = sum("looks like" in " ".join(verdict.reasons) for verdict in judged) / len(levels)
     print(f"| {kind} | {modality} | {len(levels)} | {caution:.3f} | {refused:.3f} | {swapped:.3f} |")
 
 
@@ -127,13 +127,15 @@ def real_ultrasound(folder: Path, side: int) -> Crops:
 
 def real_tomography(folder: Path, side: int) -> Crops:
     """Returns the middle slice of LIDC's volumes, in the default window."""
-    window: Callable[[NDArray[np.float64]], NDArray[np.uint8]] = lambda values: (  # noqa: E731
-        np.clip((values + 125) / 350, 0, 1) * 255
-    ).astype(np.uint8)
     volumes = [
         np.asarray(nibabel.load(path).dataobj, float) for path in sorted(folder.glob("image/*"))[:MANY]
     ]
-    return [resize_image(window(volume[:, :, volume.shape[2] // 2]), side)[None] for volume in volumes]
+    return [resize_image(_windowed(volume[:, :, volume.shape[2] // 2]), side)[None] for volume in volumes]
+
+
+def _windowed(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Returns HU from -125 to 225 as grey."""
+    return (np.clip((values + 125) / 350, 0, 1) * 255).astype(np.uint8)
 
 
 def middle(picture: NDArray[np.uint8], length: int, side: int) -> NDArray[np.uint8]:

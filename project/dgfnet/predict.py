@@ -12,13 +12,12 @@ import pandas as pd
 
 from dgfnet import files
 from dgfnet.cohort.manifest import read_cohort
-from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import Box
 from dgfnet.parallel import map_in_order, workers
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer, explain
-from dgfnet.serving.cases import Case, Reading, loose_image, read_moved, read_spacing
+from dgfnet.serving.cases import Case, Reading, loose_image, read_moved, read_nodule, read_spacing
 from dgfnet.serving.overlay import draw
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Modality, Site
@@ -53,7 +52,7 @@ def predict(
         raise InputError(f"{folder}: no nodule {nodule}; it has {len(cohort.nodules)} others")
     champion = load_champion(settings, site)
     model = champion.model
-    work = partial(_read, reading=Reading.of(model))
+    work = partial(read_nodule, reading=Reading.of(model), moves=True)
     cases = list(map_in_order(work, chosen, workers(settings.resources.memory_mb), "predict"))
     table = _answered(champion, cases)
     table.insert(0, "nodule_id", [candidate.nodule_id for candidate in chosen])
@@ -115,13 +114,6 @@ def predict_case(
     if overlays is not None:
         _draw_all(champion, [case], table.assign(nodule_id="case"), overlays)
     return table
-
-
-def _read(nodule: Nodule, reading: Reading) -> Case:
-    try:
-        return read_moved(nodule.images, reading)
-    except (InputError, OSError) as error:
-        return Case({}, fault=str(error))
 
 
 def _answered(champion: Champion, cases: Sequence[Case]) -> pd.DataFrame:

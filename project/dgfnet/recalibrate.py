@@ -22,7 +22,7 @@ from dgfnet.parallel import map_in_order, workers
 from dgfnet.register.recalibrated import register_recalibrated
 from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer
-from dgfnet.serving.cases import Case, Reading, read_case
+from dgfnet.serving.cases import Reading, read_nodule
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -117,7 +117,7 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
 
 def _answered(settings: Settings, site: Site, champion: Champion, nodules: tuple[Nodule, ...]) -> Local:
     labelled = [nodule for nodule in nodules if nodule.labels[site] is not None]
-    read = partial(_read, reading=Reading.of(champion.model))
+    read = partial(read_nodule, reading=Reading.of(champion.model), moves=False)
     cases = list(map_in_order(read, labelled, workers(settings.resources.memory_mb), "recalibrate"))
     faults = [
         f"nodule {n.nodule_id}: {case.fault}" for n, case in zip(labelled, cases, strict=True) if case.fault
@@ -133,10 +133,3 @@ def _answered(settings: Settings, site: Site, champion: Champion, nodules: tuple
     risk = table["calibrated"].where(table["calibrated"].notna(), table["probability"]).to_numpy(float)
     log_odds = logit(np.clip(risk, NEAREST, 1 - NEAREST))
     return Local(table["label"].to_numpy(np.int64), probability, log_odds, len(nodules) - len(table))
-
-
-def _read(nodule: Nodule, reading: Reading) -> Case:
-    try:
-        return read_case(nodule.images, reading)
-    except (InputError, OSError) as error:
-        return Case({}, fault=str(error))

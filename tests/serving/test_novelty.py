@@ -88,30 +88,35 @@ def at(distance, name="contrast"):
 
 def test_three_levels_and_the_worst_of_both_modalities():
     limits = {"us": plain(), "ct": plain(**{"grey mean": 1e6})}
-    assert judge(limits, {"us": at(1.99)}) == ("answer", [])
-    level, (text,) = judge(limits, {"us": at(2.5)})
+    usual = judge(limits, {"us": at(1.99)})
+    assert (usual.level, usual.reasons) == ("answer", ())
+    assert usual.novelty == pytest.approx({"us": 1.99 / 2})
+    verdict = judge(limits, {"us": at(2.5)})
+    level, (text,) = verdict.level, verdict.reasons
     assert level == "caution"
     assert text == (
         "ultrasound of more contrast than in the training cohort (1.2 times the usual limit); check dynamic "
         "range or window"
     )
-    assert judge(limits, {"us": at(3.01)})[0] == "no answer"
+    assert judge(limits, {"us": at(3.01)}).level == "no answer"
     near = {"us": plain(), "ct": plain()}
-    assert judge(near, {"us": at(2.5), "ct": at(1)})[0] == "caution"
+    assert judge(near, {"us": at(2.5), "ct": at(1)}).level == "caution"
     for pair in ({"us": at(3.5), "ct": at(2.5)}, {"us": at(2.5), "ct": at(3.5)}):
-        level, texts = judge(near, pair)
+        verdict = judge(near, pair)
+        level, texts = verdict.level, verdict.reasons
         assert level == "no answer"
         assert len(texts) == 2
 
 
 def test_a_picture_of_the_other_modality_is_told_apart():
     limits = {"us": plain(), "ct": plain(contrast=30.0)}
-    level, (text,) = judge(limits, {"us": row(contrast=30.0)})
+    verdict = judge(limits, {"us": row(contrast=30.0)})
+    level, (text,) = verdict.level, verdict.reasons
     assert (level, text) == (
         "no answer",
         "the ultrasound picture looks like CT; check that it is in the right place",
     )
-    _, (text,) = judge(limits, {"us": row(contrast=-30.0)})
+    (text,) = judge(limits, {"us": row(contrast=-30.0)}).reasons
     assert "looks like" not in text
     assert text.startswith("ultrasound of less contrast")
 
@@ -135,7 +140,7 @@ def test_false_alarms_on_held_out_nodules_are_those_asked_for():
         assert own["refusal"] == pytest.approx(BEYOND * own["caution"])
     typical = {name: Typical.of(own) for name, own in plain_limits.items()}
     new, _ = cohort(200)
-    judged = [judge(typical, {"us": features(crops), "ct": features(crops)})[0] for crops in new]
+    judged = [judge(typical, {"us": features(crops), "ct": features(crops)}).level for crops in new]
     assert judged.count("answer") >= 160
 
 
@@ -153,8 +158,9 @@ def test_other_pictures_are_refused():
         "blurred": us[0][:1] // 8 + 105,
     }
     for name, crops in others.items():
-        assert judge(typical, {"us": features(crops.astype(np.uint8))})[0] == "no answer", name
-    level, (text,) = judge(typical, {"us": features(ct[0])})
+        assert judge(typical, {"us": features(crops.astype(np.uint8))}).level == "no answer", name
+    verdict = judge(typical, {"us": features(ct[0])})
+    level, (text,) = verdict.level, verdict.reasons
     assert (level, text.split(";")[0]) == ("no answer", "the ultrasound picture looks like CT")
 
 
@@ -162,7 +168,7 @@ def test_crops_that_never_vary_are_no_proof_that_none_may():
     even = [np.full((1, 16, 16), 100, np.uint8)] * 20
     limits, _ = limits_of({"us": even}, ("us",), np.arange(20) % 4, 0.05)
     assert np.isfinite(np.array(limits["us"]["precision"])).all()
-    assert judge({"us": Typical.of(limits["us"])}, {"us": features(even[0])})[0] == "answer"
+    assert judge({"us": Typical.of(limits["us"])}, {"us": features(even[0])}).level == "answer"
 
 
 def test_of_a_modality_that_is_not_read_there_are_no_false_alarms():

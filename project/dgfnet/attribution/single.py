@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -44,6 +45,8 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
     if not is_cross_validated(settings, site, chosen):
         raise InputError(f"{site} {chosen} was not cross-validated; run the stage crossval")
     table = load_table(settings, site, chosen).set_index("nodule_id")
+    nodules = load_nodules(settings)
+    own = nodules[nodules["nodule_id"] == nodule]
     known: dict[str, Any] = {"nodule_id": nodule, "site": site, "variant": chosen}
     if nodule in table.index:
         row: Any = table.loc[nodule]
@@ -51,7 +54,7 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
         known |= {"fold": folds[0], "label": int(row["label"])}
         known |= {"probability": float(row["probability"]), "threshold": float(row["threshold"])}
         said = f"probability {row['probability']:.3f} (threshold {row['threshold']:.3f})"
-    elif nodule in _external(settings):
+    elif (own["cohort"] == "external").any():
         folds = sorted(int(fold) for fold in table["fold"].unique())
         said = f"by the networks of all {len(folds)} folds"
     else:
@@ -59,24 +62,24 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
             f"nodule {nodule} has no out-of-fold prediction of {site} {chosen}, and is not in the external "
             "cohort"
         )
-    explained = [_explained(settings, site, chosen, fold, nodule) for fold in folds]
-    every, baselines = ([each[1] for each in explained], explained[0][1].baselines)
-    sums = {name: _mean([own.attributions.sums[name][0] for own in every]) for name in explained[0][0].images}
-    error = max(float(own.attributions.error[0]) for own in every)
-    known |= {"folds": folds, "log_odds": _mean([own.attributions.at_input[0] for own in every])}
+    explained = [_explained(settings, site, chosen, fold, own) for fold in folds]
+    shown, every = explained[0][0], [explanation for _, explanation in explained]
+    sums = {name: _mean([one.attributions.sums[name][0] for one in every]) for name in shown.images}
+    error = max(float(one.attributions.error[0]) for one in every)
+    known |= {"folds": folds, "log_odds": _mean([one.attributions.at_input[0] for one in every])}
     known |= {"attribution": sums, "baseline": settings.attribute.baselines[0]}
-    known |= {"partner": baselines.partner[0] if len(every) == 1 else None}
+    known |= {"partner": every[0].baselines.partner[0] if len(every) == 1 else None}
     known |= {
-        "baseline_probability": _mean([own.baselines.probability[0] for own in every]),
-        "baseline_log_odds": _mean([own.attributions.at_baseline[0] for own in every]),
+        "baseline_probability": _mean([one.baselines.probability[0] for one in every]),
+        "baseline_log_odds": _mean([one.attributions.at_baseline[0] for one in every]),
         "completeness_error": error,
-        "gradients": int(sum(own.attributions.gradients[0] for own in every)),
+        "gradients": int(sum(one.attributions.gradients[0] for one in every)),
     }
     stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{site}-{chosen}-{nodule}")[:120]
     path = settings.work / "attribution" / f"{stem}.json"
     write_json(path, known)
-    maps = {name: np.mean([own.attributions.maps[name][0].numpy() for own in every], axis=0) for name in sums}
-    _draw(explained[0][0], maps, sums, path.with_suffix(".png"))
+    maps = {name: np.mean([one.attributions.maps[name][0].numpy() for one in every], axis=0) for name in sums}
+    _draw(shown, maps, sums, path.with_suffix(".png"))
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in sums.items())
     return (
         f"{site} {chosen}: {nodule} {said}, log odds towards metastasis: {parts} (completeness error "
@@ -84,16 +87,12 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
     )
 
 
-def _external(settings: Settings) -> Sequence[str]:
-    nodules = load_nodules(settings)
-    return list(nodules.loc[nodules["cohort"] == "external", "nodule_id"])
-
-
-def _explained(settings: Settings, site: Site, variant: Variant, fold: int, nodule: str) -> Explained:
-    """Explains a nodule by the network of a fold."""
+def _explained(
+    settings: Settings, site: Site, variant: Variant, fold: int, nodule: pd.DataFrame
+) -> Explained:
+    """Explains a nodule, a row of nodules.parquet, by the network of a fold."""
     network = load(settings, site, variant, fold)
-    nodules = load_nodules(settings)
-    chosen = select(nodules[nodules["nodule_id"] == nodule], network.archive, site)
+    chosen = select(nodule, network.archive, site)
     shown = pictures(network.model, network.archive, chosen)
     return shown, explain_pictures(network, shown, settings.attribute.baselines[0], effort(settings))
 

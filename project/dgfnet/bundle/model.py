@@ -22,7 +22,7 @@ from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of, scored_images
 from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
-from dgfnet.bundle.novelty import Typical, features, judge, novelties
+from dgfnet.bundle.novelty import Typical, Verdict, features, judge
 from dgfnet.errors import InputError
 from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
@@ -32,6 +32,7 @@ from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
 # parallel.cores() would import rich, which the environment of a registered model does not have
 GRAPHS = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="graphs")
+UNKNOWN = "this version was registered before pictures unlike its training were looked for"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +192,8 @@ class ScoringModel:
             `calibrated_high`, its range over the networks of all folds; `us_contribution`,
             `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
             log odds of the probability; `variant`; `prediction_set`, the classes that cannot be ruled out;
-            `level` and `warnings`, as `levels` returns them; `us_novelty`, `ct_novelty`, how far the pictures
-            are from the training cohort, in limits of caution (NaN for a modality that is not read).
+            `level`, `us_novelty`, `ct_novelty` (NaN for a modality that is not read) and `warnings`, of
+            `verdicts`.
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
@@ -206,8 +207,7 @@ class ScoringModel:
         alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
         shares = dict(zip(self.modalities, shapley(whole, self.reference_log_odds, *lacking), strict=True))
         count = len(whole)
-        level, warnings = self.levels(album)
-        decided = self._decide(whole)
+        verdicts, decided = self.verdicts(album), self._decide(whole)
         return {
             **decided,
             "threshold": np.full(count, self.threshold),
@@ -218,49 +218,32 @@ class ScoringModel:
             "reference_log_odds": np.full(count, self.reference_log_odds),
             "variant": np.full(count, self.metadata["variant"], dtype=object),
             "prediction_set": self.sets(decided["probability"]),
-            "level": level,
-            **self._novelties(album),
-            "warnings": warnings,
+            "level": _objects([verdict.level for verdict in verdicts]),
+            **{
+                f"{name}_novelty": np.array([verdict.novelty.get(name, np.nan) for verdict in verdicts])
+                for name in MODALITIES
+            },
+            "warnings": _objects([list(verdict.reasons) for verdict in verdicts]),
         }
 
-    def levels(self, album: Album) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Says of N nodules whether they may be answered.
+    def verdicts(self, album: Album) -> list[Verdict]:
+        """Says of N nodules whether they may be answered; a stack also warns of features missing or far out.
 
         Args:
             album: crops of the nodules, and for a stacked model their measured features.
-
-        Returns:
-            (N,) `answer`, `caution` or `no answer` (bundle/novelty.py), and (N,) lists of reasons. A stacked
-            model is also cautious where features are missing or far out.
         """
-        if not self.typical:
-            told = ["this version was registered before pictures unlike its training were looked for"]
-            return _objects(["caution"] * len(album[self.modalities[0]])), _objects(
-                [list(told) for _ in album[self.modalities[0]]]
-            )
-        judged = [judge(self.typical, nodule) for nodule in self._described(album)]
-        joint = self.members[0].joint
-        table = None if joint is None else unusual(joint, joint.table(album), self.metadata["measured"])
-        measured = table or [[] for _ in judged]
-        levels = [
-            "caution" if level == "answer" and odd else level
-            for (level, _), odd in zip(judged, measured, strict=True)
-        ]
-        return _objects(levels), _objects(
-            [reasons + odd for (_, reasons), odd in zip(judged, measured, strict=True)]
-        )
-
-    def _described(self, album: Album) -> list[dict[Modality, NDArray[np.float64]]]:
-        """Returns per nodule and modality the features of the crops that are scored, (K, F)."""
         scored = {name: scored_images(album, name, self.images) for name in self.modalities}
-        return [
-            dict(zip(scored, map(features, own), strict=True)) for own in zip(*scored.values(), strict=True)
+        nodules = zip(*scored.values(), strict=True)
+        if not self.typical:
+            return [Verdict("caution", (UNKNOWN,), {}) for _ in nodules]
+        verdicts = [
+            judge(self.typical, dict(zip(scored, map(features, own), strict=True))) for own in nodules
         ]
-
-    def _novelties(self, album: Album) -> dict[str, NDArray[np.float64]]:
-        described = self._described(album) if self.typical else [{} for _ in album[self.modalities[0]]]
-        found = [novelties(self.typical, nodule) for nodule in described]
-        return {f"{name}_novelty": np.array([own.get(name, np.nan) for own in found]) for name in MODALITIES}
+        joint = self.members[0].joint
+        if joint is None:
+            return verdicts
+        warnings = unusual(joint, joint.table(album), self.metadata["measured"])
+        return [verdict.warned(more) for verdict, more in zip(verdicts, warnings, strict=True)]
 
     def sets(self, probability: NDArray[np.float64]) -> NDArray[Any]:
         """Returns the prediction set of each probability, (N,) texts; empty in bundles before format 7."""

@@ -7,8 +7,8 @@ CVPR). docs/explanation/abstention.md has what this catches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,33 +105,42 @@ class Typical:
         return (more if mean[most] > 0 else less), check
 
 
-def novelties(typical: Mapping[Modality, Typical], nodule: Mapping[Modality, Array]) -> dict[Modality, float]:
-    """Returns how far a nodule is from the training cohort per modality, in limits of caution.
+@dataclass(frozen=True)
+class Verdict:
+    """The level of a nodule's answer, and its reasons.
 
-    Args:
-        typical: the training crops of each modality.
-        nodule: per modality that is read the features of its crops, (K, F).
+    Attributes:
+        level: of the answer.
+        reasons: sentences, for `caution` and `no answer`.
+        novelty: per modality that is read the distance from the training cohort, in limits of caution.
     """
-    return {name: typical[name].distance(values) / typical[name].caution for name, values in nodule.items()}
+
+    level: Level
+    reasons: tuple[str, ...]
+    novelty: Mapping[Modality, float]
+
+    def warned(self, more: Sequence[str]) -> Verdict:
+        """Returns the verdict with more reasons for caution."""
+        level: Level = "caution" if more and self.level == "answer" else self.level
+        return replace(self, level=level, reasons=(*self.reasons, *more))
 
 
-def judge(typical: Mapping[Modality, Typical], nodule: Mapping[Modality, Array]) -> tuple[Level, list[str]]:
-    """Says whether a nodule may be answered.
+def judge(typical: Mapping[Modality, Typical], nodule: Mapping[Modality, Array]) -> Verdict:
+    """Says whether a nodule may be answered, with a reason per modality that is unlike the training cohort.
 
     Args:
         typical: the training crops of each modality; also of those that the model does not read.
         nodule: per modality that is read the features of its crops, (K, F).
-
-    Returns:
-        The level, and a sentence per modality that is unlike the training cohort.
     """
+    distances = {name: typical[name].distance(values) for name, values in nodule.items()}
+    novelty = {name: distance / typical[name].caution for name, distance in distances.items()}
     level: Level = "answer"
-    sentences = []
-    for modality, novelty in novelties(typical, nodule).items():
-        if novelty <= 1:
+    reasons = []
+    for modality, times in novelty.items():
+        if times <= 1:
             continue
         own, values = typical[modality], nodule[modality]
-        refused = novelty > own.refusal / own.caution
+        refused = distances[modality] > own.refusal
         level = "no answer" if refused or level == "no answer" else "caution"
         name, (words, check) = NAMES[modality], own.words(values)
         taken = [
@@ -140,10 +149,10 @@ def judge(typical: Mapping[Modality, Typical], nodule: Mapping[Modality, Array])
             if refused and other != modality and limits.distance(values) <= limits.refusal
         ]
         if taken:
-            sentences.append(f"the {name} picture looks like {taken[0]}; check that it is in the right place")
+            reasons.append(f"the {name} picture looks like {taken[0]}; check that it is in the right place")
         else:
-            sentences.append(
-                f"{name} {words} than in the training cohort ({novelty:.1f} times the usual "
-                f"limit); check {check}"
+            reasons.append(
+                f"{name} {words} than in the training cohort ({times:.1f} times the usual limit); check "
+                f"{check}"
             )
-    return level, sentences
+    return Verdict(level, tuple(reasons), novelty)

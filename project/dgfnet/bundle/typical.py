@@ -51,7 +51,7 @@ def limits_of(
             name: replace(own[held], caution=plain[name]["caution"], refusal=plain[name]["refusal"])
             for name, own in others.items()
         }
-        levels.append(judge(typical, {name: values[name][place] for name in read})[0])
+        levels.append(judge(typical, {name: values[name][place] for name in read}).level)
     return plain, {level: levels.count(level) / len(levels) for level in ("caution", "no answer")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,3 +24,8 @@ def counted(values: ArrayLike, bounds: Sequence[float]) -> list[int]:
     """
     places = np.searchsorted(np.asarray(bounds), np.asarray(values, dtype=np.float64), side="left")
     return [int(count) for count in np.bincount(places, minlength=len(bounds) + 1)]
+
+
+def risk_counts(risks: ArrayLike) -> dict[str, Any]:
+    """Returns `counts` of calibrated risks by parts of RISK_BOUNDS, and their `mean`."""
+    return {"counts": counted(risks, RISK_BOUNDS), "mean": float(np.asarray(risks).mean())}

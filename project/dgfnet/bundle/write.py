@@ -29,8 +29,9 @@ from dgfnet.bundle.layout import (
     own_files,
 )
 from dgfnet.bundle.network import log_odds_of
+from dgfnet.bundle.novelty import NAMES
 from dgfnet.bundle.typical import limits_of
-from dgfnet.bundle.watch import RISK_BOUNDS, counted
+from dgfnet.bundle.watch import risk_counts
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256, write_json
 from dgfnet.metrics.calibration import calibration_slope_intercept
@@ -205,7 +206,9 @@ def write_bundle(
             [member.threshold for member in (networks if answers.scoring == "ensemble" else networks[:1])]
         ),
         "calibration": calibration,
-        "held_out_risks": _risks(calibration, held_out),
+        "held_out_risks": None
+        if calibration is None
+        else risk_counts(expit(calibration["intercept"] + calibration["slope"] * held_out)),
         "sets": {"coverage": answers.coverage, **vars(sets)},
         "typical": typical,
         "held_out_levels": held_out_levels,
@@ -230,7 +233,7 @@ def write_bundle(
 
 def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
     """Words the model card of a bundle; the report's has more, external validation too."""
-    images = " and ".join({"us": "ultrasound", "ct": "CT"}[name] for name in metadata["modalities"])
+    images = " and ".join(NAMES[name] for name in metadata["modalities"])
     every = "all" if metadata["network"]["images"] == "all" else "the largest"
     line, members = metadata["calibration"], metadata["members"]
     if metadata["scoring"] == "ensemble":
@@ -283,14 +286,6 @@ def _held_out(
         network = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
         log_odds[held_out] = joined_log_odds(member.joint, network, own)
     return log_odds
-
-
-def _risks(line: Mapping[str, float] | None, log_odds: NDArray[np.float64]) -> dict[str, Any] | None:
-    """Returns `counts` of calibrated risks by parts of RISK_BOUNDS, and their `mean`; None without a line."""
-    if line is None:
-        return None
-    risks = expit(line["intercept"] + line["slope"] * log_odds)
-    return {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())}
 
 
 def _calibration(label: pd.Series, log_odds: NDArray[np.float64]) -> dict[str, float] | None:

@@ -245,7 +245,7 @@ def predict(
         probability = champion.model.score(album)["probability"].to_numpy()
         scores: dict[str, Any] = {
             "probability": probability,
-            "level": champion.model.levels(album)[0],
+            "level": [verdict.level for verdict in champion.model.verdicts(album)],
             "prediction_set": champion.model.sets(probability),
         }
         for modality, model in champion.model.unimodal.items():

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 
 from dgfnet import tracking
 from dgfnet.bundle.layout import CARD, METADATA, SUMS
-from dgfnet.bundle.watch import RISK_BOUNDS, counted
+from dgfnet.bundle.watch import risk_counts
 from dgfnet.files import sha256, write_json
 from dgfnet.metrics.conformal import SetLimits
 from dgfnet.metrics.updating import CalibrationUpdate
@@ -72,7 +72,7 @@ def register_recalibrated(
     former = client.get_model_version(name, champion.version)
     changes, count = updated(champion.metadata, line), len(risks)
     fitted = {
-        "held_out_risks": {"counts": counted(risks, RISK_BOUNDS), "mean": float(risks.mean())},
+        "held_out_risks": risk_counts(risks),
         "sets": {"coverage": settings.register_.coverage, **vars(sets)},
     }
     origin = {

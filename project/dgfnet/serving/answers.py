@@ -29,7 +29,7 @@ NUMBERS = (
 NOVELTIES = ("us_novelty", "ct_novelty")
 UNSCORED: dict[str, Any] = {
     **dict.fromkeys((*NUMBERS, *NOVELTIES)),
-    **{"variant": "", "level": "", "prediction_set": ""},
+    **dict.fromkeys(("variant", "level", "prediction_set"), ""),
 }
 COLUMNS = (*NUMBERS, "variant", "level", *NOVELTIES, "prediction_set", "statement", "warnings")
 
@@ -47,8 +47,8 @@ def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list
         with boxes `moved_low` and `moved_high`, the range of `calibrated` when these are moved; and
         `statement`: the missing modality and what that means. A case that cannot be scored, or whose pictures
         are too unlike the training cohort (`level` no answer), has no numbers, and its statement says why.
-        Plain numbers, texts and lists, of which tables and JSON are made: a data
-        frame on the way would take longer than the networks.
+        Plain numbers, texts and lists, of which tables and JSON are made: a data frame on the way would take
+        longer than the networks.
     """
     groups: dict[tuple[Modality, ...], list[int]] = {}
     for place, case in enumerate(cases):
@@ -99,7 +99,7 @@ def explain(model: ScoringModel, case: Case, end: float = inf) -> dict[Modality,
     if chosen is None:
         return {}
     album = _album([case], modalities)
-    if chosen.levels(album)[0][0] == "no answer":
+    if chosen.verdicts(album)[0].level == "no answer":
         return {}
     return {name: occlusion(chosen, album, name, end=end) for name in chosen.modalities}
 

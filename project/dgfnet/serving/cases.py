@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.cohort.readers import read_pair
-from dgfnet.cohort.records import Image, View
+from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import MOVED, Box
 from dgfnet.imaging.limits import SPACING_MM
@@ -133,6 +133,14 @@ def read_moved(images: Sequence[Image], reading: Reading, end: float = math.inf)
         return replace(moved, chosen={}, drawn={})
 
     return replace(case, moved=tuple(READERS.map(read, range(MOVES))))
+
+
+def read_nodule(nodule: Nodule, reading: Reading, moves: bool) -> Case:
+    """Reads a nodule of a cohort, with moved boxes or without; a case that cannot be read says why."""
+    try:
+        return (read_moved if moves else read_case)(nodule.images, reading)
+    except (InputError, OSError) as error:
+        return Case({}, fault=str(error))
 
 
 @dataclass(frozen=True, eq=False)
