@@ -19,6 +19,7 @@ import pydicom
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils
 
 from dgfnet.cli import main
 from dgfnet.errors import InputError
@@ -101,6 +102,8 @@ def called(
         patch.chdir(folder)
         for name in DROPPED:
             os.environ.pop(name, None)
+        # by run, whatever the store: what is logged to a copy would lie in the project it was copied from
+        utils._artifact_repos_cache.clear()
         if not ray:
             patch.setattr(os, "sched_getaffinity", lambda _: {0})
             patch.setattr(group, "run_trials", one_by_one)
