@@ -44,6 +44,7 @@ import psutil
 import requests
 import torch
 from machine import machine
+from mlflow.models import Model
 from mlflow.pyfunc import scoring_server
 from rich.console import Console
 from rich.table import Table
@@ -55,7 +56,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.write import Answers, Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
-from dgfnet.serving.pyfunc import model_arguments
+from dgfnet.serving.pyfunc import save_model
 from dgfnet.serving.server import answer_body
 from dgfnet.settings import Settings, load
 from dgfnet.vocabulary import mask_of
@@ -80,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         bundle, model = Path(place) / "bundle", Path(place) / "model"
         networks = write(bundle, settings)
-        mlflow.pyfunc.save_model(model, **model_arguments(bundle, ("us", "ct")))
+        save_model(bundle, ("us", "ct"), model, Model())
         if "latency" in options.only:
             found["latency"] = measure_latency(bundle, model, networks, options.requests)
         if "start" in options.only:

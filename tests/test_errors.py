@@ -7,6 +7,7 @@ import os
 import sqlite3
 
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
 
 from dgfnet.errors import explained
@@ -31,6 +32,40 @@ SAID = {
         "may not be written",
     ),
     "store broken": (sqlite3.DatabaseError("file is not a database"), "is damaged: bring mlflow.db back"),
+    "server down": (
+        MlflowException(
+            "API request to http://ann:secret@h:5000/api/2.0/mlflow/runs/search failed with exception "
+            "HTTPConnectionPool(host='h', port=5000): Max retries exceeded with url: /api (Caused by X)"
+        ),
+        "MLflow's server http://h:5000 does not answer; look at MLFLOW_TRACKING_URI; what was",
+    ),
+    "server failed": (
+        MlflowException(
+            "API request to http://h:5000/api/2.0/x failed with exception HTTPConnectionPool(host='h', "
+            "port=5000): Max retries exceeded with url: /x (Caused by ResponseError('too many 503 error "
+            "responses'))"
+        ),
+        "MLflow's server http://h:5000 failed (503)",
+    ),
+    "nobody": (
+        MlflowException(
+            "API request to endpoint /api/2.0/x failed with error code 401 != 200. Response body: 'You are'"
+        ),
+        "does not know this user (401); set MLFLOW_TRACKING_USERNAME",
+    ),
+    "somebody else": (
+        requests.HTTPError(
+            "403 Client Error: Forbidden for url: https://h/api/2.0/a. Response text: Permission denied"
+        ),
+        "MLflow's server https://h does not let this user do that (403)",
+    ),
+    "another name": (
+        MlflowException(
+            "API request to endpoint /api/2.0/x failed with error code 403 != 200. Response body: 'Invalid "
+            "Host header - possible DNS rebinding attack detected'"
+        ),
+        "is not to be called by this name; name it in --allowed-hosts",
+    ),
     "store silent": (
         MlflowException("API request failed\nin full"),
         "does not answer as it should: API request",

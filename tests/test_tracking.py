@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -53,12 +54,48 @@ def test_an_identity_below_another_parent_is_another_run(uri, experiment):
 
 def test_an_epoch_repeated_after_a_restart_is_logged_once(uri, experiment):
     run = tracking.open_run(uri, experiment, "a", "identity", {})
-    run.epoch(1, {"loss_label": 0.5})
+    run.epochs([(1, 10, {"loss_label": 0.5})], {})
     again = tracking.open_run(uri, experiment, "a", "identity", {})
-    again.epoch(1, {"loss_label": 0.5})
-    again.epoch(2, {"loss_label": 0.4})
+    again.epochs([(1, 20, {"loss_label": 0.5}), (2, 30, {"loss_label": 0.4})], {"a": "b"})
+    again.epochs([(2, 40, {"loss_label": 0.4})], {})
     history = again.client.get_metric_history(again.run_id, "loss_label")
-    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.4)]
+    assert [(m.step, m.timestamp, m.value) for m in history] == [(1, 10, 0.5), (2, 30, 0.4)]
+    assert again.client.get_run(again.run_id).data.tags["a"] == "b"
+    # an answer was lost, and it is sent again
+    tracking.Run(again.client, again.run_id, experiment).epochs([(2, 30, {"loss_label": 0.4})], {})
+    assert len(again.client.get_metric_history(again.run_id, "loss_label")) == 2
+
+
+def test_many_epochs_are_logged_in_parts(uri, experiment):
+    run = tracking.open_run(uri, experiment, "a", "identity", {})
+    epochs = [(step, step, {f"m{k}": float(step) for k in range(9)}) for step in range(1, 251)]
+    run.epochs(epochs, {"a": "b"})
+    assert [m.step for m in run.client.get_metric_history(run.run_id, "m8")] == list(range(1, 251))
+
+
+def test_the_children_of_a_run_are_found_in_pages(uri, experiment, monkeypatch):
+    monkeypatch.setattr(tracking, "PAGE", 2)
+    parents = [tracking.open_run(uri, experiment, name, name, {}).run_id for name in ("p", "q")]
+    made = {
+        f"{parent}{k}": tracking.open_run(uri, experiment, "c", f"{parent}{k}", {}, parent).run_id
+        for parent in parents
+        for k in range(5)
+    }
+    found = tracking.children(tracking.client(uri), experiment, parents[0])
+    assert {name: run.info.run_id for name, run in found.items()} == {
+        name: run for name, run in made.items() if name.startswith(parents[0])
+    }
+
+
+def test_two_projects_on_one_server_have_runs_of_their_own(tmp_path, params, monkeypatch):
+    monkeypatch.delenv(tracking.KEY, raising=False)
+    names = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        shutil.copy(params, tmp_path / name / "params.yaml")
+        settings = load(tmp_path / name / "params.yaml")
+        names += [tracking.identity_of(settings, "fits"), tracking.identity_of(settings, "fits")]
+    assert names[0] == names[1] != names[2] == names[3]
 
 
 def test_a_run_ends_as_its_block_does(uri, experiment):
@@ -72,15 +109,18 @@ def test_a_run_ends_as_its_block_does(uri, experiment):
 
 
 def test_runs_of_a_dead_process_on_this_machine_are_ended_and_no_others(uri, experiment):
-    dead, alive, remote = (tracking.open_run(uri, experiment, name, name, {}) for name in "abc")
+    dead, alive, remote, silent = (tracking.open_run(uri, experiment, name, name, {}) for name in "abcd")
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
     dead.tags({tracking.PROCESS: f"{socket.gethostname()}:{pid}"})
     remote.tags({tracking.PROCESS: f"another-host:{pid}"})
+    then = f"{time.time() - tracking.DEAD - 1:.0f}"
+    silent.tags({tracking.PROCESS: f"another-host:{pid}", tracking.ALIVE: then})
     tracking.prepare(uri, "dgfnet-test")
-    assert [status(run) for run in (dead, alive, remote)] == ["KILLED", "RUNNING", "RUNNING"]
+    runs = (dead, alive, remote, silent)
+    assert [status(run) for run in runs] == ["KILLED", "RUNNING", "RUNNING", "KILLED"]
 
 
 def test_nan_metrics_are_left_out_and_params_can_be_logged_twice(uri, experiment):
@@ -164,7 +204,7 @@ def test_a_fault_of_the_store_prints_no_traceback_of_its_own(uri, experiment, tm
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
         store.execute("DROP TABLE metrics")
     with pytest.raises(MlflowException, match="no such table") as caught:
-        run.epoch(1, {"loss_label": 0.5})
+        run.epochs([(1, 1, {"loss_label": 0.5})], {})
     assert capsys.readouterr().err == ""
     assert explained(caught.value).startswith("MLflow's store does not answer as it should: ")
 
@@ -180,7 +220,7 @@ def test_a_cross_validation_is_found_by_its_fits_in_the_store_that_has_it(
     here, there = (load(tmp_path / name / "params.yaml") for name in ("here", "there"))
     metrics = {"variant": "dgf", "folds": [{"key": "a"}, {"key": "b"}]}
     experiment = tracking.prepare(tracking.store(here), "dgfnet-central")
-    identity = tracking.crossval_identity(metrics)
+    identity = tracking.identity_of(here, tracking.crossval_identity(metrics))
     run = tracking.open_run(tracking.store(here), experiment, "dgf", identity, {})
     assert tracking.crossval_run(here, "central", metrics) == run.run_id
     with pytest.raises(

@@ -32,7 +32,18 @@ PRIVATE = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+QUIET = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# a server that does not answer is told within half a minute; MLflow itself tries for four
+SERVER = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "9",  # seconds
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
 STAGES = {  # name: (module with `run(settings)`, help); in the order of the pipeline
     "cohort": ("dgfnet.cohort.stage", "Read the manifest, screen the nodules, make the folds."),
     "audit": ("dgfnet.audit.stage", "Look for pictures of two patients, and for shortcuts."),
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: 2 on bad input, with one message on stderr; 130 on Ctrl-C; 1 when `reproduce` disagrees;
             0 after --help and --version.
     """
-    for name, value in (PRIVATE | QUIET).items():
+    for name, value in (PRIVATE | QUIET | SERVER).items():
         os.environ.setdefault(name, value)
     # imports make objects and no garbage; looking for it took a tenth of a start
     gc.set_threshold(100_000, 50, 50)

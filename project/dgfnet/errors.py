@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+UNREACHABLE = ("Max retries", "timed out", "Connection aborted", "Connection refused")  # words of urllib3
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -24,6 +26,34 @@ def meant(found: object, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def why(error: BaseException) -> str:
+    """Returns what a fault means, or else the first line of its text."""
+    return explained(error) or next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def _server_said(text: str) -> str | None:
+    """Returns what is wrong with a server, by the words of MLflow or requests; None for anything else."""
+    found = re.search(r"(https?://)(?:[^/\s@]*@)?([^/\s'\"?]+)", text)  # without a name and password
+    where = f"MLflow's server {found[1]}{found[2]}" if found else "MLflow's server"
+    status = re.search(r"(?:error code |too many |^)(\d{3})\b", text)
+    code = status[1] if status else ""
+    if code == "401":
+        return (
+            f"{where} does not know this user (401); set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and run it again"
+        )
+    if "Invalid Host header" in text:
+        return f"{where} is not to be called by this name; name it in --allowed-hosts of mlflow server"
+    if code == "403":
+        return f"{where} does not let this user do that (403); ask who administers it, and run it again"
+    kept = "what was finished is kept, run the same command again when it works"
+    if code in ("429", "500", "502", "503", "504"):
+        return f"{where} failed ({code}): it, its database or its artifact store; {kept}"
+    if any(words in text for words in UNREACHABLE):
+        return f"{where} does not answer; look at MLFLOW_TRACKING_URI; {kept}"
+    return None
+
+
 def explained(error: BaseException) -> str | None:
     """Returns what a fault of disk, memory or MLflow's store means, or None for anything else.
 
@@ -39,8 +69,11 @@ def explained(error: BaseException) -> str | None:
             return f"{where}the disk failed ({error.strerror}); look after it before anything else"
     if isinstance(error, MemoryError):
         return "no memory left; lower resources.memory_mb, or raise sweep.cpus_per_trial: fewer fits at once"
-    if type(error).__module__.split(".")[0] in ("mlflow", "sqlalchemy", "sqlite3"):
+    kind = type(error).__module__.split(".")[0]
+    if kind in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
         text = str(error)
+        if sentence := _server_said(text):
+            return sentence
         if "database is locked" in text:
             return "MLflow's store is locked by another process; end that one, or wait, and run it again"
         if "disk is full" in text:

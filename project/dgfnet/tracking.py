@@ -57,6 +57,11 @@ ELSEWHERE = (  # what to do when something was logged to a store that is not thi
     "MLFLOW_TRACKING_URI"
 )
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
+LONGEST = 6000  # letters of a parameter
+UPLOAD = 900  # seconds
+PAGE = 1000  # runs that one search returns
+ALIVE = "dgfnet.alive"  # tag: when its process was alive, in seconds since 1970
+DEAD = 300.0  # seconds of silence after which a running run has died
 
 
 def experiment_name(site: Site | None, part: str | None = None) -> str:
@@ -134,6 +139,19 @@ def leave_project_run() -> str | None:
     return os.environ.get(PROJECT_RUN)
 
 
+@contextmanager
+def patient() -> Iterator[None]:
+    """Lets a server take UPLOAD seconds for an answer in a block: large files it passes on first."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    os.environ[name] = str(max(UPLOAD, int(before or 0)))
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        os.environ.update({} if before is None else {name: before})
+
+
 @dataclass(frozen=True)
 class Run:
     """An open MLflow run.
@@ -150,36 +168,62 @@ class Run:
     experiment_id: str
     logged: set[int] = field(default_factory=set)
 
-    def epoch(self, step: int, record: Mapping[str, float]) -> None:
-        """Logs the metrics of an epoch in one call; an epoch repeated after a restart is logged once."""
-        if step in self.logged:
-            return
-        self.logged.add(step)
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in record.items()]
-        self.client.log_batch(self.run_id, metrics=metrics)
+    def epochs(self, epochs: Sequence[tuple[int, int, Mapping[str, float]]], tags: Mapping[str, Any]) -> None:
+        """Logs the metrics of epochs; one repeated after a restart is logged once.
 
-    def metrics(self, values: Mapping[str, float]) -> None:
-        """Logs final metrics; NaN is left out, as the comparison page cannot show it."""
+        Args:
+            epochs: number, milliseconds since 1970, and metrics of each. Sent twice with the same time, as
+                after an answer that was lost, they are in the store once.
+            tags: set in the same call.
+        """
+        new = [epoch for epoch in epochs if epoch[0] not in self.logged]
+        metrics = [
+            Metric(name, float(value), when, step)
+            for step, when, record in new
+            for name, value in record.items()
+        ]
+        labels = [RunTag(name, str(value)) for name, value in tags.items()]
+        for start in range(0, len(metrics), BATCH):
+            part = metrics[start : start + BATCH]
+            self.client.log_batch(self.run_id, part, tags=labels if start == 0 else [])
+        if labels and not metrics:
+            self.client.log_batch(self.run_id, tags=labels)
+        self.logged.update(step for step, _, _ in new)
+
+    def metrics(self, values: Mapping[str, float], params: Mapping[str, Any] | None = None) -> None:
+        """Logs final metrics, and parameters that are not there yet or the same.
+
+        NaN is left out, as the comparison page cannot show it.
+        """
         now = int(time.time() * 1000)
         metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value == value]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        given = [Param(name, str(value)[:LONGEST]) for name, value in (params or {}).items()]
+        for start in range(0, max(len(metrics), 1), BATCH):
+            part = metrics[start : start + BATCH]
+            self.client.log_batch(self.run_id, part, params=given if start == 0 else [])
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Logs parameters; the comparison page shows these."""
         logged = self.client.get_run(self.run_id).data.params
-        new = [Param(name, str(value)[:6000]) for name, value in values.items() if name not in logged]
+        new = [Param(name, str(value)[:LONGEST]) for name, value in values.items() if name not in logged]
         self.client.log_batch(self.run_id, params=new)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Sets tags."""
         self.client.log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in values.items()])
 
-    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Logs the cohort as the run's input, with its DVC md5 as digest."""
+    def dataset(self, name: str, digest: str, source: str, context: str, run: Any | None = None) -> None:
+        """Logs the cohort as the run's input, with its DVC md5 as digest.
+
+        Args:
+            name: of the data.
+            digest: of it.
+            source: its file for DVC.
+            context: what it is used for.
+            run: as the store gives it, where it was asked already.
+        """
         entity = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
-        inputs = self.client.get_run(self.run_id).inputs
+        inputs = (run or self.client.get_run(self.run_id)).inputs
         if inputs is None or not inputs.dataset_inputs:
             tag = InputTag("mlflow.data.context", context)
             self.client.log_inputs(self.run_id, [DatasetInput(entity, [tag])])
@@ -282,11 +326,12 @@ def prepare(uri: str, experiment: str) -> str:
 
 
 def _end_orphans(client: MlflowClient, experiment_id: str) -> None:
-    """Marks runs as KILLED whose process on this machine is gone; the ones that are resumed reopen."""
-    host = socket.gethostname()
+    """Marks runs as KILLED whose process is gone, or silent for DEAD seconds; those resumed reopen."""
+    host, now = socket.gethostname(), time.time()
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         name, _, pid = run.data.tags.get(PROCESS, "").rpartition(":")
-        if name == host and not Path("/proc", pid).exists():
+        gone = name == host and not Path("/proc", pid).exists()
+        if gone or now - float(run.data.tags.get(ALIVE, now)) > DEAD:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
@@ -297,6 +342,18 @@ def find_run(
     where = f"tags.`{IDENTITY}` = '{identity}'" + (f" and tags.`{PARENT}` = '{parent}'" if parent else "")
     runs = client.search_runs([experiment_id], where, max_results=1)
     return runs[0] if runs else None
+
+
+def children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Any]:
+    """Returns the runs below a parent by their identity, in as few requests as there are pages."""
+    found: dict[str, Any] = {}
+    where, token = f"tags.`{PARENT}` = '{parent}'", None
+    while True:
+        page = client.search_runs([experiment_id], where, max_results=PAGE, page_token=token)
+        found |= {run.data.tags.get(IDENTITY, ""): run for run in page}
+        token = page.token
+        if not token:
+            return found
 
 
 def crossval_identity(metrics: Mapping[str, Any]) -> str:
@@ -323,7 +380,7 @@ def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> 
     """
     uri, variant = store(settings), metrics["variant"]
     experiment = client(uri).get_experiment_by_name(experiment_name(site))
-    identity = crossval_identity(metrics)
+    identity = identity_of(settings, crossval_identity(metrics))
     run = find_run(client(uri), experiment.experiment_id, identity) if experiment else None
     if run is None:
         raise InputError(
@@ -331,6 +388,15 @@ def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> 
             f"{ELSEWHERE}; or run dgfnet crossval, which logs fits that are done and trains none"
         )
     return str(run.info.run_id)
+
+
+def identity_of(settings: Settings, identity: str) -> str:
+    """Returns the identity of a run that hashes people by this project's key.
+
+    Another clone or project on the same server, with a key of its own, has runs of its own: else each would
+    overwrite the other's tables, in which the same patients have other pseudonyms.
+    """
+    return f"{identity}.{pseudonym(identity_key(settings), 'project')[:8]}"
 
 
 def open_run(
@@ -343,7 +409,8 @@ def open_run(
     if existing is not None:
         run_id = existing.info.run_id
         client.update_run(run_id, "RUNNING")
-        client.set_tag(run_id, PROCESS, process)
+        now = {PROCESS: process, ALIVE: f"{time.time():.0f}"}
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in now.items()])
         names = [n for n in existing.data.metrics if n.startswith("loss_")]
         history = client.get_metric_history(run_id, names[0]) if names else []
         return Run(client, run_id, experiment_id, {metric.step for metric in history})
@@ -351,6 +418,7 @@ def open_run(
         **_made_by(tags),
         IDENTITY: identity,
         PROCESS: process,
+        ALIVE: f"{time.time():.0f}",
         **({PARENT: parent} if parent else {}),
         **{k: str(v) for k, v in tags.items()},
     }
@@ -385,16 +453,13 @@ def end_children(parent: Run) -> None:
 
 @contextmanager
 def running(run: Run) -> Iterator[Run]:
-    """The run ends FINISHED when the block does or a scheduler stops it, FAILED when it raises."""
+    """The run ends FINISHED when the block does, FAILED when it raises."""
     try:
         yield run
-    except SystemExit:  # a scheduler stops a trial this way
-        run.tags({STOPPED: "by the scheduler"})
-        run.client.set_terminated(run.run_id, "FINISHED")
-        raise
     except BaseException as error:
-        run.tags({"error": f"{type(error).__name__}, see the terminal"})  # its message may name a file
-        run.client.set_terminated(run.run_id, "FAILED")
+        with suppress(Exception):  # the store may be what failed
+            run.tags({"error": f"{type(error).__name__}, see the terminal"})  # its message may name a file
+            run.client.set_terminated(run.run_id, "FAILED")
         raise
     run.client.set_terminated(run.run_id, "FINISHED")
 

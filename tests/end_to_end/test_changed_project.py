@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import time
+import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +22,21 @@ from whole import ROOT, called, client, copy_of, dgfnet, environment, project, p
 
 
 def test_a_tampered_champion_is_not_loaded(changeable, tmp_path):
+    from dgfnet import tracking
     from dgfnet.errors import InputError
     from dgfnet.registry.champion import load_champion
+    from dgfnet.registry.facts import facts, keep_facts
+    from dgfnet.registry.seal import digests
     from dgfnet.settings import load
 
     settings = load(changeable / "params.yaml")
     (folder,) = (changeable / "mlruns/dgfnet-lateral/models").glob("m-*/artifacts")
-    weights = next(folder.glob("artifacts/*/weights.safetensors"))
-    before = weights.read_bytes()
+    bundle = folder / "artifacts" / "bundle.zip"
+    before = bundle.read_bytes()
     for path, content, words in (
-        (weights, before[:-1] + bytes([before[-1] ^ 1]), r"weights\.safetensors was changed"),
+        (bundle, before[:-1] + bytes([before[-1] ^ 1]), r"bundle\.zip was changed"),
         (folder / "python_model.pkl", b"cos\nsystem\n", r"python_model\.pkl was added"),
-        (weights, None, r"weights\.safetensors is missing"),
+        (bundle, None, r"bundle\.zip is missing"),
     ):
         if content is None:
             path.unlink()
@@ -40,33 +45,43 @@ def test_a_tampered_champion_is_not_loaded(changeable, tmp_path):
         with pytest.raises(InputError, match=words):
             load_champion(settings, "lateral")
         (folder / "python_model.pkl").unlink(missing_ok=True)
-        weights.write_bytes(before)
+        bundle.write_bytes(before)
     aside = tmp_path / "aside"
     folder.rename(aside)
-    for name in ("code/colorsyspkg", "artifacts/other"):  # a folder that is a link would not be walked into
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "colorsys.py").write_text("raise SystemExit\n")
+    for name in ("colorsyspkg", "artifacts/other"):  # what a link leads to was not registered
         shutil.copytree(aside, folder)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(tmp_path)
-        with pytest.raises(InputError, match=f"{name} is a link"):
+        (folder / name).symlink_to(tmp_path / "other")
+        with pytest.raises(InputError, match=rf"{name}/colorsys\.py was added"):
             load_champion(settings, "lateral")
         shutil.rmtree(folder)
     aside.rename(folder)
     cache = folder / "__pycache__" / "scorer.cpython-311.pyc"
     cache.parent.mkdir(exist_ok=True)
     cache.write_bytes(b"what Python might run in place of the source")
-    (listed,) = (changeable / "mlruns").rglob("seals/dgfnet-lateral 1.sha256")
-    text = listed.read_text()
-    listed.write_text(text.replace("  MLmodel", "  MLmodels"))
+    registry = tracking.registry(settings)
+    registered = registry.get_model_version("dgfnet-lateral", "1")
+    keep_facts(registry, registered, {"checksums": facts(registered)["checksums"].replace("  ML", "  M")})
     with pytest.raises(InputError, match="list of checksums is not the one"):
         load_champion(settings, "lateral")
-    listed.write_text(text)
-    assert load_champion(settings, "lateral").version == "1"
+    registry.set_model_version_tag("dgfnet-lateral", "1", "dgfnet", registered.tags["dgfnet"])
+    champion = load_champion(settings, "lateral")
+    assert champion.version == "1"
+    # before format 8 the list was an artifact of the version's run, and the bundle a folder
+    with zipfile.ZipFile(bundle) as packed:
+        packed.extractall(bundle.with_suffix(""))
+    bundle.unlink()
+    text = "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
+    registry.log_text(registered.run_id, text, "seals/dgfnet-lateral 1.sha256")
+    earlier = {"seal": sha256(text.encode()).hexdigest(), "checksums": "", "bundle_format": "7"}
+    keep_facts(registry, registered, earlier)
+    again = load_champion(settings, "lateral").model
+    assert (again.threshold, again.metadata) == (champion.model.threshold, champion.metadata)
 
 
 def test_a_champion_whose_card_was_changed_is_not_served(changeable):
-    card = next(
-        (changeable / "mlruns/dgfnet-central/models").glob("m-*/artifacts/artifacts/bundle/MODEL_CARD.md")
-    )
+    card = next((changeable / "mlruns/dgfnet-central/models").glob("m-*/artifacts/artifacts/MODEL_CARD.md"))
     text = card.read_text()
     card.write_text(text + "It never errs.")
     try:

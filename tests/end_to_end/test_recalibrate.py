@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,8 @@ def test_calibration_and_threshold_move_and_nothing_else(changeable, cohort, tmp
     version = client(changeable).get_model_version("dgfnet-central", "2")
     assert facts(version)["threshold"] == f"{edges[1]:.4f}"
     assert (after["decision"] == (after["probability"] >= edges[1]))[fused].all()
-    folder = (changeable / "mlruns/dgfnet-central/models").glob("m-*/artifacts/artifacts/bundle/bundle.json")
-    bundles = [json.loads(path.read_text()) for path in folder]
+    packed = (changeable / "mlruns/dgfnet-central/models").glob("m-*/artifacts/artifacts/bundle.zip")
+    bundles = [json.loads(zipfile.ZipFile(path).read("bundle.json")) for path in packed]
     first = next(bundle for bundle in bundles if "recalibrated" not in bundle)
     second = next(bundle for bundle in bundles if "recalibrated" in bundle)
     line = first["calibration"] or {"intercept": 0.0, "slope": 1.0}

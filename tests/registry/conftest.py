@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from dgfnet import digests, files, tracking
+from dgfnet.registry.facts import keep_facts
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.stored import version_of
 from dgfnet.settings import load
@@ -45,5 +46,6 @@ def version(settings):
     client.create_model_version(
         "dgfnet-central", f"{run.info.artifact_uri}/model", run.info.run_id, tags=WHOLE
     )
-    keep_origin(client, settings, "central", "dgfnet-central", "1")
+    kept = keep_origin(client, settings, "central", run.info.run_id)
+    keep_facts(client, version_of(client, "dgfnet-central", "1"), kept)
     return version_of(client, "dgfnet-central", "1")

@@ -14,15 +14,15 @@ MODEL = "dgfnet-central"
 
 def test_facts_stand_in_one_tag_and_one_set_by_hand_wins(settings, version):
     client = tracking.registry(settings)
-    keep_facts(client, MODEL, "1", {"fold": "2", "seal": "a"})
-    keep_facts(client, MODEL, "1", {"seal": "b"})
+    keep_facts(client, version_of(client, MODEL, "1"), {"fold": "2", "seal": "a"})
+    keep_facts(client, version_of(client, MODEL, "1"), {"seal": "b"})
     now = version_of(client, MODEL, "1")
     assert {name: facts(now)[name] for name in ("fold", "seal")} == {"fold": "2", "seal": "b"}
     assert {"fold", "seal"} & now.tags.keys() == set()
     assert json.loads(now.tags["dgfnet"])["fold"] == "2"
     client.set_model_version_tag(MODEL, "1", "seal", "by hand")
     assert facts(version_of(client, MODEL, "1"))["seal"] == "by hand"
-    keep_facts(client, MODEL, "1", {"seal": "c"})
+    keep_facts(client, version_of(client, MODEL, "1"), {"seal": "c"})
     assert facts(version_of(client, MODEL, "1"))["seal"] == "c"
 
 
@@ -32,7 +32,7 @@ def test_metrics_are_those_of_the_run_and_of_the_model(settings, version):
     model = client.create_logged_model(experiment, source_run_id=version.run_id)
     made = client.create_model_version(MODEL, f"models:/{model.model_id}", version.run_id)
     values = {"external_auc": 0.75, "external_auc_low": None, "external_auc_high": float("nan")}
-    keep_metrics(client, MODEL, str(made.version), values, "external cohort", "d" * 40)
+    keep_metrics(client, made, values, "external cohort", "d" * 40)
     assert client.get_run(version.run_id).data.metrics == {"auc": 0.1 + 0.2, "external_auc": 0.75}
     (metric,) = client.get_logged_model(model.model_id).metrics
     assert (metric.key, metric.value) == ("external_auc", 0.75)

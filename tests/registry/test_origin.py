@@ -38,7 +38,7 @@ def test_the_origin_of_a_version_is_kept_whole(settings, version):
         ({"git_commit": "c" * 40}, "its git_commit and data_md5 are not those"),
         ({"data_md5": "c" * 32}, "its git_commit and data_md5 are not those"),
         ({"origin": None}, "was registered without its settings"),
-        ({"origin": "0" * 64}, "its settings in the store are not those it was registered with"),
+        ({"origin": "0" * 64}, "its settings cannot be read"),
     ],
 )
 def test_a_version_without_its_origin_is_refused(settings, version, tags, message):
@@ -51,7 +51,16 @@ def test_a_store_that_has_lost_something_is_refused(settings, version):
     with pytest.raises(InputError, match=r"the store has no out_of_fold\.csv of its run"):
         out_of_fold(settings, version)
     assert known_metrics(settings, version) == {"auc": 0.1 + 0.2}
-    next(settings.root.rglob("origins/*.json")).unlink()
+    kept = next(settings.root.rglob("origins/*.json"))
+    whole = kept.read_text()
+    kept.write_text(whole.replace("abacus", "quipu"))
+    with pytest.raises(InputError, match="its settings in the store are not those it was registered with"):
+        read_origin(client, version)
+    # an earlier release named the file by the version, and a recalibrated one by the version before it
+    kept.rename(kept.with_name("dgfnet-central 1.json")).write_text(whole)
+    assert read_origin(client, version).machine == "abacus"
+    assert read_origin(client, changed(version, recalibrated_from="1")).machine == "abacus"
+    kept.with_name("dgfnet-central 1.json").unlink()
     with pytest.raises(InputError, match="its settings cannot be read"):
         read_origin(client, version)
     with pytest.raises(InputError, match="the store has no run of its fold"):

@@ -13,7 +13,7 @@ from dgfnet.registry.commands import criteria, promote
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts
 from dgfnet.registry.promotion import newest
-from dgfnet.registry.stored import Distrusted, keep_table, out_of_fold, version_of
+from dgfnet.registry.stored import Distrusted, keep_tables, out_of_fold, table_digests, version_of
 
 MODEL = "dgfnet-central"
 FACTS = Evidence(0, 0.0, 0.0, 0.0, 0.8, 0.75, 1.0, "", None, "", None, None, None).text()
@@ -46,7 +46,7 @@ def register(settings, rows):
     fit = str(rows["probability"].sum())
     tags = {"gate": FACTS, "fit": fit}
     made = client.create_model_version(MODEL, "file:///nowhere", child.run_id, tags=tags)
-    keep_table(client, settings, "central", "dgf", MODEL, fit)
+    keep_tables(client, MODEL, fit, table_digests(settings, "central", "dgf", "dgf"))
     return version_of(client, MODEL, str(made.version))
 
 
@@ -124,6 +124,7 @@ def test_registering_vouches_for_all_versions_of_the_fit_and_no_other(settings):
 def test_a_key_that_was_lost_before_registering_is_not_believed_either(settings):
     version = register(settings, ROWS)
     (settings.root / "id.key").unlink()
-    keep_table(tracking.registry(settings), settings, "central", "dgf", MODEL, version.tags["fit"])
+    client = tracking.registry(settings)
+    keep_tables(client, MODEL, version.tags["fit"], table_digests(settings, "central", "dgf", "dgf"))
     with pytest.raises(Distrusted, match="logged with another key"):
         out_of_fold(settings, version_of(tracking.registry(settings), MODEL, str(version.version)))

@@ -1,8 +1,8 @@
 import made
-import mlflow
 import pytest
+from mlflow.models import Model
 
-from dgfnet.serving.pyfunc import model_arguments
+from dgfnet.serving.pyfunc import save_model
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def bundle(tmp_path_factory):
 def model(bundle, tmp_path_factory):
     """The bundle as an MLflow model, as the stage `register` logs it."""
     path = tmp_path_factory.mktemp("model") / "m"
-    mlflow.pyfunc.save_model(path, **model_arguments(bundle, ("us", "ct")))
+    save_model(bundle, ("us", "ct"), path, Model())
     return path

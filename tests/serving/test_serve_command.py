@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import mlflow
@@ -12,9 +13,9 @@ import requests
 from made import case
 
 from dgfnet import tracking
-from dgfnet.bundle.layout import FORMAT
+from dgfnet.bundle.layout import CODE, FORMAT
 from dgfnet.errors import InputError
-from dgfnet.registry.seal import seal
+from dgfnet.registry.seal import sealed
 from dgfnet.serve import serve
 from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
@@ -34,8 +35,8 @@ def project(model, params, tmp_path_factory):
     run = client.create_run(experiment).info.run_id
     model = shutil.copytree(model, folder / "model")
     (model / "scorer.py").write_text("from dgfnet.a_room_that_moved import Scorer\n")
-    for path in (model / "code").rglob("*.py"):
-        path.write_text("raise ImportError('code of the version was run')\n")
+    with zipfile.ZipFile(model / "artifacts" / CODE, "w") as code:
+        code.writestr("dgfnet/__init__.py", "raise ImportError('code of the version was run')\n")
     path = list(sys.path)
     with pytest.raises((ImportError, mlflow.MlflowException)):
         mlflow.pyfunc.load_model(str(model))  # as `mlflow models serve` would
@@ -43,8 +44,7 @@ def project(model, params, tmp_path_factory):
     client.log_artifacts(run, str(model), "model")
     client.create_registered_model(NAME)
     source = f"{client.get_run(run).info.artifact_uri}/model"
-    client.create_model_version(NAME, source, run, tags=FORMAT)
-    seal(client, NAME, "1")
+    client.create_model_version(NAME, source, run, tags=FORMAT | sealed(model))
     client.set_registered_model_alias(NAME, "champion", "1")
     return folder
 

@@ -173,7 +173,8 @@ def _repeatability(settings: Settings, folds: Sequence[FoldExplanation]) -> dict
 def _log(settings: Settings, site: Site, folder: Path) -> None:
     """Logs on the run of the variant's cross-validation, so that explanations lie beside its ROC curve."""
     uri, variant = tracking.store(settings), settings.attribute.variant
-    identity = tracking.crossval_identity(load_metrics(settings, site, variant))
+    own = tracking.crossval_identity(load_metrics(settings, site, variant))
+    identity = tracking.identity_of(settings, own)
     experiment = tracking.prepare(uri, tracking.experiment_name(site))
     labels = {"site": site, "variant": variant, "stage": "crossval"}
     # the run of the cross-validation is known by the fits it is made of

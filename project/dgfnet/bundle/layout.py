@@ -55,9 +55,11 @@ from dgfnet.vocabulary import MODALITIES, Modality
 
 METADATA, WEIGHTS, GRAPH = "bundle.json", "weights.safetensors", "model.onnx"
 REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
-FOLDER = "bundle"  # below the artifacts of a registered model
-FORMAT = {"bundle_format": "7"}  # fact of a version whose bundle has these files
-READABLE = ("5", "6", "7")  # those of 5 have no outline/, and before 7 nothing is refused
+# below the artifacts of a registered model: the bundle, and the package that reads it
+PACKED, CODE = "bundle.zip", "dgfnet.zip"
+FOLDER = "bundle"  # before format 8 in the place of PACKED
+FORMAT = {"bundle_format": "8"}  # fact of a version whose bundle has these files
+READABLE = ("5", "6", "7", "8")  # those of 5 have no outline/, and before 7 nothing is refused
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

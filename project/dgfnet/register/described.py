@@ -26,18 +26,19 @@ def _number(text: str) -> float | None:
 
 def links(client: MlflowClient, settings: Settings, version: Any, known: Mapping[str, str]) -> str:
     """Returns Markdown that leads from a version to what it was made of; addresses of MLflow's own pages."""
+    network = client.get_run(run_of(version, network=True))
+    experiment = f"#/experiments/{network.info.experiment_id}"  # all runs of a site are of one
 
     def run(text: str, run_id: str) -> str:
-        return f"[{text}](#/experiments/{client.get_run(run_id).info.experiment_id}/runs/{run_id})"
+        return f"[{text}]({experiment}/runs/{run_id})"
 
-    network = client.get_run(run_of(version, network=True))
     parent = network.data.tags.get(tracking.PARENT, network.info.run_id)
     runs = [run(f"cross-validation of {known['network']}", parent)]
     runs += [run("its first network", network.info.run_id)]
     if version.run_id not in (parent, network.info.run_id):
         runs.insert(0, run(f"cross-validation of {known['variant']}", str(version.run_id)))
-    cohort, own = f"{settings.base.data}.dvc", client.get_run(str(version.run_id)).info
-    report = f"#/experiments/{own.experiment_id}/runs/{own.run_id}/artifacts/report/index.html"
+    cohort = f"{settings.base.data}.dvc"
+    report = f"{experiment}/runs/{version.run_id}/artifacts/report/index.html"
     return (
         f"\n\n- Runs: {', '.join(runs)}\n"
         f"- Dataset: `{cohort}`, md5 `{known['data_md5']}`, at commit `{known['git_commit']}`\n"

@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from dgfnet import tracking
-from dgfnet.bundle.layout import CARD, METADATA, SUMS
+from dgfnet.bundle import layout
+from dgfnet.bundle.layout import CARD, FORMAT, METADATA
 from dgfnet.bundle.watch import risk_counts
 from dgfnet.files import sha256, write_json
 from dgfnet.metrics.conformal import SetLimits
 from dgfnet.metrics.updating import CalibrationUpdate
+from dgfnet.register.logged import log_version
 from dgfnet.registry.champion import EXTERNAL_AUC, Champion, open_bundle
-from dgfnet.registry.facts import facts, keep_facts
-from dgfnet.registry.origin import RECALIBRATED, copy_origin
+from dgfnet.registry.facts import facts
+from dgfnet.registry.origin import RECALIBRATED
 from dgfnet.registry.promotion import RECORD, ROLLED_BACK
-from dgfnet.registry.seal import SEAL, seal
-from dgfnet.serving.pyfunc import model_arguments
+from dgfnet.registry.seal import SEAL, SUMS
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -93,28 +93,23 @@ def register_recalibrated(
     )
     with open_bundle(client, name, champion.version) as folder:
         _rewrite(folder, {**changes, **fitted, "recalibrated": origin}, card)
-        with mlflow.start_run(run_id=str(former.run_id)):
-            logged = mlflow.pyfunc.log_model(
-                name=f"dgfnet_{site}_recalibrated",
-                **model_arguments(folder, champion.model.modalities),
-                registered_model_name=name,
-            )
-    number = str(logged.registered_model_version)
-    kept = {key: value for key, value in facts(former).items() if not _own(key)}
-    keep_facts(client, name, number, kept | {RECALIBRATED: champion.version})
-    for key in READ:
-        if key in former.tags:
-            client.set_model_version_tag(name, number, key, former.tags[key])
-    client.set_model_version_tag(name, number, "threshold", f"{changes['threshold']:.4f}")
-    client.update_model_version(name, number, told)
-    copy_origin(client, name, champion.version, number)
-    seal(client, name, number)
-    return number
+        kept = {key: value for key, value in facts(former).items() if not _own(key)}
+        tags = {key: former.tags[key] for key in READ if key in former.tags}
+        return log_version(
+            client,
+            site,
+            str(former.run_id),
+            folder,
+            champion.model.modalities,
+            kept | FORMAT | {RECALIBRATED: champion.version},
+            tags | {"threshold": f"{changes['threshold']:.4f}"},
+            told,
+        )
 
 
 def _own(fact: str) -> bool:
     """Returns True for what is known of one version alone: decisions, results elsewhere, tags to read."""
-    return fact in (SEAL, ROLLED_BACK, "threshold", EXTERNAL_AUC, *READ) or fact.startswith(
+    return fact in (SEAL, SUMS, ROLLED_BACK, "threshold", EXTERNAL_AUC, *READ) or fact.startswith(
         ("external_", f"{RECORD}.", "mlflow.")
     )
 
@@ -125,6 +120,8 @@ def _rewrite(folder: Path, changes: Mapping[str, Any], told: str) -> None:
     write_json(folder / METADATA, {**metadata, **changes})
     card = (folder / CARD).read_text(encoding="utf-8")
     (folder / CARD).write_text(f"{card}\n{told}\n", encoding="utf-8")
-    lines = [line.split("  ", 1)[1] for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+    lines = [
+        line.split("  ", 1)[1] for line in (folder / layout.SUMS).read_text(encoding="utf-8").splitlines()
+    ]
     text = "".join(f"{sha256(folder / name)}  {name}\n" for name in lines)
-    (folder / SUMS).write_text(text, encoding="utf-8")
+    (folder / layout.SUMS).write_text(text, encoding="utf-8")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
 from dgfnet import provenance, tracking
-from dgfnet.bundle.layout import FOLDER, FORMAT
+from dgfnet.bundle.layout import FORMAT
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
 from dgfnet.bundle.write import Answers, members, stacked, write_bundle
@@ -23,6 +23,7 @@ from dgfnet.metrics.conformal import held_out_sets, set_shares
 from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.register.boxes import outlined_by, outlines, with_boxes
 from dgfnet.register.described import describe, labels, links
+from dgfnet.register.logged import log_version
 from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
@@ -31,10 +32,10 @@ from dgfnet.registry.commands import GATE, criteria
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics
 from dgfnet.registry.lineage import trained_on
-from dgfnet.registry.origin import RECALIBRATED, keep_origin
+from dgfnet.registry.origin import ORIGIN, RECALIBRATED, keep_origin
 from dgfnet.registry.promotion import ROLLED_BACK, newest, promote
-from dgfnet.registry.seal import SEAL, seal
-from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, keep_table
+from dgfnet.registry.seal import SEAL
+from dgfnet.registry.stored import NETWORK_RUN, keep_tables, table_digests
 from dgfnet.results import (
     check_current,
     check_sources,
@@ -46,7 +47,6 @@ from dgfnet.results import (
     load_results,
     load_table,
 )
-from dgfnet.serving.pyfunc import model_arguments
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
@@ -116,28 +116,33 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
     known = _facts(settings, tasks, metrics, fold, criterion) | outlined_by(settings, fold)
-    number = _find(client, name, known)
-    if number is None:
-        number = _log(settings, site, tasks, unimodal, name, metrics, known)
-    else:  # lineage, audit and settings of the gate may have changed since
-        with open_bundle(client, name, number) as folder:
-            evidence = _measure(settings, site, folder)
-        _keep(client, settings, name, number, metrics, known, evidence)
-    table = load_table(settings, site, variant)
-    with open_bundle(client, name, number) as folder:
-        model = ScoringModel.open(folder)
+    known |= table_digests(settings, site, variant, network)
+    registered = _find(client, name, known)
+    with (
+        _written(settings, site, tasks, unimodal, metrics, describe(known))
+        if registered is None
+        else open_bundle(client, name, str(registered.version))
+    ) as folder:
+        # also of a version that is known: lineage, audit and settings of the gate may have changed since
+        known[GATE] = _measure(settings, site, folder).text()
+        if registered is None:
+            number = _log(client, settings, site, task, metrics, known, folder)
+        else:
+            number = str(registered.version)
+            _update(client, settings, site, registered, known)
+        model, table = ScoringModel.open(folder), load_table(settings, site, variant)
         boxes = with_boxes(settings, model, table)
-    keep_origin(client, settings, site, name, number)
-    keep_table(client, settings, site, variant, name, known["fits"])
-    if variant != network:
-        keep_table(client, settings, site, network, name, known["fits"], NETWORK_TABLE_SHA256)
-    registered = client.get_model_version(name, number)
+    keep_tables(client, name, known["fits"], table_digests(settings, site, variant, network))
+    registered, champion = client.get_model_version(name, number), champion_of(client, name)
+    _show(client, settings, registered, metrics, known)
     rolled_back = ROLLED_BACK in registered.tags
-    stays = _is_recalibrated(client, name, known["fits"])
-    if not stays and (newest(registered) is None or not (_is_champion(client, name, number) or rolled_back)):
-        promote(client, name, number, criteria(settings, name, number))
-    promotion = newest(client.get_model_version(name, number)) or {}
-    is_champion = _is_champion(client, name, number)
+    stays = _is_recalibrated(champion, known["fits"])
+    is_champion = champion is not None and str(champion.version) == number
+    promotion = newest(registered)
+    if not stays and (promotion is None or not (is_champion or rolled_back)):
+        promotion = promote(client, name, number, criteria(settings, name, number))
+        is_champion = is_champion or bool(promotion["promoted"])
+    promotion = promotion or {}
     return {
         "model": name,
         "version": number,
@@ -145,7 +150,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
         "variant": variant,
         "alias": CHAMPION if is_champion else CHALLENGER,
         "promoted": is_champion,
-        "has_champion": champion_of(client, name) is not None,
+        "has_champion": is_champion or champion is not None,
         "reason": _why(promotion, rolled_back, stays),
         # who decided and when differs each time, and stands in the registry: dgfnet history
         "promotion": {name: value for name, value in promotion.items() if name not in ("who", "when")},
@@ -216,8 +221,8 @@ def _four(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _find(client: Any, name: str, known: Mapping[str, str]) -> str | None:
-    """Returns the number of a version of the same fits that score in the same way, or None without one."""
+def _find(client: MlflowClient, name: str, known: Mapping[str, str]) -> Any | None:
+    """Returns a version of the same fits that score in the same way, or None without one."""
     same = ("fits", "scoring", "outlines", "coverage", "false_alarms")
     wanted = FORMAT.items() | {(key, known[key]) for key in same}
     versions = client.search_model_versions(f"name = '{name}'")
@@ -228,45 +233,34 @@ def _find(client: Any, name: str, known: Mapping[str, str]) -> str | None:
         and wanted <= facts(version).items()
         and RECALIBRATED not in facts(version)
     )
-    return next((str(version.version) for version in whole), None)
+    return next(iter(whole), None)
 
 
-def _log(
+@contextmanager
+def _written(
     settings: Settings,
     site: Site,
     tasks: Sequence[Task],
     unimodal: Mapping[Modality, Sequence[Task]],
-    name: str,
-    metrics: dict[str, Any],
-    known: dict[str, str],
-) -> str:
-    """Measures the bundle, logs it as a model of the fold's run and registers it; returns the version."""
-    task = tasks[0]
-    client, variant = tracking.registry(settings), settings.register_.variant
-    trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
-    network_run = _fold_run(client, task, trained)
-    known = known | {NETWORK_RUN: network_run}
-    # a stacked model is more than a fold's network: its run is that of its cross-validation
-    run = tracking.crossval_run(settings, site, metrics) if variant == "stack" else network_run
+    metrics: Mapping[str, Any],
+    description: str,
+) -> Iterator[Path]:
+    """Yields the bundle of the folds' networks, in a folder for a block."""
+    variant, where = settings.register_.variant, places(settings)
+    table, networks, units = load_table(settings, site, variant), members(tasks, where), None
+    if variant == "stack":
+        model, _ = _stack(settings, site, variant)
+        networks, units = stacked(networks, model, metrics), model["units"]
+    album = album_of(settings, networks[0].model.inputs, list(table["nodule_id"]), units)
+    parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
+    if variant == "stack":
+        parents = {
+            modality: stacked(own, *_stack(settings, site, f"{modality}_stack"))
+            for modality, own in parents.items()
+        }
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / FOLDER
-        table = load_table(settings, site, variant)
-        where = places(settings)
-        networks = members(tasks, where)
-        units = None
-        if variant == "stack":
-            model, _ = _stack(settings, site, variant)
-            networks, units = stacked(networks, model, metrics), model["units"]
-        album = album_of(settings, networks[0].model.inputs, list(table["nodule_id"]), units)
-        parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
-        if variant == "stack":
-            parents = {
-                modality: stacked(own, *_stack(settings, site, f"{modality}_stack"))
-                for modality, own in parents.items()
-            }
-        description = describe(known)
         write_bundle(
-            folder,
+            folder := Path(place) / "bundle",
             networks,
             parents,
             Answers(settings.register_.scoring, settings.register_.coverage, settings.register_.false_alarms),
@@ -274,33 +268,75 @@ def _log(
             album,
             settings.preprocess,
             description,
-            outlines(settings, task.fold),
+            outlines(settings, tasks[0].fold),
         )
-        evidence = _measure(settings, site, folder)
-        with mlflow.start_run(run_id=run):
-            logged = mlflow.pyfunc.log_model(
-                name=f"dgfnet_{task.site}",
-                **model_arguments(folder, SPECS[task.variant].modalities),
-                registered_model_name=name,
-                tags=labels(known),
-            )
-    version = str(logged.registered_model_version)
-    _keep(client, settings, name, version, metrics, known, evidence)
-    seal(client, name, version)
-    client.update_registered_model(
-        name, f"Metastasis of the {task.site} neck nodes from ultrasound and CT (DGFNet)."
+        yield folder
+
+
+def _log(
+    client: MlflowClient,
+    settings: Settings,
+    site: Site,
+    task: Task,
+    metrics: Mapping[str, Any],
+    known: Mapping[str, str],
+    folder: Path,
+) -> str:
+    """Registers a bundle as a model of its run, with all that is known of it; returns the version."""
+    trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
+    network_run = _fold_run(client, task, trained)
+    # a stacked model is more than a fold's network: its run is that of its cross-validation
+    run = tracking.crossval_run(settings, site, metrics) if known["variant"] == "stack" else network_run
+    every = {**known, NETWORK_RUN: network_run, **keep_origin(client, settings, site, run)}
+    read = labels(known)
+    kept = {key: value for key, value in every.items() if key not in read}
+    return log_version(client, site, run, folder, SPECS[task.variant].modalities, kept, read, describe(known))
+
+
+def _update(
+    client: MlflowClient, settings: Settings, site: Site, registered: Any, known: Mapping[str, str]
+) -> None:
+    """Puts on a version that was registered before what is known of it now."""
+    read, origin = labels(known), facts(registered).get(ORIGIN)
+    kept = {key: value for key, value in known.items() if key not in read}
+    kept |= keep_origin(client, settings, site, str(registered.run_id), origin)
+    keep_facts(client, registered, kept)
+    for key, value in read.items():
+        if registered.tags.get(key) != value:
+            client.set_model_version_tag(registered.name, str(registered.version), key, value)
+
+
+def _show(
+    client: MlflowClient,
+    settings: Settings,
+    registered: Any,
+    metrics: Mapping[str, Any],
+    known: Mapping[str, str],
+) -> None:
+    """Puts on a version the metrics by which MLflow compares, its cohort, and links for a person."""
+    interval, pooled = metrics["auc_interval"], metrics["pooled"]
+    values = {
+        "pooled_auc": interval["estimate"],
+        "pooled_auc_low": interval["low"],
+        "pooled_auc_high": interval["high"],
+        "pooled_sensitivity": pooled["sensitivity"],
+        "pooled_specificity": pooled["specificity"],
+        "calibration_slope": Evidence.read(known[GATE]).calibration_slope,
+        "threshold": float(known["threshold"]),
+    }
+    keep_metrics(client, registered, values, "cohort", known["data_md5"])
+    run = client.get_run(str(registered.run_id))
+    source = f"{settings.base.data}.dvc"
+    tracking.Run(client, run.info.run_id, run.info.experiment_id).dataset(
+        "cohort", known["data_md5"], source, "training", run
     )
-    return version
+    words = describe(known) + links(client, settings, registered, known)
+    if registered.description != words:
+        client.update_model_version(registered.name, str(registered.version), words)
 
 
-def _is_champion(client: MlflowClient, name: str, number: str) -> bool:
-    champion = champion_of(client, name)
-    return champion is not None and str(champion.version) == number
-
-
-def _is_recalibrated(client: MlflowClient, name: str, fits: str) -> bool:
+def _is_recalibrated(champion: Any | None, fits: str) -> bool:
     """Returns True when the champion has these networks with another calibration: a person wanted it so."""
-    champion = champion_of(client, name)
     return champion is not None and RECALIBRATED in facts(champion) and facts(champion).get("fits") == fits
 
 
@@ -329,41 +365,6 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     )
     network, model = BundledNetwork.open(folder), ScoringModel.open(folder)
     return measure(settings, network, model, metrics, table, nodules, alone, simpler, baselines)
-
-
-def _keep(
-    client: MlflowClient,
-    settings: Settings,
-    name: str,
-    version: str,
-    metrics: Mapping[str, Any],
-    known: Mapping[str, str],
-    evidence: Evidence,
-) -> None:
-    """Puts on a version what code reads, what a person reads, and the metrics by which MLflow compares."""
-    read = labels(known)
-    kept = {key: value for key, value in known.items() if key not in read}
-    keep_facts(client, name, version, {**kept, GATE: evidence.text()})
-    for key, value in read.items():
-        client.set_model_version_tag(name, version, key, value)
-    interval, pooled = metrics["auc_interval"], metrics["pooled"]
-    values = {
-        "pooled_auc": interval["estimate"],
-        "pooled_auc_low": interval["low"],
-        "pooled_auc_high": interval["high"],
-        "pooled_sensitivity": pooled["sensitivity"],
-        "pooled_specificity": pooled["specificity"],
-        "calibration_slope": evidence.calibration_slope,
-        "threshold": float(known["threshold"]),
-    }
-    keep_metrics(client, name, version, values, "cohort", known["data_md5"])
-    registered = client.get_model_version(name, version)
-    run = client.get_run(str(registered.run_id)).info
-    source = f"{settings.base.data}.dvc"
-    tracking.Run(client, run.run_id, run.experiment_id).dataset(
-        "cohort", known["data_md5"], source, "training"
-    )
-    client.update_model_version(name, version, describe(known) + links(client, settings, registered, known))
 
 
 def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, why
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes of no model, and of no alias
+
+
+def is_absent(error: MlflowException) -> bool:
+    """Returns True when a registry or store answered that it does not have what was asked for."""
+    return error.error_code in ABSENT
 
 
 def champion_of(client: MlflowClient, model: str) -> Any | None:
@@ -22,6 +27,6 @@ def champion_of(client: MlflowClient, model: str) -> Any | None:
     try:
         return client.get_model_version_by_alias(model, CHAMPION)
     except MlflowException as error:
-        if error.error_code in ABSENT:
+        if is_absent(error):
             return None
-        raise InputError(f"{model}: the registry cannot be asked for its champion ({error})") from None
+        raise InputError(f"{model}: the registry cannot be asked for its champion ({why(error)})") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from mlflow import MlflowClient
 
 from dgfnet import tracking
-from dgfnet.bundle.layout import FOLDER, READABLE
+from dgfnet.bundle.layout import FOLDER, PACKED, READABLE
 from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.packed import unpacked
 from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics, with_limits
@@ -95,7 +96,9 @@ def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]
     """
     check_format(client, name, version)
     with unsealed(client, name, version) as folder:
-        yield folder / "artifacts" / FOLDER
+        packed = folder / "artifacts" / PACKED
+        with unpacked(packed) if packed.is_file() else nullcontext(packed.with_name(FOLDER)) as bundle:
+            yield bundle
 
 
 def check_format(client: MlflowClient, name: str, version: str) -> None:
@@ -136,10 +139,11 @@ def attach(
     known = {key: value for key, value in values.items() if value is not None and value == value}
     # also what is undefined now, in the place of what it was on other data
     kept = {f"external_{key}": f"{known[key]:.4f}" if key in known else "undefined" for key in values}
-    keep_facts(client, name, version, kept | {"external_data_md5": data_md5})
+    registered = client.get_model_version(name, version)
+    keep_facts(client, registered, kept | {"external_data_md5": data_md5})
     client.set_model_version_tag(name, version, EXTERNAL_AUC, with_limits(values, "auc"))
     metrics = {f"external_{key}": value for key, value in known.items()}
-    keep_metrics(client, name, version, metrics, EXTERNAL, data_md5)
+    keep_metrics(client, registered, metrics, EXTERNAL, data_md5)
     experiment = tracking.prepare(uri, tracking.experiment_name(site, "external"))
     labels = {
         "site": site,
@@ -148,7 +152,7 @@ def attach(
         "model_version": version,
         "data_md5": data_md5,
     }
-    identity = f"external {name} {version} {data_md5}"
+    identity = tracking.identity_of(settings, f"external {name} {version} {data_md5}")
     run = tracking.open_run(uri, experiment, f"external v{version}", identity, labels)
     with tracking.running(run):
         run.metrics(metrics)

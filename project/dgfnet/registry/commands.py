@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.registry import promotion
-from dgfnet.registry.aliases import champion_of
+from dgfnet.registry.aliases import champion_of, is_absent
 from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts
@@ -95,7 +95,9 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
     known, network = facts(registered), run_of(registered, network=True)
     try:
         parent = client.get_run(network).data.tags.get("mlflow.parentRunId", "unknown")
-    except MlflowException:
+    except MlflowException as error:
+        if not is_absent(error):
+            raise
         parent = "no longer in the store"
     lines = [f"{model} version {version} ({', '.join(registered.aliases) or 'no alias'})"]
     lines += [f"  {words}: {known.get(name, 'unknown')}" for name, words in ORIGIN.items()]

@@ -28,19 +28,25 @@ def facts(version: Any) -> dict[str, str]:
     return kept | {name: value for name, value in version.tags.items() if name != FACTS}
 
 
-def keep_facts(client: MlflowClient, model: str, version: str, values: Mapping[str, str]) -> None:
-    """Adds facts to a version; those of the same name are replaced, also where they are tags of their own."""
-    tags = client.get_model_version(model, version).tags
-    kept = json.loads(tags.get(FACTS, "{}"))
-    client.set_model_version_tag(model, version, FACTS, json.dumps(kept | dict(values)))
-    for name in values.keys() & tags.keys():
-        client.delete_model_version_tag(model, version, name)
+def keep_facts(client: MlflowClient, version: Any, values: Mapping[str, str]) -> None:
+    """Adds facts to a version; those of the same name are replaced, also where they are tags of their own.
+
+    Args:
+        client: of the registry.
+        version: as the registry gives it, just now.
+        values: the facts.
+    """
+    kept = json.loads(version.tags.get(FACTS, "{}"))
+    if kept | dict(values) != kept:
+        text = json.dumps(kept | dict(values))
+        client.set_model_version_tag(version.name, str(version.version), FACTS, text)
+    for name in values.keys() & version.tags.keys():
+        client.delete_model_version_tag(version.name, str(version.version), name)
 
 
 def keep_metrics(
     client: MlflowClient,
-    model: str,
-    version: str,
+    registered: Any,
     values: Mapping[str, float | None],
     dataset: str,
     data_md5: str,
@@ -49,13 +55,11 @@ def keep_metrics(
 
     Args:
         client: of the registry.
-        model: in it.
-        version: of the model.
+        registered: the version, as the registry gives it.
         values: by name; an undefined one, None or nan, is left out.
         dataset: name of the data they were measured on.
         data_md5: DVC's hash of it.
     """
-    registered = client.get_model_version(model, version)
     when, digest, model_id = int(time.time() * 1000), data_md5[:36], logged_model(registered)
     metrics = [
         Metric(name, value, when, 0, model_id, dataset, digest, registered.run_id)

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import provenance
-from dgfnet.errors import InputError
-from dgfnet.registry.facts import facts, keep_facts
+from dgfnet.errors import InputError, why
+from dgfnet.registry.facts import facts
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import crossval_provenance, load_chosen
 from dgfnet.settings import Settings
@@ -49,26 +49,28 @@ class Origin:
     machine: str
 
 
-def keep_origin(client: MlflowClient, settings: Settings, site: Site, model: str, version: str) -> None:
-    """Logs the origin of a version beside its run, and its sha256 as a fact."""
+def keep_origin(
+    client: MlflowClient, settings: Settings, site: Site, run_id: str, known: str | None = None
+) -> dict[str, str]:
+    """Logs the origin of a version beside its run; returns its sha256 as a fact.
+
+    Args:
+        client: of the registry.
+        settings: of the run.
+        site: of the model.
+        run_id: of the version.
+        known: the fact that the version has; if it is the same, nothing is logged.
+    """
     record = provenance.describe(settings, SECTIONS) | trained_on(settings)
     trained = crossval_provenance(settings)
     if trained is not None:  # the libraries that registered it may be others
         record |= {name: trained[name] for name in ("versions", "machine")}
     record["chosen"] = load_chosen(settings).get(site, {})
     text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
-    client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
-    keep_facts(client, model, version, {ORIGIN: hashlib.sha256(text.encode()).hexdigest()})
-
-
-def copy_origin(client: MlflowClient, model: str, former: str, version: str) -> None:
-    """Gives a version the origin of another one of the same networks, where that has one."""
-    registered = client.get_model_version(model, former)
-    if ORIGIN in facts(registered):
-        with tempfile.TemporaryDirectory() as folder:
-            path = client.download_artifacts(str(registered.run_id), _name(model, former), folder)
-            text = Path(path).read_text(encoding="utf-8")
-        client.log_text(str(client.get_model_version(model, version).run_id), text, _name(model, version))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if digest != known:
+        client.log_text(run_id, text, _name(digest))
+    return {ORIGIN: digest}
 
 
 def read_origin(client: MlflowClient, version: Any) -> Origin:
@@ -93,11 +95,9 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
             "finds"
         )
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = client.download_artifacts(version.run_id, _name(version.name, version.version), folder)
-            text = Path(path).read_text(encoding="utf-8")
+        text = _read(client, version, known)
     except (MlflowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{title}: its settings cannot be read ({error})") from None
+        raise InputError(f"{title}: its settings cannot be read ({why(error)})") from None
     if hashlib.sha256(text.encode()).hexdigest() != known[ORIGIN]:
         raise InputError(f"{title}: its settings in the store are not those it was registered with")
     origin = Origin(**json.loads(text))
@@ -106,5 +106,21 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
     return origin
 
 
-def _name(model: str, version: str) -> str:
-    return f"origins/{model} {version}.json"
+def _read(client: MlflowClient, version: Any, known: Mapping[str, str]) -> str:
+    names = [_name(known[ORIGIN])]
+    if known.get("bundle_format", "") < "8":  # an earlier release named it by the version
+        names = [f"origins/{version.name} {known.get(RECALIBRATED, version.version)}.json", *names]
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = client.download_artifacts(version.run_id, name, folder)
+            except (MlflowException, OSError):
+                if name == names[-1]:
+                    raise
+                continue
+            return Path(path).read_text(encoding="utf-8")
+    raise AssertionError("one of the names was tried last")
+
+
+def _name(digest: str) -> str:
+    return f"origins/{digest[:20]}.json"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,36 +16,42 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, why
+from dgfnet.registry import gate
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
-from dgfnet.registry.gate import Criterion, Judgement, why
+from dgfnet.registry.gate import Criterion, Judgement
+from dgfnet.registry.turn import turn
 
 ROLLED_BACK = "rolled_back"  # tag of a version that lost the alias by hand: only a hand gives it back
 RECORD = "promotion"  # tag of a version: of each record, followed by its time
 
 
 def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -> dict[str, Any]:
-    """Sets the aliases as the criteria say, and records the decision.
+    """Sets the aliases as the criteria say, and records the decision; one at a time of each model.
 
     Raises:
-        InputError: when another version has become champion since the judgement. (The registry cannot look
-            and set in one step: what happens between these lines goes unseen.)
+        InputError: when another version has become champion since the judgement.
     """
-    champion = champion_of(client, model)
-    before = None if champion is None else str(champion.version)
-    if before != judged.champion:
-        raise InputError(
-            f"{model}: the champion changed meanwhile: version {version} was judged against "
-            f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
-        )
     promoted = all(criterion.met for criterion in judged.criteria)
-    if promoted:
-        client.set_registered_model_alias(model, CHAMPION, version)
-        _take_away(client, model, CHALLENGER, version)
-        _forget_rollback(client, model, version)
-    elif before != version:
-        client.set_registered_model_alias(model, CHALLENGER, version)
-    return _record(client, model, version, before, promoted, why(judged.criteria), judged.criteria)
+    with turn(client, model):
+        champion = champion_of(client, model)
+        before = None if champion is None else str(champion.version)
+        if before != judged.champion:
+            raise InputError(
+                f"{model}: the champion changed meanwhile: version {version} was judged against "
+                f"{judged.champion or 'none'}, and now it is {before or 'none'}; judge it again"
+            )
+        candidate = client.get_model_version(model, version)
+        record = _record(client, candidate, before, promoted, gate.why(judged.criteria), judged.criteria)
+        if promoted:
+            client.set_registered_model_alias(model, CHAMPION, version)
+            if CHALLENGER in candidate.aliases:
+                client.delete_registered_model_alias(model, CHALLENGER)
+            _forget_rollback(client, candidate)
+        elif before != version:
+            client.set_registered_model_alias(model, CHALLENGER, version)
+    _keep_copy(client, candidate, record)
+    return record
 
 
 def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
@@ -56,24 +63,29 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
     Raises:
         InputError: when there is no champion, or none was before.
     """
-    champion = champion_of(client, model)
-    if champion is None:
+    if champion_of(client, model) is None:  # there may be no such model to take a turn at
         raise InputError(f"{model} has no champion; nothing to roll back")
-    now = str(champion.version)
-    before = standing(history(client, model))
-    if before[-1:] == [now]:
-        before.pop()
-    if not before:
-        raise InputError(f"{model}: version {now} is the first champion; there is none to go back to")
-    former = before[-1]
-    try:
-        client.set_registered_model_alias(model, CHAMPION, former)
-    except MlflowException as error:
-        raise InputError(f"{model}: version {former} cannot be champion again ({error})") from None
-    client.set_registered_model_alias(model, CHALLENGER, now)
-    client.set_model_version_tag(model, now, ROLLED_BACK, "yes")
-    _forget_rollback(client, model, former)
-    return _record(client, model, former, now, True, "rolled back", ())
+    with turn(client, model):
+        champion = champion_of(client, model)
+        now = "none" if champion is None else str(champion.version)
+        before = standing(history(client, model))
+        if before[-1:] == [now]:
+            before.pop()
+        if not before:
+            raise InputError(f"{model}: version {now} is the first champion; there is none to go back to")
+        try:
+            former = client.get_model_version(model, before[-1])
+        except MlflowException as error:
+            raise InputError(
+                f"{model}: version {before[-1]} cannot be champion again ({why(error)})"
+            ) from None
+        record = _record(client, former, now, True, "rolled back", ())
+        client.set_registered_model_alias(model, CHAMPION, str(former.version))
+        client.set_registered_model_alias(model, CHALLENGER, now)
+        client.set_model_version_tag(model, now, ROLLED_BACK, "yes")
+        _forget_rollback(client, former)
+    _keep_copy(client, former, record)
+    return record
 
 
 def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -117,39 +129,37 @@ def newest(version: Any) -> dict[str, Any] | None:
 
 def _record(
     client: MlflowClient,
-    model: str,
-    version: str,
+    candidate: Any,
     former: str | None,
     promoted: bool,
     reason: str,
     criteria: Sequence[Criterion],
 ) -> dict[str, Any]:
-    """Writes who, when, from, to, why, and every criterion, on the version and beside its model's run."""
+    """Writes who, when, from, to, why, and every criterion on a version, before any alias moves."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # a tag's name takes no plus sign
     record = {
         "who": tracking.user(),
         "when": when,
         "from": former,
-        "to": version,
+        "to": str(candidate.version),
         "promoted": promoted,
         "why": reason,
         "criteria": [asdict(criterion) for criterion in criteria],
     }
-    text = json.dumps(record)
-    client.set_model_version_tag(model, version, f"{RECORD}.{when}", text)
-    run = client.get_model_version(model, version).run_id
-    if run:
-        client.log_dict(run, record, f"promotions/{model} {version} {when.replace(':', '')}.json")
+    version = str(candidate.version)
+    client.set_model_version_tag(candidate.name, version, f"{RECORD}.{when}", json.dumps(record))
     return record
 
 
-def _forget_rollback(client: MlflowClient, model: str, version: str) -> None:
+def _keep_copy(client: MlflowClient, candidate: Any, record: Mapping[str, Any]) -> None:
+    """Puts a copy of a record beside the version's run, if that is still there."""
+    name = f"{candidate.name} {candidate.version} {record['when'].replace(':', '')}.json"
+    if candidate.run_id:
+        with suppress(MlflowException):
+            client.log_dict(str(candidate.run_id), dict(record), f"promotions/{name}")
+
+
+def _forget_rollback(client: MlflowClient, candidate: Any) -> None:
     """Removes the mark of a rollback from a version that is champion again."""
-    if ROLLED_BACK in client.get_model_version(model, version).tags:
-        client.delete_model_version_tag(model, version, ROLLED_BACK)
-
-
-def _take_away(client: MlflowClient, model: str, alias: str, version: str) -> None:
-    """Removes an alias from a version that has it."""
-    if alias in client.get_model_version(model, version).aliases:
-        client.delete_registered_model_alias(model, alias)
+    if ROLLED_BACK in candidate.tags:
+        client.delete_model_version_tag(candidate.name, str(candidate.version), ROLLED_BACK)

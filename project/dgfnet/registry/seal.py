@@ -1,7 +1,7 @@
 """Tampered models are refused: sha256 of every file of a version, fixed when it was registered.
 
-The list is an artifact of the version's run, its digest a fact of the version: whoever changes a file,
-smuggles one in or takes one away would have to change store and registry alike.
+They are facts of the version, in the registry, and the files lie in the artifact store: whoever changes a
+file, smuggles one in or takes one away would have to change store and registry alike.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, why
 from dgfnet.files import sha256
-from dgfnet.registry.facts import facts, keep_facts
+from dgfnet.registry.facts import facts
 
-SEAL = "seal"  # fact of the version
+SEAL, SUMS = "seal", "checksums"  # facts of the version: sha256 of the list, and the list
 LATER = "registered_model_meta"  # written by MLflow when a model is fetched
 
 
@@ -34,12 +34,10 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def seal(client: MlflowClient, model: str, version: str) -> None:
-    """Logs the sha256 of every file of a version, and their digest as a fact of it."""
-    registered = client.get_model_version(model, version)
-    text = _text(digests(_fetched(model, version)))
-    client.log_text(str(registered.run_id), text, _name(model, version))
-    keep_facts(client, model, version, {SEAL: hashlib.sha256(text.encode()).hexdigest()})
+def sealed(folder: Path) -> dict[str, str]:
+    """Returns the facts that fix the files of a model's folder, as it is about to be uploaded."""
+    text = "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
+    return {SEAL: hashlib.sha256(text.encode()).hexdigest(), SUMS: text}
 
 
 @contextmanager
@@ -57,56 +55,45 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     digest = facts(registered).get(SEAL)
     if digest is None:
         raise InputError(f"{title} was registered without checksums; run the stage register")
-    folder = _fetched(model, version)
-    text = _listed(client, registered, _name(model, version))
+    text = facts(registered).get(SUMS) or _earlier(client, registered)
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise InputError(f"{title}: its list of checksums is not the one it was registered with; not loaded")
     expected = dict(line.split("  ", 1)[::-1] for line in text.splitlines())
-    actual = digests(folder)
-    wrong = [f"{name} was added" for name in sorted(actual.keys() - expected.keys())]
-    wrong += [f"{name} is missing" for name in sorted(expected.keys() - actual.keys())]
-    wrong += [f"{n} was changed" for n in sorted(actual.keys() & expected.keys()) if actual[n] != expected[n]]
-    wrong += [
-        f"{path.relative_to(folder)} is a link" for path in sorted(folder.rglob("*")) if path.is_symlink()
-    ]
     with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
-        for name in expected if not wrong else ():
-            content = (folder / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != expected[name]:
-                wrong.append(f"{name} was changed")
-            copy = Path(place) / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(content)
+        folder = Path(place)
+        _fetch(model, version, folder)
+        actual = digests(folder)
+        wrong = [f"{name} was added" for name in sorted(actual.keys() - expected.keys())]
+        wrong += [f"{name} is missing" for name in sorted(expected.keys() - actual.keys())]
+        wrong += [
+            f"{n} was changed" for n in sorted(actual.keys() & expected.keys()) if actual[n] != expected[n]
+        ]
         if wrong:
             raise InputError(f"{title} is not what was registered: {'; '.join(wrong[:5])}; not loaded")
-        yield Path(place)
+        for path in folder.rglob("*"):
+            if path.is_file() and path.relative_to(folder).as_posix() not in expected:
+                path.unlink()
+        yield folder
 
 
-def _fetched(model: str, version: str) -> Path:
+def _fetch(model: str, version: str, folder: Path) -> None:
     try:
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}"))
+        mlflow.artifacts.download_artifacts(f"models:/{model}/{version}", dst_path=str(folder))
     except (MlflowException, OSError) as error:
         raise InputError(
-            f"{model} version {version}: its files cannot be read from the store ({error}); bring them back "
-            "from a backup, or register the model again"
+            f"{model} version {version}: its files cannot be read from the store ({why(error)}); bring them "
+            "back from a backup, or register the model again"
         ) from None
 
 
-def _listed(client: MlflowClient, registered: Any, name: str) -> str:
+def _earlier(client: MlflowClient, registered: Any) -> str:
+    """Reads the list of a version of before format 8, an artifact of its run."""
+    name = f"seals/{registered.name} {registered.version}.sha256"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return Path(client.download_artifacts(registered.run_id, name, folder)).read_text(
-                encoding="utf-8"
-            )
+            path = client.download_artifacts(registered.run_id, name, folder)
+            return Path(path).read_text(encoding="utf-8")
     except (MlflowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{registered.name} version {registered.version}: its checksums cannot be read ({error})"
+            f"{registered.name} version {registered.version}: its checksums cannot be read ({why(error)})"
         ) from None
-
-
-def _name(model: str, version: str) -> str:
-    return f"seals/{model} {version}.sha256"
-
-
-def _text(sums: dict[str, str]) -> str:
-    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())

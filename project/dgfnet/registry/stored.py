@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet import tracking
-from dgfnet.errors import InputError
+from dgfnet.errors import InputError, why
+from dgfnet.registry.aliases import is_absent
 from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.results import required
 from dgfnet.settings import Settings
@@ -33,34 +34,40 @@ class Distrusted(InputError):
     """A table of the store that may not be the one a version was registered with."""
 
 
-def keep_table(
-    client: MlflowClient,
-    settings: Settings,
-    site: Site,
-    variant: str,
-    model: str,
-    fits: str,
-    fact: str = TABLE_SHA256,
-) -> None:
-    """Puts the sha256 of an out-of-fold table, of today's as logged, on every version of the same fits.
+def table_digests(settings: Settings, site: Site, variant: str, network: str) -> dict[str, str]:
+    """Returns facts of a version: sha256 of its out-of-fold table, and of its networks', as logged.
+
+    Args:
+        settings: of the run.
+        site: of the model.
+        variant: of the version.
+        network: variant of its networks.
+    """
+    tables = {TABLE_SHA256: variant} | ({NETWORK_TABLE_SHA256: network} if network != variant else {})
+    key = tracking.identity_key(settings)
+    return {
+        fact: hashlib.sha256(
+            tracking.hidden(required(settings, "crossval", site, name, TABLE), key)
+        ).hexdigest()
+        for fact, name in tables.items()
+    }
+
+
+def keep_tables(client: MlflowClient, model: str, fits: str, digests: Mapping[str, str]) -> None:
+    """Puts the digests of tables on every version of the same fits that has others.
 
     A champion of the same fits, registered before that was kept, is thereby comparable again.
 
     Args:
         client: of the registry.
-        settings: of the run.
-        site: of the model.
-        variant: whose table.
         model: in the registry.
         fits: fact of the versions, or `fit` of those without it.
-        fact: that becomes it.
+        digests: of `table_digests`.
     """
-    path = required(settings, "crossval", site, variant, TABLE)
-    digest = hashlib.sha256(tracking.hidden(path, tracking.identity_key(settings))).hexdigest()
     for registered in client.search_model_versions(f"name = '{model}'"):
         known = facts(registered)
-        if known.get("fits", known.get("fit")) == fits and known.get(fact) != digest:
-            keep_facts(client, model, str(registered.version), {fact: digest})
+        if known.get("fits", known.get("fit")) == fits and not digests.items() <= known.items():
+            keep_facts(client, registered, digests)
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:
@@ -71,7 +78,9 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
     """
     try:
         return client.get_model_version(model, version)
-    except MlflowException:
+    except MlflowException as error:
+        if not is_absent(error):
+            raise
         numbers = [
             str(registered.version) for registered in client.search_model_versions(f"name = '{model}'")
         ]
@@ -109,7 +118,7 @@ def keep_pages(
             for file in files:
                 client.log_artifact(str(registered.run_id), str(file), folder)
     except (InputError, MlflowException) as error:
-        print(f"the report was not put beside {model} version {version}: {error}", file=sys.stderr)
+        print(f"the report was not put beside {model} version {version}: {why(error)}", file=sys.stderr)
 
 
 def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.DataFrame:
@@ -138,7 +147,7 @@ def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.D
             )
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except (MlflowException, KeyError, OSError) as error:
-            raise InputError(f"{title}: the store has no {TABLE} of its run ({error})") from None
+            raise InputError(f"{title}: the store has no {TABLE} of its run ({why(error)})") from None
         if fact not in known:
             raise Distrusted(
                 f"{title} was registered before the sha256 of its {TABLE} was kept; the stage register keeps "
@@ -165,5 +174,5 @@ def known_metrics(settings: Settings, version: Any) -> dict[str, float]:
         return dict(MlflowClient(tracking.store(settings)).get_run(run_of(version, True)).data.metrics)
     except MlflowException as error:
         raise InputError(
-            f"{version.name} version {version.version}: the store has no run of its fold ({error})"
+            f"{version.name} version {version.version}: the store has no run of its fold ({why(error)})"
         ) from None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
+import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
 
+from dgfnet.bundle.layout import CARD, CODE, PACKED
+from dgfnet.bundle.packed import pack
 from dgfnet.serving.answers import COLUMNS
 from dgfnet.serving.decode import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.vocabulary import Modality
@@ -27,22 +31,29 @@ NEEDED = (  # to answer: no torch, no Ray, no DVC
 TEXT = (NAME, "variant", "level", "prediction_set", "statement", "model", "version")
 
 
-def model_arguments(bundle: Path, modalities: Sequence[Modality]) -> dict[str, Any]:
-    """Returns the arguments of `mlflow.pyfunc.log_model` and `save_model` for a bundle.
+def save_model(bundle: Path, modalities: Sequence[Modality], folder: Path, described: Model) -> None:
+    """Writes a bundle as an MLflow model: few files, for a server takes a request for each.
 
     Args:
         bundle: folder that bundle/write.py wrote.
         modalities: inputs of its network.
+        folder: to be made.
+        described: MLflow's own record of the model.
     """
     package = Path(__file__).parent.parent
-    return {
-        "python_model": str(Path(__file__).with_name("scorer.py")),
-        "artifacts": {"bundle": str(bundle)},
-        "code_paths": [str(package)],
-        "signature": _signature(),
-        "input_example": _example(modalities),
-        "pip_requirements": [f"{name}=={version(name)}" for name in NEEDED],
-    }
+    with tempfile.TemporaryDirectory() as place:
+        packed, code = Path(place) / PACKED, Path(place) / CODE
+        pack(bundle, packed)
+        pack(package, code, f"{package.name}/", "*.py")
+        mlflow.pyfunc.save_model(
+            str(folder),
+            mlflow_model=described,
+            python_model=str(Path(__file__).with_name("scorer.py")),
+            artifacts={"bundle": str(packed), "code": str(code), "card": str(bundle / CARD)},
+            signature=_signature(),
+            input_example=_example(modalities),
+            pip_requirements=[f"{name}=={version(name)}" for name in NEEDED],
+        )
 
 
 def _signature() -> ModelSignature:

@@ -6,6 +6,7 @@ nor Ray nor DVC is needed to load it.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,16 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
 
     def load_context(self, context: Any) -> None:
         """Opens the bundle; `threads` of the model config is the number of threads of each network (1)."""
+        sys.path.insert(0, context.artifacts["code"])  # Python imports from a ZIP file
         from dgfnet.bundle.model import ScoringModel
+        from dgfnet.bundle.packed import unpacked
         from dgfnet.serving.decode import clear_folders
 
         clear_folders()
-        folder = Path(context.artifacts["bundle"])
-        self.model = ScoringModel.open(folder, int((context.model_config or {}).get("threads", 1)))
-        self.origin = _origin(folder)
+        packed = Path(context.artifacts["bundle"])
+        with unpacked(packed) as folder:
+            self.model = ScoringModel.open(folder, int((context.model_config or {}).get("threads", 1)))
+        self.origin = _origin(packed)
 
     # a type hint on model_input would be taken for a schema
     def predict(self, context: Any, model_input, params: Any = None) -> list[dict[str, Any]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -60,9 +64,9 @@ class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
 
 
-def _origin(folder: Path) -> dict[str, str]:
+def _origin(packed: Path) -> dict[str, str]:
     """Returns name and version in the registry; empty when the model was not fetched from one."""
-    for parent in folder.parents:
+    for parent in packed.parents:
         if (parent / META).is_file():
             stored = yaml.safe_load((parent / META).read_text(encoding="utf-8"))
             return {"model": str(stored["model_name"]), "version": str(stored["model_version"])}

@@ -19,7 +19,7 @@ from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
 from dgfnet.sweep.crash import cause, full_disk_said, last_line
 from dgfnet.sweep.local import PATIENCE, private_folder, start
-from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, unfinished
+from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, track_finished, unfinished
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,6 +30,14 @@ QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that is given no GPU sees none
 }
+FORWARDED = (  # to workers of a cluster, which have an environment of their own
+    *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_WORKSPACE"),
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+    *("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_DISABLE_TELEMETRY"),
+    *("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "MLFLOW_S3_ENDPOINT_URL"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_REGION"),
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "DO_NOT_TRACK"),
+)
 
 
 def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Path) -> None:
@@ -49,7 +57,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
         own = resources(settings, max(trial.task.training.threads for trial in waiting))
         check_room(own)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, trials=waiting), own),
+            tune.with_resources(tune.with_parameters(_trainable, trials=waiting, variables=forwarded()), own),
             param_space={"index": tune.grid_search(list(range(len(waiting))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=run_config(label, settings, storage, [bar]),
@@ -63,6 +71,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
     ]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
     tell_restarts(label, waiting)
+    track_finished(label, [trial for trial in waiting if trial.is_done()])  # what a store did not take
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
     if missing:
         raise InputError(
@@ -184,9 +193,18 @@ def _join(ray: Any) -> None:
         ) from None
 
 
-def _trainable(config: dict[str, Any], trials: Sequence[Trial]) -> None:
+def forwarded() -> dict[str, str]:
+    """Returns the variables by which workers reach tracking server and artifact store.
+
+    They travel with the trials, through Ray's object store: a `runtime_env` stands in logs and dashboard.
+    """
+    return {name: os.environ[name] for name in FORWARDED if name in os.environ}
+
+
+def _trainable(config: dict[str, Any], trials: Sequence[Trial], variables: Mapping[str, str]) -> None:
     from ray import tune
 
+    os.environ.update(variables)
     report: Callable[[dict[str, Any]], None] = tune.report
     run_trial(trials[config["index"]], report)
 

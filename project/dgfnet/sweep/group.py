@@ -13,6 +13,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.cluster import run_trials
 from dgfnet.sweep.plan import places
+from dgfnet.sweep.telling import kept_alive
 from dgfnet.sweep.trial import Trial
 from dgfnet.training.task import Places, Task, finished
 from dgfnet.vocabulary import SPECS, Site, Variant
@@ -92,8 +93,8 @@ def open_group(
     uri = tracking.store(settings)
     experiment = tracking.prepare(uri, tracking.experiment_name(site, part))
     every = {**run_tags(settings), **tags}
-    run = tracking.open_run(uri, experiment, name, identity, every)
-    with tracking.running(run):
+    run = tracking.open_run(uri, experiment, name, tracking.identity_of(settings, identity), every)
+    with tracking.running(run), kept_alive(run):
         yield Group(settings, uri, experiment, run.run_id, every)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
-from dgfnet.sweep.cluster import check_room, cluster, progress, resources, run_config
+from dgfnet.sweep.cluster import check_room, cluster, forwarded, progress, resources, run_config
 from dgfnet.sweep.crash import cause, full_disk_said
 from dgfnet.sweep.space import Values, decoded, distributions, encoded, every_point, size, within
 from dgfnet.sweep.trial import Trial, run_trial
@@ -165,7 +166,7 @@ def _round(request: Search, count: int, begin: Sequence[Values]) -> list[Any]:
     made, own = partial(_made, request.make, request.space), resources(request.sweep, request.threads)
     check_room(own)
     results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trainable, make=made), own),
+        tune.with_resources(tune.with_parameters(_trainable, make=made, variables=forwarded()), own),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
         ),
@@ -201,8 +202,10 @@ def _made(make: Callable[[Values], Trial], space: Mapping[str, Range], config: V
     return make(decoded(config, space))
 
 
-def _trainable(config: dict[str, Any], make: Callable[[Values], Trial]) -> None:
+def _trainable(config: dict[str, Any], make: Callable[[Values], Trial], variables: Mapping[str, str]) -> None:
     from ray import tune
+
+    os.environ.update(variables)
 
     scored = False
 

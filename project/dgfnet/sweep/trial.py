@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from dgfnet.digests import Damaged
+from dgfnet.errors import InputError
 from dgfnet.files import write_json
-from dgfnet.training.task import DAMAGED, FAILURE, Places, Task, finished, set_aside
+from dgfnet.training.task import DAMAGED, FAILURE, Places, Task, code_digest, finished, set_aside
+
+if TYPE_CHECKING:
+    from dgfnet.tracking import Run
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,9 @@ def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
         for words in damage:
             then = f"taken from {trial.places.fit(trial.task.key)}" if done else "trained again"
             print(f"{label}: {words}, and {trial.task.name} is {then}", file=sys.stderr)
-        if done:
-            ensure_tracked(trial)
-        else:
+        if not done:
             waiting.append(trial)
+    track_finished(label, [trial for trial in trials if trial not in waiting])
     return waiting
 
 
@@ -105,8 +111,14 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
 
     failure = trial.places.fit(trial.task.key) / FAILURE
     failure.unlink(missing_ok=True)
+    if (here := code_digest()) != trial.task.code:
+        raise InputError(
+            f"{socket.gethostname()} has other code ({here[:8]}) than where the command was started "
+            f"({trial.task.code[:8]}); install one release on every node, or run the command again if the "
+            "code was edited meanwhile"
+        )
     try:
-        track(trial, report)
+        _track(trial, report)
     except TrainingDiverged as error:
         write_json(failure, {"error": str(error)})
         report({"epoch": trial.task.epochs})
@@ -127,36 +139,67 @@ def _params(trial: Trial) -> dict[str, Any]:
     }
 
 
-def ensure_tracked(trial: Trial) -> None:
-    """Logs a fit that is done already to a store that does not know it, or knows it as interrupted."""
+def track_finished(label: str, trials: Sequence[Trial]) -> None:
+    """Logs fits that are done to a store that does not know them, or knows them as interrupted.
+
+    Raises:
+        MlflowException: when the store cannot be asked.
+    """
     from dgfnet import tracking
 
-    run = tracking.find_run(tracking.client(trial.uri), trial.experiment_id, trial.task.key, trial.parent)
-    if run is None or run.info.status != "FINISHED":
-        track(trial, lambda _: None)
+    for uri, experiment, parent in dict.fromkeys((t.uri, t.experiment_id, t.parent) for t in trials):
+        known = tracking.children(tracking.client(uri), experiment, parent)
+        for trial in trials:
+            run = known.get(trial.task.key)
+            if trial.parent == parent and (run is None or run.info.status != "FINISHED"):
+                _track_again(trial)
 
 
-def track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
-    """Runs the fit inside its child run, or logs the record of one that is done already."""
+def _open(trial: Trial) -> Run:
     from dgfnet import tracking
+
+    name, key = trial.name, trial.task.key
+    run = tracking.open_run(trial.uri, trial.experiment_id, name, key, trial.tags, trial.parent)
+    run.metrics({}, _params(trial))  # at once: those of a trial that is stopped are wanted too
+    return run
+
+
+def _track_again(trial: Trial) -> None:
+    """Logs the record of a fit that is done."""
+    from dgfnet import tracking
+
+    record = finished(trial.places, trial.task.key)
+    if record is None:
+        return
+    with tracking.running(_open(trial)) as run:
+        now = int(time.time() * 1000)
+        run.epochs([(step, now, values) for step, values in enumerate(record["history"], start=1)], {})
+        run.metrics(*_remembered(record))
+
+
+def _remembered(record: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Returns final metrics and parameters of a fit."""
+    final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}
+    final |= {k: v for k, v in record.get("scores", {}).items() if v is not None}
+    origin = {f"head.{name}": value for name, value in record.get("head", {}).items()}
+    origin |= {f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()}
+    return final, origin
+
+
+def _track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
+    """Runs the fit, and tells its child run what happens."""
+    from dgfnet.sweep.telling import telling
     from dgfnet.training.fit import fit
 
     task = trial.task
-    run = tracking.open_run(trial.uri, trial.experiment_id, trial.name, task.key, trial.tags, trial.parent)
-    with tracking.running(run):
-        run.params(_params(trial))  # first: those of a trial that is stopped are wanted too
+    with telling(partial(_open, trial)) as teller:
 
         def on_epoch(epoch: int, record: Mapping[str, float]) -> None:
-            run.epoch(epoch, record)
+            teller.epoch(epoch, record)
             report({"epoch": epoch, **record})
 
         record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.workers)
         for epoch, values in enumerate(record["history"], start=1):
-            run.epoch(epoch, values)
-        final = {f"final_{kind}_{k}": v for kind in ("dice", "iou") for k, v in record[kind].items()}
-        run.metrics({**final, **{k: v for k, v in record.get("scores", {}).items() if v is not None}})
-        origin = {f"head.{name}": value for name, value in record.get("head", {}).items()}
-        origin |= {f"pretrained.{name}": value for name, value in record.get("pretrained", {}).items()}
-        if origin:
-            run.params(origin)
+            teller.epoch(epoch, values)  # those of an earlier process that it could not tell any more
+        teller.conclude(*_remembered(record))
     report({"epoch": task.epochs, "val_auc": record.get("scores", {}).get("auc")})

@@ -1,0 +1,83 @@
+"""Registers a bundle: a logged model of a run, and a version that has at once all that is known of it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from dgfnet import tracking
+from dgfnet.registry.facts import FACTS
+from dgfnet.registry.seal import sealed
+from dgfnet.serving.pyfunc import save_model
+from dgfnet.vocabulary import Modality, Site
+
+TAKEN = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
+
+
+def log_version(
+    client: MlflowClient,
+    site: Site,
+    run_id: str,
+    bundle: Path,
+    modalities: Sequence[Modality],
+    facts: Mapping[str, str],
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Uploads a bundle as a model of a run and registers it; returns the version.
+
+    MLflow's own `log_model` would ask for every metric of the run, upload 300 files of code, and make a
+    version that is bare until its tags are set: whoever is interrupted would leave one.
+
+    Args:
+        client: of the registry.
+        site: whose model it is.
+        run_id: of the run.
+        bundle: folder that bundle/write.py wrote.
+        modalities: inputs of its network.
+        facts: of the version, for code; its seal is added.
+        tags: of the version, for a person.
+        description: of the version.
+    """
+    name = f"dgfnet-{site}"
+    experiment = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment, f"dgfnet_{site}", run_id, tags=dict(tags))
+    try:
+        with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
+            folder = Path(place) / "model"
+            # a random uuid would do; the model's own id leads back to it
+            described = Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id)
+            save_model(bundle, modalities, folder, described)
+            known = {**facts, **sealed(folder)}
+            with tracking.patient():
+                client.log_model_artifacts(logged.model_id, str(folder))
+    except BaseException:
+        with suppress(MlflowException):
+            client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    try:
+        words = f"Metastasis of the {site} neck nodes from ultrasound and CT (DGFNet)."
+        client.create_registered_model(name, description=words)
+    except MlflowException as error:
+        if error.error_code != TAKEN:
+            raise
+    every = {**tags, FACTS: json.dumps(known)}
+    version = client.create_model_version(
+        name,
+        f"models:/{logged.model_id}",
+        run_id,
+        tags=every,
+        description=description,
+        model_id=logged.model_id,
+    )
+    return str(version.version)

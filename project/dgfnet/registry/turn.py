@@ -1,0 +1,69 @@
+"""One decision about a model at a time: the registry cannot look and set in one step, so deciders take turns.
+
+Lamport's bakery algorithm (Communications of the ACM 17(8), 1974) on tags of the registered model, one of
+each decider: it needs nothing of a server but that a tag which was set is there for who asks afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dgfnet.errors import InputError
+
+TURN = "dgfnet.turn"  # tag: a number, 0 while it is being chosen, and when it was set, in seconds since 1970
+LEASE = 120.0  # seconds after which a decider counts as dead; a decision takes a few
+PATIENCE = 60.0  # seconds; clocks of deciders may differ by the rest of a lease
+PAUSE = 0.1
+
+
+@contextmanager
+def turn(client: MlflowClient, model: str) -> Iterator[None]:
+    """Runs the block when nobody else decides about a registered model, wherever they are.
+
+    Raises:
+        InputError: when others did not end within PATIENCE.
+    """
+    own, end = uuid.uuid4().hex, time.monotonic() + PATIENCE
+    try:
+        _say(client, model, own, 0)
+        number = 1 + max(_others(client, model, own).values(), default=0)
+        _say(client, model, own, number)
+        while any(
+            not other or (other, name) < (number, own) for name, other in _others(client, model, own).items()
+        ):
+            if time.monotonic() > end:
+                raise InputError(
+                    f"{model}: somebody else has been deciding about it for {PATIENCE:.0f} s; look at "
+                    f"dgfnet history, and run it again in {LEASE:.0f} s"
+                )
+            time.sleep(PAUSE)
+        yield
+    finally:
+        with suppress(MlflowException):
+            client.delete_registered_model_tag(model, f"{TURN}.{own}")
+
+
+def _say(client: MlflowClient, model: str, own: str, number: int) -> None:
+    client.set_registered_model_tag(model, f"{TURN}.{own}", f"{number} {time.time():.0f}")
+
+
+def _others(client: MlflowClient, model: str, own: str) -> dict[str, int]:
+    """Returns the numbers of the others; tags of dead ones are removed."""
+    numbers = {}
+    for tag, value in client.get_registered_model(model).tags.items():
+        name = tag.removeprefix(f"{TURN}.")
+        if name in (tag, own):
+            continue
+        number, since = value.split()
+        if time.time() - float(since) < LEASE:
+            numbers[name] = int(number)
+        else:
+            with suppress(MlflowException):
+                client.delete_registered_model_tag(model, tag)
+    return numbers
