@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-slow test-faults test-browser test-realdata lint docs ui lock
+.PHONY: demo test test-slow test-faults test-browser test-realdata lint docs ui team test-team lock
 
 demo: .stamp/installed data/phantom.json
 	dvc repro
@@ -50,6 +50,13 @@ docs: .stamp/installed
 ui: .stamp/installed
 	@echo "open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000
+
+# PostgreSQL, an S3 server and MLflow with users, on this machine; Debian: apt install postgresql
+team: .stamp/installed
+	python deploy/team.py up
+
+test-team: .stamp/installed
+	pytest -m team
 
 .stamp/installed: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -30,7 +30,7 @@ from dgfnet.parallel import workers
 from dgfnet.preprocess.archive import Archive
 from dgfnet.preprocess.build import build
 from dgfnet.preprocess.sample import Redraw
-from dgfnet.registry.champion import Champion, attach, champion_version, load_champion
+from dgfnet.registry.champion import Champion, attach, champion_version, load_version
 from dgfnet.registry.champions import check_noted
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
@@ -65,9 +65,10 @@ def run(settings: Settings) -> None:
             _clear(settings, site)
             files.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
-        check_noted(settings, site, champion_version(settings, site)[2])
+        version = champion_version(settings, site)
+        check_noted(settings, site, version[2])
         _clear(settings, site)
-        compared[site] = _validate(settings, site, Cohort(screened.root, labelled))
+        compared[site] = _validate(settings, site, load_version(*version), Cohort(screened.root, labelled))
     files.write_json(settings.artifacts("external", "metrics.json"), compared)
     provenance.write(settings.artifacts("external"), settings, sections=("base", "external"))
 
@@ -92,9 +93,8 @@ def _why_not(settings: Settings, site: Site, nodules: tuple[Nodule, ...]) -> str
     return None
 
 
-def _validate(settings: Settings, site: Site, cohort: Cohort) -> dict[str, Any]:
-    """Writes the validation of a site; returns its part of metrics.json of both."""
-    champion = load_champion(settings, site)
+def _validate(settings: Settings, site: Site, champion: Champion, cohort: Cohort) -> dict[str, Any]:
+    """Writes the validation of a site's champion; returns its part of metrics.json of both."""
     internal, variant = _held_out(settings, site, champion), champion.metadata["variant"]
     frozen, left_out = baselines.load_frozen(settings, site, variant, internal is not None)
     table = pd.DataFrame(

@@ -25,6 +25,7 @@ TAKEN = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
 def log_version(
     client: MlflowClient,
     site: Site,
+    experiment_id: str,
     run_id: str,
     bundle: Path,
     modalities: Sequence[Modality],
@@ -40,6 +41,7 @@ def log_version(
     Args:
         client: of the registry.
         site: whose model it is.
+        experiment_id: of the run.
         run_id: of the run.
         bundle: folder that bundle/write.py wrote.
         modalities: inputs of its network.
@@ -48,8 +50,7 @@ def log_version(
         description: of the version.
     """
     name = f"dgfnet-{site}"
-    experiment = client.get_run(run_id).info.experiment_id
-    logged = client.create_logged_model(experiment, f"dgfnet_{site}", run_id, tags=dict(tags))
+    logged = client.create_logged_model(experiment_id, f"dgfnet_{site}", run_id, tags=dict(tags))
     try:
         with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
             folder = Path(place) / "model"

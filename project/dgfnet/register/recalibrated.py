@@ -98,6 +98,7 @@ def register_recalibrated(
         return log_version(
             client,
             site,
+            client.get_run(str(former.run_id)).info.experiment_id,
             str(former.run_id),
             folder,
             champion.model.modalities,

@@ -28,7 +28,7 @@ from dgfnet.register.measure import album_of, measure
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
 from dgfnet.registry.champions import note_champions
-from dgfnet.registry.commands import GATE, criteria
+from dgfnet.registry.commands import GATE, judgement
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics
 from dgfnet.registry.lineage import trained_on
@@ -140,7 +140,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     is_champion = champion is not None and str(champion.version) == number
     promotion = newest(registered)
     if not stays and (promotion is None or not (is_champion or rolled_back)):
-        promotion = promote(client, name, number, criteria(settings, name, number))
+        promotion = promote(client, name, number, judgement(settings, registered, champion))
         is_champion = is_champion or bool(promotion["promoted"])
     promotion = promotion or {}
     return {
@@ -284,13 +284,15 @@ def _log(
 ) -> str:
     """Registers a bundle as a model of its run, with all that is known of it; returns the version."""
     trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
-    network_run = _fold_run(client, task, trained)
+    network_run, experiment = _fold_run(client, task, trained)
     # a stacked model is more than a fold's network: its run is that of its cross-validation
     run = tracking.crossval_run(settings, site, metrics) if known["variant"] == "stack" else network_run
     every = {**known, NETWORK_RUN: network_run, **keep_origin(client, settings, site, run)}
     read = labels(known)
     kept = {key: value for key, value in every.items() if key not in read}
-    return log_version(client, site, run, folder, SPECS[task.variant].modalities, kept, read, describe(known))
+    return log_version(
+        client, site, experiment, run, folder, SPECS[task.variant].modalities, kept, read, describe(known)
+    )
 
 
 def _update(
@@ -367,12 +369,12 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     return measure(settings, network, model, metrics, table, nodules, alone, simpler, baselines)
 
 
-def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> str:
-    """Id of the MLflow child run of a fit."""
+def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> tuple[str, str]:
+    """Returns the ids of the MLflow child run of a fit and of its experiment."""
     experiment = client.get_run(parent_run).info.experiment_id
     child = tracking.find_run(client, experiment, task.key, parent_run)
     if child is None:
         raise InputError(
             f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
         )
-    return str(child.info.run_id)
+    return str(child.info.run_id), str(experiment)

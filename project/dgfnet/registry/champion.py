@@ -73,7 +73,7 @@ def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str,
     champion = champion_of(client, name)
     if champion is None:
         raise missing
-    check_format(client, name, str(champion.version))
+    check_format(champion)
     return client, name, str(champion.version)
 
 
@@ -94,23 +94,27 @@ def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]
     Raises:
         InputError: when its files are not those that were registered, or an earlier release registered it.
     """
-    check_format(client, name, version)
-    with unsealed(client, name, version) as folder:
+    registered = client.get_model_version(name, version)
+    check_format(registered)
+    with unsealed(client, registered) as folder:
         packed = folder / "artifacts" / PACKED
         with unpacked(packed) if packed.is_file() else nullcontext(packed.with_name(FOLDER)) as bundle:
             yield bundle
 
 
-def check_format(client: MlflowClient, name: str, version: str) -> None:
+def check_format(registered: Any) -> None:
     """Refuses versions of an earlier release whose bundles this one does not read.
+
+    Args:
+        registered: the version, as the registry gives it.
 
     Raises:
         InputError: when the version is of an earlier release.
     """
-    if facts(client.get_model_version(name, version)).get("bundle_format") not in READABLE:
+    if facts(registered).get("bundle_format") not in READABLE:
         raise InputError(
-            f"{name} version {version} was registered by an earlier release of DGFNet and cannot be read; "
-            "run the stage register"
+            f"{registered.name} version {registered.version} was registered by an earlier release of DGFNet "
+            "and cannot be read; run the stage register"
         )
 
 

@@ -44,8 +44,19 @@ def criteria(settings: Settings, model: str, version: str, without_comparison: b
         InputError: when the version does not exist or was registered without the evidence.
     """
     client = tracking.existing_registry(settings)
-    candidate = version_of(client, model, version)
-    known = facts(candidate)
+    candidate, champion = version_of(client, model, version), champion_of(client, model)
+    return judgement(settings, candidate, champion, without_comparison)
+
+
+def judgement(
+    settings: Settings, candidate: Any, champion: Any | None, without_comparison: bool = False
+) -> Judgement:
+    """Applies the gate's criteria to a version, against a champion, both as the registry gives them.
+
+    Raises:
+        InputError: when the version was registered without the evidence.
+    """
+    model, version, known = candidate.name, str(candidate.version), facts(candidate)
     if GATE not in known:
         raise InputError(f"{model} version {version} was registered without the gate; run the stage register")
     try:
@@ -55,7 +66,7 @@ def criteria(settings: Settings, model: str, version: str, without_comparison: b
             f"{model} version {version} was registered with other evidence for the gate; "
             "run the stage register"
         ) from None
-    champion, gain, limits = champion_of(client, model), None, settings.register_
+    gain, limits = None, settings.register_
     if champion is not None and str(champion.version) != version:
         gain = _compare(settings, candidate, champion)
         if known.get("fits", model) == facts(champion).get("fits"):  # one network cannot gain over itself

@@ -33,9 +33,9 @@ def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -
         InputError: when another version has become champion since the judgement.
     """
     promoted = all(criterion.met for criterion in judged.criteria)
-    with turn(client, model):
-        champion = champion_of(client, model)
-        before = None if champion is None else str(champion.version)
+    with turn(client, model) as registered:
+        before = registered.aliases.get(CHAMPION)
+        before = None if before is None else str(before)
         if before != judged.champion:
             raise InputError(
                 f"{model}: the champion changed meanwhile: version {version} was judged against "
@@ -65,9 +65,8 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
     """
     if champion_of(client, model) is None:  # there may be no such model to take a turn at
         raise InputError(f"{model} has no champion; nothing to roll back")
-    with turn(client, model):
-        champion = champion_of(client, model)
-        now = "none" if champion is None else str(champion.version)
+    with turn(client, model) as registered:
+        now = str(registered.aliases.get(CHAMPION, "none"))
         before = standing(history(client, model))
         if before[-1:] == [now]:
             before.pop()

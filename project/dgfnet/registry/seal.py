@@ -41,17 +41,20 @@ def sealed(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
+def unsealed(client: MlflowClient, registered: Any) -> Iterator[Path]:
     """Yields a private copy of a version, made only of the bytes that were registered; gone after the block.
 
     The copy is loaded: nobody can change it after the check, and nothing that the list does not name
     (Python's caches, for example) comes along.
 
+    Args:
+        client: of the registry.
+        registered: the version, as it gives it.
+
     Raises:
         InputError: when it is not as registered, naming files that were changed, added or taken away.
     """
-    registered = client.get_model_version(model, version)
-    title = f"{model} version {version}"
+    title = f"{registered.name} version {registered.version}"
     digest = facts(registered).get(SEAL)
     if digest is None:
         raise InputError(f"{title} was registered without checksums; run the stage register")
@@ -61,7 +64,7 @@ def unsealed(client: MlflowClient, model: str, version: str) -> Iterator[Path]:
     expected = dict(line.split("  ", 1)[::-1] for line in text.splitlines())
     with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
         folder = Path(place)
-        _fetch(model, version, folder)
+        _fetch(registered.name, str(registered.version), folder)
         actual = digests(folder)
         wrong = [f"{name} was added" for name in sorted(actual.keys() - expected.keys())]
         wrong += [f"{name} is missing" for name in sorted(expected.keys() - actual.keys())]

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -23,8 +24,8 @@ PAUSE = 0.1
 
 
 @contextmanager
-def turn(client: MlflowClient, model: str) -> Iterator[None]:
-    """Runs the block when nobody else decides about a registered model, wherever they are.
+def turn(client: MlflowClient, model: str) -> Iterator[Any]:
+    """Runs the block when nobody else decides about a registered model; yields it as it is then.
 
     Raises:
         InputError: when others did not end within PATIENCE.
@@ -32,18 +33,20 @@ def turn(client: MlflowClient, model: str) -> Iterator[None]:
     own, end = uuid.uuid4().hex, time.monotonic() + PATIENCE
     try:
         _say(client, model, own, 0)
-        number = 1 + max(_others(client, model, own).values(), default=0)
+        others, _ = _others(client, model, own)
+        number = 1 + max(others.values(), default=0)
         _say(client, model, own, number)
-        while any(
-            not other or (other, name) < (number, own) for name, other in _others(client, model, own).items()
-        ):
+        while True:
+            others, registered = _others(client, model, own)
+            if all(other and (number, own) < (other, name) for name, other in others.items()):
+                break
             if time.monotonic() > end:
                 raise InputError(
                     f"{model}: somebody else has been deciding about it for {PATIENCE:.0f} s; look at "
                     f"dgfnet history, and run it again in {LEASE:.0f} s"
                 )
             time.sleep(PAUSE)
-        yield
+        yield registered
     finally:
         with suppress(MlflowException):
             client.delete_registered_model_tag(model, f"{TURN}.{own}")
@@ -53,10 +56,10 @@ def _say(client: MlflowClient, model: str, own: str, number: int) -> None:
     client.set_registered_model_tag(model, f"{TURN}.{own}", f"{number} {time.time():.0f}")
 
 
-def _others(client: MlflowClient, model: str, own: str) -> dict[str, int]:
-    """Returns the numbers of the others; tags of dead ones are removed."""
-    numbers = {}
-    for tag, value in client.get_registered_model(model).tags.items():
+def _others(client: MlflowClient, model: str, own: str) -> tuple[dict[str, int], Any]:
+    """Returns the numbers of the others, and the model; tags of dead ones are removed."""
+    numbers, registered = {}, client.get_registered_model(model)
+    for tag, value in registered.tags.items():
         name = tag.removeprefix(f"{TURN}.")
         if name in (tag, own):
             continue
@@ -66,4 +69,4 @@ def _others(client: MlflowClient, model: str, own: str) -> dict[str, int]:
         else:
             with suppress(MlflowException):
                 client.delete_registered_model_tag(model, tag)
-    return numbers
+    return numbers, registered

