@@ -27,6 +27,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,8 @@ def end_group(pid: int) -> None:
             os.killpg(pid, number)
             end = time.monotonic() + patience
             while time.monotonic() < end:
+                with suppress(ChildProcessError):  # of another process: nothing to collect
+                    os.waitpid(pid, os.WNOHANG)
                 os.killpg(pid, 0)
                 time.sleep(0.2)
         except ProcessLookupError:

@@ -106,7 +106,7 @@ def values(field: FieldInfo) -> str:
     kind = field.annotation
     if type(None) in get_args(kind):
         (some,) = (one for one in get_args(kind) if one is not type(None))
-        return f"{choice('one of', get_args(some))}, or `null`"
+        return f"{choice('one of', get_args(some)) if get_args(some) else WORDS[some]}, or `null`"
     if get_origin(kind) is Literal:
         return choice("one of", get_args(kind))
     if get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:

@@ -137,8 +137,14 @@ class CohortSettings(Section):
     spellings: Literal["stop", "apart"]
     """Patient ids that differ in case, invisible characters or leading zeros alone: `stop`, or `apart` where
     they are different people."""
+    centre: str | None
+    """Column of `nodules.csv` that names the centre a nodule comes from; null where there is one."""
+    split: Literal["patients", "centres"]
+    """`patients`: folds over patients; `centres`: every centre of `cohort.centre` is held out once, a fold
+    each."""
     folds: Annotated[int, Field(ge=2)]
-    """Number of folds, made over patients and stratified on the labels of both sites."""
+    """Number of folds, made over patients and stratified on the labels of both sites; centres are as many as
+    they are."""
     minimum_per_class: Positive
     """Nodules of each class that every fold must have, per labelled site."""
 
@@ -639,6 +645,13 @@ class Settings(Section):
         return network.mask_channel or network.pooling == "regions" or self.crossval.stacked is not None
 
     @model_validator(mode="after")
+    def centres_are_named(self) -> Settings:
+        """Refuses leave-one-centre-out without a column that tells the centre."""
+        if self.cohort.split == "centres" and self.cohort.centre is None:
+            raise ValueError("cohort.split: centres needs the column in cohort.centre, found null")
+        return self
+
+    @model_validator(mode="after")
     def stack_is_cross_validated(self) -> Settings:
         """Refuses to register a stack of no network."""
         if self.register_.variant == "stack" and self.crossval.stacked is None:
@@ -648,7 +661,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def holdout_is_a_fold(self) -> Settings:
         """Refuses a validation part that is no fold, before anything is trained."""
-        if self.holdout.variant is not None and self.holdout.fold >= self.cohort.folds:
+        of_patients = self.cohort.split == "patients"  # how many centres there are, only the cohort tells
+        if self.holdout.variant is not None and of_patients and self.holdout.fold >= self.cohort.folds:
             raise ValueError(
                 f"holdout.fold: the folds are 0 to {self.cohort.folds - 1}, found {self.holdout.fold}"
             )

@@ -8,7 +8,7 @@ from hypothesis import given, reject
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
-from dgfnet.cohort.folds import Folds, make
+from dgfnet.cohort.folds import Folds, by_centre, make
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 
@@ -141,3 +141,25 @@ def test_a_file_edited_into_a_leak_is_refused(tmp_path):
 def test_a_missing_file_names_the_stage():
     path = Path("/nowhere/folds.csv")
     assert refusal(Folds.read, path) == "/nowhere/folds.csv: no such file; run the stage cohort first"
+
+
+def test_every_centre_is_a_fold():
+    made = nodules(90)
+    centre = {nodule.nodule_id: "cab"[int(nodule.patient_id[1:]) % 3] for nodule in made}
+    folds = by_centre(made, centre, 2)
+    assert folds.count == 3
+    for nodule in made:
+        assert "abc"[folds.fold[nodule.nodule_id]] == centre[nodule.nodule_id]
+
+
+def test_what_cannot_be_held_out_by_centre_is_said():
+    made = nodules(60)
+    one = dict.fromkeys((nodule.nodule_id for nodule in made), "Aix")
+    assert refusal(by_centre, made, one, 1) == ("cohort.split: centres needs two centres or more, found Aix")
+    twice = next(nodule for nodule in made if nodule.nodule_id.endswith("-1"))
+    both = one | {f"{twice.patient_id}-1": "Bonn"}
+    assert f"patient {twice.patient_id} has nodules at Aix and Bonn" in refusal(by_centre, made, both, 1)
+    small = {nodule.nodule_id: "Bonn" if nodule.patient_id == "P0" else "Aix" for nodule in made}
+    said = refusal(by_centre, made, small, 2)
+    assert said.startswith("leave-one-centre-out: fold 1 has ")
+    assert "(fold 0 is Aix, 1 is Bonn); join small centres" in said

@@ -6,6 +6,7 @@ docs/reference/faults.md is made of this list: `python tests/end_to_end/faults.p
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -375,13 +376,11 @@ FAULTS = {
         ("external", "--site", "central"),
         "dgfnet-central version 1: its files cannot be read from the store",
     ),
-    "seals_binary": Fault(
-        "list of checksums of a version binary",
-        lambda folder: next((folder / "mlruns").rglob("seals/dgfnet-central 1.sha256")).write_bytes(
-            b"\xff\0\xfe"
-        ),
+    "bundle_cut": Fault(
+        "`bundle.zip` of a registered version cut",
+        lambda folder: os.truncate(next((folder / "mlruns/dgfnet-central/models").rglob("bundle.zip")), 999),
         ("external", "--site", "central"),
-        "dgfnet-central version 1: its checksums cannot be read",
+        r"dgfnet-central version 1 is not what was registered: artifacts/bundle\.zip was changed; not loaded",
     ),
     "store_broken": Fault(
         "`mlflow.db` is no database",

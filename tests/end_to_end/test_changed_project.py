@@ -53,7 +53,7 @@ def test_a_tampered_champion_is_not_loaded(changeable, tmp_path):
     for name in ("colorsyspkg", "artifacts/other"):  # what a link leads to was not registered
         shutil.copytree(aside, folder)
         (folder / name).symlink_to(tmp_path / "other")
-        with pytest.raises(InputError, match=rf"{name}/colorsys\.py was added"):
+        with pytest.raises(InputError, match="resolved path is outside the artifact directory"):
             load_champion(settings, "lateral")
         shutil.rmtree(folder)
     aside.rename(folder)

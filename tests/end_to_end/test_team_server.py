@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,12 +36,11 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is the
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place():
     """A server with the users ann and ben."""
-    folder = tmp_path_factory.mktemp("team")
-    for path in (folder, *folder.parents):  # PostgreSQL runs as its own user when root starts it
-        if path.owner() == "root" and path.parts[1:2] == ("tmp",):
-            path.chmod(path.stat().st_mode | 0o011)
+    # PostgreSQL runs as its own user when root starts it, and pytest's folders are shut to others
+    folder = Path(tempfile.mkdtemp(prefix="dgfnet-team-"))
+    folder.chmod(0o755)
     place = team.Place(folder / "server")
     team.up(place, team.free_ports(1)[0])
     try:
@@ -49,6 +49,7 @@ def place(tmp_path_factory):
         yield place
     finally:
         team.down(place)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import getpass
 import hmac
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from sklearn.metrics import roc_auc_score
 from whole import PLANTED, client, runs
 
 from dgfnet.registry.facts import facts, logged_model
-from dgfnet.tracking import IDENTITY, crossval_identity
+from dgfnet.settings import load
+from dgfnet.tracking import IDENTITY, crossval_identity, identity_of
 
 
 def run_of(folder, site, metrics):
     """The run of a cross-validation, by its identity: no file of the results names it."""
-    identity = crossval_identity(metrics)
+    identity = identity_of(load(folder / "params.yaml"), crossval_identity(metrics))
     (run,) = [run for run in runs(folder, f"dgfnet-{site}") if run.data.tags.get(IDENTITY) == identity]
     return run
 
@@ -63,6 +65,11 @@ def test_no_identity_leaves_the_cohort_and_its_tables(finished):
         files = [path for pattern in patterns for path in finished.glob(pattern) if path.is_file()]
         assert files, patterns
         named = [path for path in files if PLANTED.encode() in path.read_bytes() or PLANTED in str(path)]
+        for path in files:
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(path) as packed:
+                    files += [Path(name) for name in packed.namelist()]
+                    named += [name for name in packed.namelist() if PLANTED.encode() in packed.read(name)]
         return files, named
 
     files, named = naming("mlflow.db", "mlruns/**/*", "artifacts/report/*", "artifacts/register/*")

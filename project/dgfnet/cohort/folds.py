@@ -124,6 +124,39 @@ def make(nodules: Sequence[Nodule], count: int, seed: int, minimum_per_class: in
     )
 
 
+def by_centre(nodules: Sequence[Nodule], centre: Mapping[str, str], minimum_per_class: int) -> Folds:
+    """Makes a fold of every centre: each is held out once, and no network that scores it has seen it.
+
+    Args:
+        nodules: of the main cohort.
+        centre: of each, by nodule id; folds are numbered in the order of the names.
+        minimum_per_class: as for `make`.
+
+    Raises:
+        InputError: with fewer than two centres, a patient at two of them, or too few nodules of a class.
+    """
+    names = sorted(set(centre.values()))
+    if len(names) < 2:
+        raise InputError(f"cohort.split: centres needs two centres or more, found {', '.join(names)}")
+    home: dict[str, str] = {}
+    for nodule in nodules:
+        own = centre[nodule.nodule_id]
+        if home.setdefault(nodule.patient_id, own) != own:
+            raise InputError(
+                f"patient {nodule.patient_id} has nodules at {home[nodule.patient_id]} and {own}, trained on "
+                "and held out at once; give all nodules of a patient one centre"
+            )
+    patients = {nodule.nodule_id: nodule.patient_id for nodule in nodules}
+    folds = Folds(patients, {nodule: names.index(name) for nodule, name in centre.items()})
+    if problem := _audit(nodules, folds, minimum_per_class):
+        held = ", ".join(f"{number} is {name}" for number, name in enumerate(names))
+        raise InputError(
+            f"leave-one-centre-out: {problem} (fold {held}); join small centres in the column, or lower "
+            "cohort.minimum_per_class"
+        )
+    return folds
+
+
 def _audit(nodules: Sequence[Nodule], folds: Folds, minimum: int) -> str:
     for site in SITES:
         labels = [(folds.fold[n.nodule_id], n.labels[site]) for n in nodules if n.labels[site] is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -66,10 +66,31 @@ def _folds(kept: Cohort, flow: Mapping[str, Any], settings: Settings) -> folds.F
     screening = f"the screening kept {len(main)} of {flow['enrolled']['nodules']} main nodules ({where})"
     if not main:
         raise InputError(f"nothing to train on: {screening}")
+    section, centre = settings.cohort, _centres(main, settings)
     try:
-        return folds.make(main, settings.cohort.folds, settings.base.seed, settings.cohort.minimum_per_class)
+        if section.split == "centres":
+            return folds.by_centre(main, centre, section.minimum_per_class)
+        return folds.make(main, section.folds, settings.base.seed, section.minimum_per_class)
     except InputError as error:
         raise InputError(f"{error}; {screening}") from None
+
+
+def _centres(main: Sequence[Nodule], settings: Settings) -> dict[str, str]:
+    """Returns the centre of each nodule by its id; empty where settings name no column.
+
+    Raises:
+        InputError: when a nodule has none.
+    """
+    column = settings.cohort.centre
+    if column is None:
+        return {}
+    centre = {nodule.nodule_id: str(nodule.attributes.get(column) or "").strip() for nodule in main}
+    if without := sorted(nodule for nodule, name in centre.items() if not name):
+        raise InputError(
+            f"cohort.centre: nodules.csv has no {column} of {', '.join(without[:3])} ({len(without)} in "
+            "all); fill the column, name another, or null for none"
+        )
+    return centre
 
 
 def _check_modalities(cohort: Cohort, settings: Settings) -> None:

@@ -71,6 +71,33 @@ def lineage(settings: Settings, version: str) -> None:
     print(commands.lineage(settings, settings.base.sites[0], version))
 
 
+@click.command("export")
+@with_settings(site=SITES)
+@site_argument
+@version_argument
+@click.argument("file", type=PATH)
+@click.option("--key", type=PATH, required=True, help="your private Ed25519 key, PEM")
+def export_model(settings: Settings, version: str, file: Path, key: Path) -> None:
+    """Write a version to one signed file.
+
+    VERSION is a number, or champion.
+    """
+    from dgfnet.register.exchange import export_version
+
+    print(export_version(settings, settings.base.sites[0], version, file, key))
+
+
+@click.command("import")
+@with_settings()
+@click.argument("file", type=PATH)
+@click.option("--trust", type=PATH, multiple=True, help="public key of the sender, PEM; several allowed")
+def import_model(settings: Settings, file: Path, trust: tuple[Path, ...]) -> None:
+    """Register a file of export as a version."""
+    from dgfnet.register.exchange import import_version
+
+    print(import_version(settings, file, trust))
+
+
 @click.command("reproduce")
 @with_settings(site=SITES, tolerance="register.tolerance={}")
 @site_argument

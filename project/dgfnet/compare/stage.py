@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from dgfnet import digests, files, provenance
-from dgfnet.compare import attention, baselines, curves, figures, modalities, pairs, usefulness
+from dgfnet.compare import attention, baselines, centres, curves, figures, modalities, pairs, usefulness
 from dgfnet.compare.tables import or_nan, paper_markdown, paper_rows, variant_markdown, variant_rows
 from dgfnet.errors import InputError
-from dgfnet.results import check_same, load_chosen, load_results, load_table, tables_of
+from dgfnet.results import check_same, load_chosen, load_nodules, load_results, load_table, tables_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -24,8 +24,9 @@ def run(settings: Settings) -> None:
     Per site: table.csv and .md (all variants), differences.csv (reference against each), pairs.csv (all
     against all), baselines.csv (networks against baselines), modalities.csv (US against CT), attention.csv,
     calibration.csv, decision.csv, optimism.csv, roc_curve.csv, calibration_curve.csv, roc.png,
-    calibration.png, decision.png. For both: tables.csv and tables.md (the paper's tables 1-3), metrics.json
-    (what `dvc metrics` shows).
+    calibration.png, decision.png; with `cohort.centre` centres.csv (every centre by itself) and
+    heterogeneity.csv (how much they differ). For both: tables.csv and tables.md (the paper's tables 1-3),
+    metrics.json (what `dvc metrics` shows).
 
     Raises:
         InputError: when no variant of any site has been cross-validated, or variants not on the same nodules.
@@ -49,7 +50,7 @@ def run(settings: Settings) -> None:
     files.write_csv(layout, folder / "tables.csv")
     files.write_text(paper_markdown(layout), folder / "tables.md")
     files.write_json(folder / "metrics.json", pooled)
-    provenance.write(folder, settings, sections=("base", "compare"))
+    provenance.write(folder, settings, sections=("base", "cohort", "compare"))
 
 
 def _compare(
@@ -71,6 +72,7 @@ def _compare(
     files.write_csv(single, folder / "modalities.csv")
     said = [baselines.best(beaten, base.confidence), *map(attention.sentence, attended.to_dict("records"))]
     said += modalities.sentences(single)
+    said += _by_centre(folder, settings, tables)
     files.write_text(
         variant_markdown(rows) + "".join(f"\n{words}\n" for words in said if words), folder / "table.md"
     )
@@ -90,6 +92,21 @@ def _compare(
     files.write_figure(figures.calibration(site, tables), folder / "calibration.png")
     files.write_figure(figures.decision(site, decisions), folder / "decision.png")
     return curves.metrics(results, calibrated)
+
+
+def _by_centre(folder: Path, settings: Settings, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Writes results by centre where settings name them, removes earlier ones; says what they mean."""
+    column, confidence = settings.cohort.centre, settings.base.confidence
+    if column is None:
+        for name in (centres.FILE, centres.HETEROGENEITY):
+            (folder / name).unlink(missing_ok=True)
+        return []
+    of = load_nodules(settings).set_index("nodule_id")[column].astype(str).str.strip()
+    rows = centres.table(tables, of, confidence)
+    combined = centres.summary(rows, confidence)
+    files.write_csv(rows, folder / centres.FILE)
+    files.write_csv(combined, folder / centres.HETEROGENEITY)
+    return [centres.sentence(row) for row in combined.to_dict("records")]
 
 
 def _optimism(settings: Settings, site: Site, results: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,14 +49,43 @@ def log_version(
         tags: of the version, for a person.
         description: of the version.
     """
+
+    def write(folder: Path, model_id: str) -> None:
+        # a random uuid would do; the model's own id leads back to it
+        described = Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
+        save_model(bundle, modalities, folder, described)
+
+    return log_files(client, site, experiment_id, run_id, write, facts, tags, description)
+
+
+def log_files(
+    client: MlflowClient,
+    site: Site,
+    experiment_id: str,
+    run_id: str,
+    write: Callable[[Path, str], object],
+    facts: Mapping[str, str],
+    tags: Mapping[str, str],
+    description: str,
+) -> str:
+    """Uploads the files of an MLflow model and registers it; returns the version.
+
+    Args:
+        client: of the registry.
+        site: whose model it is.
+        experiment_id: of the run.
+        run_id: of the run.
+        write: makes a folder with the files, given its path and the id that the model has in the store.
+        facts: of the version, for code; its seal is added.
+        tags: of the version, for a person.
+        description: of the version.
+    """
     name = f"dgfnet-{site}"
     logged = client.create_logged_model(experiment_id, f"dgfnet_{site}", run_id, tags=dict(tags))
     try:
         with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
             folder = Path(place) / "model"
-            # a random uuid would do; the model's own id leads back to it
-            described = Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id)
-            save_model(bundle, modalities, folder, described)
+            write(folder, logged.model_id)
             known = {**facts, **sealed(folder)}
             with tracking.patient():
                 client.log_model_artifacts(logged.model_id, str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
@@ -14,7 +15,7 @@ from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts
 from dgfnet.registry.gate import Judgement, judge
-from dgfnet.registry.origin import RECALIBRATED
+from dgfnet.registry.origin import IMPORTED, RECALIBRATED
 from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -114,6 +115,9 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
     lines += [f"  {words}: {known.get(name, 'unknown')}" for name, words in ORIGIN.items()]
     if RECALIBRATED in known:
         lines.append(f"  recalibrated from version {known[RECALIBRATED]}: {registered.description}")
+    if IMPORTED in known:
+        brought = json.loads(known[IMPORTED])
+        lines.append("  imported by {by} {when}, signed with the key {signed_by}".format(**brought))
     if registered.run_id != network:
         lines.append(f"  MLflow run of the stack: {registered.run_id}")
     lines += [
@@ -154,6 +158,10 @@ def _compare(settings: Settings, candidate: Any, champion: Any) -> Comparison:
     """Compares a version with the champion by the out-of-fold tables of the store."""
     from dgfnet.registry.paired import Comparison, compare  # pandas and scipy, needed only here
 
+    for version in (candidate, champion):
+        if IMPORTED in facts(version):
+            told = f"version {version.version} is imported, its table stayed where it was trained"
+            return Comparison(None, f"not compared: {told}")
     try:
         tables = out_of_fold(settings, candidate), out_of_fold(settings, champion)
     except Distrusted as error:

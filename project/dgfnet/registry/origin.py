@@ -22,6 +22,7 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 ORIGIN = "origin"  # fact of a version: sha256 of the file
+IMPORTED = "imported"  # fact of a version: who brought it from where, as JSON
 RECALIBRATED = "recalibrated_from"  # fact of a version: that whose networks it has
 SECTIONS = provenance.FIT_SECTIONS
 
@@ -69,8 +70,29 @@ def keep_origin(
     text = json.dumps({field.name: record[field.name] for field in fields(Origin)}, indent=2, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     if digest != known:
-        client.log_text(run_id, text, _name(digest))
+        keep_text(client, run_id, text)
     return {ORIGIN: digest}
+
+
+def keep_text(client: MlflowClient, run_id: str, text: str) -> None:
+    """Logs the text of an origin beside a run."""
+    client.log_text(run_id, text, _name(hashlib.sha256(text.encode()).hexdigest()))
+
+
+def read_text(client: MlflowClient, version: Any) -> str:
+    """Reads the origin of a version as text.
+
+    Raises:
+        InputError: when it cannot be read, or is not what it was registered with.
+    """
+    title, known = f"{version.name} version {version.version}", facts(version)
+    try:
+        text = _read(client, version, known)
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{title}: its settings cannot be read ({why(error)})") from None
+    if hashlib.sha256(text.encode()).hexdigest() != known[ORIGIN]:
+        raise InputError(f"{title}: its settings in the store are not those it was registered with")
+    return text
 
 
 def read_origin(client: MlflowClient, version: Any) -> Origin:
@@ -94,13 +116,7 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
             f"{title} was registered without its settings; the stage register keeps them for the fits it "
             "finds"
         )
-    try:
-        text = _read(client, version, known)
-    except (MlflowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{title}: its settings cannot be read ({why(error)})") from None
-    if hashlib.sha256(text.encode()).hexdigest() != known[ORIGIN]:
-        raise InputError(f"{title}: its settings in the store are not those it was registered with")
-    origin = Origin(**json.loads(text))
+    origin = Origin(**json.loads(read_text(client, version)))
     if (origin.git_commit, origin.data_md5) != stated:
         raise InputError(f"{title}: its git_commit and data_md5 are not those it was registered with")
     return origin

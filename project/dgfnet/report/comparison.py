@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dgfnet.compare.centres import sentence
 from dgfnet.report.cells import MINUS, finite, number, p_value, signed
 from dgfnet.report.figures import DASHES, GREY, STYLE, Picture, colour_of
 from dgfnet.report.hover import Hover
@@ -45,6 +46,35 @@ def pairs(site: str, frame: pd.DataFrame) -> Table:
         note="DeLong and bootstrap: pooled nodules, those of a patient kept together. Over folds: corrected "
         "resampled t (Nadeau and Bengio 2003), which also feels how training differs between folds.",
         folded=True,
+    )
+
+
+def centres(site: str, variant: str, frame: pd.DataFrame, combined: pd.DataFrame) -> Table:
+    """Tabulates a variant at every centre; what lies between them stands below."""
+    rows = tuple(
+        Row(
+            str(line["centre"]),
+            (
+                f"{line['n']} ({line['positives']})",
+                f"{number(line['auc'])} ({number(line['low'])}-{number(line['high'])})",
+                number(line["sensitivity"]),
+                number(line["specificity"]),
+                number(line["slope"], 2),
+                signed(line["in_the_large"]),
+            ),
+        )
+        for line in frame[frame["variant"] == variant].to_dict("records")
+    )
+    own = combined[combined["variant"] == variant].to_dict("records")
+    said = " ".join(map(sentence, own)) or "No centre has an AUC with limits."
+    return Table(
+        title=f"{variant} at every centre, {site}",
+        source=f"artifacts/compare/{site}/centres.csv",
+        corner="Centre",
+        head=("Nodules (positive)", "AUC", "Sensitivity", "Specificity", "Slope", "In the large"),
+        rows=rows,
+        note=f"{said} Logits of the AUCs by random effects (REML, Hartung-Knapp). Held out "
+        "by patients; with cohort.split: centres no network has seen the centre that it scores.",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dgfnet.compare import centres
 from dgfnet.errors import InputError
 from dgfnet.formulas import unguarded_table
 from dgfnet.results import ABLATION, METRICS, OUT_OF_FOLD, check_sources, existing, load_registered
@@ -50,6 +51,8 @@ class SiteInputs:
         pairs: every pair of variants, by three tests.
         baselines: networks against baselines; columns variant, baseline, estimate, low, high, p.
         modalities: sensitivity and specificity of US minus CT, each alone.
+        centres: every variant at every centre, where the settings name them.
+        heterogeneity: of each variant the AUC over centres by random effects.
         calibration: of each variant, before and after correction.
         decision: net benefit per variant and threshold.
         groups: groups of nodules: correct share and AUC of each model, gain of CT.
@@ -80,6 +83,8 @@ class SiteInputs:
     pairs: pd.DataFrame | None
     baselines: pd.DataFrame | None
     modalities: pd.DataFrame | None
+    centres: pd.DataFrame | None
+    heterogeneity: pd.DataFrame | None
     calibration: pd.DataFrame | None
     decision: pd.DataFrame | None
     groups: pd.DataFrame | None
@@ -174,6 +179,8 @@ def _site(settings: Settings, site: Site) -> SiteInputs:
         pairs=_csv(existing(settings, "compare", site, "pairs.csv")),
         baselines=_csv(existing(settings, "compare", site, "baselines.csv")),
         modalities=_csv(existing(settings, "compare", site, "modalities.csv")),
+        centres=_csv(existing(settings, "compare", site, centres.FILE)),
+        heterogeneity=_csv(existing(settings, "compare", site, centres.HETEROGENEITY)),
         calibration=_csv(existing(settings, "compare", site, "calibration.csv")),
         decision=_csv(existing(settings, "compare", site, "decision.csv")),
         groups=_csv(existing(settings, "applicability", site, "groups.csv")),

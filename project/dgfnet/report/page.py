@@ -252,6 +252,9 @@ def _results(site: SiteInputs, reference: str) -> tuple[Table | Missing, ...]:
         shown.append(Missing("Networks against baselines", "compare"))
     elif len(site.baselines):
         shown.append(tables.baselines(site, site.baselines))
+    chosen = (site.registered or {}).get("variant", reference)
+    if site.centres is not None and site.heterogeneity is not None:
+        shown.append(comparison.centres(site.site, chosen, site.centres, site.heterogeneity))
     shown.append(
         Missing("Calibration", "compare")
         if site.calibration is None
