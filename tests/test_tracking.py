@@ -128,9 +128,10 @@ def test_nan_metrics_are_left_out_and_params_can_be_logged_twice(uri, experiment
     run.metrics({"auc": float("nan"), "accuracy": 0.75})
     run.params({"folds": 4})
     run.params({"folds": 4, "width": 0.25})
+    run.params({"folds": 5, "depth": 2})  # of a run that goes on with other settings: the first counts
     data = run.client.get_run(run.run_id).data
     assert data.metrics == {"accuracy": 0.75}
-    assert data.params == {"folds": "4", "width": "0.25"}
+    assert data.params == {"folds": "4", "width": "0.25", "depth": "2"}
 
 
 def test_the_run_of_mlflow_run_is_taken_out_of_the_environment(monkeypatch):

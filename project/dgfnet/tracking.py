@@ -57,9 +57,10 @@ ELSEWHERE = (  # what to do when something was logged to a store that is not thi
     "MLFLOW_TRACKING_URI"
 )
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
+CHANGED = "INVALID_PARAMETER_VALUE"  # MLflow's code of a parameter that has another value
 LONGEST = 6000  # letters of a parameter
 UPLOAD = 900  # seconds
-PAGE = 1000  # runs that one search returns
+PAGE = 400  # runs that one search returns; a busy server takes seconds for a thousand
 ALIVE = "dgfnet.alive"  # tag: when its process was alive, in seconds since 1970
 DEAD = 300.0  # seconds of silence after which a running run has died
 
@@ -190,23 +191,24 @@ class Run:
             self.client.log_batch(self.run_id, tags=labels)
         self.logged.update(step for step, _, _ in new)
 
-    def metrics(self, values: Mapping[str, float], params: Mapping[str, Any] | None = None) -> None:
-        """Logs final metrics, and parameters that are not there yet or the same.
-
-        NaN is left out, as the comparison page cannot show it.
-        """
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Logs final metrics; NaN is left out, as the comparison page cannot show it."""
         now = int(time.time() * 1000)
         metrics = [Metric(name, float(value), now, 0) for name, value in values.items() if value == value]
-        given = [Param(name, str(value)[:LONGEST]) for name, value in (params or {}).items()]
-        for start in range(0, max(len(metrics), 1), BATCH):
-            part = metrics[start : start + BATCH]
-            self.client.log_batch(self.run_id, part, params=given if start == 0 else [])
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Logs parameters; the comparison page shows these."""
-        logged = self.client.get_run(self.run_id).data.params
-        new = [Param(name, str(value)[:LONGEST]) for name, value in values.items() if name not in logged]
-        self.client.log_batch(self.run_id, params=new)
+        """Logs parameters; the comparison page shows these. One that has a value already keeps it."""
+        given = [Param(name, str(value)[:LONGEST]) for name, value in values.items()]
+        try:
+            self.client.log_batch(self.run_id, params=given)
+        except MlflowException as error:
+            if error.error_code != CHANGED:
+                raise
+            logged = self.client.get_run(self.run_id).data.params
+            new = [param for param in given if param.key not in logged]
+            self.client.log_batch(self.run_id, params=new)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Sets tags."""

@@ -89,6 +89,7 @@ def _search(
                 epochs=task.epochs,
                 ledger=settings.work / "tune" / f"{fingerprint(task.key, searched)[:20]}.json",
                 storage=settings.work / "ray",
+                work=settings.work,
                 seed=int(fingerprint(task.key)[:7], 16),
             )
             points = search(request)

@@ -62,7 +62,8 @@ def unsealed(client: MlflowClient, registered: Any) -> Iterator[Path]:
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise InputError(f"{title}: its list of checksums is not the one it was registered with; not loaded")
     expected = dict(line.split("  ", 1)[::-1] for line in text.splitlines())
-    with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
+    # MLflow's threads still write when one of them has failed
+    with tempfile.TemporaryDirectory(prefix="dgfnet-model-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         _fetch(registered.name, str(registered.version), folder)
         actual = digests(folder)
@@ -82,6 +83,8 @@ def unsealed(client: MlflowClient, registered: Any) -> Iterator[Path]:
 def _fetch(model: str, version: str, folder: Path) -> None:
     try:
         mlflow.artifacts.download_artifacts(f"models:/{model}/{version}", dst_path=str(folder))
+        if not any(path.name != LATER for path in folder.iterdir()):
+            raise FileNotFoundError("there are none")
     except (MlflowException, OSError) as error:
         raise InputError(
             f"{model} version {version}: its files cannot be read from the store ({why(error)}); bring them "

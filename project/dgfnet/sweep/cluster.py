@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.settings import Sweep
+from dgfnet.sweep.carried import SHARED, Files, Remote, carried, sees
 from dgfnet.sweep.crash import cause, full_disk_said, last_line
 from dgfnet.sweep.local import PATIENCE, private_folder, start
 from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, track_finished, unfinished
@@ -50,14 +53,14 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
     waiting = unfinished(label, trials)
     if not waiting:
         return
-    with cluster():
+    with cluster(), beside(waiting[0].places.work) as elsewhere:
         from ray import tune
 
         bar = progress(label, sum(trial.task.epochs for trial in waiting))
         own = resources(settings, max(trial.task.training.threads for trial in waiting))
         check_room(own)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trainable, trials=waiting, variables=forwarded()), own),
+            tune.with_resources(tune.with_parameters(_trainable, trials=waiting, elsewhere=elsewhere), own),
             param_space={"index": tune.grid_search(list(range(len(waiting))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=run_config(label, settings, storage, [bar]),
@@ -171,11 +174,10 @@ def run_config(label: str, settings: Sweep, storage: Path, callbacks: list[Any])
 
 
 def _options() -> dict[str, Any]:
-    return {
-        "logging_level": "ERROR",
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": {name: os.environ[name] for name in QUIET}},
-    }
+    environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in QUIET}}
+    if _named():  # every worker runs the code of this command, whatever is installed on its machine
+        environment["py_modules"] = [str(Path(__file__).parents[1])]
+    return {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": environment}
 
 
 def _join(ray: Any) -> None:
@@ -201,12 +203,62 @@ def forwarded() -> dict[str, str]:
     return {name: os.environ[name] for name in FORWARDED if name in os.environ}
 
 
-def _trainable(config: dict[str, Any], trials: Sequence[Trial], variables: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Elsewhere:
+    """What workers need on machines other than that of the command.
+
+    Attributes:
+        variables: of `forwarded`.
+        nonce: by which a worker knows that it sees the work folder.
+        files: actor that reads and writes it for those who do not; None on a cluster of this machine.
+    """
+
+    variables: Mapping[str, str]
+    nonce: str
+    files: Any | None
+
+
+@contextmanager
+def beside(work: Path) -> Iterator[Elsewhere]:
+    """Yields what workers elsewhere need, for a block."""
+    if not _named():
+        yield Elsewhere({}, "", None)
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    actor: Any = ray.remote(Files)
+    options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 8}
+    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+    nonce = secrets.token_hex(8)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / SHARED).write_text(nonce, encoding="utf-8")
+    files = actor.options(**options).remote(str(work))
+    try:
+        yield Elsewhere(forwarded(), nonce, files)
+    finally:
+        ray.kill(files)
+        (work / SHARED).unlink(missing_ok=True)
+
+
+def run_here(trial: Trial, report: Callable[[dict[str, Any]], None], elsewhere: Elsewhere) -> None:
+    """Runs a trial in a worker, which may see the project's folder or not."""
+    os.environ.update(elsewhere.variables)
+    if elsewhere.files is None or sees(trial.places.work, elsewhere.nonce):
+        run_trial(trial, report)
+        return
+    if not trial.uri.startswith("http"):  # a file beside the project: the command logs what comes back
+        trial = replace(trial, uri="")
+    with carried(trial, Remote(elsewhere.files)) as (own, send):
+        run_trial(own, report, send)
+
+
+def _trainable(config: dict[str, Any], trials: Sequence[Trial], elsewhere: Elsewhere) -> None:
     from ray import tune
 
-    os.environ.update(variables)
     report: Callable[[dict[str, Any]], None] = tune.report
-    run_trial(trials[config["index"]], report)
+    run_here(trials[config["index"]], report, elsewhere)
 
 
 def progress(label: str, epochs: int) -> Any:

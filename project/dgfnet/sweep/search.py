@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,10 +19,19 @@ from typing import Any
 from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
 from dgfnet.settings import Range, Sweep, Tune
-from dgfnet.sweep.cluster import check_room, cluster, forwarded, progress, resources, run_config
+from dgfnet.sweep.cluster import (
+    Elsewhere,
+    beside,
+    check_room,
+    cluster,
+    progress,
+    resources,
+    run_config,
+    run_here,
+)
 from dgfnet.sweep.crash import cause, full_disk_said
 from dgfnet.sweep.space import Values, decoded, distributions, encoded, every_point, size, within
-from dgfnet.sweep.trial import Trial, run_trial
+from dgfnet.sweep.trial import Trial
 
 
 @dataclass
@@ -75,6 +83,7 @@ class Search:
         epochs: of a trial that is not stopped.
         ledger: file of the points tried.
         storage: folder of Ray's own files.
+        work: folder of the fits.
         seed: of Optuna. With several trials at a time their order, and so the suggestions, may differ.
     """
 
@@ -88,6 +97,7 @@ class Search:
     epochs: int
     ledger: Path
     storage: Path
+    work: Path
     seed: int
 
 
@@ -102,10 +112,10 @@ def search(request: Search) -> list[Point]:
     """
     wanted = int(min(request.settings.trials, size(request.space, request.first)))
     if len(_done(request)) < wanted:
-        with cluster(), full_disk_said(request.storage):
+        with cluster(), full_disk_said(request.storage), beside(request.work) as elsewhere:
             begin = _begin(request)
             while (missing := wanted - len(_done(request))) > 0:
-                errors = _round(request, missing, begin)
+                errors = _round(request, missing, begin, elsewhere)
                 if errors:
                     _tell_crashed(request, len(errors), len(_done(request)), cause(errors[0]))
                     break
@@ -139,7 +149,7 @@ def _untried(request: Search, count: int) -> Sequence[Values]:
     return list(islice(left, count))
 
 
-def _round(request: Search, count: int, begin: Sequence[Values]) -> list[Any]:
+def _round(request: Search, count: int, begin: Sequence[Values], elsewhere: Elsewhere) -> list[Any]:
     """Tries so many points, those given first; returns the errors of trials that crashed."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -166,7 +176,7 @@ def _round(request: Search, count: int, begin: Sequence[Values]) -> list[Any]:
     made, own = partial(_made, request.make, request.space), resources(request.sweep, request.threads)
     check_room(own)
     results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trainable, make=made, variables=forwarded()), own),
+        tune.with_resources(tune.with_parameters(_trainable, make=made, elsewhere=elsewhere), own),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler, num_samples=count, reuse_actors=True
         ),
@@ -202,10 +212,8 @@ def _made(make: Callable[[Values], Trial], space: Mapping[str, Range], config: V
     return make(decoded(config, space))
 
 
-def _trainable(config: dict[str, Any], make: Callable[[Values], Trial], variables: Mapping[str, str]) -> None:
+def _trainable(config: dict[str, Any], make: Callable[[Values], Trial], elsewhere: Elsewhere) -> None:
     from ray import tune
-
-    os.environ.update(variables)
 
     scored = False
 
@@ -217,7 +225,7 @@ def _trainable(config: dict[str, Any], make: Callable[[Values], Trial], variable
             tune.report({"epoch": values["epoch"], "score": score})
 
     trial = make(config)
-    run_trial(trial, report)
+    run_here(trial, report, elsewhere)
     if not scored:  # diverged before the first look
         tune.report({"epoch": trial.task.epochs, "score": 0.0})
 

@@ -64,8 +64,10 @@ class Teller:
             epochs = list(self._epochs.values())
         run.epochs(epochs, self._tags if over else {ALIVE: f"{time.time():.0f}"})
         if over:
-            if self._metrics or self._params:
-                run.metrics(self._metrics, self._params)
+            if self._metrics:
+                run.metrics(self._metrics)
+            if self._params:
+                run.params(self._params)
             run.client.set_terminated(run.run_id, self._status)
 
 

@@ -25,7 +25,7 @@ class Trial:
     """A task with what a worker needs to run and track it.
 
     Attributes:
-        uri: MLflow tracking URI.
+        uri: MLflow tracking URI; empty where a worker cannot reach it.
         experiment_id: of the experiment, which exists.
         parent: id of the parent run.
         tags: of the child run.
@@ -102,10 +102,17 @@ def tell_restarts(label: str, trials: Sequence[Trial]) -> None:
             print(f"{label}: {again}", file=sys.stderr)
 
 
-def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
+def run_trial(
+    trial: Trial, report: Callable[[dict[str, Any]], None], kept: Callable[[], None] = lambda: None
+) -> None:
     """Fits the trial's task and logs it as a child run; a diverged fit leaves failure.json and a FAILED run.
 
     It is not raised, since training again would diverge again.
+
+    Args:
+        trial: to run.
+        report: called with what a scheduler is told, an epoch each.
+        kept: called after each epoch, when its checkpoint is on the disk.
     """
     from dgfnet.training.loop import TrainingDiverged
 
@@ -118,7 +125,7 @@ def run_trial(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
             "code was edited meanwhile"
         )
     try:
-        _track(trial, report)
+        _track(trial, report, kept)
     except TrainingDiverged as error:
         write_json(failure, {"error": str(error)})
         report({"epoch": trial.task.epochs})
@@ -158,9 +165,11 @@ def track_finished(label: str, trials: Sequence[Trial]) -> None:
 def _open(trial: Trial) -> Run:
     from dgfnet import tracking
 
+    if not trial.uri:
+        raise InputError("the store cannot be reached from here; the command logs the fit")
     name, key = trial.name, trial.task.key
     run = tracking.open_run(trial.uri, trial.experiment_id, name, key, trial.tags, trial.parent)
-    run.metrics({}, _params(trial))  # at once: those of a trial that is stopped are wanted too
+    run.params(_params(trial))  # at once: those of a trial that is stopped are wanted too
     return run
 
 
@@ -174,7 +183,9 @@ def _track_again(trial: Trial) -> None:
     with tracking.running(_open(trial)) as run:
         now = int(time.time() * 1000)
         run.epochs([(step, now, values) for step, values in enumerate(record["history"], start=1)], {})
-        run.metrics(*_remembered(record))
+        metrics, params = _remembered(record)
+        run.metrics(metrics)
+        run.params(params)
 
 
 def _remembered(record: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
@@ -186,7 +197,7 @@ def _remembered(record: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, 
     return final, origin
 
 
-def _track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
+def _track(trial: Trial, report: Callable[[dict[str, Any]], None], kept: Callable[[], None]) -> None:
     """Runs the fit, and tells its child run what happens."""
     from dgfnet.sweep.telling import telling
     from dgfnet.training.fit import fit
@@ -196,6 +207,7 @@ def _track(trial: Trial, report: Callable[[dict[str, Any]], None]) -> None:
 
         def on_epoch(epoch: int, record: Mapping[str, float]) -> None:
             teller.epoch(epoch, record)
+            kept()
             report({"epoch": epoch, **record})
 
         record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.workers)
