@@ -22,6 +22,7 @@ from dgfnet.settings import Sweep
 from dgfnet.sweep.carried import SHARED, Files, Remote, carried, sees
 from dgfnet.sweep.crash import cause, full_disk_said, last_line
 from dgfnet.sweep.local import PATIENCE, private_folder, start
+from dgfnet.sweep.progress import progress
 from dgfnet.sweep.trial import Trial, run_trial, tell_restarts, track_finished, unfinished
 
 QUIET = {
@@ -259,32 +260,3 @@ def _trainable(config: dict[str, Any], trials: Sequence[Trial], elsewhere: Elsew
 
     report: Callable[[dict[str, Any]], None] = tune.report
     run_here(trials[config["index"]], report, elsewhere)
-
-
-def progress(label: str, epochs: int) -> Any:
-    """Returns a Tune callback that moves a progress bar of so many epochs."""
-    from ray.tune import Callback
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    class Bar(Callback):
-        def setup(self, *_: Any, **__: Any) -> None:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("epochs"),
-            )
-            self.progress = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
-            self.bar = self.progress.add_task(label, total=epochs)
-            self.done: dict[str, int] = {}
-            self.progress.start()
-
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
-            self.done[trial.trial_id] = max(result.get("epoch", 0), self.done.get(trial.trial_id, 0))
-            self.progress.update(self.bar, completed=sum(self.done.values()))
-
-        def on_experiment_end(self, *_: Any, **__: Any) -> None:
-            self.progress.stop()
-
-    return Bar()

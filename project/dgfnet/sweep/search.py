@@ -24,12 +24,12 @@ from dgfnet.sweep.cluster import (
     beside,
     check_room,
     cluster,
-    progress,
     resources,
     run_config,
     run_here,
 )
 from dgfnet.sweep.crash import cause, full_disk_said
+from dgfnet.sweep.progress import progress
 from dgfnet.sweep.space import Values, decoded, distributions, encoded, every_point, size, within
 from dgfnet.sweep.trial import Trial
 
