@@ -67,7 +67,7 @@ class Files:
 
 
 class Remote:
-    """What a worker asks of `Files`, wherever that runs."""
+    """The side of a worker: it asks `Files`, wherever that runs."""
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor

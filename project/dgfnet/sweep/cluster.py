@@ -206,7 +206,7 @@ def forwarded() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What workers need on machines other than that of the command.
+    """Carries to workers what they need on other machines than that of the command.
 
     Attributes:
         variables: of `forwarded`.

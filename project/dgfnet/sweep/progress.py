@@ -1,4 +1,4 @@
-"""What a person sees of a sweep while it runs: a bar, and a word about fits that are silent."""
+"""Shows a person that a sweep goes on: a bar, and a word about fits that are silent."""
 
 from __future__ import annotations
 
