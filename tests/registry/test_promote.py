@@ -370,7 +370,7 @@ def test_a_registry_that_does_not_answer_is_not_one_without_champion(registry, m
 
     assert champion_of(registry, "m") is None
     assert champion_of(registry, "nobody") is None
-    monkeypatch.setattr(registry, "get_model_version_by_alias", broken)
+    monkeypatch.setattr(registry, "get_registered_model", broken)
     with pytest.raises(InputError, match="cannot be asked for its champion"):
         champion_of(registry, "m")
 

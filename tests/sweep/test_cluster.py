@@ -313,5 +313,5 @@ def test_a_named_cluster_that_cannot_be_joined_is_one_sentence():
     (said,) = python(SHUT, RAY_ADDRESS="nonsense", RAY_NUM_REDIS_GET_RETRIES="1")
     assert said == (
         "RAY_ADDRESS: no Ray cluster can be joined at nonsense (Invalid address format: nonsense); start it, "
-        "or unset RAY_ADDRESS to use this machine"
+        "or name its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to use this machine"
     )

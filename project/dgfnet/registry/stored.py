@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "out_of_fold.csv"
+FORBIDDEN = "error code 403"  # in the words of MLflow
 # facts of a version; the network's are those of its run where the version is a stack
 TABLE_SHA256, NETWORK_TABLE_SHA256 = "out_of_fold", "network_out_of_fold"
 NETWORK_RUN = "network_run"  # the run of the first fold's network
@@ -79,11 +80,13 @@ def version_of(client: MlflowClient, model: str, version: str) -> Any:
     try:
         return client.get_model_version(model, version)
     except MlflowException as error:
-        if not is_absent(error):
+        if not (is_absent(error) or FORBIDDEN in str(error)):  # the latter also of a model that is not there
             raise
         numbers = [
             str(registered.version) for registered in client.search_model_versions(f"name = '{model}'")
         ]
+        if version in numbers:
+            raise
         has = (
             ", ".join(sorted(numbers)) or f"none. If it was registered in another store: {tracking.ELSEWHERE}"
         )

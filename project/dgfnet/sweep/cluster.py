@@ -192,7 +192,7 @@ def _join(ray: Any) -> None:
     except Exception as error:
         raise InputError(
             f"RAY_ADDRESS: no Ray cluster can be joined at {_named()} ({last_line(error)}); start it, or "
-            "unset RAY_ADDRESS to use this machine"
+            "name its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to use this machine"
         ) from None
 
 
