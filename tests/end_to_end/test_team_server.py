@@ -108,7 +108,7 @@ def test_one_of_racing_promotions_is_told_on_postgresql_too(place, ann):
         ({"status": 429}, "failed (429)"),
         ({"status": 500}, "failed (500): it, its database or its artifact store"),
         ({"status": 503}, "failed (503)"),
-        ({"hangs": True}, SILENT),
+        pytest.param({"hangs": True}, SILENT, marks=pytest.mark.team),  # half a minute
         (
             {"MLFLOW_TRACKING_URI": "http://nowhere.invalid:5000"},
             SILENT,
@@ -138,6 +138,7 @@ def test_a_server_that_refuses_or_is_gone_is_one_sentence(place, ann, tmp_path, 
                 break  # one command in each case, and several in one
 
 
+@pytest.mark.team
 def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_factory, capsys):
     client = MlflowClient(place.address)
     experiment = client.create_experiment("kept")
@@ -163,6 +164,7 @@ def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_facto
     assert json.loads(again.file.read_text())["users"] == place.known["users"]
 
 
+@pytest.mark.team
 def test_a_database_that_was_stopped_is_told(place, ann, tmp_path):
     folder = project(tmp_path / "p")
     ended = team.as_owner(str(team.programs() / "pg_ctl"), "-D", str(place.folder / "postgresql"))
