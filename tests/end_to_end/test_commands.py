@@ -158,6 +158,27 @@ def test_a_served_champion_answers_as_external_did(finished, tmp_path):
     assert "pooled out-of-fold AUC" in card
 
 
+def test_a_champion_answers_the_same_in_another_hospital(finished, tmp_path):
+    """Exported with a key, imported elsewhere into an empty registry, promoted there."""
+    key, public, file = (tmp_path / name for name in ("key.pem", "key.pub", "model.dgfnet"))
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", key],
+        ["pkey", "-in", key, "-pubout", "-out", public],
+    ):
+        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+    there = project(tmp_path / "there")
+    shutil.copytree(finished / "data", there / "data")
+    called(finished, "export", "central", "champion", str(file), "--key", str(key))
+    called(finished, "predict", "central", "data", "--out", str(tmp_path / "here.csv"))
+    assert (
+        "imported, signed with the key" in called(there, "import", str(file), "--trust", str(public)).stdout
+    )
+    assert "version 1 is champion" in called(there, "promote", "central", "1").stdout
+    called(there, "predict", "central", "data", "--out", str(tmp_path / "there.csv"))
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert PLANTED.encode() not in file.read_bytes()
+
+
 def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):
     told = dgfnet(finished, "promote", "central", "1", "--dry-run").stdout
     assert "met      reproduces cross-validation" in told
