@@ -196,9 +196,9 @@ def test_a_key_that_nobody_trusts_is_refused_with_its_fingerprint(other, sent, t
         import_version(other, file, [stranger])
     elliptic, public_elliptic = keys(tmp_path, "elliptic", generate_private_key(SECP256R1()))
     for path, words in (
-        (public_elliptic, "is no Ed25519 key, and dgfnet export signs with no others"),
+        (public_elliptic, "is no public Ed25519 key in PEM; make one"),
         (tmp_path / "nothing", "cannot be read"),
-        (elliptic, "no public key in PEM"),
+        (elliptic, "is no public Ed25519 key in PEM; make one"),
     ):
         with pytest.raises(InputError, match=words):
             import_version(other, file, [path])
@@ -211,7 +211,7 @@ def test_what_cannot_be_exported_is_said(settings, registered, tmp_path):
         ("9", private, "has no dgfnet-central version 9; it has 1, 2"),
         ("champion", private, "has no dgfnet-central@champion"),
         ("1", private, "by an earlier release of DGFNet and cannot be read"),
-        ("2", public, "no private key in PEM without a password; make one: openssl genpkey"),
+        ("2", public, "is no private Ed25519 key in PEM without a password; make one: openssl genpkey"),
         ("2", tmp_path / "nothing", "cannot be read"),
     ):
         with pytest.raises(InputError, match=words):

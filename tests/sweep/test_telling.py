@@ -123,4 +123,5 @@ def test_a_long_run_says_that_it_lives(server, proxy, opened, monkeypatch):
         time.sleep(0.5)
         proxy.status = None
     assert time.time() - float(told(server, opened)[0].data.tags[tracking.ALIVE]) < 60
-    assert not [thread for thread in threading.enumerate() if thread.name == "alive" and not thread.daemon]
+    time.sleep(1)
+    assert "alive" not in {thread.name for thread in threading.enumerate()}

@@ -9,21 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CODE = "*.py"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of a ZIP file: the same content has the same bytes
 
 
-def pack(folder: Path, path: Path, prefix: str = "", pattern: str = "*") -> None:
+def pack(folder: Path, path: Path, prefix: str = "", pattern: str = "*", compress: bool = False) -> None:
     """Writes the files below a folder to a ZIP file, sorted by name; equal folders give equal bytes.
 
     Args:
         folder: to be packed.
         path: of the file.
         prefix: before the names in it.
-        pattern: of the names of files that are packed; caches of Python are not. CODE is compressed.
+        pattern: of the names of files that are packed; caches of Python are not.
+        compress: pays for code; weights are noise to a compressor.
     """
-    # weights are noise to a compressor
-    compression = zipfile.ZIP_DEFLATED if pattern == CODE else zipfile.ZIP_STORED
+    compression = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", compression) as archive:
         for file in sorted(folder.rglob(pattern)):
             if file.is_file() and "__pycache__" not in file.parts:

@@ -101,7 +101,13 @@ def _by_centre(folder: Path, settings: Settings, tables: dict[str, pd.DataFrame]
         for name in (centres.FILE, centres.HETEROGENEITY):
             (folder / name).unlink(missing_ok=True)
         return []
-    of = load_nodules(settings).set_index("nodule_id")[column].astype(str).str.strip()
+    nodules = load_nodules(settings).set_index("nodule_id")
+    if column not in nodules:
+        raise InputError(
+            f"cohort.centre: the nodules of the stage cohort have no column {column}; add it to nodules.csv "
+            "and run the stage cohort again, or name another"
+        )
+    of = nodules[column].astype(str).str.strip()
     rows = centres.table(tables, of, confidence)
     combined = centres.summary(rows, confidence)
     files.write_csv(rows, folder / centres.FILE)

@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePosixPath
@@ -28,26 +28,24 @@ from mlflow import MlflowClient
 from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256
-from dgfnet.register.logged import log_files
+from dgfnet.register.logged import log_files, of_one_version
 from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.champion import check_format
 from dgfnet.registry.facts import FACTS, facts, keep_metrics
 from dgfnet.registry.origin import IMPORTED, ORIGIN, keep_text, read_text
-from dgfnet.registry.promotion import RECORD, ROLLED_BACK
-from dgfnet.registry.seal import SEAL, SUMS, unsealed
+from dgfnet.registry.promotion import RECORD
+from dgfnet.registry.seal import SEAL, unsealed
 from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, TABLE_SHA256, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SITES, Site
 
 FORMAT = 1
-MANIFEST, SIGNATURE, MODEL, SETTINGS, LICENCE = (
-    *("manifest.json", "signature.json", "model/"),
-    *("origin.json", "LICENSE"),
-)
+MANIFEST, SIGNATURE, MODEL = "manifest.json", "signature.json", "model/"
+SETTINGS, LICENCE = "origin.json", "LICENSE"
 LARGEST = 10 * 2**20  # bytes of manifest and signature
 NEW_KEY = "openssl genpkey -algorithm ed25519 -out KEY; openssl pkey -in KEY -pubout -out KEY.pub"
 # facts that mean something beside the store they were made in alone
-OWN = (NETWORK_RUN, TABLE_SHA256, NETWORK_TABLE_SHA256, SEAL, SUMS, IMPORTED)
+AT_HOME = (NETWORK_RUN, TABLE_SHA256, NETWORK_TABLE_SHA256, IMPORTED)
 
 
 def export_version(settings: Settings, site: Site, version: str, target: Path, key: Path) -> str:
@@ -66,11 +64,9 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
     """
     private = _private(key)
     client, name = tracking.existing_registry(settings), f"dgfnet-{site}"
-    found = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
-    if found is None:
+    registered = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
+    if registered is None:
         raise InputError(f"the registry has no {name}@{CHAMPION}; name a version: dgfnet history {site}")
-    # again by its number: an alias brings no tags of some registries
-    registered = version_of(client, name, str(found.version))
     check_format(registered)
     known = facts(registered)
     with unsealed(client, registered) as folder, replacing(target) as temporary:
@@ -181,7 +177,7 @@ def fingerprint_of(key: Ed25519PublicKey) -> str:
 
 def _stays(name: str) -> bool:
     """Returns True for facts and tags that say something of the store or the data they were made in alone."""
-    return name in OWN or name.startswith(("external_", "mlflow.", f"{RECORD}.", "AUC external", ROLLED_BACK))
+    return name in AT_HOME or of_one_version(name)
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
@@ -255,31 +251,29 @@ def _signed(
 
 
 def _private(path: Path) -> Ed25519PrivateKey:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); make a key: {NEW_KEY}") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, one with a password, of an unknown kind
-        raise InputError(
-            f"{path}: is no private key in PEM without a password; make one: {NEW_KEY}"
-        ) from None
+    what = "private Ed25519 key in PEM without a password"
+    key = _key(path, lambda pem: serialization.load_pem_private_key(pem, None), what, NEW_KEY)
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path}: is no Ed25519 key; make one: {NEW_KEY}")
+        raise InputError(f"{path}: is no {what}; make one: {NEW_KEY}")
     return key
 
 
 def _public(path: Path) -> Ed25519PublicKey:
-    try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a public key in PEM") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise InputError(
-            f"{path}: is no public key in PEM; its owner makes it: openssl pkey -in KEY -pubout"
-        ) from None
+    what, made = "public Ed25519 key in PEM", "openssl pkey -in KEY -pubout, by its owner"
+    key = _key(path, serialization.load_pem_public_key, what, made)
     if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path}: is no Ed25519 key, and dgfnet export signs with no others")
+        raise InputError(f"{path}: is no {what}; make one: {made}")
     return key
+
+
+def _key(path: Path, load: Callable[[bytes], object], what: str, made: str) -> object:
+    """Reads a key from PEM, of whatever kind; the message says how one is made."""
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make a key: {made}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, one with a password, of an unknown kind
+        raise InputError(f"{path}: is no {what}; make one: {made}") from None
 
 
 def _pem(key: Ed25519PublicKey) -> str:

@@ -12,22 +12,20 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from dgfnet import tracking
-from dgfnet.bundle import layout
-from dgfnet.bundle.layout import CARD, FORMAT, METADATA
+from dgfnet.bundle.layout import CARD, FORMAT, METADATA, SUMS
 from dgfnet.bundle.watch import risk_counts
 from dgfnet.files import sha256, write_json
 from dgfnet.metrics.conformal import SetLimits
 from dgfnet.metrics.updating import CalibrationUpdate
-from dgfnet.register.logged import log_version
-from dgfnet.registry.champion import EXTERNAL_AUC, Champion, open_bundle
+from dgfnet.register.logged import log_version, of_one_version
+from dgfnet.registry.champion import Champion, open_bundle
 from dgfnet.registry.facts import facts
 from dgfnet.registry.origin import RECALIBRATED
-from dgfnet.registry.promotion import RECORD, ROLLED_BACK
-from dgfnet.registry.seal import SEAL, SUMS
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 READ = ("variant", "scoring", "AUC")  # tags of a version for a person, which do not change
+TAGS = (*READ, "threshold")
 
 
 def updated(metadata: Mapping[str, Any], line: CalibrationUpdate) -> dict[str, Any]:
@@ -93,7 +91,9 @@ def register_recalibrated(
     )
     with open_bundle(client, name, champion.version) as folder:
         _rewrite(folder, {**changes, **fitted, "recalibrated": origin}, card)
-        kept = {key: value for key, value in facts(former).items() if not _own(key)}
+        kept = {
+            key: value for key, value in facts(former).items() if not (of_one_version(key) or key in TAGS)
+        }
         tags = {key: former.tags[key] for key in READ if key in former.tags}
         return log_version(
             client,
@@ -108,21 +108,12 @@ def register_recalibrated(
         )
 
 
-def _own(fact: str) -> bool:
-    """Returns True for what is known of one version alone: decisions, results elsewhere, tags to read."""
-    return fact in (SEAL, SUMS, ROLLED_BACK, "threshold", EXTERNAL_AUC, *READ) or fact.startswith(
-        ("external_", f"{RECORD}.", "mlflow.")
-    )
-
-
 def _rewrite(folder: Path, changes: Mapping[str, Any], told: str) -> None:
     """Changes metadata and model card of a bundle, a copy of our own, and its checksums."""
     metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     write_json(folder / METADATA, {**metadata, **changes})
     card = (folder / CARD).read_text(encoding="utf-8")
     (folder / CARD).write_text(f"{card}\n{told}\n", encoding="utf-8")
-    lines = [
-        line.split("  ", 1)[1] for line in (folder / layout.SUMS).read_text(encoding="utf-8").splitlines()
-    ]
+    lines = [line.split("  ", 1)[1] for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
     text = "".join(f"{sha256(folder / name)}  {name}\n" for name in lines)
-    (folder / layout.SUMS).write_text(text, encoding="utf-8")
+    (folder / SUMS).write_text(text, encoding="utf-8")

@@ -32,7 +32,7 @@ from dgfnet.registry.commands import GATE, judgement
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics
 from dgfnet.registry.lineage import trained_on
-from dgfnet.registry.origin import ORIGIN, RECALIBRATED, keep_origin
+from dgfnet.registry.origin import IMPORTED, ORIGIN, RECALIBRATED, keep_origin
 from dgfnet.registry.promotion import ROLLED_BACK, newest, promote
 from dgfnet.registry.seal import SEAL
 from dgfnet.registry.stored import NETWORK_RUN, keep_tables, table_digests
@@ -116,7 +116,8 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     name = f"dgfnet-{site}"
     client = tracking.registry(settings)
     known = _facts(settings, tasks, metrics, fold, criterion) | outlined_by(settings, fold)
-    known |= table_digests(settings, site, variant, network)
+    tables = table_digests(settings, site, variant, network)
+    known |= tables
     registered = _find(client, name, known)
     with (
         _written(settings, site, tasks, unimodal, metrics, describe(known))
@@ -132,7 +133,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
             _update(client, settings, site, registered, known)
         model, table = ScoringModel.open(folder), load_table(settings, site, variant)
         boxes = with_boxes(settings, model, table)
-    keep_tables(client, name, known["fits"], table_digests(settings, site, variant, network))
+    keep_tables(client, name, known["fits"], tables)
     registered, champion = client.get_model_version(name, number), champion_of(client, name)
     _show(client, settings, registered, metrics, known)
     rolled_back = ROLLED_BACK in registered.tags
@@ -231,7 +232,7 @@ def _find(client: MlflowClient, name: str, known: Mapping[str, str]) -> Any | No
         for version in versions
         if {GATE, SEAL} <= facts(version).keys()
         and wanted <= facts(version).items()
-        and RECALIBRATED not in facts(version)
+        and not {RECALIBRATED, IMPORTED} & facts(version).keys()
     )
     return next(iter(whole), None)
 

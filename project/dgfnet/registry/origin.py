@@ -123,19 +123,14 @@ def read_origin(client: MlflowClient, version: Any) -> Origin:
 
 
 def _read(client: MlflowClient, version: Any, known: Mapping[str, str]) -> str:
-    names = [_name(known[ORIGIN])]
-    if known.get("bundle_format", "") < "8":  # an earlier release named it by the version
-        names = [f"origins/{version.name} {known.get(RECALIBRATED, version.version)}.json", *names]
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = client.download_artifacts(version.run_id, name, folder)
-            except (MlflowException, OSError):
-                if name == names[-1]:
-                    raise
-                continue
-            return Path(path).read_text(encoding="utf-8")
-    raise AssertionError("one of the names was tried last")
+    # before format 8 it was named by the version, or by that whose networks a recalibrated one has
+    earlier = f"origins/{version.name} {known.get(RECALIBRATED, version.version)}.json"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(version.run_id, _name(known[ORIGIN]), folder)
+        except (MlflowException, OSError):
+            path = client.download_artifacts(version.run_id, earlier, folder)
+        return Path(path).read_text(encoding="utf-8")
 
 
 def _name(digest: str) -> str:

@@ -34,8 +34,7 @@ def promote(client: MlflowClient, model: str, version: str, judged: Judgement) -
     """
     promoted = all(criterion.met for criterion in judged.criteria)
     with turn(client, model) as registered:
-        before = registered.aliases.get(CHAMPION)
-        before = None if before is None else str(before)
+        before = str(registered.aliases[CHAMPION]) if CHAMPION in registered.aliases else None
         if before != judged.champion:
             raise InputError(
                 f"{model}: the champion changed meanwhile: version {version} was judged against "
@@ -66,7 +65,9 @@ def rollback(client: MlflowClient, model: str) -> dict[str, Any]:
     if champion_of(client, model) is None:  # there may be no such model to take a turn at
         raise InputError(f"{model} has no champion; nothing to roll back")
     with turn(client, model) as registered:
-        now = str(registered.aliases.get(CHAMPION, "none"))
+        if CHAMPION not in registered.aliases:
+            raise InputError(f"{model} has no champion any more; nothing to roll back")
+        now = str(registered.aliases[CHAMPION])
         before = standing(history(client, model))
         if before[-1:] == [now]:
             before.pop()

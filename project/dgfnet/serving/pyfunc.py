@@ -44,7 +44,7 @@ def save_model(bundle: Path, modalities: Sequence[Modality], folder: Path, descr
     with tempfile.TemporaryDirectory() as place:
         packed, code = Path(place) / PACKED, Path(place) / CODE
         pack(bundle, packed)
-        pack(package, code, f"{package.name}/", "*.py")
+        pack(package, code, f"{package.name}/", "*.py", compress=True)
         mlflow.pyfunc.save_model(
             str(folder),
             mlflow_model=described,

@@ -75,7 +75,7 @@ def run_trials(label: str, trials: Sequence[Trial], settings: Sweep, storage: Pa
     ]
     failed = [f"{trial.task.name}: {trial.failure()}" for trial in waiting if trial.failure()]
     tell_restarts(label, waiting)
-    track_finished(label, [trial for trial in waiting if trial.is_done()])  # what a store did not take
+    track_finished([trial for trial in waiting if trial.is_done()])  # what a store did not take
     missing = [trial.task.name for trial in waiting if not trial.is_done()]
     if missing:
         raise InputError(

@@ -82,7 +82,7 @@ def unfinished(label: str, trials: Sequence[Trial]) -> list[Trial]:
             print(f"{label}: {words}, and {trial.task.name} is {then}", file=sys.stderr)
         if not done:
             waiting.append(trial)
-    track_finished(label, [trial for trial in trials if trial not in waiting])
+    track_finished([trial for trial in trials if trial not in waiting])
     return waiting
 
 
@@ -146,7 +146,7 @@ def _params(trial: Trial) -> dict[str, Any]:
     }
 
 
-def track_finished(label: str, trials: Sequence[Trial]) -> None:
+def track_finished(trials: Sequence[Trial]) -> None:
     """Logs fits that are done to a store that does not know them, or knows them as interrupted.
 
     Raises:
