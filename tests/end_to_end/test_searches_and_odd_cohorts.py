@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 from whole import called, copy_of, dgfnet, environment, project, runs
 
 
@@ -182,3 +183,31 @@ def test_a_search_that_was_stopped_goes_on(prepared, tmp_path, how):
     found = [run for run in runs(folder, "dgfnet-central") if run.data.tags["stage"] == "tune"]
     assert {run.info.status for run in found} == {"FINISHED"}
     assert len([run for run in found if run.data.tags.get("role") == "trial"]) == 8
+
+
+def test_a_cohort_of_several_centres_is_held_out_by_centre(tmp_path, drawn):
+    folder = project(tmp_path / "project", drawn)
+    table = pd.read_csv(folder / "data/nodules.csv", dtype=str)
+    number = table["patient_id"].str.extract(r"(\d+)$")[0].astype(int)
+    table["hospital"] = number.map(lambda value: ("Aix", "Bonn", "Chur")[value % 3])
+    table.to_csv(folder / "data/nodules.csv", index=False)
+    by_centre = ("--set", "cohort.centre=hospital", "--set", "cohort.split=centres")
+    by_centre += ("--set", "cohort.minimum_per_class=1", "--set", "crossval.variants=[us_resnet]")
+    by_centre += ("--set", "crossval.stacked=null", "--set", "register.variant=us_resnet")
+    by_centre += ("--set", "compare.reference=us_resnet")
+    for stage in ("cohort", "audit", "preprocess", "pretrain", "tune", "crossval", "compare", "report"):
+        called(folder, stage, *by_centre)
+    centre = table.set_index("nodule_id")["hospital"]
+    held_out = pd.read_csv(
+        folder / "artifacts/crossval/central/us_resnet/out_of_fold.csv", dtype={"nodule_id": str}
+    )
+    assert (held_out["fold"] == held_out["nodule_id"].map(centre).map(["Aix", "Bonn", "Chur"].index)).all()
+    rows = pd.read_csv(folder / "artifacts/compare/central/centres.csv")
+    own = rows[rows["variant"] == "us_resnet"].set_index("centre")
+    for name, part in held_out.groupby(held_out["nodule_id"].map(centre)):
+        assert own.loc[name, "n"] == len(part)
+        assert own.loc[name, "auc"] == pytest.approx(roc_auc_score(part["label"], part["probability"]))
+    assert "us_resnet at every centre, central" in (folder / "artifacts/report/index.html").read_text()
+    # a column that the stage cohort has not read is one sentence
+    said = called(folder, "compare", "--set", "cohort.centre=clinic", check=False)
+    assert (said.returncode, "have no column clinic" in said.stderr) == (2, True)
