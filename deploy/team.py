@@ -97,10 +97,11 @@ class Place:
         if not self.known:
             raise TeamError(f"{self.folder} has no team's server; start one with: python deploy/team.py up")
 
-    def database(self, name: str) -> str:
-        """Returns the address of a database."""
+    def database(self, name: str, secret: bool = True) -> str:
+        """Returns the address of a database, with its password or without."""
         password, port = self.known["passwords"]["database"], self.known["ports"]["database"]
-        return f"postgresql://mlflow:{password}@127.0.0.1:{port}/{name}"
+        who = f"mlflow:{password}" if secret else "mlflow"
+        return f"postgresql://{who}@127.0.0.1:{port}/{name}"
 
     @property
     def address(self) -> str:
@@ -159,13 +160,14 @@ def programs() -> Path:
     raise TeamError("PostgreSQL is not installed; on Debian: apt install postgresql")
 
 
-def run(*command: str, out: Any = subprocess.PIPE) -> None:
-    """Runs a program to its end.
+def run(*command: str, out: Any = subprocess.PIPE, password: str = "") -> None:
+    """Runs a program to its end; a password goes by its environment, which no list of processes shows.
 
     Raises:
         TeamError: when it fails, with the last line it said.
     """
-    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False, cwd="/")
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=environment, check=False, cwd="/")
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
         raise TeamError(f"{Path(command[0]).name} failed: {said[-1]}")
@@ -437,9 +439,9 @@ def backup(place: Place, target: Path) -> int:
             partial.chmod(0o600)
             for name in DATABASES:
                 dump = place.folder / f"{name}.dump"
-                command = [str(programs() / "pg_dump"), "-Fc", "-f", "/dev/stdout", place.database(name)]
+                command = [str(programs() / "pg_dump"), "-Fc", place.database(name, secret=False)]
                 with dump.open("wb") as stream:
-                    run(*command, out=stream)
+                    run(*command, out=stream, password=place.known["passwords"]["database"])
                 archive.add(dump, f"{name}.dump")
                 dump.unlink()
             add(archive, "team.json", json.dumps(place.known).encode())
@@ -485,7 +487,8 @@ def restore(place: Place, source: Path, port: int) -> int:
             dump = place.folder / f"{name}.dump"
             with dump.open("wb") as target:
                 shutil.copyfileobj(archive.extractfile(f"{name}.dump"), target)  # type: ignore[arg-type]
-            run(str(programs() / "pg_restore"), "--no-owner", "-d", place.database(name), str(dump))
+            command = [str(programs() / "pg_restore"), "--no-owner", "-d", place.database(name, secret=False)]
+            run(*command, str(dump), password=place.known["passwords"]["database"])
             dump.unlink()
         client, count = place.s3, 0
         for entry in archive:

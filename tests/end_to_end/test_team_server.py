@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -139,14 +140,24 @@ def test_a_server_that_refuses_or_is_gone_is_one_sentence(place, ann, tmp_path, 
 
 
 @pytest.mark.team
-def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_factory, capsys):
+def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_factory, monkeypatch):
+    started = subprocess.run
     client = MlflowClient(place.address)
     experiment = client.create_experiment("kept")
     run = client.create_run(experiment).info.run_id
     client.log_metric(run, "auc", 0.75)
     client.log_text(run, "ten words\n" * 100, "a folder/words.txt")
     file = tmp_path_factory.mktemp("backup") / "team.tar"
+    ran = []
+
+    def noted(command, **rest):
+        ran.append(" ".join(map(str, command)))
+        return started(command, **rest)
+
+    monkeypatch.setattr(team.subprocess, "run", noted)
     assert team.backup(place, file) > 0
+    assert len(ran) == 2  # two dumps, and no list of processes shows a password
+    assert not [line for line in ran if place.known["passwords"]["database"] in line]
     assert file.stat().st_mode & 0o077 == 0
     again = team.Place(place.folder.parent / "again")
     try:
