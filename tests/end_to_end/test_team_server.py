@@ -147,6 +147,9 @@ def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_facto
     run = client.create_run(experiment).info.run_id
     client.log_metric(run, "auc", 0.75)
     client.log_text(run, "ten words\n" * 100, "a folder/words.txt")
+    client.create_registered_model("kept")
+    client.create_model_version("kept", f"{client.get_run(run).info.artifact_uri}/m", run, tags={"a": "b"})
+    client.set_registered_model_alias("kept", "champion", "1")
     file = tmp_path_factory.mktemp("backup") / "team.tar"
     ran = []
 
@@ -167,9 +170,9 @@ def test_a_backup_is_the_same_server_in_another_place(place, ann, tmp_path_facto
             assert there.get_run(run).data.metrics == {"auc": 0.75}
             text = Path(there.download_artifacts(run, "a folder/words.txt")).read_text()
             assert text == "ten words\n" * 100
-            assert there.get_registered_model("m").aliases == client.get_registered_model("m").aliases
-            tags = [version.tags for version in there.search_model_versions("name = 'm'")]
-            assert tags == [version.tags for version in client.search_model_versions("name = 'm'")]
+            assert there.get_registered_model("kept").aliases == {"champion": "1"}
+            (version,) = there.search_model_versions("name = 'kept'")
+            assert version.tags == {"a": "b"}
     finally:
         team.down(again)
     assert json.loads(again.file.read_text())["users"] == place.known["users"]
