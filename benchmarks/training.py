@@ -38,6 +38,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -167,7 +168,8 @@ def in_turns(settings: Settings, task: Task, places: Places, folder: Path) -> It
     training, _ = split(task, places, archive)
     model, _ = initial_model(task, places, archive, training, hardware)
     features = _features(task, places, training)
-    batches = list(_schedule(task, archive, training, model, training_batches, features).batches(0))
+    feed = partial(training_batches, archive)
+    batches = list(_schedule(task, training, model, feed, features).batches(0))
     count = sum(len(batch.label) for batch in batches)
     step, rates, started = stepper(model, settings), [], time.perf_counter()
 

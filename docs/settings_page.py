@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -111,9 +111,19 @@ def values(field: FieldInfo) -> str:
         return choice("one of", get_args(kind))
     if get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:
         return choice("any of", get_args(get_args(kind)[0]))
+    if get_origin(kind) is Union:  # words that stand for a number, or the number
+        words, number = get_args(kind)
+        plain, limited = get_args(number)
+        named = " or ".join(f"`{word}`" for word in get_args(words))
+        return f"{named}, or a {within(plain, limited.metadata)}"
+    return within(kind, field.metadata)
+
+
+def within(kind: Any, metadata: Sequence[Any]) -> str:
+    """Returns a kind of value with its limits, in words."""
     limits = [
         f"{sign} {getattr(limit, name):g}"
-        for limit in field.metadata
+        for limit in metadata
         for name, sign in SIGNS.items()
         if hasattr(limit, name)
     ]

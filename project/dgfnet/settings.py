@@ -454,8 +454,9 @@ class Sweep(Section):
 
     cpus_per_trial: Annotated[float, Field(gt=0)]
     """CPU cores of a trial, fractions allowed."""
-    gpus_per_trial: Annotated[float, Field(ge=0)]
-    """GPUs of a trial, fractions allowed; 0: fits are trained on the CPU."""
+    gpus_per_trial: Literal["auto"] | Annotated[float, Field(ge=0)]
+    """GPUs of a trial, fractions allowed; `auto`: one where Ray and torch see GPUs, else none; 0: fits are
+    trained on the CPU."""
     checkpoint_every: Positive
     """Epochs between checkpoints."""
     retries: Count

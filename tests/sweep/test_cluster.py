@@ -16,7 +16,14 @@ import torch
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from dgfnet.errors import InputError
-from dgfnet.sweep.cluster import _compare, check_room, cluster, resources, tell_idle_gpu
+from dgfnet.sweep.cluster import (
+    _compare,
+    _tell_gpus,
+    check_room,
+    cluster,
+    resources,
+    tell_idle_gpu,
+)
 from dgfnet.sweep.crash import cause
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -186,15 +193,38 @@ def test_a_gpu_that_trials_leave_idle_is_told_once(there, seen, wanted, told, mo
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "cluster_resources", lambda: there)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     tell_idle_gpu.cache_clear()
     for _ in range(2):
         check_room({"cpu": 1.0, "gpu": wanted})
     said = capsys.readouterr().err
-    assert (
-        said.count("torch sees 3 GPU(s), and sweep.gpus_per_trial is 0: fits are trained on the CPU;") == told
-    )
+    assert said.count("there are GPUs, and sweep.gpus_per_trial is 0: fits are trained on the CPU;") == told
     assert len(said.splitlines()) == told
+
+
+@pytest.mark.parametrize(
+    ("there", "torch_sees", "cluster_named", "taken", "words"),
+    [
+        ({"CPU": 2.0}, False, False, 0.0, ""),
+        ({"CPU": 2.0, "GPU": 2.0}, True, False, 1.0, "Ray sees 2 GPU(s): a trial is given one"),
+        ({"CPU": 2.0, "GPU": 0.5}, True, False, 0.5, "Ray sees 0.5 GPU(s): a trial is given one"),
+        ({"CPU": 2.0, "GPU": 1.0}, False, False, 0.0, "Ray sees 1 GPU(s): this torch cannot use them"),
+        ({"CPU": 2.0, "GPU": 8.0}, False, True, 1.0, "Ray sees 8 GPU(s): a trial is given one"),
+    ],
+)
+def test_gpus_are_taken_where_there_are_any_and_it_is_told_once(
+    there, torch_sees, cluster_named, taken, words, tiny, monkeypatch, capsys
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if cluster_named:
+        monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: torch_sees)
+    _tell_gpus.cache_clear()
+    for _ in range(2):
+        assert resources(tiny.sweep.model_copy(update={"gpus_per_trial": "auto"}), 1)["gpu"] == taken
+    said = capsys.readouterr().err
+    assert said.startswith(words)
+    assert len(said.splitlines()) == bool(words)
 
 
 def test_a_trial_that_is_given_no_gpu_sees_none(monkeypatch):

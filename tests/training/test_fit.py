@@ -5,6 +5,7 @@ import math
 import shutil
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -406,7 +407,10 @@ def test_every_epoch_draws_anew_and_the_same_epoch_alike(places, task, sampling)
     archive = Archive.open(places.archive)
     training, _ = split(chosen, places, archive)
     schedule = _schedule(
-        chosen, archive, training, DGFNet("us_resnet", "resnet18", chosen.network), training_batches
+        chosen,
+        training,
+        DGFNet("us_resnet", "resnet18", chosen.network),
+        partial(training_batches, archive),
     )
 
     def drawn(number):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -22,8 +25,23 @@ CPU, GPU = Hardware(torch.device("cpu"), None), Hardware(torch.device("cuda"), t
 def test_precision_follows_the_gpu(monkeypatch, precision, ampere, half):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: ampere)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (70, 80))
     chosen = choose(precision)
     assert (chosen.device.type, chosen.half, chosen.on_gpu) == ("cuda", half, True)
+
+
+@pytest.mark.parametrize(
+    ("share", "free", "limits", "room"),
+    [(1.0, 70, [], 70), (0.5, 70, [0.5], 40), (0.5, 30, [0.5], 30)],
+)
+def test_a_trial_takes_its_share_of_the_memory_and_what_is_free(monkeypatch, share, free, limits, room):
+    limited = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 80))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limited.append)
+    assert choose("auto", share).room == room
+    assert limited == limits
 
 
 def test_only_half_precision_scales_its_loss():
@@ -61,7 +79,61 @@ def test_batches_are_made_by_the_trials_own_thread_on_a_cpu(places, task, monkey
     monkeypatch.setattr(module, "training_batches", watched)
     facts = {"encoder": "inception_v3"} if variant == "us_tlr" else {}
     module.fit(task(epochs=1, variant=variant, **facts), places, 1, lambda *_: None, workers=4)
-    assert asked == [{"features": None}]  # and no workers
+    assert len(asked) == 1
+    assert not {"workers", "pin"} & set(asked[0])
+
+
+class OnGpu(Hardware):
+    """The path of a GPU, computed here."""
+
+    on_gpu = True
+
+
+def test_on_a_gpu_us_tlr_alone_gets_batches_from_threads(places, task, monkeypatch):
+    asked = {}
+    for name in ("training_batches", "device_batches"):
+        own = getattr(module, name)
+        watched = lambda *a, own=own, name=name, **how: asked.setdefault(name, how) and own(*a, **how)  # noqa: E731
+        monkeypatch.setattr(module, name, watched)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(module, "choose", lambda *_: OnGpu(torch.device("cpu"), None, 2**40))
+    module.fit(task(epochs=1, variant="us_multitask"), places, 1, lambda *_: None, workers=3)
+    assert set(asked) == {"device_batches"}
+    assert asked["device_batches"]["workers"] == 3
+    module.fit(task(epochs=1, variant="us_tlr", encoder="inception_v3"), places, 1, lambda *_: None, 2)
+    assert (asked["training_batches"]["workers"], asked["training_batches"]["pin"]) == (2, True)
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(None, 1e-3), (torch.bfloat16, 0.05)])
+def test_a_fit_augmented_on_the_device_agrees_with_one_of_the_cpu(
+    places, task, tiny, monkeypatch, half, tolerance
+):
+    """The same draws, dropout included; bfloat16 rounds to 8 bits."""
+    here = module.fit(task(epochs=2, variant="dgf"), places, 1, lambda *_: None)
+    expected = pd.read_csv(places.fit(here["key"]) / "predictions.csv")
+    monkeypatch.setattr(module, "choose", lambda *_: OnGpu(torch.device("cpu"), half, 2**40))
+    other = replace(places, work=places.work.with_name("device"))
+    module.fit(task(epochs=2, variant="dgf"), other, 1, lambda *_: None)
+    found = pd.read_csv(other.fit(here["key"]) / "predictions.csv")
+    assert found["nodule_id"].tolist() == expected["nodule_id"].tolist()
+    np.testing.assert_allclose(found["probability"], expected["probability"], atol=tolerance)
+
+
+def test_a_fit_on_a_device_that_was_interrupted_ends_as_one_that_was_not(places, task, monkeypatch):
+    monkeypatch.setattr(module, "choose", lambda *_: OnGpu(torch.device("cpu"), torch.bfloat16, 2**40))
+    own = task(epochs=4, variant="dgf")
+
+    def interrupted(epoch, record):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        module.fit(own, places, 1, interrupted)
+    other = replace(places, work=places.work.with_name("undisturbed"))
+    for where in (places, other):
+        module.fit(own, where, 1, lambda *_: None)
+    ours, theirs = (where.fit(own.key) / "weights.safetensors" for where in (places, other))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.slow

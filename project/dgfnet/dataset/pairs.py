@@ -21,11 +21,11 @@ from dgfnet.settings import Augment
 from dgfnet.vocabulary import Modality, Scored
 
 if TYPE_CHECKING:
-    from dgfnet.dataset.augment import Augmenter
+    from dgfnet.dataset.augment import Augmenter, Drawer
 
 Indices = NDArray[np.int64]
 Features = Mapping[Modality, NDArray[np.float32]]  # of every picture of the archive
-Plan = TypeVar("Plan")
+Planned = TypeVar("Planned")
 Made = TypeVar("Made")
 
 
@@ -103,6 +103,37 @@ def pairs_of(nodules: Nodules, modalities: Sequence[Modality], images: Scored) -
     return Pairs(np.array(owners, dtype=np.int64), dict(zip(modalities, table.T, strict=True)))
 
 
+@dataclass(frozen=True)
+class BatchPlan:
+    """A batch before it is made.
+
+    Attributes:
+        chunk: positions of its nodules.
+        seed: of everything that is drawn for it.
+    """
+
+    chunk: Indices
+    seed: int
+
+
+def epoch_plans(order: Indices, size: int, rng: np.random.Generator) -> list[BatchPlan]:
+    """Cuts an epoch into batches that are as equal as they can be and at most `size` long."""
+    chunks = np.array_split(order, max(1, -(-len(order) // size)))
+    return [BatchPlan(chunk, int(rng.integers(2**62))) for chunk in chunks]
+
+
+def pick(
+    nodules: Nodules,
+    modality: Modality,
+    chunk: Indices,
+    kit: Augmenter | Drawer,
+    rng: np.random.Generator,
+) -> Indices:
+    """Draws a seed for the augmentation of a batch and an image of every nodule; returns the images' rows."""
+    kit.reseed(int(rng.integers(2**31)))
+    return np.array([rng.choice(nodules.rows[modality][i]) for i in chunk])
+
+
 def training_batches(
     archive: Archive,
     nodules: Nodules,
@@ -140,24 +171,21 @@ def training_batches(
     for _ in range(max(1, workers)):
         kits.put({modality: Augmenter(augment, archive.size[modality]) for modality in modalities})
 
-    def make(plan: tuple[Indices, int]) -> Batch:
-        chunk, seed = plan
-        own, kit, crops, rows = np.random.default_rng(seed), kits.get(), {}, {}
+    def make(plan: BatchPlan) -> Batch:
+        own, kit, crops, rows = np.random.default_rng(plan.seed), kits.get(), {}, {}
         for modality in modalities:
-            kit[modality].reseed(int(own.integers(2**31)))
-            rows[modality] = np.array([own.choice(nodules.rows[modality][i]) for i in chunk])
+            rows[modality] = pick(nodules, modality, plan.chunk, kit[modality], own)
             planes = archive.planes(modality)
             crops[modality] = np.stack([kit[modality](planes[row]) for row in rows[modality]])
         kits.put(kit)
-        batch = _collate(nodules, chunk, crops, rectangle, rows, features)
+        batch = _collate(nodules, plan.chunk, crops, rectangle, rows, features)
         return batch.pinned() if pin else batch
 
-    chunks = np.array_split(order, max(1, -(-len(order) // size)))
-    plans = [(chunk, int(rng.integers(2**62))) for chunk in chunks]
+    plans = epoch_plans(order, size, rng)
     yield from ahead(make, plans, workers) if workers else map(make, plans)
 
 
-def ahead(make: Callable[[Plan], Made], plans: Sequence[Plan], workers: int) -> Iterator[Made]:
+def ahead(make: Callable[[Planned], Made], plans: Sequence[Planned], workers: int) -> Iterator[Made]:
     """Maps by threads, in order, at most two finished results per thread ahead of the consumer.
 
     numpy and OpenCV release the interpreter while they work on pixels.

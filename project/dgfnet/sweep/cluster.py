@@ -113,10 +113,42 @@ def _named() -> str:
 
 def resources(settings: Sweep, threads: int) -> dict[str, float]:
     """Returns the CPUs and GPUs that one trial occupies: a CPU for each of its threads, if not more."""
+    gpus = settings.gpus_per_trial
     return {
         "cpu": max(settings.cpus_per_trial, threads if threads > 1 else 0),
-        "gpu": settings.gpus_per_trial,
+        "gpu": automatic_gpus() if gpus == "auto" else gpus,
     }
+
+
+def automatic_gpus() -> float:
+    """Returns one GPU for a trial where Ray has any that torch can use, else none; says which, once.
+
+    On a cluster that the user names, torch is that of its workers, and Ray is believed.
+    """
+    import ray
+
+    count: float = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
+    usable = bool(count) and (bool(_named()) or _torch_sees_gpus())
+    if count:
+        _tell_gpus(count, usable)
+    return min(1.0, count) if usable else 0.0
+
+
+def _torch_sees_gpus() -> bool:
+    import torch  # where there is a GPU alone: the driver does without
+
+    return torch.cuda.is_available()
+
+
+@cache
+def _tell_gpus(count: float, usable: bool) -> None:
+    if usable:
+        words = (
+            "a trial is given one; --set sweep.gpus_per_trial=0.5 lets two trials share one, 0 takes the CPU"
+        )
+    else:
+        words = "this torch cannot use them, and fits are trained on the CPU; install its CUDA or ROCm build"
+    print(f"Ray sees {count:g} GPU(s): {words}", file=sys.stderr)
 
 
 def check_room(needed: Mapping[str, float]) -> None:
@@ -139,12 +171,10 @@ def check_room(needed: Mapping[str, float]) -> None:
 @cache
 def tell_idle_gpu() -> None:
     """Says once that torch could use a GPU, which no trial is given."""
-    import torch  # where there is a GPU alone: the driver does without
-
-    if torch.cuda.is_available():
+    if _torch_sees_gpus():
         print(
-            f"torch sees {torch.cuda.device_count()} GPU(s), and sweep.gpus_per_trial is 0: fits are trained "
-            "on the CPU; --set sweep.gpus_per_trial=1 gives each trial a GPU, 0.5 two trials one",
+            "there are GPUs, and sweep.gpus_per_trial is 0: fits are trained on the CPU; "
+            "--set sweep.gpus_per_trial=auto gives each trial one, 0.5 two trials one",
             file=sys.stderr,
         )
 

@@ -66,6 +66,7 @@ class Group:
             parent=self.run_id,
             tags={**self.tags, **tags, "fold": str(task.fold), "fit": task.key},
             workers=max(1, int(sweep.cpus_per_trial)),
+            gpu_share=1.0 if sweep.gpus_per_trial == "auto" else min(1.0, sweep.gpus_per_trial),
             checkpoint_every=sweep.checkpoint_every,
             values=values or {},
         )

@@ -32,6 +32,7 @@ class Trial:
         workers: threads that prepare batches for a GPU.
         checkpoint_every: epochs between checkpoints.
         values: of the settings that a search varies, `section.key` to value; empty outside a search.
+        gpu_share: of the memory of its GPU, where it has one; 1 for whole GPUs.
     """
 
     task: Task
@@ -43,6 +44,7 @@ class Trial:
     workers: int
     checkpoint_every: int
     values: Mapping[str, Any] = field(default_factory=dict)
+    gpu_share: float = 1.0
 
     @property
     def name(self) -> str:
@@ -210,7 +212,7 @@ def _track(trial: Trial, report: Callable[[dict[str, Any]], None], kept: Callabl
             kept()
             report({"epoch": epoch, **record})
 
-        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.workers)
+        record = fit(task, trial.places, trial.checkpoint_every, on_epoch, trial.workers, trial.gpu_share)
         for epoch, values in enumerate(record["history"], start=1):
             teller.epoch(epoch, values)  # those of an earlier process that it could not tell any more
         teller.conclude(*_remembered(record))

@@ -22,6 +22,7 @@ import torch
 from dgfnet import digests
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.features import feature_targets
+from dgfnet.dataset.on_device import device_batches, open_crops
 from dgfnet.dataset.pairs import Features, Nodules, training_batches
 from dgfnet.dataset.sampling import everyone, undersample
 from dgfnet.files import replacing, write_json
@@ -40,6 +41,7 @@ from dgfnet.training.checkpoint import (
 from dgfnet.training.hardware import Hardware, choose
 from dgfnet.training.inference import build_bank, corrected, examine_attention, predict
 from dgfnet.training.loop import SPEED, Record, Schedule, TrainingDiverged, train
+from dgfnet.training.memory import check_memory, memory_said
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
 from dgfnet.training.task import (
@@ -61,6 +63,7 @@ def fit(
     checkpoint_every: int,
     on_epoch: Callable[[int, Record], None],
     workers: int = 1,
+    gpu_share: float = 1.0,
 ) -> dict[str, Any]:
     """Trains one task to its end, from its last checkpoint if there is one; returns the record in fit.json.
 
@@ -71,9 +74,11 @@ def fit(
         on_epoch: called with the number of epochs done and the last record.
         workers: threads that prepare batches for a GPU. On a CPU they would take the time of the network, and
             batches are made in its own thread.
+        gpu_share: of the GPU's memory that this process may take.
 
     Raises:
         TrainingDiverged: when the loss is not finite.
+        InputError: when the GPU's memory is too small, or others hold it.
     """
     # a sum of floats depends on how many threads share it
     torch.set_num_threads(task.training.threads)
@@ -85,7 +90,7 @@ def fit(
         done = finished(places, task.key)
         if done is not None:
             return done
-        hardware = choose(task.training.precision)
+        hardware = choose(task.training.precision, gpu_share)
         archive = Archive.open(places.archive)
         training, held_out = split(task, places, archive)
         features = _features(task, places, training)
@@ -109,9 +114,11 @@ def fit(
                 save_moments(folder / MOMENTS, model, state.optimiser)
             on_epoch(state.epoch, record)
 
-        feed = partial(training_batches, workers=workers, pin=True) if hardware.on_gpu else training_batches
-        schedule = _schedule(task, archive, training, model, feed, features)
-        history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
+        taken = check_memory(model, task, archive, training, hardware)
+        feed = _feed(model, archive, hardware, workers, hardware.room - taken)
+        schedule = _schedule(task, training, model, feed, features)
+        with memory_said(hardware, task.training.batch):
+            history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
         told = [{k: v for k, v in epoch.items() if k != SPEED} for epoch in history]  # the same each time
         record = {"key": task.key, "name": task.name, "history": told, **origin}
         if task.choose and chosen is not None:
@@ -145,9 +152,20 @@ def _features(task: Task, places: Places, training: Nodules) -> Features | None:
     return feature_targets(pd.read_parquet(places.measured), rows)
 
 
+def _feed(
+    model: Model, archive: Archive, hardware: Hardware, workers: int, room: int
+) -> Callable[..., Iterator[Batch]]:
+    """Returns what makes the batches of an epoch: on a GPU, but for `us_tlr`, augmented on it."""
+    if not hardware.on_gpu:
+        return partial(training_batches, archive, rectangle=model.rectangle)
+    if model.rectangle is not None:
+        return partial(training_batches, archive, rectangle=model.rectangle, workers=workers, pin=True)
+    pictures = open_crops(archive, model.modalities, hardware.device, room)
+    return partial(device_batches, pictures, workers=workers)
+
+
 def _schedule(
     task: Task,
-    archive: Archive,
     training: Nodules,
     model: Model,
     feed: Callable[..., Iterator[Batch]],
@@ -156,14 +174,19 @@ def _schedule(
     classify = task.phase == "classification"
     labels = training.labels if classify else np.zeros(len(training), np.float32)
     draw = undersample if classify and task.training.sampling == "train_only" else everyone
-    settings, rectangle = task.training, model.rectangle
+    settings = task.training
 
     def epoch(number: int) -> Iterator[Batch]:
         rng = np.random.default_rng([task.seed, number])
         order = draw(labels, rng)
-        batch, augment = settings.batch, settings.augment
         return feed(
-            archive, training, order, model.modalities, batch, augment, rng, rectangle, features=features
+            nodules=training,
+            order=order,
+            modalities=model.modalities,
+            size=settings.batch,
+            augment=settings.augment,
+            rng=rng,
+            features=features,
         )
 
     length = len(draw(labels, np.random.default_rng(0)))

@@ -18,10 +18,12 @@ class Hardware:
     Attributes:
         device: the GPU Ray gave this trial, or the CPU.
         half: dtype of mixed precision; None is plain float32.
+        room: bytes of the GPU's memory that this process may take; 0 on a CPU.
     """
 
     device: torch.device
     half: torch.dtype | None
+    room: int = 0
 
     def autocast(self) -> AbstractContextManager[object]:
         """Returns mixed precision for the forward pass, or nothing."""
@@ -36,7 +38,7 @@ class Hardware:
 
     @property
     def on_gpu(self) -> bool:
-        """Batches are then prepared by threads, in page-locked memory."""
+        """Batches are then augmented there, from what threads draw ahead."""
         return self.device.type == "cuda"
 
     def scaler(self) -> torch.amp.GradScaler:
@@ -44,13 +46,22 @@ class Hardware:
         return torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
 
 
-def choose(precision: str) -> Hardware:
+def choose(precision: str, share: float = 1.0) -> Hardware:
     """Chooses the GPU with bfloat16 (or float16 before Ampere) if available; else the CPU in float32.
 
     On CPUs mixed precision is left off: without AMX it was slower than float32 here.
+
+    Args:
+        precision: `training.precision`.
+        share: of the GPU's memory that this process may take; Ray's fractions alone limit none.
     """
     if not torch.cuda.is_available():
         return Hardware(torch.device("cpu"), None)
     torch.backends.cudnn.benchmark = True  # every batch has one of two shapes
     half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return Hardware(torch.device("cuda"), half if precision == "auto" else None)
+    free, total = torch.cuda.mem_get_info()
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share)
+    return Hardware(
+        torch.device("cuda"), half if precision == "auto" else None, min(free, int(share * total))
+    )
