@@ -86,4 +86,4 @@ def test_a_gpu_that_runs_out_is_one_sentence(monkeypatch):
     hardware = Hardware(torch.device("cuda"), None, 4 * 2**30)
     said = r"may take 4\.0 GiB and had taken 3\.0; .*batch \(now 30\)"
     with pytest.raises(InputError, match=said), memory_said(hardware, 30):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")

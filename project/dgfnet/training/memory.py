@@ -73,7 +73,7 @@ def memory_said(hardware: Hardware, batch: int) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         peak = torch.cuda.max_memory_allocated() / GIB
         raise InputError(
             f"the GPU's memory is used up: this trial may take {hardware.room / GIB:.1f} GiB and had taken "
