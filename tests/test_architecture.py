@@ -34,7 +34,7 @@ CORRIDOR = [
     "serving",
     "registry",
     "register",
-    *("reproduce", "predict", "recalibrate", "monitor", "serve", "external", "holdout"),
+    *("reproduce", "predict", "recalibrate", "monitor", "serve", "external", "validate", "holdout"),
     "attribution",
     "applicability",
     "report",

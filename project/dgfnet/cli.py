@@ -207,7 +207,7 @@ def summary(settings: Settings) -> None:
 for _command in (
     *(cohorts.phantom, registry.promote, registry.rollback, registry.champions, registry.history),
     *(registry.lineage, registry.reproduce_version, registry.export_model, registry.import_model),
-    *(scoring.score, scoring.recalibrate_champion),
+    *(scoring.score, scoring.validate_version, scoring.recalibrate_champion),
     *(scoring.monitor_champion, scoring.examples, scoring.serve_champion),
     *(cohorts.ingest, cohorts.push, cohorts.pull),
 ):

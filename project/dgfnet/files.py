@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON atomically; NaN becomes null, as JSON knows no NaN."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -96,11 +96,12 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _plain(content: Any) -> Any:
+def plain(content: Any) -> Any:
+    """Returns content as JSON knows it: keys are texts, NaN and infinity are None."""
     if isinstance(content, dict):
-        return {str(key): _plain(value) for key, value in content.items()}
+        return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
+        return [plain(value) for value in content]
     if hasattr(content, "item") and not isinstance(content, str):
         content = content.item()
     if isinstance(content, float) and content != content:

@@ -68,7 +68,7 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
     """
     nodules = read_cohort(folder, boxes=True).nodules
     champion = load_champion(settings, site)
-    local = _answered(settings, site, champion, nodules)
+    local = _local(settings, site, champion, nodules)
     count, positives = len(local.label), int(local.label.sum())
     if min(positives, count - positives) < FEWEST:
         raise InputError(
@@ -115,20 +115,36 @@ def recalibrate(settings: Settings, site: Site, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _answered(settings: Settings, site: Site, champion: Champion, nodules: tuple[Nodule, ...]) -> Local:
+def answered(settings: Settings, site: Site, champion: Champion, nodules: tuple[Nodule, ...]) -> pd.DataFrame:
+    """Returns the answers of a model for the labelled nodules of a cohort folder.
+
+    Returns:
+        nodule_id, patient_id, label, the columns of `serving.answers.answer`, and `whole`: the model itself
+        answered, not one of a single modality where the other is missing, and with numbers.
+
+    Raises:
+        InputError: when an image cannot be used.
+    """
     labelled = [nodule for nodule in nodules if nodule.labels[site] is not None]
     read = partial(read_nodule, reading=Reading.of(champion.model), moves=False)
-    cases = list(map_in_order(read, labelled, workers(settings.resources.memory_mb), "recalibrate"))
+    cases = list(map_in_order(read, labelled, workers(settings.resources.memory_mb), "nodules"))
     faults = [
         f"nodule {n.nodule_id}: {case.fault}" for n, case in zip(labelled, cases, strict=True) if case.fault
     ]
     if faults:
         raise InputError("\n".join(faults[:20]))
     table = pd.DataFrame(answer(champion.model, cases), columns=list(COLUMNS))
-    table["label"] = [nodule.labels[site] for nodule in labelled]
+    table.insert(0, "nodule_id", [nodule.nodule_id for nodule in labelled])
+    table.insert(1, "patient_id", [nodule.patient_id for nodule in labelled])
+    table.insert(2, "label", np.array([nodule.labels[site] for nodule in labelled], dtype=np.int64))
     # the models of one modality that answer where the other is missing have a calibration of their own
-    whole = (table["variant"] == champion.metadata["variant"]) & table["probability"].notna()
-    table = table[whole]
+    own = table["variant"] == champion.metadata["variant"]
+    return table.assign(whole=own & table["probability"].notna())
+
+
+def _local(settings: Settings, site: Site, champion: Champion, nodules: tuple[Nodule, ...]) -> Local:
+    every = answered(settings, site, champion, nodules)
+    table = every[every["whole"]]
     probability = table["probability"].to_numpy(float)
     risk = table["calibrated"].where(table["calibrated"].notna(), table["probability"]).to_numpy(float)
     log_odds = logit(np.clip(risk, NEAREST, 1 - NEAREST))

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from sklearn.metrics import roc_auc_score
 from urllib3.util import Retry
 from whole import PLANTED, called, client, dgfnet, environment, project
 
@@ -173,10 +174,39 @@ def test_a_champion_answers_the_same_in_another_hospital(finished, tmp_path):
     assert (
         "imported, signed with the key" in called(there, "import", str(file), "--trust", str(public)).stdout
     )
+    results = tmp_path / "results.json"
+    hospital, hospital_public = tmp_path / "hospital.pem", tmp_path / "hospital.pub"
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", hospital],
+        ["pkey", "-in", hospital, "-pubout", "-out", hospital_public],
+    ):
+        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+    told = called(
+        there, "validate", "central", "1", "--cohort", "data", "--out", str(results), "--key", str(hospital)
+    ).stdout
+    assert re.match(r"dgfnet-central version 1 on \d+ nodules of \d+ patients, \d+ with metastasis", told)
     assert "version 1 is champion" in called(there, "promote", "central", "1").stdout
     called(there, "predict", "central", "data", "--out", str(tmp_path / "there.csv"))
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
     assert PLANTED.encode() not in file.read_bytes()
+    content = json.loads(json.loads(results.read_text())["content"])["results"]
+    labels = pd.read_csv(there / "data/nodules.csv").set_index("nodule_id")["lnm_central"]
+    scored = pd.read_csv(tmp_path / "there.csv").set_index("nodule_id")
+    scored = (
+        scored[scored["variant"].eq("stack") & scored["probability"].notna()]
+        .join(labels)
+        .dropna(subset=["lnm_central"])
+    )
+    assert content["nodules"] == len(scored)
+    area = roc_auc_score(scored["lnm_central"], scored["probability"])
+    assert content["external"]["auc"] == pytest.approx(area)
+    patients = pd.read_csv(there / "data/nodules.csv")["patient_id"]
+    assert not any(name in results.read_text() for name in patients)
+    told = called(finished, "import", str(results), "--trust", str(hospital_public)).stdout
+    assert f"dgfnet-central version 1: validated elsewhere on {len(scored)} nodules, AUC {area:.3f}" in told
+    assert f"AUC {area:.3f}" in called(finished, "lineage", "central", "1").stdout
+    again = called(finished, "import", str(results), "--trust", str(public), check=False)
+    assert (again.returncode, "none of those you trust" in again.stderr) == (2, True)
 
 
 def test_the_champion_is_judged_told_and_rolled_back_by_command(finished):

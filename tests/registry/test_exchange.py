@@ -16,7 +16,8 @@ from dgfnet import tracking
 from dgfnet.bundle.layout import FORMAT
 from dgfnet.errors import InputError
 from dgfnet.register.exchange import export_version, import_version
-from dgfnet.register.logged import log_files
+from dgfnet.register.logged import log_files, of_one_version
+from dgfnet.register.results_exchange import import_results, is_results, write_results
 from dgfnet.registry.commands import lineage
 from dgfnet.registry.facts import facts
 from dgfnet.registry.origin import read_origin
@@ -165,9 +166,9 @@ def test_what_was_changed_is_refused_and_named(other, sent, tmp_path):
     cases = [
         ({"changes": [("model/artifacts/MODEL_CARD.md", "# It never errs.")]}, "MODEL_CARD.md was changed"),
         ({"changes": [("origin.json", "{}")]}, "origin.json was changed"),
-        ({"changes": [("manifest.json", better)]}, "the manifest is not what was signed; not imported"),
-        ({"changes": [("signature.json", b"{}")]}, "signature.json holds no signature of dgfnet export"),
-        ({"changes": [("signature.json", signature[:-9])]}, "holds no signature of dgfnet export"),
+        ({"changes": [("manifest.json", better)]}, "is not what was signed; not imported"),
+        ({"changes": [("signature.json", b"{}")]}, "holds no signature of dgfnet"),
+        ({"changes": [("signature.json", signature[:-9])]}, "holds no signature of dgfnet"),
         ({"added": [("model/python_model.pkl", b"x")]}, "model/python_model.pkl was added or taken away"),
         ({"removed": ["model/MLmodel"]}, "model/MLmodel was added or taken away"),
         ({"removed": ["manifest.json"]}, "has no manifest.json of a usual size"),
@@ -221,3 +222,88 @@ def test_what_cannot_be_exported_is_said(settings, registered, tmp_path):
         export_version(settings, "central", "2", target, private)
     assert not target.exists()
     assert not list(tmp_path.glob("*.partial"))
+
+
+RESULTS = {
+    "nodules": 41,
+    "told": {"auc": 0.8125, "auc_low": 0.7, "auc_high": 0.9, "sensitivity": float("nan"), "n": 41},
+}
+
+
+@pytest.fixture
+def sent_results(settings, registered, tmp_path):
+    key, public = keys(tmp_path, "hospital.pem")
+    client = tracking.registry(settings)
+    own = version_of(client, NAME, "2")
+    target = tmp_path / "results.json"
+    signer = write_results(own, "central", RESULTS, target, key)
+    return target, public, signer
+
+
+def test_results_come_back_to_the_version_they_are_of(settings, sent_results):
+    target, public, signer = sent_results
+    told = import_results(settings, target, [public])
+    assert told == (
+        "dgfnet-central version 2: validated elsewhere on 41 nodules, AUC 0.812 (0.700-0.900), "
+        f"signed with the key {signer}"
+    )
+    client = tracking.registry(settings)
+    kept = version_of(client, NAME, "2")
+    tags = [name for name in kept.tags if name.startswith("validated_elsewhere.")]
+    assert [tag.split(".")[1] for tag in tags] == [signer]
+    assert of_one_version(tags[0])
+    assert facts(kept)["external_auc"] == "0.9"  # what was validated at home stays
+    assert f"AUC 0.812 (0.700-0.900), 41 nodules, signed with {signer}" in lineage(settings, "central", "2")
+    import_results(settings, target, [public])  # once more is once
+    assert [name for name in version_of(client, NAME, "2").tags if name.startswith("validated_")] == tags
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name(tracking.experiment_name("central", "external")).experiment_id],
+        f"tags.signed_by = '{signer}'",
+    )
+    assert run.data.metrics == {
+        "external_auc": 0.8125,
+        "external_auc_low": 0.7,
+        "external_auc_high": 0.9,
+        "external_n": 41.0,
+    }
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            lambda whole: whole | {"content": whole["content"].replace("0.8125", "0.9125")},
+            "is not what was signed",
+        ),
+        (lambda whole: whole | {"signature": "AAAA"}, "is not what was signed"),
+        (lambda whole: whole | {"public_key": "none"}, "holds no signature of dgfnet"),
+        (lambda whole: {"content": whole["content"]}, "holds no signature of dgfnet"),
+        (lambda whole: {}, "expected a file of dgfnet validate"),
+        (lambda whole: [], "expected a file of dgfnet validate"),
+    ],
+)
+def test_results_that_are_not_what_was_signed_are_refused(settings, sent_results, changed, said):
+    target, public, _ = sent_results
+    target.write_text(json.dumps(changed(json.loads(target.read_text()))))
+    with pytest.raises(InputError, match=said):
+        import_results(settings, target, [public])
+
+
+def test_results_of_a_stranger_or_of_another_model_are_refused(settings, sent_results, registered, tmp_path):
+    target, public, signer = sent_results
+    _, other = keys(tmp_path, "other.pem")
+    with pytest.raises(InputError, match=f"signed with the key {signer}, which is none of those you trust"):
+        import_results(settings, target, [other])
+    client = tracking.registry(settings)
+    client.delete_model_version(NAME, "2")
+    with pytest.raises(InputError, match="is about a version of dgfnet-central that this registry does not"):
+        import_results(settings, target, [public])
+
+
+def test_kinds_of_files_are_told_apart(sent_results, tmp_path):
+    archive = tmp_path / "model.dgfnet"
+    archive.write_bytes(b"PK\3\4")
+    assert is_results(sent_results[0])
+    assert not is_results(archive)
+    assert not is_results(tmp_path / "absent")

@@ -92,10 +92,11 @@ def export_model(settings: Settings, version: str, file: Path, key: Path) -> Non
 @click.argument("file", type=PATH)
 @click.option("--trust", type=PATH, multiple=True, help="public key of the sender, PEM; several allowed")
 def import_model(settings: Settings, file: Path, trust: tuple[Path, ...]) -> None:
-    """Register a file of export as a version."""
+    """Take a file of export or validate into the registry."""
     from dgfnet.register.exchange import import_version
+    from dgfnet.register.results_exchange import import_results, is_results
 
-    print(import_version(settings, file, trust))
+    print((import_results if is_results(file) else import_version)(settings, file, trust))
 
 
 @click.command("reproduce")

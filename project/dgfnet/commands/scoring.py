@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgfnet import vocabulary
-from dgfnet.commands.options import PATH, SITES, site_argument, with_settings
+from dgfnet.commands.options import PATH, SITES, site_argument, version_argument, with_settings
 from dgfnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,6 +113,25 @@ def recalibrate_champion(settings: Settings, folder: Path) -> None:
     from dgfnet.recalibrate import recalibrate
 
     print(recalibrate(settings, settings.base.sites[0], folder))
+
+
+@click.command("validate")
+@with_settings(site=SITES)
+@site_argument
+@version_argument
+@click.option("--cohort", "folder", type=PATH, required=True, help="cohort folder with labels")
+@click.option("--out", type=PATH, help="file that gets the results, signed, without patients")
+@click.option("--key", type=PATH, help="your private Ed25519 key, PEM, for --out")
+def validate_version(
+    settings: Settings, version: str, folder: Path, out: Path | None, key: Path | None
+) -> None:
+    """Measure a version on a labelled cohort, without training.
+
+    VERSION is a number, or champion.
+    """
+    from dgfnet.validate import validate
+
+    print(validate(settings, settings.base.sites[0], version, folder, out, key))
 
 
 @click.command("monitor")

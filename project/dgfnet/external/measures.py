@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from dgfnet.metrics.calibration import NEAREST, brier, calibration_slope_intercept
-from dgfnet.metrics.discrimination import confusion, scores
+from dgfnet.metrics.conformal import set_shares
+from dgfnet.metrics.discrimination import auc, confusion, scores
 from dgfnet.metrics.intervals import auc_interval, wilson
 from dgfnet.metrics.netbenefit import net_benefit
 
@@ -75,3 +77,27 @@ def recalibrated(table: pd.DataFrame) -> dict[str, float]:
         "in_the_large": calibration_slope_intercept(label, after).in_the_large,
         "shift": whole,
     }
+
+
+def told(outside: Mapping[str, Any]) -> dict[str, float]:
+    """Returns of `measure` what a version is told: scores, limits of the AUC, calibration slope, `n`."""
+    names = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
+    limits = {f"auc_{end}": outside["auc_interval"][end] for end in ("low", "high")}
+    slope = outside["calibration"]["slope"]
+    return {name: outside[name] for name in names} | limits | {"calibration_slope": slope, "n": outside["n"]}
+
+
+def level_shares(table: pd.DataFrame) -> dict[str, Any]:
+    """Returns the share of nodules at each level, and the AUC of those that are answered."""
+    answered = table[table["level"] != "no answer"]
+    shares = {level: float((table["level"] == level).mean()) for level in ("caution", "no answer")}
+    area = auc(answered["label"], answered["probability"]) if len(answered) else float("nan")
+    return {**shares, "auc_answered": area}
+
+
+def set_coverage(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the coverage that prediction sets should have, and what they have; None of older versions."""
+    if "sets" not in metadata:
+        return None
+    shares = set_shares(table["label"], list(table["prediction_set"]))
+    return {"coverage": metadata["sets"]["coverage"], **shares}

@@ -21,9 +21,8 @@ from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
 from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
-from dgfnet.external.measures import measure, recalibrated
+from dgfnet.external.measures import level_shares, measure, recalibrated, set_coverage, told
 from dgfnet.imaging.boxes import MOVED
-from dgfnet.metrics.conformal import set_shares
 from dgfnet.metrics.discrimination import auc
 from dgfnet.outline.boxed import Boxed, changes
 from dgfnet.parallel import workers
@@ -131,8 +130,8 @@ def _validate(settings: Settings, site: Site, champion: Champion, cohort: Cohort
         "external": measure(table, threshold, confidence),
         "recalibrated": recalibrated(table),
         "alone": unimodal,
-        "levels": _levels(table),
-        "sets": _sets(table, champion.metadata),
+        "levels": level_shares(table),
+        "sets": set_coverage(table, champion.metadata),
         "boxes": _with_boxes(champion.model, cohort, settings, table["probability"].to_numpy()),
         "baselines": baselines.compared(table, frozen, confidence),
         "left_out": left_out,
@@ -140,32 +139,12 @@ def _validate(settings: Settings, site: Site, champion: Champion, cohort: Cohort
     files.write_json(folder / "metrics.json", metrics)
     digests.keep(folder)
     outside: dict[str, Any] = metrics["external"]
-    values = {
-        name: outside[name] for name in ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
-    }
-    values |= {"auc_low": outside["auc_interval"]["low"], "auc_high": outside["auc_interval"]["high"]}
-    calibration = outside["calibration"]
-    values |= {"calibration_slope": calibration["slope"], "n": float(len(table))}
-    attach(settings, champion, site, values, provenance.data_md5(settings), folder)
-    told = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}
-    told |= {"brier": calibration["brier"], "calibration_slope": calibration["slope"]}
-    return {f"external {variant}": told}
-
-
-def _levels(table: pd.DataFrame) -> dict[str, Any]:
-    """Returns the share of nodules at each level, and the AUC of those that are answered."""
-    answered = table[table["level"] != "no answer"]
-    shares = {level: float((table["level"] == level).mean()) for level in ("caution", "no answer")}
-    area = auc(answered["label"], answered["probability"]) if len(answered) else float("nan")
-    return {**shares, "auc_answered": area}
-
-
-def _sets(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the coverage that prediction sets should have, and what they have; None of older versions."""
-    if "sets" not in metadata:
-        return None
-    shares = set_shares(table["label"], list(table["prediction_set"]))
-    return {"coverage": metadata["sets"]["coverage"], **shares}
+    values, calibration = told(outside), outside["calibration"]
+    source = f"{settings.base.data}.dvc"
+    attach(settings, champion, site, values, provenance.data_md5(settings), source, folder)
+    shown = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}
+    shown |= {"brier": calibration["brier"], "calibration_slope": calibration["slope"]}
+    return {f"external {variant}": shown}
 
 
 def _held_out(settings: Settings, site: Site, champion: Champion) -> pd.DataFrame | None:

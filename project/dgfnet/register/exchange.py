@@ -8,27 +8,25 @@ nor the report: what a reader needs is in the model's card.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from mlflow import MlflowClient
 
 from dgfnet import tracking
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256
 from dgfnet.register.logged import log_files, of_one_version
+from dgfnet.register.signing import check, fingerprint_of, private_key, public_key, sign
 from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.champion import check_format
 from dgfnet.registry.facts import FACTS, facts, keep_metrics
@@ -43,7 +41,6 @@ FORMAT = 1
 MANIFEST, SIGNATURE, MODEL = "manifest.json", "signature.json", "model/"
 SETTINGS, LICENCE = "origin.json", "LICENSE"
 LARGEST = 10 * 2**20  # bytes of manifest and signature
-NEW_KEY = "openssl genpkey -algorithm ed25519 -out KEY; openssl pkey -in KEY -pubout -out KEY.pub"
 # facts that mean something beside the store they were made in alone
 AT_HOME = (NETWORK_RUN, TABLE_SHA256, NETWORK_TABLE_SHA256, IMPORTED)
 
@@ -62,7 +59,7 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
         InputError: when there is no such version, its files are not those that were registered, or the key
             cannot be read.
     """
-    private = _private(key)
+    private = private_key(key)
     client, name = tracking.existing_registry(settings), f"dgfnet-{site}"
     registered = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
     if registered is None:
@@ -75,7 +72,7 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
         texts = {LICENCE: _licence(), SETTINGS: read_text(client, registered) if ORIGIN in known else ""}
         manifest = {
             "format": FORMAT,
-            "release": _release(),
+            "release": release(),
             "site": site,
             "version": str(registered.version),
             "exported": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -91,13 +88,9 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
             | {member: hashlib.sha256(text.encode()).hexdigest() for member, text in texts.items()},
         }
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
-        signature = {
-            "public_key": _pem(private.public_key()),
-            "signature": base64.b64encode(private.sign(content)).decode(),
-        }
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(MANIFEST, content)
-            archive.writestr(SIGNATURE, json.dumps(signature, indent=1))
+            archive.writestr(SIGNATURE, json.dumps(sign(private, content), indent=1))
             for member, text in texts.items():
                 archive.writestr(member, text)
             for member, path in files.items():
@@ -123,7 +116,7 @@ def import_version(settings: Settings, source: Path, trusted: Sequence[Path]) ->
         InputError: when the file is none of a model, was changed, is not signed by one of the keys, or comes
             from a release that this one does not read.
     """
-    keys = [_public(path) for path in trusted]
+    keys = [public_key(path) for path in trusted]
     with tempfile.TemporaryDirectory(prefix="dgfnet-model-") as place:
         manifest, signer = _verified(source, Path(place), keys)
         client, site = tracking.registry(settings), manifest["site"]
@@ -169,12 +162,6 @@ def import_version(settings: Settings, source: Path, trusted: Sequence[Path]) ->
     )
 
 
-def fingerprint_of(key: Ed25519PublicKey) -> str:
-    """Returns the first 16 hex digits of the sha256 of a public key, by which people compare keys."""
-    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()[:16]
-
-
 def _stays(name: str) -> bool:
     """Returns True for facts and tags that say something of the store or the data they were made in alone."""
     return name in AT_HOME or of_one_version(name)
@@ -196,7 +183,7 @@ def _verified(source: Path, place: Path, keys: Sequence[Ed25519PublicKey]) -> tu
     try:
         with zipfile.ZipFile(source) as archive:
             content, signature = (_member(archive, source, name) for name in (MANIFEST, SIGNATURE))
-            manifest, signer = _signed(source, content, signature, keys)
+            manifest, signer = _read_manifest(source, content, signature, keys)
             names, listed = archive.namelist(), [MANIFEST, SIGNATURE, *manifest["files"]]
             twice = [name for name in names if names.count(name) > 1]
             for wrong in (*sorted(set(listed) ^ set(names)), *twice):
@@ -219,66 +206,21 @@ def _member(archive: zipfile.ZipFile, source: Path, name: str) -> bytes:
     return archive.read(name)
 
 
-def _signed(
+def _read_manifest(
     source: Path, content: bytes, signature: bytes, keys: Sequence[Ed25519PublicKey]
 ) -> tuple[dict[str, Any], str]:
     try:
         given = json.loads(signature)
-        signer = serialization.load_pem_public_key(given["public_key"].encode())
-        words = base64.b64decode(given["signature"], validate=True)
-    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
-        raise InputError(f"{source}: {SIGNATURE} holds no signature of dgfnet export") from None
-    if not isinstance(signer, Ed25519PublicKey):
-        raise InputError(f"{source}: its signature is not of an Ed25519 key")
-    shown = fingerprint_of(signer)
-    if shown not in map(fingerprint_of, keys):
-        raise InputError(
-            f"{source}: signed with the key {shown}, which is none of those you trust "
-            f"({', '.join(map(fingerprint_of, keys)) or 'none was named'}); compare it with the sender by "
-            "another way, and name the public key with --trust"
-        )
-    try:
-        signer.verify(words, content)
-    except InvalidSignature:
-        raise InputError(f"{source}: the manifest is not what was signed; not imported") from None
+    except ValueError:
+        given = None
+    signer = check(source, content, given, keys)
     manifest = json.loads(content)
     if manifest["format"] != FORMAT or manifest["site"] not in SITES:
         raise InputError(
             f"{source}: exported by release {manifest['release']} for {manifest['site']}, which this release "
             "does not read; export it with this one, or install that one"
         )
-    return manifest, shown
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
-    what = "private Ed25519 key in PEM without a password"
-    key = _key(path, lambda pem: serialization.load_pem_private_key(pem, None), what, NEW_KEY)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path}: is no {what}; make one: {NEW_KEY}")
-    return key
-
-
-def _public(path: Path) -> Ed25519PublicKey:
-    what, made = "public Ed25519 key in PEM", "openssl pkey -in KEY -pubout, by its owner"
-    key = _key(path, serialization.load_pem_public_key, what, made)
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path}: is no {what}; make one: {made}")
-    return key
-
-
-def _key(path: Path, load: Callable[[bytes], object], what: str, made: str) -> object:
-    """Reads a key from PEM, of whatever kind; the message says how one is made."""
-    try:
-        return load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); make a key: {made}") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, one with a password, of an unknown kind
-        raise InputError(f"{path}: is no {what}; make one: {made}") from None
-
-
-def _pem(key: Ed25519PublicKey) -> str:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_bytes(serialization.Encoding.PEM, form).decode()
+    return manifest, signer
 
 
 def _show(client: MlflowClient, registered: Any, known: Mapping[str, str]) -> None:
@@ -288,7 +230,8 @@ def _show(client: MlflowClient, registered: Any, known: Mapping[str, str]) -> No
     keep_metrics(client, registered, values, "cohort", known.get("data_md5", "unknown"))
 
 
-def _release() -> str:
+def release() -> str:
+    """Returns the release of this package, `unknown` where it is not installed."""
     try:
         return version("dgfnet")
     except PackageNotFoundError:

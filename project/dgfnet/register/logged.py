@@ -16,6 +16,7 @@ from mlflow.models import Model
 from dgfnet import tracking
 from dgfnet.registry.champion import EXTERNAL_AUC
 from dgfnet.registry.facts import FACTS
+from dgfnet.registry.origin import ELSEWHERE
 from dgfnet.registry.promotion import RECORD, ROLLED_BACK
 from dgfnet.registry.seal import SEAL, SUMS, sealed
 from dgfnet.serving.pyfunc import save_model
@@ -27,7 +28,7 @@ TAKEN = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
 def of_one_version(name: str) -> bool:
     """Returns True for facts and tags that no other version of the same networks has: decisions, results."""
     return name in (SEAL, SUMS, ROLLED_BACK, EXTERNAL_AUC) or name.startswith(
-        ("external_", f"{RECORD}.", "mlflow.")
+        ("external_", f"{ELSEWHERE}.", f"{RECORD}.", "mlflow.")
     )
 
 

@@ -124,6 +124,7 @@ def attach(
     site: Site,
     values: Mapping[str, float | None],
     data_md5: str,
+    source: str,
     folder: Path,
 ) -> None:
     """Keeps results of external validation with the version they belong to, and logs them as a run.
@@ -135,7 +136,8 @@ def attach(
         champion: that was validated.
         site: of the model.
         values: `auc`, `auc_low`, `auc_high`, `n` and others; None or nan where undefined.
-        data_md5: DVC's hash of the external cohort.
+        data_md5: hash of the external cohort, DVC's where DVC keeps it.
+        source: of the cohort, in words.
         folder: with predictions.csv and metrics.json, which the run gets.
     """
     uri, client = tracking.store(settings), tracking.registry(settings)
@@ -160,6 +162,6 @@ def attach(
     run = tracking.open_run(uri, experiment, f"external v{version}", identity, labels)
     with tracking.running(run):
         run.metrics(metrics)
-        run.dataset(EXTERNAL, data_md5, f"{settings.base.data}.dvc", "external validation")
+        run.dataset(EXTERNAL, data_md5, source, "external validation")
         run.table(folder / "predictions.csv", tracking.identity_key(settings))
         run.artifact(folder / "metrics.json")

@@ -15,7 +15,7 @@ from dgfnet.registry.champions import note_champions
 from dgfnet.registry.evidence import Evidence
 from dgfnet.registry.facts import facts
 from dgfnet.registry.gate import Judgement, judge
-from dgfnet.registry.origin import IMPORTED, RECALIBRATED
+from dgfnet.registry.origin import ELSEWHERE, IMPORTED, RECALIBRATED
 from dgfnet.registry.stored import Distrusted, out_of_fold, run_of, version_of
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
@@ -132,6 +132,10 @@ def lineage(settings: Settings, site: Site, version: str) -> str:
             f"  external: AUC {external['auc']} ({external['auc_low']}-{external['auc_high']}), "
             f"data {external['data_md5']}"
         )
+    for name, told in sorted(known.items()):
+        if name.startswith(f"{ELSEWHERE}."):
+            words = "  validated elsewhere {validated}: AUC {auc}, {nodules} nodules, signed with {signed_by}"
+            lines.append(words.format(**json.loads(told)))
     return "\n".join(lines)
 
 

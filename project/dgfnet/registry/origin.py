@@ -23,6 +23,7 @@ from dgfnet.vocabulary import Site
 
 ORIGIN = "origin"  # fact of a version: sha256 of the file
 IMPORTED = "imported"  # fact of a version: who brought it from where, as JSON
+ELSEWHERE = "validated_elsewhere"  # tags of a version begin so: key of the signer, time; numbers as JSON
 RECALIBRATED = "recalibrated_from"  # fact of a version: that whose networks it has
 SECTIONS = provenance.FIT_SECTIONS
 
