@@ -174,6 +174,7 @@ def served(double):
     """Address of a `Double` on the loopback interface."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.double = True, double
+    server.handle_error = lambda *request: None  # of a client that hung up
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

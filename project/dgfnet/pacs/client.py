@@ -5,12 +5,14 @@ Everything stays in memory. What comes back names patients: it is neither printe
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
@@ -22,7 +24,6 @@ MOST_STUDIES = 100
 MOST_INSTANCES = 3000  # of a series; CT of the whole body has some 2000 slices
 MOST_FRAMES = 2000
 LONGEST_UID = 64
-PREAMBLE = bytes(128)
 STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
 SERIES_FIELDS = ("SeriesDescription", "NumberOfSeriesRelatedInstances")
 INSTANCE_FIELDS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
@@ -198,18 +199,17 @@ class Pacs:
             PacsError: when the PACS refuses one or does not give it back as it was sent.
         """
         check_uids(study)
-        for data in results:
-            data.preamble = PREAMBLE  # dicomweb-client 0.61 sends files without it where it is not set
         with told(self.url):
+            files = [_as_read(data) for data in results]
             try:
-                answer = self._client.store_instances(results, study)
+                answer = self._client.store_instances(files, study)
             except requests.HTTPError as error:
                 if error.response is not None and error.response.status_code == 409:
                     raise PacsError("refused all of the results (409); look at its log") from None
                 raise
             if refused := len(answer.get("FailedSOPSequence") or []):
                 raise PacsError(f"refused {refused} of {len(results)} results; look at its log")
-            for data in results:
+            for data in files:
                 kept = self._client.retrieve_instance(study, data.SeriesInstanceUID, data.SOPInstanceUID)
                 if kept != data:
                     raise PacsError("gives a result back other than it was sent; look at its configuration")
@@ -231,6 +231,18 @@ def check_uids(*uids: str) -> None:
             or not re.fullmatch(r"\d+(\.\d+)*", uid, re.ASCII)
         ):
             raise InputError("no UID; expected numbers with points between, at most 64 letters")
+
+
+def _as_read(data: Dataset) -> Dataset:
+    """Returns a data set as a reader of its file gets it, with the preamble of a file.
+
+    dicomweb-client 0.61 sends no preamble where a data set has none, so that nothing can read what is stored;
+    and classes of highdicom 0.28 refuse to be compared with those of pydicom.
+    """
+    file = io.BytesIO()
+    data.save_as(file, enforce_file_format=True)
+    file.seek(0)
+    return pydicom.dcmread(file)
 
 
 def _rows(found: Any) -> list[Dataset]:
