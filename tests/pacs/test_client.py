@@ -31,7 +31,7 @@ def pictures(tmp_path_factory):
     return first, clip, other
 
 
-@pytest.fixture(scope="module", params=["double", "orthanc"])
+@pytest.fixture(scope="module", params=["double", pytest.param("orthanc", marks=pytest.mark.pacs)])
 def pacs(request, pictures, tmp_path_factory):
     """The pictures in a PACS, stored by the client where it is Orthanc."""
     if request.param == "double":
@@ -102,6 +102,7 @@ def test_dates_are_ranges(pacs):
     assert [study.date for study in pacs.studies(date="20250102-")] == ["20260203"]
 
 
+@pytest.mark.pacs
 def test_a_token_is_asked_for_by_orthanc(tmp_path, monkeypatch, pictures):
     with orthanc(tmp_path, AuthenticationEnabled=True, RegisteredUsers={"reader": "long secret"}) as address:
         with pytest.raises(PacsError, match=rf"does not know these credentials \(401\); set {TOKEN}"):
