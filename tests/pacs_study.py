@@ -13,7 +13,7 @@ import uvicorn
 from dgfnet.serve import configuration
 from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
-from dgfnet.serving.pacs_routes import Remote
+from dgfnet.serving.pacs_routes import PacsLink
 from dgfnet.serving.server import listen, scoring_app
 from dicom_files import CT_SOP, dicom
 
@@ -87,7 +87,7 @@ def answering(model, pacs, sends=False, log=False):
     """A function that asks a server with a PACS."""
     limits, access = Limits(), Access(TOKEN, log=log)
     with listen("127.0.0.1", 0) as listening:
-        app = scoring_app(model, "dgfnet-central", "7", limits, access, Remote(pacs, sends))
+        app = scoring_app(model, "dgfnet-central", "7", limits, access, PacsLink(pacs, sends))
         server = uvicorn.Server(configuration(app, limits))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -21,7 +21,7 @@ from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 if TYPE_CHECKING:
-    from dgfnet.serving.pacs_routes import Remote
+    from dgfnet.serving.pacs_routes import PacsLink
 
 
 def serve(
@@ -31,7 +31,7 @@ def serve(
     port: int,
     limits: Limits,
     access: Access,
-    remote: Remote | None = None,
+    remote: PacsLink | None = None,
 ) -> None:
     """Serves the champion of a site until it is interrupted or ended, and answers what it has by then.
 

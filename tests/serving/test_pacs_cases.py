@@ -16,7 +16,7 @@ from dgfnet.pacs.client import Pacs
 from dgfnet.serve import serve
 from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
-from dgfnet.serving.pacs_routes import Remote, private
+from dgfnet.serving.pacs_routes import PacsLink, private
 from pacs_servers import Double, served
 from pacs_study import BOX, SECRETS, TOKEN, answering, everything, make_study, reference
 
@@ -217,7 +217,7 @@ def test_unforeseen_faults_tell_nothing_of_a_file():
 
 
 def test_a_pacs_is_not_open_to_whoever_asks(tiny):
-    remote = Remote(Pacs("http://127.0.0.1:9"))
+    remote = PacsLink(Pacs("http://127.0.0.1:9"))
     with pytest.raises(InputError, match="expected a token: --token FILE"):
         serve(tiny, "central", "127.0.0.1", 0, Limits(), Access(), remote)
 

@@ -196,7 +196,7 @@ def serve_champion(
     remote = None
     if pacs is not None:
         from dgfnet.pacs.client import Pacs
-        from dgfnet.serving.pacs_routes import Remote
+        from dgfnet.serving.pacs_routes import PacsLink
 
-        remote = Remote(Pacs(pacs, pacs_ca), send_results)
+        remote = PacsLink(Pacs(pacs, pacs_ca), send_results)
     serve(settings, settings.base.sites[0], host, port, limits, access, remote)

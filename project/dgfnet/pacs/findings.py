@@ -1,4 +1,4 @@
-"""What goes back to a PACS: an answer, and the pictures it was made from with their identity."""
+"""An answer that goes back to a PACS, and the pictures it was made from with their identity."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ScoredPicture:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """What a model says of a nodule.
+    """An answer about a nodule.
 
     Attributes:
         nodule: name of it.

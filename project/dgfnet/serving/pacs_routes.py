@@ -30,7 +30,7 @@ ROOT = "/pacs"
 
 
 @dataclass(frozen=True)
-class Remote:
+class PacsLink:
     """A PACS beside a server.
 
     Attributes:
@@ -44,7 +44,7 @@ class Remote:
 
 def add_routes(
     app: FastAPI,
-    remote: Remote,
+    remote: PacsLink,
     model: ScoringModel,
     origin: dict[str, str],
     counts: Counts,

@@ -33,7 +33,7 @@ from dgfnet.serving.page import headers, page_of
 from dgfnet.serving.preview import preview_body
 
 if TYPE_CHECKING:
-    from dgfnet.serving.pacs_routes import Remote
+    from dgfnet.serving.pacs_routes import PacsLink
 
 PATH = "/invocations"
 PREVIEW, EXPLAIN = "/preview", "/explain"
@@ -46,7 +46,7 @@ def scoring_app(
     version: str,
     limits: Limits,
     access: Access | None = None,
-    remote: Remote | None = None,
+    remote: PacsLink | None = None,
 ) -> FastAPI:
     """Builds the server's app.
 
