@@ -64,7 +64,8 @@ def choose(page, name, place):
 
 def turn(page, modality, slider, value):
     """Moves a slider and waits for the picture that it leads to."""
-    script = f"const own = panels.{modality}.{slider}; own.value = arguments[0]; own.dispatchEvent(new Event('input'))"
+    moved = f"const own = panels.{modality}.{slider}; own.value = arguments[0];"
+    script = f"{moved} own.dispatchEvent(new Event('input'))"
     page.execute_script(script, value)
     assert page.execute_script(f"return panels.{modality}.picture.stale")  # no box on what is not seen
     wait(page, f"!panels.{modality}.picture.stale")
