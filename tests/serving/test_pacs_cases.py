@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from dgfnet.bundle.model import ScoringModel
+from dgfnet.cli import main
 from dgfnet.errors import InputError
 from dgfnet.pacs.client import Pacs
 from dgfnet.serve import serve
@@ -231,3 +232,23 @@ def test_the_paths_are_described(ask):
     assert own == {f"/pacs/{name}": ["post"] for name in names}
     schema = paths["/pacs/invocations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "PACS" in json.dumps(schema["oneOf"][0])
+
+
+def test_the_command_hands_on_a_pacs(tmp_path, monkeypatch, params, capsys):
+    given = []
+    monkeypatch.setattr("dgfnet.serve.serve", lambda *values: given.append(values[-1]))
+    common = ["serve", "central", "--params", str(params)]
+    main([*common, "--pacs", "http://127.0.0.1:9/dicom-web/"])
+    main([*common, "--pacs", "http://127.0.0.1:9/dicom-web", "--send-results"])
+    assert [(link.pacs.url, link.sends) for link in given] == [
+        ("http://127.0.0.1:9/dicom-web", False),
+        ("http://127.0.0.1:9/dicom-web", True),
+    ]
+    for wrong, said in (
+        (["--send-results"], "expected --pacs URL"),
+        (["--pacs", "http://a:b@127.0.0.1/"], "holds a user or password"),
+        (["--pacs", "https://127.0.0.1/", "--pacs-ca", str(tmp_path / "ca.pem")], "expected certificates"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*common, *wrong])
+        assert said in capsys.readouterr().err

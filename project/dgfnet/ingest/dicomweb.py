@@ -2,7 +2,7 @@
 
 - The table says which study is whose: `patient_id` is the pseudonym that the cohort gets, `study_uid` or
   `accession` the study in the PACS, several with blanks between. Neither of these two is written anywhere.
-- Everything that names somebody is taken out in memory (`imaging.deidentify`), UIDs and dates with it, before
+- Everything that names somebody is taken out in memory (`pacs.deidentify`), UIDs and dates with it, before
   a file is written; UIDs are replaced alike in pictures and in what draws on them, by a key that is thrown
   away.
 - What is written then is an export as `ingest dicom` reads it, in a temporary folder; that makes the cohort.
@@ -20,13 +20,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.deidentify import anonymous
 from dgfnet.imaging.identity import identity
 from dgfnet.ingest.dicom_headers import view_of
 from dgfnet.ingest.dicom_tree import import_dicom
 from dgfnet.ingest.folder import Account, NotUsed, check_free, progress, write_table
 from dgfnet.ingest.labels import Labels, read_labels
 from dgfnet.pacs.client import Pacs, SeriesEntry, check_uids
+from dgfnet.pacs.deidentify import anonymous
 
 NAMED = ("study_uid", "accession")  # columns of the table that say which study
 WANTED = {"US": "us", "CT": "ct", "SEG": "", "RTSTRUCT": ""}  # modalities that are fetched

@@ -18,10 +18,10 @@ from cachetools import TTLCache
 from pydicom.dataset import Dataset
 
 from dgfnet.errors import InputError
-from dgfnet.imaging.deidentify import anonymous
 from dgfnet.imaging.tomography import CLASSES as CT_CLASSES
 from dgfnet.imaging.ultrasound import CLASSES as US_CLASSES
 from dgfnet.pacs.client import Pacs, check_uids
+from dgfnet.pacs.deidentify import anonymous
 from dgfnet.serving.decode import Fetch
 
 HELD_BYTES = 512 * 2**20  # of pictures

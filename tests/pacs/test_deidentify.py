@@ -1,6 +1,8 @@
 """Data sets without a name: every attribute of the profile, planted at every depth."""
 
+import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -8,13 +10,14 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from test_identity import PROFILE
 
-from dgfnet.imaging.deidentify import METHOD, anonymous
 from dgfnet.imaging.identity import identity, unchecked
+from dgfnet.pacs.deidentify import METHOD, anonymous
 from dicom_files import CT_SOP, dicom, segmentation
 
 NAME = "Zyxwvut"
+TABLE = Path(__file__).parents[1] / "imaging" / "profile.csv"
+PROFILE = list(csv.DictReader(TABLE.open(encoding="utf-8")))
 PLACE = {
     "PixelSpacing": [0.5, 0.5],
     "ImagePositionPatient": [0, 0, 7],
