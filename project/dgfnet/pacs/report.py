@@ -85,9 +85,9 @@ def report(drawn: Sequence[tuple[ScoredPicture, Dataset]], said: Assessment) -> 
 
 
 def _mend_references(data: Dataset) -> None:
-    """Takes the segment's number out of references to its frame: one excludes the other (PS3.3 C.18.4).
+    """Takes the segment's number out of references to its frame: dciodvfy lets one exclude the other.
 
-    highdicom 0.28 writes both.
+    highdicom 0.28 writes both; the number is demanded where no frame is named (PS3.3 table 10-3, type 1C).
     """
     for element in data:
         for item in element.value if element.VR == "SQ" else ():
