@@ -170,15 +170,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served(double):
-    """Address of a `Double` on the loopback interface."""
+def served(double, context=None):
+    """Address of a `Double` on the loopback interface; by https with an ssl context."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads, server.double = True, double
     server.handle_error = lambda *request: None  # of a client that hung up
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+        host = "http://127.0.0.1" if context is None else "https://localhost"
+        yield f"{host}:{server.server_port}/dicom-web"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,11 +1,17 @@
 """A PACS is asked: what it holds, and one sentence for every way in which it fails."""
 
+import datetime
 import socket
+import ssl
 import time
 
 import numpy as np
 import pydicom
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from dgfnet.errors import InputError
 from dgfnet.pacs.client import MOST_STUDIES, Pacs, check_uids
@@ -195,6 +201,31 @@ def test_nobody_at_the_address():
 def test_no_tls_where_it_is_expected(address):
     with pytest.raises(PacsError, match="certificate that is not trusted, or speaks no TLS"):
         Pacs(address.replace("http:", "https:")).series("1.2")
+
+
+def test_a_certificate_is_verified(double, tmp_path, monkeypatch):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    built = built.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+    built = built.not_valid_after(now + datetime.timedelta(days=1))
+    built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    certificate, private = tmp_path / "cert.pem", tmp_path / "key.pem"
+    own = built.sign(key, hashes.SHA256())
+    certificate.write_bytes(own.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, private)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))  # trust comes from the option alone
+    with served(double, context) as address:
+        with pytest.raises(PacsError, match="certificate that is not trusted"):
+            Pacs(address).studies(patient_id="MRN 7")
+        assert len(Pacs(address, certificate).studies(patient_id="MRN 7")) == 1
+        with pytest.raises(PacsError, match="certificate that is not trusted"):  # of another name
+            Pacs(address.replace("localhost", "127.0.0.1"), certificate).studies(patient_id="MRN 7")
+    assert len(double.asked) == 1
 
 
 def test_an_instance_that_is_none(double, address, pictures):

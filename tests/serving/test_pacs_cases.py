@@ -207,6 +207,19 @@ def test_a_picture_is_fetched_once_for_all_boxes(scoring, study):
     assert len(double.asked) == 1
 
 
+def test_results_go_where_the_pictures_are(scoring, study):
+    double = Double(study["us"], *study["ct"])
+    before = set(double.held)
+    with served(double) as address, answering(scoring, Pacs(address), sends=True) as ask:
+        answer = ask("/pacs/send", records(case(study))).json()
+        assert [answer["answer"]] == ask("/pacs/invocations", records(case(study))).json()["predictions"]
+    stored = [double.held[uid] for uid in set(double.held) - before]
+    assert {data.SOPInstanceUID for data in stored} == {own["instance"] for own in answer["stored"]}
+    assert sorted(data.Modality for data in stored) == ["OT", "OT", "SEG", "SEG", "SR"]
+    assert {data.StudyInstanceUID for data in stored} == {study["us"].StudyInstanceUID}
+    assert {str(data.PatientName) for data in stored} == {"Zyxwvut^Quirin"}
+
+
 def test_unforeseen_faults_tell_nothing_of_a_file():
     def work(body, end):
         raise ValueError("Zyxwvut^Quirin")
