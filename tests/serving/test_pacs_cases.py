@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from dgfnet.serve import serve
 from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.pacs_routes import PacsLink, private
+from dgfnet.serving.remote import RemotePictures
 from pacs_servers import Double, served
 from pacs_study import BOX, SECRETS, TOKEN, answering, everything, make_study, reference
 
@@ -218,6 +220,15 @@ def test_results_go_where_the_pictures_are(scoring, study):
     assert sorted(data.Modality for data in stored) == ["OT", "OT", "SEG", "SEG", "SR"]
     assert {data.StudyInstanceUID for data in stored} == {study["us"].StudyInstanceUID}
     assert {str(data.PatientName) for data in stored} == {"Zyxwvut^Quirin"}
+
+
+def test_nothing_is_fetched_for_whom_nobody_waits(double, study):
+    with served(double) as address:
+        fetch = RemotePictures(Pacs(address)).fetching(time.monotonic() - 1)
+        before = len(double.asked)
+        with pytest.raises(TimeoutError):
+            fetch(reference(study["us"]), "us[0]")
+        assert len(double.asked) == before
 
 
 def test_unforeseen_faults_tell_nothing_of_a_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dgfnet.pacs.session import PacsError
 from dgfnet.serving.body import RefusedError
 from dgfnet.serving.connection import error_body
 from dgfnet.serving.counts import Counts
+from dgfnet.serving.decode import Fetch
 from dgfnet.serving.forms import answer_body, explain_body
 from dgfnet.serving.openapi_pacs import DESCRIBED
 from dgfnet.serving.preview import preview_body
@@ -61,17 +63,20 @@ def add_routes(
         answered: reads a request within the limits and waits for the work on it.
     """
     pictures, pacs = RemotePictures(remote.pacs), remote.pacs
-    new = pictures.fetching
+
+    def until(end: float) -> Callable[[], Fetch]:
+        return partial(pictures.fetching, end)
+
     works: dict[str, Work] = {
         "studies": lambda body, end: studies_body(body, pacs),
         "series": lambda body, end: series_body(body, pacs),
         "instances": lambda body, end: instances_body(body, pacs),
-        "preview": lambda body, end: preview_body(body, model, new()),
-        "invocations": lambda body, end: answer_body(body, model, origin, end, counts, new),
-        "explain": lambda body, end: explain_body(body, model, origin, end, new),
+        "preview": lambda body, end: preview_body(body, model, pictures.fetching(end)),
+        "invocations": lambda body, end: answer_body(body, model, origin, end, counts, until(end)),
+        "explain": lambda body, end: explain_body(body, model, origin, end, until(end)),
     }
     if remote.sends:
-        works["send"] = lambda body, end: send_body(body, model, origin, pacs, end, new)
+        works["send"] = lambda body, end: send_body(body, model, origin, pacs, end, until(end))
 
     @app.exception_handler(PacsError)
     async def failed(request: Request, error: PacsError) -> Response:

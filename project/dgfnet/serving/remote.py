@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from threading import Lock
@@ -41,13 +42,15 @@ class RemotePictures:
         )
         self._lock = Lock()
 
-    def fetching(self) -> Fetch:
-        """Returns what gets the pictures of one case, and refuses those of a second patient."""
+    def fetching(self, end: float) -> Fetch:
+        """Returns what gets the pictures of one case until an end, and refuses those of a second patient."""
         first: tuple[bytes, str] | None = None
 
         def fetch(reference: Mapping[str, Any], name: str) -> tuple[Dataset, int | None]:
             nonlocal first
             uids, frame = read_reference(reference, name)
+            if time.monotonic() > end:  # nobody waits for the answer any longer
+                raise TimeoutError
             data, whose = self._picture(uids)
             first = first or (whose, name)
             if first[0] != whose:

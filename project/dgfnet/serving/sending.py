@@ -70,7 +70,7 @@ def send_body(
         raise InputError(f"nothing to send: {said['statement']}")
     numbers = {name: float(said[name]) for name in NUMBERS if said[name] is not None and name != "decision"}
     assessment = Assessment(
-        *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "central"), numbers),
+        *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "neck"), numbers),
         *(said["level"], origin["model"], origin["version"], said["variant"]),
     )
     stored = _store(pacs, _pictures(case, model, pacs), assessment)
