@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-slow test-faults test-browser test-realdata lint docs ui team test-team lock
+.PHONY: demo test test-slow test-faults test-browser test-pacs test-realdata lint docs ui team test-team lock
 
 demo: .stamp/installed data/phantom.json
 	dvc repro
@@ -32,6 +32,12 @@ test-faults: .stamp/installed
 test-browser: .stamp/installed
 	$(BIN)/python -m pip install --quiet --upgrade --target .stamp/browser selenium==4.51.0 axe-core-python==0.1.0
 	PYTHONPATH=.stamp/browser pytest -m browser
+
+# Orthanc with DICOMweb and dciodvfy, on the loopback interface; installed where that is allowed
+test-pacs: .stamp/installed
+	@{ command -v Orthanc && command -v dciodvfy; } >/dev/null || apt-get install -y --no-install-recommends orthanc orthanc-dicomweb dicom3tools \
+	  || echo "not installed; as root: apt install orthanc orthanc-dicomweb dicom3tools" >&2
+	pytest -m pacs -rs
 
 test-realdata: .stamp/installed
 	pytest -m realdata

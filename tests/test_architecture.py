@@ -16,6 +16,7 @@ CORRIDOR = [
     *("errors", "vocabulary", "params", "settings", "formulas", "files", "digests"),
     *("provenance", "results", "parallel", "moved", "tracking", "graphs"),
     "imaging",
+    "pacs",
     "cohort",
     *("ingest", "phantom", "s3"),
     "measured",

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -46,7 +47,9 @@ def table():
         own = " ".join(f"`{name}`" for name in options if name not in ("--params", "--set"))
         settings = "yes" if {"--params", "--set"} <= set(options) else ""
         summary = command.help.splitlines()[0]
-        rows.append(f"| `{' '.join([*path, *shown])}` | {own} | {settings} | {summary} |")
+        first, *more = textwrap.wrap(own, 110) or [""]
+        rows.append(f"| `{' '.join([*path, *shown])}` | {first} | {settings} | {summary} |")
+        rows += [f"| | {line} | | |" for line in more]
     return re.sub(" +", " ", "\n".join(rows))
 
 
@@ -266,12 +269,12 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
             ["central", "1", Path("new")],
             "the same\n",
         ),
-        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001, Limits(), Access()], ""),
+        ("serve lateral", "serve.serve", (), ["lateral", "127.0.0.1", 5001, Limits(), Access(), None], ""),
         (
             "serve --port 1 lateral --host ::1",
             "serve.serve",
             (),
-            ["lateral", "::1", 1, Limits(), Access()],
+            ["lateral", "::1", 1, Limits(), Access(), None],
             "",
         ),
         (
@@ -280,14 +283,21 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
                 "serve.serve",
             ),
             (),
-            ["lateral", "127.0.0.1", 5001, Limits(head_s=1, body_s=2, silence_s=3, stop_s=4), Access()],
+            ["lateral", "127.0.0.1", 5001, Limits(head_s=1, body_s=2, silence_s=3, stop_s=4), Access(), None],
             "",
         ),
         (
             "serve central --tls cert.pem key.pem --log",
             "serve.serve",
             (),
-            ["central", "127.0.0.1", 5001, Limits(), Access(None, (Path("cert.pem"), Path("key.pem")), True)],
+            [
+                "central",
+                "127.0.0.1",
+                5001,
+                Limits(),
+                Access(None, (Path("cert.pem"), Path("key.pem")), True),
+                None,
+            ],
             "",
         ),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,24 +20,44 @@ from dgfnet.serving.server import PATH, listen, scoring_app
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
+if TYPE_CHECKING:
+    from dgfnet.serving.pacs_routes import PacsLink
 
-def serve(settings: Settings, site: Site, host: str, port: int, limits: Limits, access: Access) -> None:
+
+def serve(
+    settings: Settings,
+    site: Site,
+    host: str,
+    port: int,
+    limits: Limits,
+    access: Access,
+    remote: PacsLink | None = None,
+) -> None:
     """Serves the champion of a site until it is interrupted or ended, and answers what it has by then.
 
     Raises:
-        InputError: when the site has no champion, its files are not those that were registered, or host,
-            port, certificate or time limit cannot be used.
+        InputError: when the site has no champion, its files are not those that were registered, host, port,
+            certificate or time limit cannot be used, or a PACS is open to whoever asks.
     """
+    if remote is not None and access.token is None:
+        raise InputError("--pacs shows patients to whoever may ask; expected a token: --token FILE")
     if access.tls is not None:
         check_tls(*access.tls)
     limits = replace(limits, work_s=_timeout())
     with listen(host, port) as listening:  # first: a port in use is told before a model is loaded
         champion = load_champion(settings, site)
         clear_folders()
-        app = scoring_app(champion.model, champion.name, champion.version, limits, access)
+        if remote is not None:
+            from dgfnet.pacs.session import hush
+
+            hush()
+        app = scoring_app(champion.model, champion.name, champion.version, limits, access, remote)
         port = listening.getsockname()[1]
         address = f"{'http' if access.tls is None else 'https'}://{host}:{port}"
         print(f"{champion.name} version {champion.version} answers at {address}{PATH}")
+        if remote is not None:
+            sends = "answers are stored there when asked to" if remote.sends else "nothing is stored there"
+            print(f"pictures come from the PACS at {remote.pacs.url}; {sends}")
         print(f"a page for people is at {address}/", flush=True)
         uvicorn.Server(configuration(app, limits, tls=access.tls)).run(sockets=[listening])
 

@@ -22,7 +22,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.serve import configuration
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.connection import Limits
-from dgfnet.serving.server import answer_body
+from dgfnet.serving.forms import answer_body
 from dgfnet.serving.server import listen, scoring_app
 
 class Slow(ScoringModel):

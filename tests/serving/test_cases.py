@@ -141,7 +141,7 @@ BAD = [
     ({"us_mask": png(disc(5, 50, 60))}, "us[0].png has 120x160 pixels (rows x columns) but its mask"),
     ({"us": 5}, "us: found int; expected base64 text, a matrix, or a list"),
     ({"us": True}, "us: found bool"),
-    ({"us": {"a": 1}}, "us: found dict"),
+    ({"us": {"a": 1}}, "us[0]: found a reference"),
     ({"us": [5]}, "us[0]: found shape (); expected a matrix"),
     ({"us": [None]}, "us[0]"),
     ({"us": [[0, 1], [2]]}, "us[0]: is no matrix of numbers"),

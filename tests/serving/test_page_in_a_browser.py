@@ -206,7 +206,7 @@ def test_by_keyboard_alone(page, address, files):
         moved = [before[0], before[1] + 1, before[2] + 1, before[3] + 1]
         assert page.execute_script(f"return panels.{modality}.picture.box") == moved
         fields = page.find_elements(
-            "css selector", f"section[aria-labelledby={modality}-title] input[type=number]"
+            "css selector", f"section[aria-labelledby={modality}-title] .row:not([hidden]) input[type=number]"
         )
         for field, value in zip(fields, BOX, strict=False):
             field.send_keys(Keys.CONTROL, "a", Keys.NULL, str(value), Keys.TAB)

@@ -248,7 +248,7 @@ MALFORMED = {
     "wrong shape": (changed(us=[[[[1, 2], [3, 4]]]]), "found shape (1, 2, 2); expected a matrix"),
     "out of range": (changed(us=[[-1, 2], [3, 4]]), "values from -1 to 4"),
     "a number for an image": (changed(us=5), "us: found int"),
-    "an object for an image": (changed(us={"a": 1}), "us: found dict"),
+    "an object for an image": (changed(us={"a": 1}), "us[0]: found a reference"),
     "images without masks": (changed(us=[CASE["us"]] * 2), "2 image(s) in us but 1 in us_mask"),
     "too many cases": ({"dataframe_records": [WITHOUT_CT] * 65}, "65 cases; expected at most 64"),
 }

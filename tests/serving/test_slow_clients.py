@@ -13,7 +13,7 @@ from server_process import server
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.connection import Limits
-from dgfnet.serving.server import answer_body
+from dgfnet.serving.forms import answer_body
 
 SHORT = {
     **{"head_s": 1, "silence_s": 1, "body_s": 2.5, "rest_s": 1, "stop_s": 5, "work_s": 60},

@@ -101,7 +101,7 @@ def read_mask(image: Image) -> NDArray[np.uint8]:
     if kind_of(path) == "picture":
         place = _of_picture(path, pictures.shape_of(path, image.slice), image.slice)
     elif kind_of(path) == "dicom":
-        place = _of_dicom(path, image.slice)[1]
+        place = _of_dicom(image)[1]
     else:
         place = _of_volume(path, image.slice)[1]
     return masks.read_mask(image.mask, place, image.segment, image.resample).values
@@ -114,7 +114,7 @@ def _open(image: Image) -> tuple[Pixels, Placement, Dataset | None]:
         grey = pictures.read_grey(path, image.slice)
         return Pixels(grey, "grey", None), _of_picture(path, grey.shape, image.slice), None
     if kind == "dicom":
-        data, place = _of_dicom(path, image.slice)
+        data, place = _of_dicom(image)
         if image.modality == "us":
             grey, spacing_mm = ultrasound.read_ultrasound(path, data, _frame(place))
             return Pixels(grey, "grey", spacing_mm), place, data
@@ -133,8 +133,9 @@ def _of_picture(path: Path, shape: tuple[int, ...], index: int | None) -> Placem
     return Placement(path.name, (shape[0], shape[1]), None, "", index, pictures.pages_of(path, index))
 
 
-def _of_dicom(path: Path, index: int | None) -> tuple[Dataset, Placement]:
-    data = dicom.open_file(path)
+def _of_dicom(image: Image) -> tuple[Dataset, Placement]:
+    path, index = image.image, image.slice
+    data = dicom.open_file(path) if image.held is None else image.held
     with dicom.as_input_error(path, "its place cannot be read"):
         if "Rows" not in data or "Columns" not in data:
             raise InputError(f"{path.name}: no pixels in it; expected an image, export or copy it again")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dgfnet.imaging.boxes import Box
 from dgfnet.vocabulary import Modality, Site
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 View = Literal["transverse", "longitudinal", "axial"]
 Source = Literal["main", "external"]
@@ -31,6 +34,7 @@ class Image:
         segment: which region of the mask is the nodule: number, name or code; None when it has one only.
         resample: lay a mask on another grid by the nearest pixel instead of refusing it.
         box: around the nodule, instead of a mask; only of images that are scored, not trained on.
+        held: the data set of a DICOM image that is in memory alone; `image` is then a name, and no file.
     """
 
     nodule_id: str
@@ -46,6 +50,7 @@ class Image:
     segment: str | None = None
     resample: bool = False
     box: Box | None = None
+    held: Dataset | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

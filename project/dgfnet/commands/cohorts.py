@@ -94,6 +94,25 @@ def ingest_dicom(source: Path, out: Path, labels: Path, segments: tuple[str, ...
     _print_account(out, import_dicom(source, out, labels, segments, resample))
 
 
+@ingest.command("dicomweb")
+@click.argument("url")
+@out_option
+@labels_option
+@segment_option
+@resample_option
+@click.option("--pacs-ca", type=PATH, help="PEM file of the authority that the PACS's certificate is of")
+def ingest_dicomweb(
+    url: str, out: Path, labels: Path, segments: tuple[str, ...], resample: bool, pacs_ca: Path | None
+) -> None:
+    """From studies of a PACS, which the table names."""
+    from dgfnet.ingest.dicomweb import import_dicomweb
+    from dgfnet.pacs.client import Pacs
+    from dgfnet.pacs.session import hush
+
+    hush()
+    _print_account(out, import_dicomweb(Pacs(url, pacs_ca), out, labels, segments, resample))
+
+
 @ingest.command("ddti")
 @source_argument
 @out_option

@@ -183,6 +183,9 @@ def examples(settings: Settings, folder: Path, nodules: int) -> None:
 @click.option("--token", type=PATH, help="its first line is the token that requests have to bring")
 @click.option("--tls", type=(PATH, PATH), metavar="CERT KEY", help="PEM files: answer by https")
 @click.option("--log", is_flag=True, help="a line of JSON per request to stderr")
+@click.option("--pacs", metavar="URL", help="DICOMweb address to choose studies from (docs/how-to/pacs.md)")
+@click.option("--pacs-ca", type=PATH, help="PEM file of the authority that the PACS's certificate is of")
+@click.option("--send-results", is_flag=True, help="answers may be stored in the PACS, by request")
 def serve_champion(
     settings: Settings,
     host: str,
@@ -194,6 +197,9 @@ def serve_champion(
     token: Path | None,
     tls: tuple[Path, Path] | None,
     log: bool,
+    pacs: str | None,
+    pacs_ca: Path | None,
+    send_results: bool,
 ) -> None:
     """Serve a model."""
     from dgfnet.serve import serve
@@ -204,4 +210,12 @@ def serve_champion(
         head_s=header_seconds, body_s=body_seconds, silence_s=silence_seconds, stop_s=stop_seconds
     )
     access = Access(None if token is None else read_token(token), tls, log)
-    serve(settings, settings.base.sites[0], host, port, limits, access)
+    if pacs is None and (pacs_ca or send_results):
+        raise InputError("--pacs-ca and --send-results are of a PACS; expected --pacs URL")
+    remote = None
+    if pacs is not None:
+        from dgfnet.pacs.client import Pacs
+        from dgfnet.serving.pacs_routes import PacsLink
+
+        remote = PacsLink(Pacs(pacs, pacs_ca), send_results)
+    serve(settings, settings.base.sites[0], host, port, limits, access, remote)

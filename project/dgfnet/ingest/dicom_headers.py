@@ -119,12 +119,13 @@ def _of_header(path: Path, data: Dataset) -> DicomImage | DrawingFile | str:
     if modality == "ct" and any(place.plane and not is_axial(place.plane) for place in places):
         return "no axial slices (ImageOrientationPatient)"
     series, study = str(data.get("SeriesInstanceUID", "")), str(data.get("StudyInstanceUID", ""))
-    view = _view(data, modality)
+    view = view_of(data, modality)
     whose = (path, patient, modality, str(data.SOPInstanceUID), series, study)
     return DicomImage(*whose, view, places, tuple(unchecked(data)))
 
 
-def _view(data: Dataset, modality: str) -> str:
+def view_of(data: Dataset, modality: str) -> str:
+    """Returns the view of an image, us or ct, as its headers say, or nothing."""
     text = f"{data.get('SeriesDescription', '')} {data.get('ProtocolName', '')}"
     if modality == "ct":
         return "axial"

@@ -76,7 +76,12 @@ class DrawnMask:
 
 
 def import_dicom(
-    source: Path, out: Path, labels: Path, wanted: Sequence[str] = (), resample: bool = False
+    source: Path,
+    out: Path,
+    labels: Path,
+    wanted: Sequence[str] = (),
+    resample: bool = False,
+    fetched: Sequence[NotUsed] | None = None,
 ) -> Account:
     """Writes a cohort folder of a DICOM export.
 
@@ -86,6 +91,7 @@ def import_dicom(
         labels: table of labels (`labels.py`) by PatientID.
         wanted: segments that are nodules, by name, number, code or pattern; empty where all are.
         resample: lay a segmentation on another grid by the nearest pixel.
+        fetched: what was left out when the export came from a PACS; None for an export that was given.
 
     Returns:
         What was used and what was not, also written into the folder: every file of the source is either in
@@ -123,6 +129,7 @@ def import_dicom(
         idle = [(path.relative_to(source).as_posix(), lost[path]) for path in sorted(lost.keys() - used)]
         not_used = (
             *links,
+            *(fetched or ()),
             *(NotUsed("dicom", "file", name, reason) for name, reason in idle),
             *repeated,
             *(NotUsed("dicom", "nodule", nodule, NO_LABEL) for _, nodule in unlabelled),
@@ -136,7 +143,7 @@ def import_dicom(
         assumed = sum(not picture.view for picture in shown)
         held = Counter(name for p in pictures.values() if p.path in used for name in p.unchecked)
         origin = {
-            "source": "dicom",
+            "source": "dicom" if fetched is None else "dicomweb",
             "views_assumed_transverse": assumed,
             UNCHECKED: dict(sorted(held.items())),
         }

@@ -81,6 +81,18 @@ class Account:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def check_free(out: Path) -> Path:
+    """Returns the resolved path of a folder to be made.
+
+    Raises:
+        InputError: when it is in use.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists and is not empty; name a new folder or remove it first")
+    return out
+
+
 @contextmanager
 def building(out: Path) -> Iterator[Path]:
     """Yields a folder beside `out`, with us/ and ct/, that becomes `out` when the block ends well.
@@ -88,9 +100,7 @@ def building(out: Path) -> Iterator[Path]:
     Raises:
         InputError: when `out` is in use.
     """
-    out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists and is not empty; name a new folder or remove it first")
+    out = check_free(out)
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         for part in PARTS:

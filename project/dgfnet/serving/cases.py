@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.cohort.readers import read_pair
@@ -221,12 +222,32 @@ def loose_image(
     mark: Path | Box,
     segment: str | None = None,
     spacing_mm: float | None = None,
+    held: tuple[Dataset, int | None] | None = None,
 ) -> Image:
-    """Makes an image that is in no manifest, with a mask or a box: slice and window are unknown."""
+    """Makes an image that is in no manifest, with a mask or a box: its window is unknown.
+
+    A data set in memory stands with its frame in place of the file.
+    """
     view: View = "transverse" if modality == "us" else "axial"
     mask, box = (image, mark) if isinstance(mark, Box) else (mark, None)
+    data, frame = held or (None, None)
     return Image(
-        "case", modality, view, image, mask, spacing_mm, None, None, None, False, segment, False, box
+        *(
+            "case",
+            modality,
+            view,
+            image,
+            mask,
+            spacing_mm,
+            frame,
+            None,
+            None,
+            False,
+            segment,
+            False,
+            box,
+            data,
+        )
     )
 
 

@@ -11,7 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from dgfnet.bundle.watch import NOVELTY_BOUNDS, RISK_BOUNDS
 from dgfnet.vocabulary import MODALITIES
 
-PATHS = ("/", "/invocations", "/explain", "/preview", "/metrics", "/ping", "/health", "/ready", "/version")
+PATHS = (
+    *("/", "/invocations", "/explain", "/preview", "/metrics", "/ping", "/health", "/ready", "/version"),
+    *("/pacs/studies", "/pacs/series", "/pacs/instances", "/pacs/preview", "/pacs/invocations"),
+    *("/pacs/explain", "/pacs/send"),
+)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 
 

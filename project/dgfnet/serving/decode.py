@@ -14,7 +14,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
+from pydicom.dataset import Dataset
 
+from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, MARKS, Box, read_mark
 from dgfnet.serving.cases import Case, Grey, Reading, loose_image, read_case, read_moved, read_spacing
@@ -38,6 +41,8 @@ HOUR = 3600.0
 LARGEST_FILE = 32 * 2**20  # bytes of a picture in a request
 LARGEST_PICTURE = 16_000_000  # pixels of a picture; a US picture or CT slice has one million at most
 MOST_IMAGES = 64  # of one modality in a case
+# of a reference to a picture of a PACS and the name of its field, the picture and its frame
+Fetch = Callable[[Mapping[str, Any], str], tuple[Dataset, int | None]]
 SIGNATURES = (  # first bytes of a file, and the ending by which the readers know its format
     *((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp")),
     *((b"II*\0", ".tif"), (b"MM\0*", ".tif")),
@@ -45,7 +50,11 @@ SIGNATURES = (  # first bytes of a file, and the ending by which the readers kno
 
 
 def decode_case(
-    record: Mapping[str, Any], reading: Reading, end: float = math.inf, moves: bool = True
+    record: Mapping[str, Any],
+    reading: Reading,
+    end: float = math.inf,
+    moves: bool = True,
+    fetch: Fetch | None = None,
 ) -> Case:
     """Reads a nodule's crops from a record of a request.
 
@@ -59,10 +68,24 @@ def decode_case(
         reading: what the model wants; fields of other modalities are not looked at.
         end: until when on the monotonic clock; small files can hold many large pictures.
         moves: also with other boxes, where the nodule has boxes.
+        fetch: gets images that are references to a PACS; None takes no references.
 
     Raises:
         InputError: naming field and place, in one sentence.
         TimeoutError: when the end comes before all images are read.
+    """
+    with decoded_images(record, reading, fetch) as images:
+        read = read_moved if moves else read_case
+        return replace(read(images, reading, end), chosen={}, drawn={})
+
+
+@contextmanager
+def decoded_images(
+    record: Mapping[str, Any], reading: Reading, fetch: Fetch | None = None
+) -> Iterator[list[Image]]:
+    """Gives the images of a record, of which files are there until the end of the block.
+
+    Arguments and errors are those of `decode_case`.
     """
     images = []
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
@@ -79,18 +102,35 @@ def decode_case(
             if len(pictures) > MOST_IMAGES:
                 raise InputError(f"{len(pictures)} images in {modality}; expected at most {MOST_IMAGES}")
             for place, (picture, mark) in enumerate(zip(pictures, marks, strict=True)):
-                image = stored(Path(folder), f"{modality}[{place}]", picture)
+                image, held = stored_or_held(Path(folder), f"{modality}[{place}]", picture, fetch)
                 drawn: Path | Box
                 if marked == f"{modality}_mask":
                     drawn = stored(Path(folder), f"{marked}[{place}]", mark)
                 else:
                     drawn = read_mark(marked.removeprefix(f"{modality}_"), mark, f"{marked}[{place}]")
-                images.append(loose_image(modality, image, drawn, segment, spacing))
+                images.append(loose_image(modality, image, drawn, segment, spacing, held))
         if not images:
             expected = " or ".join(f"{name} with {name}_mask or {name}_box" for name in reading.modalities)
             raise InputError(f"no image in the case that this model can use; expected {expected}")
-        read = read_moved if moves else read_case
-        return replace(read(images, reading, end), chosen={}, drawn={})
+        yield images
+
+
+def stored_or_held(
+    folder: Path, name: str, value: Any, fetch: Fetch | None
+) -> tuple[Path, tuple[Dataset, int | None] | None]:
+    """Returns the file of an image of a request (`stored`), or a name and what a reference stands for.
+
+    Raises:
+        InputError: naming the field, when it is neither.
+    """
+    if not isinstance(value, Mapping):
+        return stored(folder, name, value), None
+    if fetch is None:
+        raise InputError(
+            f"{name}: found a reference; expected the bytes of a picture file in base64, or a path below "
+            "/pacs of a server with --pacs"
+        )
+    return Path(f"{name}.dcm"), fetch(value, name)
 
 
 def _marks(record: Mapping[str, Any], modality: Modality) -> tuple[str, list[Any]]:
@@ -139,7 +179,7 @@ def _several(value: Any, name: str) -> list[Any]:
     """Returns the images of a field as a list; a single image becomes a list of one."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return []
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes | Mapping):
         return [value]
     if isinstance(value, np.ndarray) and value.dtype != object:
         return [value] if value.ndim == 2 else list(value) if value.ndim == 3 else [value]

@@ -14,13 +14,15 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.serving.decode import LARGEST_FILE, MOST_IMAGES
 
 
-def page_of(model: ScoringModel, name: str, version: str) -> str:
+def page_of(model: ScoringModel, name: str, version: str, pacs: bool = False, sends: bool = False) -> str:
     """Returns the page for a model, as HTML.
 
     Args:
         model: that answers.
         name: of it in the registry.
         version: of it.
+        pacs: pictures may be chosen from a PACS.
+        sends: answers may be stored in it.
     """
     facts: dict[str, Any] = {
         "model": name,
@@ -31,6 +33,9 @@ def page_of(model: ScoringModel, name: str, version: str) -> str:
         "measures": model.units is not None,
         "largestFile": LARGEST_FILE,
         "mostImages": MOST_IMAGES,
+        "pacs": pacs,
+        "sends": sends,
+        "window": [model.preprocess.window_level, model.preprocess.window_width],
     }
     told = json.dumps(facts)
     return (

@@ -17,18 +17,22 @@ from dgfnet.cohort.readers import read_image, read_pair
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, read_mark
 from dgfnet.preprocess.roi import find_square
-from dgfnet.preprocess.windowing import to_grey
+from dgfnet.preprocess.windowing import apply_window, to_grey
 from dgfnet.serving.cases import loose_image
-from dgfnet.serving.decode import FOLDERS, stored
+from dgfnet.serving.decode import FOLDERS, Fetch, stored_or_held
 from dgfnet.vocabulary import MODALITIES
 
+WIDEST = 10_000  # HU of a window and of its centre
 
-def preview_body(body: bytes | bytearray, model: ScoringModel) -> str:
+
+def preview_body(body: bytes | bytearray, model: ScoringModel, fetch: Fetch | None = None) -> str:
     """Reads one picture, and where it has a mark, says what the networks see around it.
 
     Args:
-        body: JSON: `modality`, `image` (as in a case), and `box` or `calipers` or neither.
+        body: JSON: `modality`, `image` (as in a case), and `box` or `calipers` or neither; `window`, centre
+            and width in HU, shows CT otherwise than the networks see it.
         model: whose crops they are.
+        fetch: gets an image that is a reference to a PACS; None takes none.
 
     Returns:
         JSON: `picture`, base64 of a PNG in grey; `width`, `height`, its pixels; `spacing_mm`, the side of a
@@ -49,14 +53,16 @@ def preview_body(body: bytes | bytearray, model: ScoringModel) -> str:
     if len(given) > 1:
         raise InputError(f"found {' and '.join(given)}; expected one of them")
     box = read_mark(given[0], request[given[0]], given[0]) if given else None
+    window = _window(request.get("window"))
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as folder:
-        path = stored(Path(folder), modality, request.get("image"))
-        image = loose_image(modality, path, box or path)
+        path, held = stored_or_held(Path(folder), modality, request.get("image"), fetch)
+        image = loose_image(modality, path, box or path, held=held)
         # with a box as a case is read: its place decides the scale of ultrasound
         pixels, marked = read_pair(image) if box else (read_image(image), None)
         grey = to_grey(pixels, image, model.preprocess)
+    shown = apply_window(pixels.values, *window) if window and pixels.unit == "HU" else grey
     answer: dict[str, Any] = {
-        "picture": base64.b64encode(cv2.imencode(".png", grey)[1].tobytes()).decode(),
+        "picture": base64.b64encode(cv2.imencode(".png", shown)[1].tobytes()).decode(),
         "width": grey.shape[1],
         "height": grey.shape[0],
         "spacing_mm": pixels.spacing_mm,
@@ -70,6 +76,19 @@ def preview_body(body: bytes | bytearray, model: ScoringModel) -> str:
             "square": [square.left, square.top, square.side],
         }
     return json.dumps(answer)
+
+
+def _window(value: Any) -> tuple[float, float] | None:
+    """Returns centre and width of a window."""
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) and len(value) == 2 else []
+    if not numbers or any(isinstance(own, bool) or not isinstance(own, int | float) for own in numbers):
+        raise InputError("window: expected two numbers, centre and width in HU")
+    centre, width = map(float, numbers)
+    if not (abs(centre) <= WIDEST and 1 <= width <= WIDEST):
+        raise InputError(f"window: expected a centre of at most {WIDEST} HU and a width of 1 to {WIDEST} HU")
+    return centre, width
 
 
 def _line(mask: NDArray[np.uint8]) -> list[list[float]]:

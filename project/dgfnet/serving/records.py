@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
@@ -10,14 +10,18 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.serving.answers import answer, explain
 from dgfnet.serving.cases import Reading
-from dgfnet.serving.decode import FIELDS, NAME, decode_case
+from dgfnet.serving.decode import FIELDS, NAME, Fetch, decode_case
 from dgfnet.vocabulary import MODALITIES
 
 MOST_CASES = 64  # in one request
 
 
 def answer_records(
-    model: ScoringModel, records: Any, origin: Mapping[str, str], end: float = inf
+    model: ScoringModel,
+    records: Any,
+    origin: Mapping[str, str],
+    end: float = inf,
+    fetching: Callable[[], Fetch] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores the cases of a request.
 
@@ -28,6 +32,7 @@ def answer_records(
             are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
         end: until when on the monotonic clock.
+        fetching: makes for each case what gets its pictures from a PACS; None takes no references.
 
     Returns:
         Per case, in order: `nodule`, the fields of `serving.answers.answer`, `model`, `version`.
@@ -40,9 +45,10 @@ def answer_records(
     cases, reading = [], Reading.of(model)
     for place, record in enumerate(records):
         try:
-            cases.append(decode_case(record, reading, end))
+            cases.append(decode_case(record, reading, end, fetch=fetching and fetching()))
         except InputError as error:
-            raise InputError(f"case {place}: {error}") from None
+            error.args = (f"case {place}: {error}",)
+            raise
     answers = answer(model, cases, end)
     for place, values in enumerate(answers):
         if not values["level"]:
@@ -53,7 +59,11 @@ def answer_records(
 
 
 def explain_records(
-    model: ScoringModel, records: Any, origin: Mapping[str, str], end: float = inf
+    model: ScoringModel,
+    records: Any,
+    origin: Mapping[str, str],
+    end: float = inf,
+    fetching: Callable[[], Fetch] | None = None,
 ) -> list[dict[str, Any]]:
     """Explains the cases of a request: which parts of its pictures move an answer.
 
@@ -62,6 +72,7 @@ def explain_records(
         records: as of `answer_records`.
         origin: as there.
         end: as there.
+        fetching: as there.
 
     Returns:
         Per case, in order: `nodule`; `us` and `ct`, each null or `picture`, the place of the picture in the
@@ -76,9 +87,10 @@ def explain_records(
     reading, explained = Reading.of(model), []
     for place, record in enumerate(records):
         try:
-            case = decode_case(record, reading, end, moves=False)
+            case = decode_case(record, reading, end, moves=False, fetch=fetching and fetching())
         except InputError as error:
-            raise InputError(f"case {place}: {error}") from None
+            error.args = (f"case {place}: {error}",)
+            raise
         maps = explain(model, case, end)
         shown = {
             name: {"picture": case.largest[name], "log_odds": maps[name].tolist()} if name in maps else None

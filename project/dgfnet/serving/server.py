@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import socket
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version as installed
-from math import inf
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -29,19 +27,26 @@ from dgfnet.serving.access import Access, Guard
 from dgfnet.serving.body import Held, RefusedError, check_header
 from dgfnet.serving.connection import JSON, Limits, error_body
 from dgfnet.serving.counts import Counts
+from dgfnet.serving.forms import answer_body, explain_body
 from dgfnet.serving.openapi import ANSWERS, BLANK, COUNTS, EXPLANATIONS, PICTURE, PREVIEWS, REQUEST
 from dgfnet.serving.page import headers, page_of
 from dgfnet.serving.preview import preview_body
-from dgfnet.serving.records import answer_records, explain_records
+
+if TYPE_CHECKING:
+    from dgfnet.serving.pacs_routes import PacsLink
 
 PATH = "/invocations"
 PREVIEW, EXPLAIN = "/preview", "/explain"
-FORMS = ("dataframe_records", "dataframe_split", "inputs")
 Work = Callable[[bytearray, float], str]  # of a body, until when on the monotonic clock: the answer's body
 
 
 def scoring_app(
-    model: ScoringModel, name: str, version: str, limits: Limits, access: Access | None = None
+    model: ScoringModel,
+    name: str,
+    version: str,
+    limits: Limits,
+    access: Access | None = None,
+    remote: PacsLink | None = None,
 ) -> FastAPI:
     """Builds the server's app.
 
@@ -56,12 +61,13 @@ def scoring_app(
         version: of the model in the registry.
         limits: of a request and of all together; those of a connection are kept by serving/connection.py.
         access: who may ask; None lets everybody.
+        remote: PACS that cases may name pictures of, below /pacs; None has none.
     """
     # no pages of documentation: they fetch scripts from elsewhere
     app = FastAPI(title=name, version=version, docs_url=None, redoc_url=None, redirect_slashes=False)
     working, held, pending = asyncio.Semaphore(cores()), Held(), 0
     origin, counts = {"model": name, "version": version}, Counts(name, version)
-    shown = page_of(model, name, version)
+    shown = page_of(model, name, version, remote is not None, remote is not None and remote.sends)
 
     @app.get("/metrics", responses=COUNTS, response_class=Response)
     async def metrics() -> Response:
@@ -100,22 +106,22 @@ def scoring_app(
     async def preview(request: Request) -> Response:
         return await answered(request, lambda body, end: preview_body(body, model))
 
-    async def answered(request: Request, work: Work) -> Response:
+    async def answered(request: Request, work: Work, gate: asyncio.Semaphore = working) -> Response:
         check_header(request.headers, limits)
         _check_pending(pending, limits)
         try:
             with held.body(limits) as body:
-                return await score(request, await body.read(request), work)
+                return await score(request, await body.read(request), work, gate)
         except asyncio.CancelledError:  # uvicorn's way to say that the time to stop is over
             raise RefusedError(503, "the server was stopped; send the request again") from None
 
-    async def score(request: Request, body: bytearray, work: Work) -> Response:
-        """Waits for a core, works. A request takes a place only when it is complete."""
+    async def score(request: Request, body: bytearray, work: Work, gate: asyncio.Semaphore) -> Response:
+        """Waits at a gate, works. A request takes a place only when it is complete."""
         nonlocal pending
         _check_pending(pending, limits)
         pending += 1
         try:
-            async with working:
+            async with gate:
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 end = time.monotonic() + limits.work_s
@@ -124,6 +130,15 @@ def scoring_app(
         finally:
             pending -= 1
 
+    if remote is not None:
+        from dgfnet.serving.pacs_routes import add_routes
+
+        fetching = asyncio.Semaphore(cores())  # of its own: a PACS that hangs holds up nobody with files
+
+        async def asked(request: Request, work: Work) -> Response:
+            return await answered(request, work, fetching)
+
+        add_routes(app, remote, model, origin, counts, asked)
     _answer_errors(app)
     app.add_middleware(Guard, access=access or Access(), counts=counts)
     return app
@@ -180,87 +195,6 @@ def listen(host: str, port: int) -> socket.socket:
                 f"port {port} of {host} is in use by another program; name another with --port"
             ) from None
         raise InputError(f"cannot answer at {host}, port {port} ({error}); name others") from None
-
-
-def answer_body(
-    body: bytes | bytearray,
-    model: ScoringModel,
-    origin: dict[str, str],
-    end: float = inf,
-    counts: Counts | None = None,
-) -> str:
-    """Scores the cases of a request's body and returns the answer's body.
-
-    Args:
-        body: JSON.
-        model: scores them.
-        origin: name and version of the model.
-        end: until when on the monotonic clock; nobody waits for the answer any longer.
-        counts: of the answers; None counts nothing.
-
-    Raises:
-        InputError: when the body is not JSON of a form that is read, or a case cannot be scored.
-        TimeoutError: when the end came first.
-    """
-    answers = answer_records(model, _records(_content(body)), origin, end)
-    if counts is not None:
-        counts.answered(answers)
-    return json.dumps({"predictions": answers})
-
-
-def explain_body(
-    body: bytes | bytearray, model: ScoringModel, origin: dict[str, str], end: float = inf
-) -> str:
-    """Explains the cases of a request's body and returns the answer's body.
-
-    Arguments and errors are those of `answer_body`; nothing is counted.
-    """
-    return json.dumps({"explanations": explain_records(model, _records(_content(body)), origin, end)})
-
-
-def _content(body: bytes | bytearray) -> Any:
-    try:
-        return json.loads(body)
-    except RecursionError:
-        raise InputError("the request is nested too deeply; expected a list of cases") from None
-    except ValueError as error:  # of the text, and of its encoding
-        raise InputError(f"the request is no JSON ({error})") from None
-
-
-def _records(content: Any) -> Any:
-    """Returns the cases of a request as a list of dictionaries, or as what stands in their place.
-
-    MLflow's form `instances`, and `inputs` by columns, are not read: they are lists per field, in which the
-    images of two patients could meet.
-    """
-    forms = [name for name in (*FORMS, "instances") if isinstance(content, dict) and name in content]
-    if len(forms) != 1 or forms == ["instances"]:
-        raise InputError(f"expected a JSON dictionary with exactly one of {', '.join(FORMS)}")
-    (form,) = forms
-    if form == "dataframe_split":
-        return _rows(content[form])
-    if not isinstance(content[form], list):
-        raise InputError(f"{form}: expected a list of cases, each a dictionary")
-    return content[form]
-
-
-def _rows(table: Any) -> list[dict[str, Any]]:
-    """Returns the rows of a table as pandas writes it with `orient="split"`; its index is ignored."""
-    if not isinstance(table, dict) or table.keys() | {"index"} != {"columns", "data", "index"}:
-        raise InputError("dataframe_split: expected a dictionary of columns and data")
-    columns, rows = table["columns"], table["data"]
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise InputError("dataframe_split: columns: expected a list of texts")
-    if len(set(columns)) < len(columns):
-        raise InputError("dataframe_split: columns: a name stands there twice; expected each once")
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise InputError("dataframe_split: data: expected a list of rows, each a list")
-    for place, row in enumerate(rows):
-        if len(row) != len(columns):
-            raise InputError(
-                f"dataframe_split: row {place} has {len(row)} values; expected {len(columns)}, one per column"
-            )
-    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _error(

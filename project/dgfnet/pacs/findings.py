@@ -1,0 +1,139 @@
+"""An answer that goes back to a PACS, and the pictures it was made from with their identity."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+)
+
+from dgfnet.imaging.places import value_of
+
+MANUFACTURER = "DGFNet"
+SCHEME = "99DGFNET"  # codes that no standard has
+NODULE = codes.SCT.Nodule
+THYROID = CodedConcept("69748006", "SCT", "Thyroid structure")
+RESEARCH = "Research use only, unverified"
+SINGLE = {
+    UltrasoundMultiFrameImageStorage: UltrasoundImageStorage,
+    EnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+}
+OF_FRAMES = (
+    *("PixelData", "NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("FrameIncrementPointer", "FrameTime", "FrameTimeVector", "DimensionIndexSequence"),
+    "DimensionOrganizationSequence",
+)
+OF_PLACE = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    "SpacingBetweenSlices",
+)
+DEMANDED = (  # may be empty, and not every modality sends them
+    *(
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "AccessionNumber",
+        "StudyID",
+        "StudyDate",
+    ),
+    *("StudyTime", "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPicture:
+    """A picture that was scored.
+
+    Attributes:
+        source: as the PACS holds it, with its identity.
+        frame: of a clip or an enhanced image, from 0; None for a single picture.
+        mask: (height, width), 0 or 1, the nodule as the model took it.
+        square: left, top and side in pixels of the region that the network read.
+        grey: (height, width), 0..255, as the network read it.
+    """
+
+    source: Dataset
+    frame: int | None
+    mask: NDArray[np.uint8]
+    square: tuple[int, int, int]
+    grey: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """An answer about a nodule.
+
+    Attributes:
+        nodule: name of it.
+        site: of the lymph nodes: central, lateral, or neck where the model does not say.
+        numbers: by the name of the answer's field, those that are defined: `calibrated`, `calibrated_low` ...
+        level: answer or caution.
+        model: name in the registry.
+        version: of it.
+        variant: of the network.
+    """
+
+    nodule: str
+    site: str
+    numbers: Mapping[str, float]
+    level: str
+    model: str
+    version: str
+    variant: str
+
+    def sentences(self) -> list[str]:
+        """Returns lines for a picture: risk with its ranges, who says it, that it is for research alone."""
+        risk = self.numbers.get("calibrated")
+        if risk is None:
+            said = f"Metastasis in {self.site} nodes: {self.numbers['probability']:.2f}, not calibrated"
+        else:
+            said = f"Risk of metastasis in {self.site} nodes: {100 * risk:.0f} %"
+        ranges = [
+            f"{name} {100 * self.numbers[low]:.0f} to {100 * self.numbers[high]:.0f} %"
+            for name, low, high in (
+                ("folds", "calibrated_low", "calibrated_high"),
+                ("moved boxes", "moved_low", "moved_high"),
+            )
+            if low in self.numbers
+        ]
+        who = f"{self.model} {self.version} ({self.variant}), {self.level}"
+        return [line for line in (said, "; ".join(ranges), who, RESEARCH) if line]
+
+
+def single(picture: ScoredPicture) -> Dataset:
+    """Returns a picture's attributes as those of one frame by itself, without pixels, with its UIDs.
+
+    highdicom 0.28 draws on no frame of a clip; what it makes of this stand-in is then pointed at the frame.
+    """
+    source = picture.source
+    result = Dataset()
+    for element in source:
+        if element.keyword not in OF_FRAMES:
+            result.add(copy.deepcopy(element))  # else a change of the copy would be one of the source
+    result.file_meta = source.file_meta
+    if picture.frame is not None:
+        result.SOPClassUID = SINGLE.get(source.SOPClassUID, source.SOPClassUID)
+        for name in OF_PLACE:
+            if (value := value_of(source, picture.frame, name)) is not None:
+                setattr(result, name, value)
+    for name in DEMANDED:
+        if name not in result:
+            setattr(result, name, "")
+    if "SliceThickness" not in result and "ImagePositionPatient" in result:
+        # highdicom asks for one; a drawing on one slice lies where it lies whatever it is
+        result.SliceThickness = value_of(source, picture.frame, "SpacingBetweenSlices") or 1
+    return result

@@ -1,0 +1,189 @@
+"""Requests to a PACS: bounded in bytes and time, sent nowhere else, told in one sentence when they fail."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from dgfnet.errors import InputError
+
+TOKEN, USER, PASSWORD = "DGFNET_PACS_TOKEN", "DGFNET_PACS_USER", "DGFNET_PACS_PASSWORD"
+CONNECT_S, SILENCE_S, WHOLE_S = 5.0, 15.0, 45.0  # to connect, between two pieces, of a whole answer
+LARGEST = 512 * 2**20  # bytes of an answer
+PIECE = 2**20
+LOGGERS = ("dicomweb_client", "urllib3", "pydicom", "highdicom")  # they log addresses and values
+NOWHERE = "a plain-text address would show the credentials to the network; expected https://"
+SENTENCES = {
+    401: f"does not know these credentials (401); set {TOKEN}, or {USER} and {PASSWORD}",
+    403: "does not allow this (403); ask who administers it",
+    404: "does not have this (404): the study may be gone, or the address is not that of DICOMweb, as in "
+    "http://host:8042/dicom-web",
+    413: "takes no objects of this size (413)",
+}
+
+
+class PacsError(InputError):
+    """A PACS that cannot be used as asked; the message holds nothing of a patient.
+
+    Attributes:
+        status: of an HTTP answer that says so.
+    """
+
+    def __init__(self, message: str, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Bearer(AuthBase):
+    """A token in the header Authorization; requests takes it away when a server sends elsewhere."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Adds the token."""
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+class BoundedSession(requests.Session):
+    """A session whose answers are in memory when they come back, up to a size and a time.
+
+    It reads neither netrc nor proxies of the environment, and follows no redirection: requests name patients.
+    """
+
+    def __init__(self, largest: int = LARGEST, whole_s: float = WHOLE_S) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.largest, self.whole_s = largest, whole_s
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Sends a request and reads its answer.
+
+        Raises:
+            PacsError: for an answer that is too large or too slow, or sends elsewhere.
+        """
+        # dicomweb-client 0.61 names the host without its port, and a server answers with addresses without it
+        request.headers.pop("Host", None)
+        # Orthanc 1.10 does not decode a question; ? need not be coded in it (RFC 3986, 3.4)
+        request.url = str(request.url).replace("%3F", "?")
+        end = time.monotonic() + self.whole_s
+        response = super().send(request, **kwargs | {"stream": True, "allow_redirects": False})
+        with response:
+            if 300 <= response.status_code < 400:
+                raise PacsError(f"sends elsewhere ({response.status_code}); name that address itself")
+            body = bytearray()
+            for piece in _pieces(response):
+                body += piece
+                if len(body) > self.largest:
+                    raise PacsError(f"sent more than {self.largest // 2**20} MB at once; choose less")
+                if time.monotonic() > end:
+                    raise PacsError(f"did not send all within {self.whole_s:g} s; try again later", 504)
+        response.raw = io.BytesIO(body)
+        return response
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yields what has arrived, as it arrives: a server may send a byte now and then for ever."""
+    while piece := response.raw.read1(PIECE, decode_content=True):
+        yield piece
+
+
+def open_session(url: str, authority: Path | None = None, **limits: Any) -> tuple[str, BoundedSession]:
+    """Returns the address of a PACS without a slash at its end, and a session with credentials.
+
+    These come from the environment (TOKEN, or USER and PASSWORD), which no list of processes shows.
+
+    Args:
+        url: of DICOMweb, http or https.
+        authority: PEM file of certificates that are trusted instead of the public ones.
+        limits: of `BoundedSession`.
+
+    Raises:
+        InputError: for an address that is none, has a password in it, or would show it to the network.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise InputError(
+            f"the address of the PACS holds a user or password; set {USER} and {PASSWORD} instead"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InputError(f"{url}: no address of a PACS; expected one as http://host:8042/dicom-web")
+    session = BoundedSession(**limits)
+    token, user, password = (os.environ.get(name, "") for name in (TOKEN, USER, PASSWORD))
+    if token and (user or password):
+        raise InputError(f"{TOKEN} and {USER} are both set; expected one of them")
+    if bool(user) != bool(password):
+        raise InputError(f"one of {USER} and {PASSWORD} is set; expected both")
+    if token or user:
+        if parts.scheme == "http" and not _is_own(parts.hostname):
+            raise InputError(f"{url}: {NOWHERE}")
+        session.auth = Bearer(token) if token else HTTPBasicAuth(user, password)
+    if authority is not None:
+        if not authority.is_file():
+            raise InputError(f"{authority}: no file; expected certificates, PEM")
+        session.verify = str(authority)
+    return url.rstrip("/"), session
+
+
+def _is_own(host: str) -> bool:
+    """Says that an address is this machine's."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def hush() -> None:
+    """Silences libraries that would write a patient's number, or values of a file, to stderr."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Turns whatever a PACS, the network or a library does into one sentence without values of a file.
+
+    Raises:
+        PacsError: instead of everything but an InputError.
+    """
+    parts = urlsplit(url)
+    who = f"the PACS at {parts.scheme}://{parts.netloc}"
+    try:
+        yield
+    except PacsError as error:
+        raise PacsError(f"{who} {error}", error.status) from None
+    except InputError:
+        raise
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        sentence = SENTENCES.get(status, f"failed ({status}); look at its log")
+        raise PacsError(f"{who} {sentence}", 404 if status == 404 else 502) from None
+    except requests.exceptions.SSLError:
+        raise PacsError(
+            f"{who} has a certificate that is not trusted, or speaks no TLS; name its authority: --pacs-ca"
+        ) from None
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise PacsError(f"{who} does not answer in time; try again later", 504) from None
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError):
+        raise PacsError(
+            f"{who} cannot be reached, or hung up; is it running, and is the address right?"
+        ) from None
+    except Exception as error:
+        kind = re.sub(r"\W", "", type(error).__name__)
+        raise PacsError(f"{who} sent something that is not what DICOMweb says ({kind})") from None

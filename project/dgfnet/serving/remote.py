@@ -1,0 +1,153 @@
+"""Pictures of a PACS for requests: looked up, fetched, and held for a while without their identity.
+
+Answers of the lookups name patients, for whoever asks to choose by: they are told to him alone, never stored,
+counted or logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from threading import Lock
+from typing import Any
+
+from cachetools import TTLCache
+from pydicom.dataset import Dataset
+
+from dgfnet.errors import InputError
+from dgfnet.imaging.tomography import CLASSES as CT_CLASSES
+from dgfnet.imaging.ultrasound import CLASSES as US_CLASSES
+from dgfnet.pacs.client import Pacs, check_uids
+from dgfnet.pacs.deidentify import anonymous
+from dgfnet.serving.decode import Fetch
+
+HELD_BYTES = 512 * 2**20  # of pictures
+HELD_S = 600.0  # that a picture is held: boxes are drawn on it meanwhile
+REFERENCE = ("study", "series", "instance")
+SEARCH = ("patient_id", "accession", "date")
+
+
+class RemotePictures:
+    """Pictures of one PACS, held without names, and who is whose by digests that mean nothing elsewhere."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        self.pacs = pacs
+        self._salt = secrets.token_bytes(32)
+        self._held: TTLCache[tuple[str, ...], tuple[Dataset, bytes]] = TTLCache(
+            HELD_BYTES, HELD_S, getsizeof=_size
+        )
+        self._lock = Lock()
+
+    def fetching(self, end: float) -> Fetch:
+        """Returns what gets the pictures of one case until an end, and refuses those of a second patient."""
+        first: tuple[bytes, str] | None = None
+
+        def fetch(reference: Mapping[str, Any], name: str) -> tuple[Dataset, int | None]:
+            nonlocal first
+            uids, frame = read_reference(reference, name)
+            if time.monotonic() > end:  # nobody waits for the answer any longer
+                raise TimeoutError
+            data, whose = self._picture(uids)
+            first = first or (whose, name)
+            if first[0] != whose:
+                raise InputError(
+                    f"{name} is of another patient than {first[1]}; expected pictures of one (PatientID)"
+                )
+            return data, frame
+
+        return fetch
+
+    def _picture(self, uids: tuple[str, str, str]) -> tuple[Dataset, bytes]:
+        """Returns a picture that names nobody, and a digest of whom it shows."""
+        with self._lock:
+            held = self._held.get(uids)
+        if held is not None:
+            return held
+        found = self.pacs.fetch(*uids)
+        named = "\0".join(str(found.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
+        whose = hashlib.sha256(self._salt + named.encode()).digest()
+        held = anonymous(found, "held"), whose
+        with self._lock:
+            if _size(held) <= HELD_BYTES:
+                self._held[uids] = held
+        return held
+
+
+def _size(held: tuple[Dataset, bytes]) -> int:
+    return len(held[0].get("PixelData") or b"") + 2**16
+
+
+def read_reference(value: Mapping[str, Any], name: str) -> tuple[tuple[str, str, str], int | None]:
+    """Returns the UIDs of study, series and instance, and the frame from 0, of a reference.
+
+    Raises:
+        InputError: naming the field, when it is none.
+    """
+    if set(value) | {"frame"} != {*REFERENCE, "frame"}:
+        raise InputError(f"{name}: expected a reference of {', '.join(REFERENCE)}, and frame for a clip")
+    study, series, instance = uids = (value["study"], value["series"], value["instance"])
+    try:
+        check_uids(*uids)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    frame = value.get("frame")
+    if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int) or frame < 0):
+        raise InputError(f"{name}: frame: expected a whole number from 0, or none")
+    return (study, series, instance), frame
+
+
+def studies_body(body: bytes | bytearray, pacs: Pacs) -> str:
+    """Looks studies up for a request's body and returns the answer's body.
+
+    Args:
+        body: JSON with one or more of `patient_id`, `accession` and `date` (YYYYMMDD, or a range of two).
+        pacs: to look in.
+
+    Returns:
+        JSON: `studies`, the fields of `pacs.client.StudyEntry` each.
+
+    Raises:
+        InputError: for a body of another form; PacsError as `Pacs.studies`.
+    """
+    asked = _texts(body, SEARCH, ())
+    return json.dumps({"studies": [asdict(study) for study in pacs.studies(**asked)]})
+
+
+def series_body(body: bytes | bytearray, pacs: Pacs) -> str:
+    """Lists the series of a `study` that may hold pictures: US, CT and those of no known modality.
+
+    Returns:
+        JSON: `series`, the fields of `pacs.client.SeriesEntry` each.
+    """
+    asked = _texts(body, ("study",), ("study",))
+    series = [own for own in pacs.series(asked["study"]) if own.modality in ("US", "CT", "OT", "")]
+    return json.dumps({"series": [asdict(own) for own in series]})
+
+
+def instances_body(body: bytes | bytearray, pacs: Pacs) -> str:
+    """Lists the pictures of a `series` of a `study` in the order of their numbers.
+
+    Returns:
+        JSON: `instances`, the fields of `pacs.client.InstanceEntry` each; those without pixels are left out.
+    """
+    asked = _texts(body, ("study", "series"), ("study", "series"))
+    found = pacs.instances(asked["study"], asked["series"])
+    pictures = [own for own in found if own.rows or own.kind in CT_CLASSES | US_CLASSES]
+    return json.dumps({"instances": [asdict(own) for own in pictures]})
+
+
+def _texts(body: bytes | bytearray, fields: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, str]:
+    """Returns the fields of a request that are texts."""
+    expected = f"expected a JSON dictionary of texts: {', '.join(fields)}"
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError(f"the request is no JSON; {expected}") from None
+    sound = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
+    if not sound or not set(needed) <= set(content) <= set(fields):
+        raise InputError(expected)
+    return dict(content)
