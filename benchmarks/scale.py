@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--against CHECKOUT] [--only folds band frontier cells search] [--runs 1]
 
 Each part runs in a process of its own, with one thread, in turns with the other checkout's; CPU seconds are
-those of the part alone (and of what it imports), medians of the runs; `same`: digests of what both found agree.
+those of the part alone (and of what it imports), medians of the runs; `same`: digests of both agree.
 
 - folds: four folds of N nodules, one in six patients with two, both sites labelled for four fifths.
 - band: of a ROC curve, 1000 replicates; frontier: the rule for CT at 21 shares, three policies.
