@@ -167,6 +167,25 @@ def test_the_ends_of_the_frontier_are_us_for_all_and_ct_for_all():
         assert part.loc[0.0, "improvement"] == 0.0
 
 
+@pytest.mark.parametrize("decimals", [9, 1], ids=["plain", "ties"])
+def test_every_point_of_the_frontier_is_measured_on_its_mixture(decimals):
+    tables, attributes = simulated(9, large=1.0, small=1.0, count=150)
+    us, both = (
+        tables[name].assign(probability=tables[name]["probability"].round(decimals))
+        for name in ("us", "both")
+    )
+    expected = rule.learned(us, both, attributes[[DIAMETER]])
+    curve = rule.frontier(us, both, expected, 1).set_index(["policy", "ct_share"])
+    for share in rule.SHARES:
+        mixed = np.where(rule.chosen(expected, share), both["probability"], us["probability"])
+        point = curve.loc[("rule", share)]
+        assert point["auc"] == pytest.approx(roc_auc_score(us["label"], mixed), abs=1e-12)
+        gains = np.where(us["label"] == 1, mixed >= 0.5, -1.0 * (mixed >= 0.5))  # odds of 0.5 are 1
+        assert point["net_benefit"] == pytest.approx(gains.mean(), abs=1e-12)
+        right = [((p >= 0.5) == (us["label"] == 1)).mean() for p in (us["probability"], mixed)]
+        assert point["improvement"] == pytest.approx(right[1] - right[0], abs=1e-12)
+
+
 def test_unknown_sizes_do_not_stop_the_rule():
     tables, attributes = simulated(7, large=1.0, small=1.0, count=80)
     attributes[DIAMETER] = np.nan

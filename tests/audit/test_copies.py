@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from dgfnet.audit import search
+from dgfnet.audit import cells, search
+from dgfnet.audit.cells import ORDERS
 from dgfnet.audit.copies import find_copies
 from dgfnet.audit.fingerprint import find_field, picture_fingerprint
 from dgfnet.audit.registration import register
-from dgfnet.audit.search import ORDERS, candidates
+from dgfnet.audit.search import candidates
 
 ROOT = Path(__file__).parents[2]
 THRESHOLD = yaml.safe_load((ROOT / "params.yaml").read_text())["audit"]["same_picture"]
@@ -182,16 +183,38 @@ def test_pairs_of_one_patient_are_no_finding():
     assert find_copies([], [], THRESHOLD) == []
 
 
-def test_cells_and_blocks_find_the_same_pairs(monkeypatch):
+def found_among(prints):
+    found = find_copies(prints, [str(n) for n in range(len(prints))], THRESHOLD)
+    return sorted((pair.first, pair.second) for pair in found)
+
+
+@pytest.mark.parametrize(
+    ("per_cell", "flat", "rows"),
+    [(700, 2048, 4096), (20, 2048, 4096), (50, 2048, 7), (20, 1, 4096), (50, 3, 7)],
+    ids=["as set", "many cells", "small blocks", "two levels", "two levels, small blocks"],
+)
+def test_cells_and_blocks_find_the_same_pairs(monkeypatch, per_cell, flat, rows):
     prints = [picture_fingerprint(speckle(seed)) for seed in range(12)]
     prints += [picture_fingerprint(np.ascontiguousarray(speckle(seed)[:, ::-1])) for seed in (3, 7)]
-    persons = [str(n) for n in range(14)]
-    expected = [(3, 12), (7, 13)]
-    for per_cell, rows in ((700, 4096), (20, 4096), (50, 7)):
-        monkeypatch.setattr(search, "PER_CELL", per_cell)
-        monkeypatch.setattr(search, "ROWS", rows)
-        found = find_copies(prints, persons, THRESHOLD)
-        assert sorted((pair.first, pair.second) for pair in found) == expected
+    monkeypatch.setattr(cells, "PER_CELL", per_cell)
+    monkeypatch.setattr(cells, "FLAT", flat)
+    monkeypatch.setattr(cells, "ROWS", rows)
+    monkeypatch.setattr(search, "ROWS", rows)
+    assert found_among(prints) == [(3, 12), (7, 13)]
+
+
+def test_cells_lose_no_pair_that_comparing_all_points_finds(monkeypatch):
+    pictures = [speckle(seed, anatomy=seed) for seed in range(2 * len(CHANGES))]
+    copies = [change(pictures[n]) for n, (change, _) in enumerate(CHANGES.values())]
+    prints = [picture_fingerprint(np.ascontiguousarray(picture)) for picture in [*pictures, *copies]]
+    monkeypatch.setattr(cells, "PER_CELL", 10**9)  # one cell
+    every = found_among(prints)
+    assert every == [(n, len(pictures) + n) for n in range(len(copies))]
+    monkeypatch.setattr(cells, "PER_CELL", 700)
+    for flat in (2048, 1):  # one level, two
+        monkeypatch.setattr(cells, "FLAT", flat)
+        assert cells.learn(np.concatenate([one.descriptors for one in prints])).count > 5
+        assert found_among(prints) == every
 
 
 def test_processes_find_the_same_pairs(monkeypatch):

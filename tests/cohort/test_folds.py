@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import settings as tries
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
-from dgfnet.cohort.folds import Folds, by_centre, make
+from dgfnet.cohort.folds import Folds, by_centre, make, stratified
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
 
@@ -69,7 +70,39 @@ def test_a_leak_is_found_wherever_it_is(fold):
         assert refusal(Folds, patients, fold).startswith("folds: ")
 
 
-@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")  # the audit looks at it
+def by_scikit_learn(strata, groups, count, seed):
+    fold = np.full(len(strata), -1)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    for number, (_, test) in enumerate(splitter.split(strata, strata, groups)):
+        fold[test] = number
+    return fold
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+@tries(max_examples=60)
+@given(
+    st.integers(60, 400), st.integers(2, 12), st.integers(1, 9), st.integers(1, 6), st.integers(0, 2**32 - 1)
+)
+def test_rows_are_dealt_as_scikit_learn_deals_them(rows, count, strata, rows_per_group, seed):
+    rng = np.random.default_rng(seed)
+    # shares of strata that differ, and groups of different sizes: ties are where rounding would show
+    weight = np.arange(1, strata + 1) / np.arange(1, strata + 1).sum()
+    stratum = rng.choice(strata, rows, p=weight).astype(str)
+    group = np.char.add("P", rng.integers(max(3 * count, rows // rows_per_group), size=rows).astype(str))
+    found = stratified(stratum, group, count, seed)
+    assert found.tolist() == by_scikit_learn(stratum, group, count, seed).tolist()
+
+
+@pytest.mark.parametrize(("patients", "count", "seed"), [(200, 4, 2026), (3000, 4, 2026), (3000, 10, 7)])
+def test_cohorts_keep_the_folds_that_scikit_learn_makes(patients, count, seed):
+    members = nodules(patients, seed, labelled=0.8)
+    strata = np.array([f"{n.labels['central']}{n.labels['lateral']}" for n in members])
+    owners = np.array([n.patient_id for n in members])
+    expected = by_scikit_learn(strata, owners, count, seed)
+    found = make(members, count, seed, minimum_per_class=3)
+    assert [found.fold[n.nodule_id] for n in members] == expected.tolist()
+
+
 @tries(max_examples=25)
 @given(st.integers(40, 90), st.integers(2, 5), st.integers(0, 10**6))
 def test_made_folds_keep_patients_whole_and_balance_both_sites(patients, count, seed):

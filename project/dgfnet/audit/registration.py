@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dgfnet.audit.cells import ORDERS, descriptor_units
 from dgfnet.audit.fingerprint import SIDE, Fingerprint
-from dgfnet.audit.search import ORDERS, Proposal, descriptor_units
+from dgfnet.audit.search import Proposal
 
 NEAR = (SIDE / 8, SIDE / 16)  # pixels that points may lie beside each other while the match is refined
 LIKE = 0.7  # cosine of their descriptors

@@ -1,8 +1,8 @@
 """Pairs of pictures that may be one: points with like descriptors that agree on how one lies on the other.
 
-Points are sorted into cells by their descriptors, as in an inverted file (Sivic and Zisserman 2003), so that
-each is compared with some hundred others only; a match of two points, which have a size and a direction, says
-how one picture lies on the other, and matches that agree are counted (Philbin et al. 2007).
+Points are sorted into cells by their descriptors (`cells.py`), so that each is compared with some hundred
+others only; a match of two points, which have a size and a direction, says how one picture lies on the other,
+and matches that agree are counted (Philbin et al. 2007).
 """
 
 from __future__ import annotations
@@ -12,31 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 
+from dgfnet.audit.cells import ORDERS, assign, descriptor_units, learn
 from dgfnet.audit.fingerprint import SIDE, Fingerprint
 
-PER_CELL = 700  # points, on average
-LEARNT, ROUNDS = 30, 2  # points per cell that cells are learnt of, and how often
 ROWS = 4096  # points compared with a cell at a time
 NEAREST, SIMILAR = 3, 0.88  # matches of a point in its cell at most, and how like (cosine) they are at least
 AGREE = 3  # matches
 MATCHES = 24  # looked at of a pair, at most
 TOLERANCE, TURN, SCALE = 0.08 * SIDE, 0.5, 0.7  # pixels, radians, logarithm of the factor
 KEPT, CERTAIN = 6, 8  # candidates of a picture at most, but all with so many matches
-
-
-def _orders(side: int) -> NDArray[np.intp]:
-    """Returns the orders (4, side * side * 8) of the numbers of a descriptor with bins of 8 directions."""
-    bins = np.arange(side * side * 8).reshape(side, side, 8)  # rows, columns, directions
-    mirrored = bins[::-1][:, :, -np.arange(8) % 8]
-    return np.stack([a.ravel() for a in (bins, mirrored, bins[::-1, ::-1], mirrored[::-1, ::-1])])
-
-
-ORDERS = _orders(4)
-"""(4, 128): orders of a descriptor's numbers: of the picture as it is, mirrored, inverted, both."""
-COARSE_ORDERS = _orders(2)
-"""(4, 32): the same of a coarse descriptor, of 2 x 2 bins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,23 +81,17 @@ def candidates(prints: Sequence[Fingerprint], persons: Sequence[str]) -> list[Pr
     return _strongest(sorted(best.values(), key=lambda one: (-one.votes, one.first, one.second)), len(prints))
 
 
-def descriptor_units(descriptors: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
-    """Returns descriptors, a row each, as unit vectors whose product compares histograms (RootSIFT)."""
-    values = descriptors.astype(np.float32)
-    return np.asarray(np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1)), dtype=np.float32)
-
-
 def _near(descriptors: NDArray[np.uint8], owner: NDArray[np.intp]) -> NDArray[np.int32]:
     """Returns matches (n, 3): a point, a like point of another owner, the order in which they are alike."""
-    cells = max(1, len(descriptors) // PER_CELL)
-    cell = _cells(descriptors, _centres(descriptors, cells))
+    cells = learn(descriptors)
+    cell = assign(descriptors, cells)
     members = np.lexsort((owner, cell[:, 0]))
-    ends = np.searchsorted(cell[members, 0], np.arange(cells + 1))
+    ends = np.searchsorted(cell[members, 0], np.arange(cells.count + 1))
     found = [np.zeros((0, 3), dtype=np.int32)]
     for order, to in enumerate(ORDERS):
         asked = np.argsort(cell[:, order], kind="stable")
-        limits = np.searchsorted(cell[asked, order], np.arange(cells + 1))
-        for number in range(cells):
+        limits = np.searchsorted(cell[asked, order], np.arange(cells.count + 1))
+        for number in range(cells.count):
             inside = members[ends[number] : ends[number + 1]]
             if not inside.size:
                 continue
@@ -128,50 +107,6 @@ def _near(descriptors: NDArray[np.uint8], owner: NDArray[np.intp]) -> NDArray[np
                         )
                     )
     return np.concatenate(found)
-
-
-def _centres(descriptors: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
-    """Returns coarse centres (cells, 32) that halve the work: cells of any descriptors differ in size more.
-
-    Spherical k-means (Dhillon and Modha 2001) of some descriptors.
-    """
-    some = np.random.default_rng(0).choice(
-        len(descriptors), min(len(descriptors), LEARNT * cells), replace=False
-    )
-    units = _coarse(descriptors[some])
-    centres = units[:cells]
-    for _ in range(ROUNDS):
-        own = _most_like(units, centres)
-        members = coo_array((np.ones(len(own), np.float32), (own, np.arange(len(own)))), (cells, len(own)))
-        sums = members @ units
-        empty = np.bincount(own, minlength=cells) == 0
-        sums[empty] = centres[empty]
-        centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
-    return np.asarray(centres, dtype=np.float32)
-
-
-def _most_like(units: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Returns for each unit vector the most like of the centres."""
-    parts = [(units[start : start + ROWS] @ centres.T).argmax(axis=1) for start in range(0, len(units), ROWS)]
-    return np.concatenate(parts)
-
-
-def _cells(descriptors: NDArray[np.uint8], centres: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Returns (n, orders): the most like of the coarse centres, for a descriptor in each order."""
-    # a descriptor in an order, times a centre, is the descriptor times the centre in the order that undoes it
-    cell = np.empty((len(descriptors), len(COARSE_ORDERS)), dtype=np.int32)
-    turned = [centres[:, np.argsort(order)] for order in COARSE_ORDERS]
-    for start in range(0, len(descriptors), ROWS):
-        units = _coarse(descriptors[start : start + ROWS])
-        for order, others in enumerate(turned):
-            cell[start : start + ROWS, order] = _most_like(units, others)
-    return cell
-
-
-def _coarse(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Returns units (n, 32) of descriptors with a quarter of the bins, to choose a cell by."""
-    bins = descriptors.reshape(-1, 2, 2, 2, 2, 8)
-    return descriptor_units(bins.sum(axis=(2, 4), dtype=np.uint16).reshape(-1, 32))
 
 
 def _blank_own(alike: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import count, cycle
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dgfnet.compare.curves import BINS, GRID
+from dgfnet.compare.curves import BINS, GRID, band
 from dgfnet.metrics.calibration import reliability
-from dgfnet.metrics.delong import index_of
 from dgfnet.metrics.discrimination import roc_curve
 from dgfnet.vocabulary import BASELINES, Site
 
@@ -31,7 +29,7 @@ def roc(
         false_positive, true_positive = roc_curve(table["label"], table["probability"])
         axes.plot(false_positive, true_positive, dashes, color=colour, label=name)
         if name == reference:
-            low, high = _band(table, confidence, replicates, seed)
+            low, high = band(table, confidence, replicates, seed)
             axes.fill_between(GRID, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     axes.legend(loc="lower right")
@@ -84,20 +82,3 @@ def _looks(names: Collection[str]) -> dict[str, tuple[str, str]]:
 def _square(title: str, across: str, up: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     return figure, figure.add_subplot(xlabel=across, ylabel=up, title=title, aspect="equal")
-
-
-def _band(
-    table: pd.DataFrame, confidence: float, replicates: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Computes limits of the sensitivity at each false positive rate of GRID."""
-    patient, count = index_of(table["patient_id"])
-    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
-    rows_of = [np.flatnonzero(patient == number) for number in range(count)]
-    generator, curves = np.random.default_rng(seed), []
-    for _ in range(replicates):
-        rows = np.concatenate([rows_of[number] for number in generator.integers(count, size=count)])
-        if len(set(label[rows])) == 2:
-            false_positive, true_positive = roc_curve(label[rows], probability[rows])
-            curves.append(np.interp(GRID, false_positive, true_positive))
-    low, high = np.quantile(curves, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return low, high
