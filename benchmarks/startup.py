@@ -106,8 +106,9 @@ class Build:
             settings[section] |= {name: value for name, value in values.items() if name in settings[section]}
         folder.mkdir()
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        for command in (["phantom"], *([stage] for stage in STAGES), ["applicability"]):
-            self.run("-m", "dgfnet.cli", *command)
+        outline = ["outline"] if (source / "project" / "dgfnet" / "outline").is_dir() else []
+        for command in ("phantom", *STAGES[:3], *outline, *STAGES[3:], "applicability"):
+            self.run("-m", "dgfnet.cli", command)
         self.fit = Path(self.run("-c", PLAN).strip().splitlines()[-1])
 
     def run(self, *arguments: str) -> str:
