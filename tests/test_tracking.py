@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from mlflow.exceptions import MlflowException
 
-from dgfnet import tracking
+from dgfnet import pseudonyms, tracking
 from dgfnet.errors import InputError, explained
 from dgfnet.settings import load
 
@@ -88,7 +88,7 @@ def test_the_children_of_a_run_are_found_in_pages(uri, experiment, monkeypatch):
 
 
 def test_two_projects_on_one_server_have_runs_of_their_own(tmp_path, params, monkeypatch):
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     names = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -150,11 +150,11 @@ def test_flat_settings():
 def first_use(params, ready, keys):
     settings = load(params)
     ready.wait()
-    keys.put(tracking.identity_key(settings))
+    keys.put(pseudonyms.identity_key(settings))
 
 
 def test_several_first_users_get_one_key(tmp_path, params, monkeypatch):
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     shutil.copy(params, tmp_path / "params.yaml")
     context = multiprocessing.get_context("fork")  # eight interpreters would take half a minute to start
     ready, keys = context.Barrier(8), context.Queue()
@@ -175,28 +175,28 @@ def test_several_first_users_get_one_key(tmp_path, params, monkeypatch):
 def test_a_key_that_is_no_secret_is_refused(tmp_path, params, monkeypatch, content):
     shutil.copy(params, tmp_path / "params.yaml")
     settings = load(tmp_path / "params.yaml")
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     (tmp_path / "id.key").write_bytes(content)
     with pytest.raises(InputError, match=r"id\.key: \d+ characters are no secret"):
-        tracking.identity_key(settings)
+        pseudonyms.identity_key(settings)
     assert (tmp_path / "id.key").read_bytes() == content
     if content.strip():
-        monkeypatch.setenv(tracking.KEY, content.decode())
+        monkeypatch.setenv(pseudonyms.KEY, content.decode())
         with pytest.raises(InputError, match=r"DGFNET_ID_KEY: \d+ characters"):
-            tracking.identity_key(settings)
+            pseudonyms.identity_key(settings)
 
 
 def test_without_hard_links_there_is_a_key_too(tmp_path, params, monkeypatch):
     def no_links(*_):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     monkeypatch.setattr(os, "link", no_links)
     shutil.copy(params, tmp_path / "params.yaml")
     settings = load(tmp_path / "params.yaml")
-    key = tracking.identity_key(settings)
+    key = pseudonyms.identity_key(settings)
     assert len(key) == 64
-    assert tracking.identity_key(settings) == key
+    assert pseudonyms.identity_key(settings) == key
     assert (tmp_path / "id.key").stat().st_mode & 0o077 == 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import digests, files, provenance, tracking
+from dgfnet import digests, files, provenance, pseudonyms, tracking
 from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
@@ -316,7 +316,7 @@ def _log_parent(
         _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
             temporary, dpi=110
         )
-    parent.table(folder / "out_of_fold.csv", tracking.identity_key(settings))
+    parent.table(folder / "out_of_fold.csv", pseudonyms.identity_key(settings))
     for name in ("metrics.json", "roc.png"):
         parent.artifact(folder / name)
 

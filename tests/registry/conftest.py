@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from dgfnet import digests, files, tracking
+from dgfnet import digests, files, pseudonyms, tracking
 from dgfnet.registry.facts import keep_facts
 from dgfnet.registry.origin import keep_origin
 from dgfnet.registry.stored import version_of
@@ -19,7 +19,7 @@ def settings(tmp_path, params, monkeypatch, empty_store):
     """The project's settings in a folder of its own, with a store there."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     shutil.copy(params, tmp_path / "params.yaml")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     resolved = load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])

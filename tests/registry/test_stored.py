@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dgfnet import digests, files, tracking
+from dgfnet import digests, files, pseudonyms, tracking
 from dgfnet.errors import InputError
 from dgfnet.registry.commands import criteria, promote
 from dgfnet.registry.evidence import Evidence
@@ -39,7 +39,7 @@ def register(settings, rows):
     parent = tracking.open_run(
         tracking.store(settings), experiment, "dgf", str(rows["probability"].sum()), {}
     )
-    parent.table(path, tracking.identity_key(settings))
+    parent.table(path, pseudonyms.identity_key(settings))
     child = tracking.open_run(tracking.store(settings), experiment, "fold0", "fit", {}, parent.run_id)
     if not client.search_registered_models():
         client.create_registered_model(MODEL)

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from dgfnet import tracking
+from dgfnet import pseudonyms
 from dgfnet.settings import load
 
 
 @pytest.fixture
 def settings(tmp_path, params, monkeypatch):
     """Settings that differ from those of their own file, as overrides on the command line make them."""
-    monkeypatch.delenv(tracking.KEY, raising=False)
+    monkeypatch.delenv(pseudonyms.KEY, raising=False)
     shutil.copy(params, tmp_path / "params.yaml")
     return load(tmp_path / "params.yaml", ["training.learning_rate=2e-5", "network.pretrained=off"])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgfnet import provenance, tracking
+from dgfnet import provenance, pseudonyms
 from dgfnet.cli import main
 from dgfnet.errors import InputError
 from dgfnet.registry.origin import SECTIONS
@@ -106,14 +106,14 @@ def test_a_key_is_not_made_only_now(settings, monkeypatch):
     with pytest.raises(InputError, match=r"id\.key: no such file, and DGFNET_ID_KEY is not set"):
         _key(settings)
     assert not (settings.root / "id.key").exists()
-    monkeypatch.setenv(tracking.KEY, "given, and long enough")
+    monkeypatch.setenv(pseudonyms.KEY, "given, and long enough")
     assert _key(settings) == b"given, and long enough"
 
 
 def test_a_lost_key_is_said_before_anything_is_trained(monkeypatch):
     cohort = SimpleNamespace(nodules=[SimpleNamespace(nodule_id=name) for name in "ab"])
     monkeypatch.setattr("dgfnet.reproduce.reproduction.read_cohort", lambda _: cohort)
-    stored = pd.Index([tracking.pseudonym(KEY, "b")])
+    stored = pd.Index([pseudonyms.pseudonym(KEY, "b")])
     _check_ids(Path("data"), stored, KEY, "m version 1")
     with pytest.raises(InputError, match=r"m version 1: no nodule .* probably logged with another key"):
         _check_ids(Path("data"), stored, b"another", "m version 1")
@@ -154,7 +154,7 @@ def test_a_fold_is_trained_with_what_it_starts_from_and_nothing_else(tiny):
 
 
 def hashed(ids):
-    return [tracking.pseudonym(KEY, name) for name in ids]
+    return [pseudonyms.pseudonym(KEY, name) for name in ids]
 
 
 def test_differences_by_hand(tmp_path):

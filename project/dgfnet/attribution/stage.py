@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from dgfnet import digests, files, provenance, tracking
+from dgfnet import digests, files, provenance, pseudonyms, tracking
 from dgfnet.attribution import figures, localisation, randomised, repeatability
 from dgfnet.attribution.contributions import COLUMNS, centred, correct, summary
 from dgfnet.attribution.fold import FoldExplanation, Job, explain_fold
@@ -190,6 +190,6 @@ def _log(settings: Settings, site: Site, folder: Path) -> None:
                 "attribution_checks_passed": float(checks["passed"]),
             }
         )
-        run.table(folder / "contributions.csv", tracking.identity_key(settings))
+        run.table(folder / "contributions.csv", pseudonyms.identity_key(settings))
         for name in SHOWN:
             run.artifact(folder / name, "attribution")

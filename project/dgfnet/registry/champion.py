@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from dgfnet import tracking
+from dgfnet import pseudonyms, tracking
 from dgfnet.bundle.layout import FOLDER, PACKED, READABLE
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.packed import unpacked
@@ -163,5 +163,5 @@ def attach(
     with tracking.running(run):
         run.metrics(metrics)
         run.dataset(EXTERNAL, data_md5, source, "external validation")
-        run.table(folder / "predictions.csv", tracking.identity_key(settings))
+        run.table(folder / "predictions.csv", pseudonyms.identity_key(settings))
         run.artifact(folder / "metrics.json")

@@ -13,7 +13,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from dgfnet import tracking
+from dgfnet import pseudonyms, tracking
 from dgfnet.errors import InputError, why
 from dgfnet.registry.aliases import is_absent
 from dgfnet.registry.facts import facts, keep_facts
@@ -45,10 +45,10 @@ def table_digests(settings: Settings, site: Site, variant: str, network: str) ->
         network: variant of its networks.
     """
     tables = {TABLE_SHA256: variant} | ({NETWORK_TABLE_SHA256: network} if network != variant else {})
-    key = tracking.identity_key(settings)
+    key = pseudonyms.identity_key(settings)
     return {
         fact: hashlib.sha256(
-            tracking.hidden(required(settings, "crossval", site, name, TABLE), key)
+            pseudonyms.hidden(required(settings, "crossval", site, name, TABLE), key)
         ).hexdigest()
         for fact, name in tables.items()
     }

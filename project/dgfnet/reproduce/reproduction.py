@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgfnet import files, tracking
+from dgfnet import files, pseudonyms, tracking
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.errors import InputError
 from dgfnet.registry.facts import facts
@@ -168,7 +168,7 @@ def beside(table: pd.DataFrame, predictions: Path, threshold: float, key: bytes)
         key: of the hashes.
     """
     new = pd.read_csv(predictions, dtype={"nodule_id": str})
-    new.index = pd.Index([tracking.pseudonym(key, name) for name in new["nodule_id"]])
+    new.index = pd.Index([pseudonyms.pseudonym(key, name) for name in new["nodule_id"]])
     both = table.index.intersection(new.index)
     gaps = (table.loc[both, "probability"] - new.loc[both, "probability"]).abs()
     return {
@@ -197,22 +197,22 @@ def _gap(then: float | None, now: float | None) -> float:
 
 def _key(settings: Settings) -> bytes:
     """Returns the key of the hashes; a key made only now could match nothing."""
-    path = settings.home / tracking.KEY_FILE
-    if not os.environ.get(tracking.KEY) and not path.is_file():
+    path = settings.home / pseudonyms.KEY_FILE
+    if not os.environ.get(pseudonyms.KEY) and not path.is_file():
         raise InputError(
-            f"{path}: no such file, and {tracking.KEY} is not set; without the key of the hashes nobody can "
-            "tell which nodule of the store is which"
+            f"{path}: no such file, and {pseudonyms.KEY} is not set; without the key of the hashes nobody "
+            "can tell which nodule of the store is which"
         )
-    return tracking.identity_key(settings)
+    return pseudonyms.identity_key(settings)
 
 
 def _check_ids(data: Path, stored: pd.Index, key: bytes, title: str) -> None:
     """Refuses, before hours of training, a key under which no nodule is found again."""
-    pseudonyms = {tracking.pseudonym(key, nodule.nodule_id) for nodule in read_cohort(data).nodules}
-    if not pseudonyms & set(stored):
+    here = {pseudonyms.pseudonym(key, nodule.nodule_id) for nodule in read_cohort(data).nodules}
+    if not here & set(stored):
         raise InputError(
             f"{title}: no nodule of its out-of-fold table is in its cohort; the table was probably logged "
-            f"with another key of the hashes ({tracking.KEY_FILE} or {tracking.KEY})"
+            f"with another key of the hashes ({pseudonyms.KEY_FILE} or {pseudonyms.KEY})"
         )
 
 
