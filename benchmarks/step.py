@@ -4,8 +4,8 @@
 
 Each build runs the step of its own code and params.yaml (forward, losses, backward, Adam) on one batch of
 noise, one thread, in a process of its own; `--set` changes settings of both, as far as the build knows them.
-CPU seconds of the thread, medians of 15 steps; the ratio is the median over pairs of the checkout's over ours.
-Run it with nothing else at work: neighbours take the memory's bandwidth, which CPU time does not hide.
+CPU seconds of the thread, medians of 15 steps; the ratio is the median over pairs, theirs over ours. Run it
+with nothing else at work: neighbours take the memory's bandwidth, which CPU time does not hide.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ import psycopg
 import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.fernet import Fernet
 
 BUCKET, ADMIN = "mlflow", "admin"
 DATABASES = ("mlflow", "mlflow_auth")
@@ -96,6 +97,13 @@ class Place:
         """
         if not self.known:
             raise TeamError(f"{self.folder} has no team's server; start one with: python deploy/team.py up")
+
+    def webhook_key(self) -> str:
+        """Returns the key by which MLflow keeps the secrets of webhooks; made when it is first asked for."""
+        if "webhooks" not in self.known["passwords"]:
+            self.known["passwords"]["webhooks"] = Fernet.generate_key().decode()
+            self.write()
+        return str(self.known["passwords"]["webhooks"])
 
     def database(self, name: str, secret: bool = True) -> str:
         """Returns the address of a database, with its password or without."""
@@ -286,6 +294,10 @@ def start_mlflow(place: Place) -> None:
             "MLFLOW_BACKEND_STORE_URI": place.database("mlflow"),  # not in the list of processes
             "MLFLOW_AUTH_CONFIG_PATH": str(config),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": passwords["session"],
+            # without one, a restart makes every webhook silent when any of them has a secret (MLflow 3.17)
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": place.webhook_key(),
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",  # who is told sits in the hospital's own network
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # own authorities cannot be trusted (MLflow 3.17)
             "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
             "AWS_ACCESS_KEY_ID": "mlflow",
             "AWS_SECRET_ACCESS_KEY": passwords["s3"],

@@ -1,17 +1,23 @@
 """deploy/team.py: PostgreSQL, S3 and MLflow with users on this machine, and what a user meets there."""
 
+import base64
+import hmac
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities.webhook import WebhookEvent
 from whole import ROOT, dgfnet, project
 
 from mlflow_between import between
@@ -34,6 +40,30 @@ def missing():
 
 SILENT = "does not answer; look at MLFLOW_TRACKING_URI"
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is there")
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what it is told."""
+
+    told: ClassVar = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.told.append((dict(self.headers), body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def receiver():
+    """The address of a receiver of webhooks on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/champion"
+    server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +122,40 @@ def test_a_user_who_is_there_or_nobody_is_told(place, capsys):
         with pytest.raises(SystemExit):
             call()
         assert words in capsys.readouterr().err
+
+
+def heard(client, version, count):
+    """Sets the alias, and returns what the receiver was told by then."""
+    client.set_registered_model_alias("told", "champion", version)
+    end = time.monotonic() + 90
+    while len(Receiver.told) < count and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(Receiver.told) == count
+    return Receiver.told[-1]
+
+
+def test_who_wants_to_know_is_told_of_a_new_champion_also_after_a_restart(place, receiver, monkeypatch):
+    """The first alias of this server: MLflow keeps for a minute that nobody wants to know of an event."""
+    for name, value in (("USERNAME", "admin"), ("PASSWORD", place.password("admin"))):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    client = MlflowClient(place.address)
+    wanted = [WebhookEvent.from_str("model_version_alias.created")]
+    made = client.create_webhook("champions", receiver, wanted, secret="between us")
+    client.create_registered_model("told")
+    for _ in range(2):
+        client.create_model_version("told", "s3://nowhere/m")
+    headers, body = heard(client, "1", 1)
+    content = json.loads(body)
+    assert (content["entity"], content["action"]) == ("model_version_alias", "created")
+    assert content["data"] == {"name": "told", "alias": "champion", "version": "1"}
+    signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.".encode() + body
+    own = base64.b64encode(hmac.digest(b"between us", signed, "sha256")).decode()
+    assert headers["X-MLflow-Signature"] == f"v1,{own}"
+    team.down(place)
+    team.up(place, place.known["ports"]["mlflow"])
+    assert json.loads(heard(client, "2", 2)[1])["data"]["version"] == "2"
+    assert [webhook.name for webhook in client.list_webhooks()] == ["champions"]
+    client.delete_webhook(made.webhook_id)
 
 
 def test_one_of_racing_promotions_is_told_on_postgresql_too(place, ann):
