@@ -37,8 +37,8 @@ def regions(mask: Tensor) -> Tensor:
     """Returns nodule, rim and outside, (B, 3, S, S), 0 or 1; the rim lies on both sides of the outline.
 
     A pixel belongs to the rim where the square around it, as far as it lies in the picture, holds pixels of
-    the nodule and others. The share of the nodule in that square is a mean of means along rows and columns:
-    at 288 pixels 28 times as fast on a CPU as the largest and the smallest value of the square.
+    the nodule and others. The share of the nodule in that square is a mean of means along rows and columns,
+    which takes time that grows with the side of the square and not with its area, as its largest value would.
     """
     nodule = mask[:, None].float()
     reach = max(1, mask.shape[-1] // RIM)
