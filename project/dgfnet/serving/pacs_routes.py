@@ -76,7 +76,7 @@ def add_routes(
         "explain": lambda body, end: explain_body(body, model, origin, end, until(end)),
     }
     if remote.sends:
-        works["send"] = lambda body, end: send_body(body, model, origin, pacs, end, until(end))
+        works["send"] = lambda body, end: send_body(body, model, origin, pacs, pictures.fetching(end), end)
 
     @app.exception_handler(PacsError)
     async def failed(request: Request, error: PacsError) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf
 
 from pydicom.dataset import Dataset
@@ -19,9 +19,10 @@ from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.serving.answers import NUMBERS, answer
 from dgfnet.serving.cases import Case, Reading, read_moved
-from dgfnet.serving.decode import NAME, Fetch, decoded_images
+from dgfnet.serving.decode import NAME, decoded_images
 from dgfnet.serving.forms import records_of
 from dgfnet.serving.records import check_records
+from dgfnet.serving.remote import CasePictures
 
 LONGEST_NAME = 64
 
@@ -31,8 +32,8 @@ def send_body(
     model: ScoringModel,
     origin: Mapping[str, str],
     pacs: Pacs,
+    pictures: CasePictures,
     end: float = inf,
-    fetching: Callable[[], Fetch] | None = None,
 ) -> str:
     """Scores the case of a request once more, stores the answer, and returns the answer's body.
 
@@ -43,14 +44,15 @@ def send_body(
         model: scores it.
         origin: name and version of the model.
         pacs: of the pictures.
+        pictures: gets those of the case.
         end: until when on the monotonic clock.
-        fetching: makes what gets the pictures of a case.
 
     Returns:
         JSON: `answer`, as of /invocations; `stored`, the study, series, instance and kind of each object.
 
     Raises:
-        InputError: when the case cannot be scored, has no answer, or has pictures of files.
+        InputError: when the case cannot be scored, has no answer, has pictures of files, or of a PACS that
+            changed them since.
         PacsError: when the PACS does not take or keep a result.
     """
     records = records_of(body)
@@ -59,7 +61,7 @@ def send_body(
         raise InputError(f"{len(records)} cases; expected one to be sent")
     (record,) = records
     reading = Reading.of(model)
-    with decoded_images(record, reading, fetching and fetching()) as images:
+    with decoded_images(record, reading, pictures) as images:
         if from_files := [image.image.stem for image in images if image.held is None]:
             raise InputError(
                 f"{from_files[0]}: of a file; expected pictures of the PACS alone, to be sent there"
@@ -73,17 +75,17 @@ def send_body(
         *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "neck"), numbers),
         *(said["level"], origin["model"], origin["version"], said["variant"]),
     )
-    stored = _store(pacs, _pictures(case, model, pacs), assessment)
+    stored = _store(pacs, _pictures(case, model, pictures), assessment)
     return json.dumps({"answer": {NAME: record[NAME]} | said | dict(origin), "stored": stored})
 
 
-def _pictures(case: Case, model: ScoringModel, pacs: Pacs) -> list[ScoredPicture]:
+def _pictures(case: Case, model: ScoringModel, fetched: CasePictures) -> list[ScoredPicture]:
     """Returns the largest picture of each modality, as the PACS holds it: its identity is not kept here."""
     pictures = []
     for modality, image in case.chosen.items():
         held, mask = image.held, case.drawn[modality]
         assert held is not None
-        source = pacs.fetch(str(held.StudyInstanceUID), str(held.SeriesInstanceUID), str(held.SOPInstanceUID))
+        source = fetched.original(held)
         square = find_square(mask, model.preprocess.dilations(modality))
         grey = to_grey(read_image(image), image, model.preprocess)
         frame = image.slice if int(source.get("NumberOfFrames") or 1) > 1 else None
