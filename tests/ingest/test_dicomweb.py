@@ -156,7 +156,7 @@ def test_studies_without_a_number_are_not_taken_for_one_patients(study, tmp_path
     drawn = changed(study["drawn"][0], PatientID="")
     both = f"P1,{first.StudyInstanceUID} {other.StudyInstanceUID},1,0,main"
     with served(Double(first, drawn, other)) as address:
-        with pytest.raises(InputError, match="'P1': its studies are of two patients .* or do not say"):
+        with pytest.raises(InputError, match=r"'P1': its studies are of two patients .* or do not say"):
             import_dicomweb(Pacs(address), tmp_path / "out", table(tmp_path, both))
         labels = table(tmp_path, f"P1,{first.StudyInstanceUID},1,0,main")
         assert import_dicomweb(Pacs(address), tmp_path / "out", labels).used["us_images"] == 1

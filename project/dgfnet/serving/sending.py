@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from math import inf
+import time
+from collections.abc import Callable, Mapping
 
 from pydicom.dataset import Dataset
 
@@ -15,6 +15,7 @@ from dgfnet.pacs.client import Pacs
 from dgfnet.pacs.drawings import capture, segmentation
 from dgfnet.pacs.findings import Assessment, ScoredPicture
 from dgfnet.pacs.report import report
+from dgfnet.pacs.session import PacsError
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.serving.answers import NUMBERS, answer
@@ -25,6 +26,8 @@ from dgfnet.serving.records import check_records
 from dgfnet.serving.remote import CasePictures
 
 LONGEST_NAME = 64
+ELSEWHERE = "the results in the case's other study are stored"
+Results = Mapping[str, list[tuple[str, Dataset]]]  # by study, kind and object of each
 
 
 def send_body(
@@ -33,7 +36,8 @@ def send_body(
     origin: Mapping[str, str],
     pacs: Pacs,
     pictures: CasePictures,
-    end: float = inf,
+    end: float,
+    begun: Callable[[], None],
 ) -> str:
     """Scores the case of a request once more, stores the answer, and returns the answer's body.
 
@@ -45,7 +49,8 @@ def send_body(
         origin: name and version of the model.
         pacs: of the pictures.
         pictures: gets those of the case.
-        end: until when on the monotonic clock.
+        end: after which nothing more is sent, on the monotonic clock.
+        begun: called before anything is sent.
 
     Returns:
         JSON: `answer`, as of /invocations; `stored`, the study, series, instance and kind of each object.
@@ -54,6 +59,7 @@ def send_body(
         InputError: when the case cannot be scored, has no answer, has pictures of files, or of a PACS that
             changed them since.
         PacsError: when the PACS does not take or keep a result.
+        TimeoutError: when the end comes before anything is sent.
     """
     records = records_of(body)
     check_records(records)
@@ -75,7 +81,8 @@ def send_body(
         *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "neck"), numbers),
         *(said["level"], origin["model"], origin["version"], said["variant"]),
     )
-    stored = _store(pacs, _pictures(case, model, pictures), assessment)
+    results = _results(_pictures(case, model, pictures), assessment)
+    stored = _store(pacs, results, end, begun)
     return json.dumps({"answer": {NAME: record[NAME]} | said | dict(origin), "stored": stored})
 
 
@@ -93,13 +100,13 @@ def _pictures(case: Case, model: ScoringModel, fetched: CasePictures) -> list[Sc
     return pictures
 
 
-def _store(pacs: Pacs, pictures: list[ScoredPicture], said: Assessment) -> list[dict[str, str]]:
-    """Stores the results of each study in it; everything is made before anything is sent."""
+def _results(pictures: list[ScoredPicture], said: Assessment) -> Results:
+    """Makes the results of each study."""
     studies: dict[str, list[tuple[ScoredPicture, Dataset]]] = {}
     for picture in pictures:
         study = str(picture.source.StudyInstanceUID)
         studies.setdefault(study, []).append((picture, segmentation(picture, said)))
-    results = {
+    return {
         study: [
             *(("segmentation", segments) for _, segments in drawn),
             *(("capture", capture(picture, said)) for picture, _ in drawn),
@@ -107,8 +114,24 @@ def _store(pacs: Pacs, pictures: list[ScoredPicture], said: Assessment) -> list[
         ]
         for study, drawn in studies.items()
     }
-    for study, made in results.items():
-        pacs.store(study, [data for _, data in made])
+
+
+def _store(pacs: Pacs, results: Results, end: float, begun: Callable[[], None]) -> list[dict[str, str]]:
+    """Stores the results of each study in it; errors after the first say what is stored."""
+    for place, (study, made) in enumerate(results.items()):
+        begun()  # before the clock is read: where it is unset after the end, nothing is sent any more
+        try:
+            if time.monotonic() > end:
+                raise TimeoutError
+            pacs.store(study, [data for _, data in made])
+        except PacsError as error:
+            if not place:
+                raise
+            raise PacsError(f"{error}; {ELSEWHERE}", error.status) from None
+        except TimeoutError:
+            if not place:
+                raise
+            raise PacsError(f"the time was over before all was sent; {ELSEWHERE}", 504) from None
     return [
         {
             "study": study,
