@@ -180,14 +180,14 @@ def open_session(url: str, authority: Path | None = None, **limits: Any) -> tupl
     """
     try:
         parts = urlsplit(url)
-        port = parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:  # told without the address, which may hold a password
         raise InputError(f"the address of the PACS has no sound host and port; {EXPECTED}") from None
     if parts.username is not None or parts.password is not None:
         raise InputError(
             f"the address of the PACS holds a user or password; set {USER} and {PASSWORD} instead"
         )
-    sound = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    sound = parts.scheme in ("http", "https") and host and port != 0
     if not sound or parts.query or parts.fragment:
         raise InputError(f"{url}: no address of a PACS; {EXPECTED}")
     session = BoundedSession(**limits)
@@ -197,7 +197,7 @@ def open_session(url: str, authority: Path | None = None, **limits: Any) -> tupl
     if bool(user) != bool(password):
         raise InputError(f"one of {USER} and {PASSWORD} is set; expected both")
     if token or user:
-        if parts.scheme == "http" and not is_own(parts.hostname):
+        if parts.scheme == "http" and not is_own(host):
             raise InputError(f"{url}: {NOWHERE}")
         session.auth = Bearer(token) if token else HTTPBasicAuth(user, password)
     if authority is not None:

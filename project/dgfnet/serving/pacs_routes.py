@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from dgfnet.serving.sending import send_body
 Work = Callable[[bytearray, float], str]  # of a body, until when on the monotonic clock: the answer's body
 Answered = Callable[[Request, Work], Awaitable[Response]]
 ROOT = "/pacs"
+LOG = logging.getLogger("uvicorn.error")  # where faults of the other paths go
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ class PacsLink:
     Attributes:
         pacs: that is asked.
         sends: results may be stored in it.
+        proxied: a proxy in front of the server answers by https, so that itself it may use http.
     """
 
     pacs: Pacs
     sends: bool = False
+    proxied: bool = False
 
 
 def add_routes(
@@ -81,7 +85,7 @@ def add_routes(
         return JSONResponse(error_body(str(error)), error.status)
 
     for name, work in works.items():
-        _add(app, name, partial(answered, work=private(work)))
+        _add(app, name, _working(private(work), answered))
 
     async def send(request: Request) -> Response:
         begun = Event()
@@ -101,6 +105,10 @@ def add_routes(
         _add(app, "send", send)
 
 
+def _working(work: Work, answered: Answered) -> Callable[[Request], Awaitable[Response]]:
+    return lambda request: answered(request, work)
+
+
 def _add(app: FastAPI, name: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
     async def route(request: Request) -> Response:
         response = await answer(request)
@@ -111,7 +119,7 @@ def _add(app: FastAPI, name: str, answer: Callable[[Request], Awaitable[Response
 
 
 def private(work: Work) -> Work:
-    """Returns a work whose unforeseen faults tell where they happened, and nothing of a file."""
+    """Returns a work whose unforeseen faults tell, and log, where they happened and nothing of a file."""
 
     def guarded(body: bytearray, end: float) -> str:
         try:
@@ -122,6 +130,7 @@ def private(work: Work) -> Work:
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}:{last.lineno}"
             told = f"the server failed on this request ({type(error).__name__}, {where})"
+            LOG.error("below %s %s", ROOT, told)
             raise RefusedError(500, told) from None
 
     return guarded
