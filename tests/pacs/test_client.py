@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 import time
+import warnings
 
 import numpy as np
 import pydicom
@@ -356,6 +357,7 @@ def test_libraries_are_hushed(address, caplog, recwarn):
     """Without it they tell whom somebody looks for, and what a file holds: so the libraries need it."""
     for name in LOGGERS:
         caplog.set_level(logging.DEBUG, logger=name)
+    warnings.simplefilter("always")  # else the second of one kind is silent anyway
     born = {"00100030": {"vr": "DA", "Value": ["Zyxwvut"]}}
 
     def told():
