@@ -7,6 +7,7 @@ import email
 import email.policy
 import io
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -66,7 +67,7 @@ class Double:
     Attributes:
         held: data sets by SOPInstanceUID.
         asked: method, path with query, and headers of each request.
-        answer: replaces the next answers: a function of the handler, or None.
+        answer: replaces the next answers: a function of the handler, unless that returns False, or None.
     """
 
     def __init__(self, *held):
@@ -91,7 +92,10 @@ class Double:
 
 
 def _matches(asked, value):
-    """Says that a value is the one asked for, in which ? is any letter."""
+    """Says that a value is the one asked for, in which ? is any letter, or in a range of dates."""
+    if re.fullmatch(r"(\d{8})?-(\d{8})?", asked):
+        first, last = asked.split("-")
+        return bool(value) and first <= value <= (last or "9")
     return len(asked) == len(value) and all(a in ("?", b) for a, b in zip(asked, value, strict=True))
 
 
@@ -114,8 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         double = self.server.double
         double.asked.append((self.command, self.path, dict(self.headers)))
         body = self.body()
-        if double.answer is not None:
-            double.answer(self)
+        if double.answer is not None and double.answer(self) is not False:
             return
         parts = urlsplit(self.path)
         if self.command == "POST":

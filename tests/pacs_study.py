@@ -83,9 +83,9 @@ def reference(data, frame=None):
 
 
 @contextlib.contextmanager
-def answering(model, pacs, sends=False, log=False):
+def answering(model, pacs, sends=False, log=False, limits=None):
     """A function that asks a server with a PACS."""
-    limits, access = Limits(), Access(TOKEN, log=log)
+    limits, access = limits or Limits(), Access(TOKEN, log=log)
     with listen("127.0.0.1", 0) as listening:
         app = scoring_app(model, "dgfnet-central", "7", limits, access, PacsLink(pacs, sends))
         server = uvicorn.Server(configuration(app, limits))

@@ -37,10 +37,19 @@ def serve(
 
     Raises:
         InputError: when the site has no champion, its files are not those that were registered, host, port,
-            certificate or time limit cannot be used, or a PACS is open to whoever asks.
+            certificate or time limit cannot be used, or a PACS is open to whoever asks or
+            listens.
     """
     if remote is not None and access.token is None:
         raise InputError("--pacs shows patients to whoever may ask; expected a token: --token FILE")
+    if remote is not None and access.tls is None and not remote.proxied:
+        from dgfnet.pacs.session import is_own
+
+        if not is_own(host):
+            raise InputError(
+                f"--pacs with --host {host} would send names of patients and the token by http; expected "
+                "--tls CERT KEY, or --behind-proxy where a proxy in front answers by https"
+            )
     if access.tls is not None:
         check_tls(*access.tls)
     limits = replace(limits, work_s=_timeout())

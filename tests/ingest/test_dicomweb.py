@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -52,6 +53,15 @@ def address(request, study, tmp_path_factory):
         for data in (*held(study), study["other"]):
             client.store(data.StudyInstanceUID, [data])
         yield found
+
+
+def changed(data, **values):
+    """The same object with other attributes."""
+    copied = pydicom.Dataset.from_json(data.to_json())
+    copied.file_meta = data.file_meta
+    for name, value in values.items():
+        setattr(copied, name, value)
+    return copied
 
 
 def table(tmp_path, *rows, columns="patient_id,study_uid,lnm_central,lnm_lateral,cohort"):
@@ -139,6 +149,52 @@ def test_one_patient_under_two_pseudonyms_would_leak(study, tmp_path):
         pytest.raises(InputError, match="'P1' and 'P2' are one patient"),
     ):
         import_dicomweb(Pacs(address), tmp_path / "out", labels)
+
+
+def test_studies_without_a_number_are_not_taken_for_one_patients(study, tmp_path):
+    first, other = (changed(study[name], PatientID="") for name in ("us", "other"))
+    drawn = changed(study["drawn"][0], PatientID="")
+    both = f"P1,{first.StudyInstanceUID} {other.StudyInstanceUID},1,0,main"
+    with served(Double(first, drawn, other)) as address:
+        with pytest.raises(InputError, match=r"'P1': its studies are of two patients .* or do not say"):
+            import_dicomweb(Pacs(address), tmp_path / "out", table(tmp_path, both))
+        labels = table(tmp_path, f"P1,{first.StudyInstanceUID},1,0,main")
+        assert import_dicomweb(Pacs(address), tmp_path / "out", labels).used["us_images"] == 1
+
+
+def test_series_of_one_number_and_modality_are_all_there(study, tmp_path):
+    again = changed(study["us"], SeriesInstanceUID="1.2.6", SOPInstanceUID="1.2.7")
+    again.PixelData = picture(5).tobytes()
+    assert again.SeriesNumber == study["us"].SeriesNumber
+    segmentation(tmp_path / "again.dcm", [again], {"nodule": mask(60)[None]}, SeriesNumber=10)
+    drawn = pydicom.dcmread(tmp_path / "again.dcm")
+    labels = table(tmp_path, f"P1,{again.StudyInstanceUID},1,0,main")
+    with served(Double(*held(study), again, drawn)) as address:
+        account = import_dicomweb(Pacs(address), tmp_path / "out", labels)
+    assert account.used["us_images"] == 2
+    (nodule,) = read_cohort(tmp_path / "out").nodules
+    found = {read_pair(image)[0].values.tobytes() for image in nodule.of("us")}
+    assert found == {picture(1).tobytes(), picture(5).tobytes()}
+
+
+@pytest.mark.parametrize("name", ["/absolute", "../../above", "a/b", ".."])
+def test_a_pseudonym_is_no_path(study, tmp_path, monkeypatch, name):
+    place = tmp_path / "temporary/deep"
+    place.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    opened, save = [], pydicom.Dataset.save_as
+
+    def watched(data, file, **how):
+        opened.append(file)
+        save(data, file, **how)
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", watched)
+    labels = table(tmp_path, f"{name},{study['us'].StudyInstanceUID},1,0,main")
+    with served(Double(*held(study))) as address:
+        import_dicomweb(Pacs(address), tmp_path / "out", labels)
+    written = [Path(file.name).resolve() for file in opened if hasattr(file, "name")]
+    assert len(written) == len(held(study))
+    assert all(path.is_relative_to(place) for path in written)
 
 
 def test_a_picture_with_a_name_in_it_is_left_out(study, tmp_path):

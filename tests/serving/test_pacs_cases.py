@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 import time
 
 import cv2
@@ -15,6 +16,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.cli import main
 from dgfnet.errors import InputError
 from dgfnet.pacs.client import Pacs
+from dgfnet.parallel import cores
 from dgfnet.serve import serve
 from dgfnet.serving.access import Access
 from dgfnet.serving.connection import Limits
@@ -231,20 +233,60 @@ def test_nothing_is_fetched_for_whom_nobody_waits(double, study):
         assert len(double.asked) == before
 
 
-def test_unforeseen_faults_tell_nothing_of_a_file():
-    def work(body, end):
+def test_unforeseen_faults_tell_nothing_of_a_file(ask, study, monkeypatch, caplog):
+    def work(*values):
         raise ValueError("Zyxwvut^Quirin")
 
     with pytest.raises(Exception, match=r"\(ValueError, test_pacs_cases.py:\d+\)") as raised:
         private(work)(bytearray(), 0.0)
     assert "Zyx" not in str(raised.value)
     assert raised.value.__suppress_context__
+    caplog.clear()
+    monkeypatch.setattr("dgfnet.serving.pacs_routes.studies_body", work)
+    answer = ask("/pacs/studies", {"patient_id": "MRN-90210"})
+    assert answer.status_code == 500
+    assert answer.json()["error_code"] == "INTERNAL_ERROR"  # and no fault of the request
+    assert answer.json()["message"] in caplog.text
+    assert "Zyx" not in answer.text + caplog.text
+    assert "MRN" not in answer.text + caplog.text
 
 
 def test_a_pacs_is_not_open_to_whoever_asks(tiny):
     remote = PacsLink(Pacs("http://127.0.0.1:9"))
     with pytest.raises(InputError, match="expected a token: --token FILE"):
         serve(tiny, "central", "127.0.0.1", 0, Limits(), Access(), remote)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "pacs-reader.example"])
+def test_names_and_token_do_not_cross_a_network_by_http(tiny, host, tmp_path):
+    def served_at(host, proxied, tls=None):
+        remote = PacsLink(Pacs("http://127.0.0.1:9"), proxied=proxied)
+        with pytest.raises(InputError) as raised:
+            serve(tiny, "central", host, -1, Limits(), Access(TOKEN, tls), remote)
+        return str(raised.value)
+
+    assert "expected --tls CERT KEY, or --behind-proxy" in served_at(host, False)
+    other = "cannot answer at"  # at this port: so far it came
+    for own in ("127.0.0.1", "localhost"):
+        assert other in served_at(own, False)
+    assert other in served_at("0.0.0.0", True)
+    files = (tmp_path / "certificate.pem", tmp_path / "key.pem")
+    assert "cannot be used for TLS" in served_at(host, False, files)
+
+
+def test_a_pacs_that_hangs_holds_up_nobody_with_files(scoring, study):
+    """The threads of the event loop are few: requests that wait for a PACS take none of them."""
+    double, release = Double(*study["ct"]), threading.Event()
+    double.answer = lambda handler: release.wait(20)
+    before = set(threading.enumerate())
+    limits = Limits(work_s=0.5)
+    with served(double) as address, answering(scoring, Pacs(address), limits=limits) as ask:
+        for _ in range(cores() + 1):
+            assert ask("/pacs/studies", {"patient_id": "MRN-1"}).status_code == 504
+        names = [own.name for own in set(threading.enumerate()) - before]
+        release.set()
+    assert sum(name.startswith("pacs_") for name in names) == cores()
+    assert not any(name.startswith("asyncio_") for name in names)
 
 
 def test_the_paths_are_described(ask):
@@ -264,12 +306,12 @@ def test_the_command_hands_on_a_pacs(tmp_path, monkeypatch, params, capsys):
     common = ["serve", "central", "--params", str(params)]
     main([*common, "--pacs", "http://127.0.0.1:9/dicom-web/"])
     main([*common, "--pacs", "http://127.0.0.1:9/dicom-web", "--send-results"])
-    assert [(link.pacs.url, link.sends) for link in given] == [
-        ("http://127.0.0.1:9/dicom-web", False),
-        ("http://127.0.0.1:9/dicom-web", True),
-    ]
+    main([*common, "--pacs", "http://127.0.0.1:9/dicom-web", "--behind-proxy"])
+    assert {link.pacs.url for link in given} == {"http://127.0.0.1:9/dicom-web"}
+    assert [(link.sends, link.proxied) for link in given] == [(False, False), (True, False), (False, True)]
     for wrong, said in (
         (["--send-results"], "expected --pacs URL"),
+        (["--behind-proxy"], "expected --pacs URL"),
         (["--pacs", "http://a:b@127.0.0.1/"], "holds a user or password"),
         (["--pacs", "https://127.0.0.1/", "--pacs-ca", str(tmp_path / "ca.pem")], "expected certificates"),
     ):

@@ -186,6 +186,7 @@ def examples(settings: Settings, folder: Path, nodules: int) -> None:
 @click.option("--pacs", metavar="URL", help="DICOMweb address to choose studies from (docs/how-to/pacs.md)")
 @click.option("--pacs-ca", type=PATH, help="PEM file of the authority that the PACS's certificate is of")
 @click.option("--send-results", is_flag=True, help="answers may be stored in the PACS, by request")
+@click.option("--behind-proxy", is_flag=True, help="with --pacs: a proxy in front answers by https")
 def serve_champion(
     settings: Settings,
     host: str,
@@ -200,6 +201,7 @@ def serve_champion(
     pacs: str | None,
     pacs_ca: Path | None,
     send_results: bool,
+    behind_proxy: bool,
 ) -> None:
     """Serve a model."""
     from dgfnet.serve import serve
@@ -210,12 +212,12 @@ def serve_champion(
         head_s=header_seconds, body_s=body_seconds, silence_s=silence_seconds, stop_s=stop_seconds
     )
     access = Access(None if token is None else read_token(token), tls, log)
-    if pacs is None and (pacs_ca or send_results):
-        raise InputError("--pacs-ca and --send-results are of a PACS; expected --pacs URL")
+    if pacs is None and (pacs_ca or send_results or behind_proxy):
+        raise InputError("--pacs-ca, --send-results and --behind-proxy are of a PACS; expected --pacs URL")
     remote = None
     if pacs is not None:
         from dgfnet.pacs.client import Pacs
         from dgfnet.serving.pacs_routes import PacsLink
 
-        remote = PacsLink(Pacs(pacs, pacs_ca), send_results)
+        remote = PacsLink(Pacs(pacs, pacs_ca), send_results, behind_proxy)
     serve(settings, settings.base.sites[0], host, port, limits, access, remote)

@@ -22,11 +22,12 @@ from pydicom.uid import generate_uid
 from dgfnet.errors import InputError
 from dgfnet.imaging.identity import identity
 from dgfnet.ingest.dicom_headers import view_of
-from dgfnet.ingest.dicom_tree import import_dicom
+from dgfnet.ingest.dicom_tree import UNSAFE, import_dicom
 from dgfnet.ingest.folder import Account, NotUsed, check_free, progress, write_table
 from dgfnet.ingest.labels import Labels, read_labels
 from dgfnet.pacs.client import Pacs, SeriesEntry, check_uids
 from dgfnet.pacs.deidentify import anonymous
+from dgfnet.pacs.subject import subject
 
 NAMED = ("study_uid", "accession")  # columns of the table that say which study
 WANTED = {"US": "us", "CT": "ct", "SEG": "", "RTSTRUCT": ""}  # modalities that are fetched
@@ -60,8 +61,9 @@ def import_dicomweb(
     with tempfile.TemporaryDirectory(prefix="dgfnet-") as temporary:
         export = Path(temporary) / "export"
         for place, (study, patient) in enumerate(progress(list(studies.items()), "Studies"), start=1):
-            for series in pacs.series(study):
-                where = f"{patient}/{place}/{series.modality.lower()}{series.number}"
+            for number, series in enumerate(pacs.series(study), start=1):
+                # counted, for numbers of series repeat, and a pseudonym may be no name of a folder
+                where = f"{place}-{UNSAFE.sub('_', patient)[:40]}/{number}-{UNSAFE.sub('_', series.modality)}"
                 if series.modality in WANTED:
                     lost += _fetch(pacs, study, series, patient, export / where, where, key, whose)
                 else:
@@ -95,7 +97,8 @@ def _fetch(
             lost.append(NotUsed("dicomweb", "file", f"{where}/{number}.dcm", reason))
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        result.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+        with (folder / f"{number}.dcm").open("xb") as file:
+            result.save_as(file, enforce_file_format=True)
     return lost
 
 
@@ -108,18 +111,18 @@ class _Persons:
     """Says that a pseudonym stands for one patient of the PACS, and a patient has one."""
 
     def __init__(self) -> None:
-        self._patients: dict[str, str] = {}
-        self._pseudonyms: dict[str, str] = {}
+        self._patients: dict[str, tuple[str, ...]] = {}
+        self._pseudonyms: dict[tuple[str, ...], str] = {}
 
     def check(self, data: Dataset, pseudonym: str) -> None:
-        number = str(data.get("PatientID") or "").strip()
-        if self._patients.setdefault(pseudonym, number) != number:
+        whose = subject(data)
+        if self._patients.setdefault(pseudonym, whose) != whose:
             raise InputError(
-                f"patient_id {pseudonym!r}: its studies are of two patients in the PACS (PatientID); "
-                "expected one"
+                f"patient_id {pseudonym!r}: its studies are of two patients in the PACS (PatientID), or do "
+                "not say of whom; expected those of one"
             )
-        if number and self._pseudonyms.setdefault(number, pseudonym) != pseudonym:
-            other = self._pseudonyms[number]
+        if self._pseudonyms.setdefault(whose, pseudonym) != pseudonym:
+            other = self._pseudonyms[whose]
             raise InputError(
                 f"patient_id {other!r} and {pseudonym!r} are one patient in the PACS (PatientID); give them "
                 "one, or folds and the external test leak"

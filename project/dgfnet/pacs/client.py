@@ -18,7 +18,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from dgfnet.errors import InputError
-from dgfnet.pacs.session import CONNECT_S, SILENCE_S, PacsError, open_session, told
+from dgfnet.pacs.session import CONNECT_S, EXPECTED, SILENCE_S, PacsError, open_session, told
 
 MOST_STUDIES = 100
 MOST_INSTANCES = 3000  # of a series; CT of the whole body has some 2000 slices
@@ -27,6 +27,8 @@ LONGEST_UID = 64
 STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
 SERIES_FIELDS = ("SeriesDescription", "NumberOfSeriesRelatedInstances")
 INSTANCE_FIELDS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
+SENTENCE_NONE = "has no {}; it may be gone"
+MAYBE = "some of the results may be stored all the same: look into the study before you send again"
 DATE = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}")
 
 
@@ -91,9 +93,7 @@ class Pacs:
                 self.url, session, timeout=(CONNECT_S, min(SILENCE_S, session.whole_s))
             )
         except ValueError:
-            raise InputError(
-                f"{url}: no address of a PACS; expected one as http://host:8042/dicom-web"
-            ) from None
+            raise InputError(f"{url}: no address of a PACS; {EXPECTED}") from None
         # it would ask five times, also after a timeout
         self._client.set_http_retry_params(retry=False)
 
@@ -196,26 +196,36 @@ class Pacs:
         """Stores instances in a study that is there, and reads them back.
 
         Raises:
-            PacsError: when the PACS refuses one or does not give it back as it was sent.
+            PacsError: when the PACS refuses one or does not give it back as it was sent; unless it refused
+                all, the message says that some may be stored.
         """
         check_uids(study)
-        with told(self.url):
-            files = [_as_read(data) for data in results]
-            try:
-                answer = self._client.store_instances(files, study)
-            except requests.HTTPError as error:
-                if error.response is not None and error.response.status_code == 409:
-                    raise PacsError("refused all of the results (409); look at its log") from None
+        files = [_as_read(data) for data in results]
+        refused_all = False
+        try:
+            with told(self.url):
+                try:
+                    answer = self._client.store_instances(files, study)
+                except requests.HTTPError as error:
+                    status = error.response.status_code if error.response is not None else 0
+                    refused_all = 400 <= status < 500
+                    if status == 409:
+                        raise PacsError("refused all of the results (409); look at its log") from None
+                    raise
+                self._check_stored(study, files, answer)
+        except PacsError as error:
+            if refused_all:
                 raise
-            if refused := len(answer.get("FailedSOPSequence") or []):
-                raise PacsError(f"refused {refused} of {len(results)} results; look at its log")
-            for data in files:
-                kept = self._client.retrieve_instance(study, data.SeriesInstanceUID, data.SOPInstanceUID)
-                if kept != data:
-                    raise PacsError("gives a result back other than it was sent; look at its configuration")
+            raise PacsError(f"{error}; {MAYBE}", error.status) from None
 
-
-SENTENCE_NONE = "has no {}; it may be gone"
+    def _check_stored(self, study: str, files: Sequence[Dataset], answer: Dataset) -> None:
+        """Raises PacsError when not all files are stored as they were sent."""
+        if refused := len(answer.get("FailedSOPSequence") or []):
+            raise PacsError(f"refused {refused} of {len(files)} results; look at its log")
+        for data in files:
+            kept = self._client.retrieve_instance(study, data.SeriesInstanceUID, data.SOPInstanceUID)
+            if kept != data:
+                raise PacsError("gives a result back other than it was sent; look at its configuration")
 
 
 def check_uids(*uids: str) -> None:

@@ -6,18 +6,24 @@ import io
 import logging
 import os
 import re
+import socket
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dgfnet.errors import InputError
 
@@ -25,7 +31,9 @@ TOKEN, USER, PASSWORD = "DGFNET_PACS_TOKEN", "DGFNET_PACS_USER", "DGFNET_PACS_PA
 CONNECT_S, SILENCE_S, WHOLE_S = 5.0, 15.0, 45.0  # to connect, between two pieces, of a whole answer
 LARGEST = 512 * 2**20  # bytes of an answer
 PIECE = 2**20
+END: ContextVar[float] = ContextVar("END")  # of the request in a thread, on the monotonic clock
 LOGGERS = ("dicomweb_client", "urllib3", "pydicom", "highdicom")  # they log addresses and values
+EXPECTED = "expected one as http://host:8042/dicom-web"
 NOWHERE = "a plain-text address would show the credentials to the network; expected https://"
 SENTENCES = {
     401: f"does not know these credentials (401); set {TOKEN}, or {USER} and {PASSWORD}",
@@ -60,6 +68,47 @@ class Bearer(AuthBase):
         return request
 
 
+class _Ending:
+    """A connection whose answer begins before END: a limit of silence alone lets headers drip for ever."""
+
+    def getresponse(self) -> Any:
+        """Waits for status and headers; shuts the connection at the end."""
+        end = Timer(max(0.0, END.get() - time.monotonic()), self._shut)
+        end.daemon = True
+        end.start()
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            end.cancel()
+
+    def _shut(self) -> None:
+        with suppress(OSError, AttributeError):  # closed meanwhile
+            # that of TLS would wait for the other side, and is not for two threads
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[attr-defined]
+
+
+class _EndingConnection(_Ending, HTTPConnection):
+    pass
+
+
+class _EndingTlsConnection(_Ending, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _EndingConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _EndingTlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
 class BoundedSession(requests.Session):
     """A session whose answers are in memory when they come back, up to a size and a time.
 
@@ -70,6 +119,8 @@ class BoundedSession(requests.Session):
         super().__init__()
         self.trust_env = False
         self.largest, self.whole_s = largest, whole_s
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Sends a request and reads its answer.
@@ -82,8 +133,19 @@ class BoundedSession(requests.Session):
         # Orthanc 1.10 does not decode a question; ? need not be coded in it (RFC 3986, 3.4)
         request.url = str(request.url).replace("%3F", "?")
         end = time.monotonic() + self.whole_s
-        response = super().send(request, **kwargs | {"stream": True, "allow_redirects": False})
+        END.set(end)
+        slow = PacsError(f"did not send all within {self.whole_s:g} s; try again later", 504)
+        try:
+            response = super().send(request, **kwargs | {"stream": True, "allow_redirects": False})
+        except requests.Timeout:
+            raise
+        except requests.ConnectionError:
+            if time.monotonic() > end:
+                raise slow from None
+            raise
         with response:
+            if time.monotonic() > end:  # its header may be torn off
+                raise slow
             if 300 <= response.status_code < 400:
                 raise PacsError(f"sends elsewhere ({response.status_code}); name that address itself")
             body = bytearray()
@@ -92,7 +154,7 @@ class BoundedSession(requests.Session):
                 if len(body) > self.largest:
                     raise PacsError(f"sent more than {self.largest // 2**20} MB at once; choose less")
                 if time.monotonic() > end:
-                    raise PacsError(f"did not send all within {self.whole_s:g} s; try again later", 504)
+                    raise slow
         response.raw = io.BytesIO(body)
         return response
 
@@ -116,13 +178,18 @@ def open_session(url: str, authority: Path | None = None, **limits: Any) -> tupl
     Raises:
         InputError: for an address that is none, has a password in it, or would show it to the network.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # told without the address, which may hold a password
+        raise InputError(f"the address of the PACS has no sound host and port; {EXPECTED}") from None
     if parts.username is not None or parts.password is not None:
         raise InputError(
             f"the address of the PACS holds a user or password; set {USER} and {PASSWORD} instead"
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InputError(f"{url}: no address of a PACS; expected one as http://host:8042/dicom-web")
+    sound = parts.scheme in ("http", "https") and host and port != 0
+    if not sound or parts.query or parts.fragment:
+        raise InputError(f"{url}: no address of a PACS; {EXPECTED}")
     session = BoundedSession(**limits)
     token, user, password = (os.environ.get(name, "") for name in (TOKEN, USER, PASSWORD))
     if token and (user or password):
@@ -130,7 +197,7 @@ def open_session(url: str, authority: Path | None = None, **limits: Any) -> tupl
     if bool(user) != bool(password):
         raise InputError(f"one of {USER} and {PASSWORD} is set; expected both")
     if token or user:
-        if parts.scheme == "http" and not _is_own(parts.hostname):
+        if parts.scheme == "http" and not is_own(host):
             raise InputError(f"{url}: {NOWHERE}")
         session.auth = Bearer(token) if token else HTTPBasicAuth(user, password)
     if authority is not None:
@@ -140,7 +207,7 @@ def open_session(url: str, authority: Path | None = None, **limits: Any) -> tupl
     return url.rstrip("/"), session
 
 
-def _is_own(host: str) -> bool:
+def is_own(host: str) -> bool:
     """Says that an address is this machine's."""
     try:
         return host == "localhost" or ip_address(host).is_loopback

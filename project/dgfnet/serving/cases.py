@@ -232,22 +232,19 @@ def loose_image(
     mask, box = (image, mark) if isinstance(mark, Box) else (mark, None)
     data, frame = held or (None, None)
     return Image(
-        *(
-            "case",
-            modality,
-            view,
-            image,
-            mask,
-            spacing_mm,
-            frame,
-            None,
-            None,
-            False,
-            segment,
-            False,
-            box,
-            data,
-        )
+        nodule_id="case",
+        modality=modality,
+        view=view,
+        image=image,
+        mask=mask,
+        spacing_mm=spacing_mm,
+        slice=frame,
+        window_level=None,
+        window_width=None,
+        measurement_lines=False,
+        segment=segment,
+        box=box,
+        held=data,
     )
 
 

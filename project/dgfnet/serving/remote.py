@@ -23,12 +23,14 @@ from dgfnet.imaging.tomography import CLASSES as CT_CLASSES
 from dgfnet.imaging.ultrasound import CLASSES as US_CLASSES
 from dgfnet.pacs.client import Pacs, check_uids
 from dgfnet.pacs.deidentify import anonymous
-from dgfnet.serving.decode import Fetch
+from dgfnet.pacs.subject import subject
 
 HELD_BYTES = 512 * 2**20  # of pictures
 HELD_S = 600.0  # that a picture is held: boxes are drawn on it meanwhile
 REFERENCE = ("study", "series", "instance")
 SEARCH = ("patient_id", "accession", "date")
+PSEUDONYM = "held"
+Uids = tuple[str, str, str]  # of study, series and instance
 
 
 class RemotePictures:
@@ -37,51 +39,102 @@ class RemotePictures:
     def __init__(self, pacs: Pacs) -> None:
         self.pacs = pacs
         self._salt = secrets.token_bytes(32)
-        self._held: TTLCache[tuple[str, ...], tuple[Dataset, bytes]] = TTLCache(
-            HELD_BYTES, HELD_S, getsizeof=_size
+        self._held: TTLCache[Uids, tuple[Dataset, bytes]] = TTLCache(
+            HELD_BYTES, HELD_S, getsizeof=lambda held: _size(held[0])
         )
         self._lock = Lock()
 
-    def fetching(self, end: float) -> Fetch:
-        """Returns what gets the pictures of one case until an end, and refuses those of a second patient."""
-        first: tuple[bytes, str] | None = None
+    def fetching(self, end: float) -> CasePictures:
+        """Returns what gets the pictures of one case until an end on the monotonic clock."""
+        return CasePictures(self, end)
 
-        def fetch(reference: Mapping[str, Any], name: str) -> tuple[Dataset, int | None]:
-            nonlocal first
-            uids, frame = read_reference(reference, name)
-            if time.monotonic() > end:  # nobody waits for the answer any longer
-                raise TimeoutError
-            data, whose = self._picture(uids)
-            first = first or (whose, name)
-            if first[0] != whose:
-                raise InputError(
-                    f"{name} is of another patient than {first[1]}; expected pictures of one (PatientID)"
-                )
-            return data, frame
-
-        return fetch
-
-    def _picture(self, uids: tuple[str, str, str]) -> tuple[Dataset, bytes]:
+    def picture(self, uids: Uids) -> tuple[Dataset, bytes]:
         """Returns a picture that names nobody, and a digest of whom it shows."""
         with self._lock:
             held = self._held.get(uids)
         if held is not None:
             return held
         found = self.pacs.fetch(*uids)
-        named = "\0".join(str(found.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
-        whose = hashlib.sha256(self._salt + named.encode()).digest()
-        held = anonymous(found, "held"), whose
+        held = anonymous(found, PSEUDONYM), self.whose(found)
         with self._lock:
-            if _size(held) <= HELD_BYTES:
+            if _size(held[0]) <= HELD_BYTES:
                 self._held[uids] = held
         return held
 
+    def whose(self, data: Dataset) -> bytes:
+        """Returns a digest of whom a data set shows."""
+        return hashlib.sha256(self._salt + "\0".join(subject(data)).encode()).digest()
 
-def _size(held: tuple[Dataset, bytes]) -> int:
-    return len(held[0].get("PixelData") or b"") + 2**16
+    def forget(self, uids: Uids) -> None:
+        """Lets a picture go, so that it is fetched the next time."""
+        with self._lock:
+            self._held.pop(uids, None)
 
 
-def read_reference(value: Mapping[str, Any], name: str) -> tuple[tuple[str, str, str], int | None]:
+class CasePictures:
+    """The pictures of one case, each fetched once: of one patient, and no more than memory is for."""
+
+    def __init__(self, remote: RemotePictures, end: float) -> None:
+        self._remote, self._end = remote, end
+        self._own: dict[Uids, Dataset] = {}
+        self._first: tuple[bytes, str] | None = None
+
+    def __call__(self, reference: Mapping[str, Any], name: str) -> tuple[Dataset, int | None]:
+        """Returns the picture and the frame that a reference stands for; a `serving.decode.Fetch`.
+
+        Raises:
+            InputError: naming the field, for what is no reference, another patient's, or too much.
+            PacsError: when the PACS cannot be used.
+            TimeoutError: after the end.
+        """
+        uids, frame = read_reference(reference, name)
+        if uids not in self._own:
+            self._check_end()
+            self._own[uids], whose = self._remote.picture(uids)
+            self._first = self._first or (whose, name)
+            if self._first[0] != whose:
+                raise InputError(
+                    f"{name} is of another patient than {self._first[1]}; expected pictures of one "
+                    "(PatientID, or the study where there is none)"
+                )
+            if sum(map(_size, self._own.values())) > HELD_BYTES:
+                raise InputError(
+                    f"{name}: the pictures up to this one have more than {HELD_BYTES // 2**20} MB; expected "
+                    "fewer clips in a case, or shorter ones"
+                )
+        return self._own[uids], frame
+
+    def original(self, held: Dataset) -> Dataset:
+        """Returns a picture of the case with its identity, as the PACS has it now.
+
+        Raises:
+            InputError: when pixels, attributes or patient are other than those that were scored.
+            PacsError: when the PACS cannot be used.
+            TimeoutError: after the end.
+        """
+        self._check_end()
+        uids = (str(held.StudyInstanceUID), str(held.SeriesInstanceUID), str(held.SOPInstanceUID))
+        source = self._remote.pacs.fetch(*uids)
+        now = anonymous(source, PSEUDONYM)
+        same = now == held and now.file_meta == held.file_meta
+        if not same or self._first is None or self._remote.whose(source) != self._first[0]:
+            self._remote.forget(uids)
+            raise InputError(
+                "a picture was changed in the PACS since it was scored, nothing was stored; take it again, "
+                "and look whose it is and what the answer is now"
+            )
+        return source
+
+    def _check_end(self) -> None:
+        if time.monotonic() > self._end:  # nobody waits for the answer any longer
+            raise TimeoutError
+
+
+def _size(data: Dataset) -> int:
+    return len(data.get("PixelData") or b"") + 2**16
+
+
+def read_reference(value: Mapping[str, Any], name: str) -> tuple[Uids, int | None]:
     """Returns the UIDs of study, series and instance, and the frame from 0, of a reference.
 
     Raises:

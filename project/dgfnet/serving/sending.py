@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
-from math import inf
 
 from pydicom.dataset import Dataset
 
@@ -15,15 +15,19 @@ from dgfnet.pacs.client import Pacs
 from dgfnet.pacs.drawings import capture, segmentation
 from dgfnet.pacs.findings import Assessment, ScoredPicture
 from dgfnet.pacs.report import report
+from dgfnet.pacs.session import PacsError
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
 from dgfnet.serving.answers import NUMBERS, answer
 from dgfnet.serving.cases import Case, Reading, read_moved
-from dgfnet.serving.decode import NAME, Fetch, decoded_images
+from dgfnet.serving.decode import NAME, decoded_images
 from dgfnet.serving.forms import records_of
 from dgfnet.serving.records import check_records
+from dgfnet.serving.remote import CasePictures
 
 LONGEST_NAME = 64
+ELSEWHERE = "the results in the case's other study are stored"
+Results = Mapping[str, list[tuple[str, Dataset]]]  # by study, kind and object of each
 
 
 def send_body(
@@ -31,8 +35,9 @@ def send_body(
     model: ScoringModel,
     origin: Mapping[str, str],
     pacs: Pacs,
-    end: float = inf,
-    fetching: Callable[[], Fetch] | None = None,
+    pictures: CasePictures,
+    end: float,
+    begun: Callable[[], None],
 ) -> str:
     """Scores the case of a request once more, stores the answer, and returns the answer's body.
 
@@ -43,15 +48,18 @@ def send_body(
         model: scores it.
         origin: name and version of the model.
         pacs: of the pictures.
-        end: until when on the monotonic clock.
-        fetching: makes what gets the pictures of a case.
+        pictures: gets those of the case.
+        end: after which nothing more is sent, on the monotonic clock.
+        begun: called before anything is sent.
 
     Returns:
         JSON: `answer`, as of /invocations; `stored`, the study, series, instance and kind of each object.
 
     Raises:
-        InputError: when the case cannot be scored, has no answer, or has pictures of files.
+        InputError: when the case cannot be scored, has no answer, has pictures of files, or of a PACS that
+            changed them since.
         PacsError: when the PACS does not take or keep a result.
+        TimeoutError: when the end comes before anything is sent.
     """
     records = records_of(body)
     check_records(records)
@@ -59,7 +67,7 @@ def send_body(
         raise InputError(f"{len(records)} cases; expected one to be sent")
     (record,) = records
     reading = Reading.of(model)
-    with decoded_images(record, reading, fetching and fetching()) as images:
+    with decoded_images(record, reading, pictures) as images:
         if from_files := [image.image.stem for image in images if image.held is None]:
             raise InputError(
                 f"{from_files[0]}: of a file; expected pictures of the PACS alone, to be sent there"
@@ -73,17 +81,18 @@ def send_body(
         *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "neck"), numbers),
         *(said["level"], origin["model"], origin["version"], said["variant"]),
     )
-    stored = _store(pacs, _pictures(case, model, pacs), assessment)
+    results = _results(_pictures(case, model, pictures), assessment)
+    stored = _store(pacs, results, end, begun)
     return json.dumps({"answer": {NAME: record[NAME]} | said | dict(origin), "stored": stored})
 
 
-def _pictures(case: Case, model: ScoringModel, pacs: Pacs) -> list[ScoredPicture]:
+def _pictures(case: Case, model: ScoringModel, fetched: CasePictures) -> list[ScoredPicture]:
     """Returns the largest picture of each modality, as the PACS holds it: its identity is not kept here."""
     pictures = []
     for modality, image in case.chosen.items():
         held, mask = image.held, case.drawn[modality]
         assert held is not None
-        source = pacs.fetch(str(held.StudyInstanceUID), str(held.SeriesInstanceUID), str(held.SOPInstanceUID))
+        source = fetched.original(held)
         square = find_square(mask, model.preprocess.dilations(modality))
         grey = to_grey(read_image(image), image, model.preprocess)
         frame = image.slice if int(source.get("NumberOfFrames") or 1) > 1 else None
@@ -91,13 +100,13 @@ def _pictures(case: Case, model: ScoringModel, pacs: Pacs) -> list[ScoredPicture
     return pictures
 
 
-def _store(pacs: Pacs, pictures: list[ScoredPicture], said: Assessment) -> list[dict[str, str]]:
-    """Stores the results of each study in it; everything is made before anything is sent."""
+def _results(pictures: list[ScoredPicture], said: Assessment) -> Results:
+    """Makes the results of each study."""
     studies: dict[str, list[tuple[ScoredPicture, Dataset]]] = {}
     for picture in pictures:
         study = str(picture.source.StudyInstanceUID)
         studies.setdefault(study, []).append((picture, segmentation(picture, said)))
-    results = {
+    return {
         study: [
             *(("segmentation", segments) for _, segments in drawn),
             *(("capture", capture(picture, said)) for picture, _ in drawn),
@@ -105,8 +114,24 @@ def _store(pacs: Pacs, pictures: list[ScoredPicture], said: Assessment) -> list[
         ]
         for study, drawn in studies.items()
     }
-    for study, made in results.items():
-        pacs.store(study, [data for _, data in made])
+
+
+def _store(pacs: Pacs, results: Results, end: float, begun: Callable[[], None]) -> list[dict[str, str]]:
+    """Stores the results of each study in it; errors after the first say what is stored."""
+    for place, (study, made) in enumerate(results.items()):
+        begun()  # before the clock is read: where it is unset after the end, nothing is sent any more
+        try:
+            if time.monotonic() > end:
+                raise TimeoutError
+            pacs.store(study, [data for _, data in made])
+        except PacsError as error:
+            if not place:
+                raise
+            raise PacsError(f"{error}; {ELSEWHERE}", error.status) from None
+        except TimeoutError:
+            if not place:
+                raise
+            raise PacsError(f"the time was over before all was sent; {ELSEWHERE}", 504) from None
     return [
         {
             "study": study,

@@ -12,6 +12,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING
 
@@ -106,17 +107,31 @@ def scoring_app(
     async def preview(request: Request) -> Response:
         return await answered(request, lambda body, end: preview_body(body, model))
 
-    async def answered(request: Request, work: Work, gate: asyncio.Semaphore = working) -> Response:
+    async def answered(
+        request: Request,
+        work: Work,
+        gate: asyncio.Semaphore = working,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> Response:
         check_header(request.headers, limits)
         _check_pending(pending, limits)
         try:
             with held.body(limits) as body:
-                return await score(request, await body.read(request), work, gate)
+                return await score(request, await body.read(request), work, gate, threads)
         except asyncio.CancelledError:  # uvicorn's way to say that the time to stop is over
             raise RefusedError(503, "the server was stopped; send the request again") from None
 
-    async def score(request: Request, body: bytearray, work: Work, gate: asyncio.Semaphore) -> Response:
-        """Waits at a gate, works. A request takes a place only when it is complete."""
+    async def score(
+        request: Request,
+        body: bytearray,
+        work: Work,
+        gate: asyncio.Semaphore,
+        threads: ThreadPoolExecutor | None,
+    ) -> Response:
+        """Waits at a gate, works. A request takes a place only when it is complete.
+
+        Threads are those of the event loop where none are named.
+        """
         nonlocal pending
         _check_pending(pending, limits)
         pending += 1
@@ -125,7 +140,7 @@ def scoring_app(
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 end = time.monotonic() + limits.work_s
-                done = asyncio.to_thread(work, body, end)
+                done = asyncio.get_running_loop().run_in_executor(threads, work, body, end)
                 return Response(await asyncio.wait_for(done, limits.work_s), media_type=JSON)
         finally:
             pending -= 1
@@ -133,10 +148,12 @@ def scoring_app(
     if remote is not None:
         from dgfnet.serving.pacs_routes import add_routes
 
-        fetching = asyncio.Semaphore(cores())  # of its own: a PACS that hangs holds up nobody with files
+        # of their own: a PACS that hangs holds up nobody with files
+        fetching = asyncio.Semaphore(cores())
+        threads = ThreadPoolExecutor(cores(), thread_name_prefix="pacs")
 
         async def asked(request: Request, work: Work) -> Response:
-            return await answered(request, work, fetching)
+            return await answered(request, work, fetching, threads)
 
         add_routes(app, remote, model, origin, counts, asked)
     _answer_errors(app)
@@ -154,7 +171,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:
-        return _error(error.status, str(error))
+        return _error(error.status, str(error), "INTERNAL_ERROR" if error.status == 500 else "BAD_REQUEST")
 
     @app.exception_handler(InputError)
     async def bad_case(request: Request, error: InputError) -> Response:
