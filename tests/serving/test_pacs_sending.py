@@ -180,6 +180,12 @@ def test_results_lie_in_the_original_study_under_its_patient(sent, study, pacs):
             assert (own.uid, own.kind) == (data.SOPInstanceUID, KINDS[kind])
 
 
+def test_results_are_not_offered_as_pictures(ask, sent, study):
+    series = ask("/pacs/series", {"study": study["us"].StudyInstanceUID}).json()["series"]
+    assert {own["modality"] for own in series} == {"US", "CT"}
+    assert not {data.SeriesInstanceUID for data in sent[3]["capture"]} & {own["uid"] for own in series}
+
+
 def test_results_are_valid(sent, tmp_path):
     if shutil.which("dciodvfy") is None:
         pytest.skip("needs dciodvfy: make test-pacs, or apt install dicom3tools")
@@ -457,14 +463,15 @@ def test_a_caution_is_stored_with_its_reasons(study, bundle):
     assert [item.TextValue for item in of_type(told, "TEXT") if code_of(item) == "warning"] == warnings
 
 
-def test_a_place_without_a_frame_of_reference_is_refused_in_a_sentence(study, bundle):
+@pytest.mark.parametrize("name", ["FrameOfReferenceUID", "ImageOrientationPatient", "PixelSpacing"])
+def test_a_place_that_is_not_whole_is_refused_in_a_sentence(name, study, bundle):
     double = Double(*everything(study))
     source = double.held[study["ct"][0].SOPInstanceUID] = copy.deepcopy(study["ct"][0])
-    del source.FrameOfReferenceUID
+    delattr(source, name)
     with served(double) as address, answering(ScoringModel.open(bundle), Pacs(address), sends=True) as own:
         answer = own("/pacs/send", records(study, "ct alone"))
     assert answer.status_code == 400
-    assert "found CT with a place but without FrameOfReferenceUID" in answer.json()["message"]
+    assert f"found CT with a place but without {name};" in answer.json()["message"]
     assert not [entry for entry in double.asked if entry[0] == "POST"]
 
 

@@ -47,6 +47,7 @@ OF_PLACE = (
     "SliceThickness",
     "SpacingBetweenSlices",
 )
+FRAME = ("ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID")  # without which a position is none
 DEMANDED = (  # may be empty, and not every modality sends them
     "PatientName",
     "PatientID",
@@ -139,7 +140,7 @@ def single(picture: ScoredPicture) -> Dataset:
     Texts are in UTF-8, whatever the source has: results say more than it does.
 
     Raises:
-        InputError: when the picture has a place, but not in which frame of reference.
+        InputError: when the picture says where it begins, but not how it lies.
     """
     source = picture.source
     result = Dataset()
@@ -155,11 +156,10 @@ def single(picture: ScoredPicture) -> Dataset:
     for name in DEMANDED:
         if name not in result:
             setattr(result, name, "")
-    if "ImagePositionPatient" not in result and "FrameOfReferenceUID" in result:
-        del result.FrameOfReferenceUID  # highdicom would look for the place
-    elif "ImagePositionPatient" in result and not result.get("FrameOfReferenceUID"):
+    missing = [name for name in FRAME if not result.get(name)]
+    if "ImagePositionPatient" in result and missing:
         raise InputError(
-            f"found {result.get('Modality', 'a picture')} with a place but without FrameOfReferenceUID; "
+            f"found {result.get('Modality', 'a picture')} with a place but without {' and '.join(missing)}; "
             "no result can be drawn on it, and nothing was sent: take another series"
         )
     if "SliceThickness" not in result:

@@ -64,11 +64,11 @@ def report(drawn: Sequence[tuple[ScoredPicture, Dataset]], said: Assessment) -> 
             serial_number=said.version[:64],
         ),
     )
-    groups = [_answer(said), *(_drawing(picture, segments, said) for picture, segments in drawn)]
+    drawings = [_drawing(picture, segments, said) for picture, segments in drawn]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
         procedure_reported=CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=groups,
+        imaging_measurements=[_answer(said), *drawings],
         title=codes.DCM.ImagingMeasurementReport,
     )
     made = sr.ComprehensiveSR(
