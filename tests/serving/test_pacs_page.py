@@ -146,21 +146,106 @@ def test_by_keyboard_alone(page, study):
     find(page, "#score").send_keys(Keys.ENTER)
     wait(page, "answered")
     find(page, "#send").send_keys(Keys.ENTER)
-    wait(page, "sent")
+    wait(page, "document.getElementById('message').textContent.startsWith('Stored in the PACS')")
     assert complaints(page) == []
 
 
-def test_two_patients_are_no_case(page, study):
+def seen(page, selector):
+    return [own.text for own in page.find_elements("css selector", selector)]
+
+
+def another_patient(page):
+    find(page, "#patient").clear()
+    look_up(page, patient="MRN-1")
+    wait(page, "studies.length === 1 && studies[0].patient_id === 'MRN-1' && series.length")
+
+
+def scored(page):
+    """CT of the first patient with its answer."""
     look_up(page, patient=WHO["PatientID"])
     take(page, 2, "ct")
     drag(page, "ct", BOX)
-    find(page, "#patient").clear()
-    look_up(page, patient="MRN-1")
-    take(page, 0, "us")
-    drag(page, "us", BOX)
     find(page, "#score").click()
-    said = wait(page, "!asking && document.getElementById('message').textContent")
-    assert "of another patient than" in said
+    wait(page, "answered")
+
+
+def test_panel_and_answer_say_whose_they_are(page):
+    scored(page)
+    words = "Zyxwvut Quirin \u00b7 MRN-90210 \u00b7 2026-02-03"
+    assert seen(page, "#panels .whose") == ["", words]
+    assert seen(page, "#answer .whose") == [words]
+
+
+def test_a_study_of_another_patient_clears_pictures_and_answer(page):
+    scored(page)
+    find(page, "#patient").clear()
+    look_up(page, patient=WHO["PatientID"])  # the same one once more
+    assert page.execute_script("return Boolean(answered && panels.ct.picture)")
+    another_patient(page)
+    assert page.execute_script("return [answered, panels.ct.pictures.length]") == [None, 0]
+    assert not find(page, "#answer").is_displayed()
+    assert not find(page, "#send").is_enabled()
+    take(page, 0, "us")
+    assert seen(page, "#panels .whose") == ["Zyxwvut Quirin \u00b7 MRN-1 \u00b7 2026-02-03", ""]
+    assert complaints(page) == []
+
+
+def test_a_series_that_comes_after_another_patient_was_chosen_is_dropped(page):
+    look_up(page, patient=WHO["PatientID"])
+    choose(page, "series", 2)
+    page.execute_script(  # the answer to the taking waits for `late`
+        "window.real = ask; window.late = new Promise((done) => { window.arrive = done; });"
+        "ask = async (path, content) => { const found = await real(path, content);"
+        " if (path === 'pacs/preview') { window.waiting = true; await late; } return found; }"
+    )
+    find(page, "#take").click()
+    wait(page, "window.waiting")
+    another_patient(page)
+    page.execute_script("arrive()")
+    page.execute_async_script("setTimeout(arguments[arguments.length - 1], 300)")
+    assert page.execute_script("return marked().length") == 0
+
+
+def test_an_answer_that_could_not_be_sent_is_not_sent_twice(page, double):
+    scored(page)
+    double.answer = lambda handler: handler.say(503, b"", "text/plain")
+    find(page, "#send").click()
+    wait(page, "!asking && document.getElementById('message').textContent.includes('503')")
+    double.answer = None
+    find(page, "#score").click()  # the same answer
+    wait(page, "!asking && answered")
+    assert not find(page, "#send").is_enabled()
+    drag(page, "ct", [BOX[0], BOX[1], BOX[2], BOX[3] - 5])
+    find(page, "#score").click()
+    wait(page, "!asking && answered")
+    assert find(page, "#send").is_enabled()
+
+
+def test_what_was_stored_is_told_although_somebody_types_meanwhile(page):
+    scored(page)
+    page.execute_script("send(); document.getElementById('name').value = 'left';")
+    find(page, "#name").send_keys("x")
+    wait(page, "!asking")
+    said = find(page, "#message").text
+    assert said.startswith("Of the case before the change: Stored in the PACS")
+
+
+def test_a_slice_that_is_left_at_once_is_shown_when_one_comes_back(page, study):
+    look_up(page, patient=WHO["PatientID"])
+    take(page, 2, "ct")
+    take(page, 2, "ct")
+    blank = page.execute_script(
+        "const own = panels.ct; own.slice.value = 3; own.slice.dispatchEvent(new Event('input'));"
+        "const pen = own.canvas.getContext('2d');"
+        "const drawn = pen.getImageData(0, 0, own.canvas.width, own.canvas.height).data.some(Boolean);"
+        "own.pick.value = 0; own.pick.dispatchEvent(new Event('change')); return !drawn"
+    )
+    assert blank  # the former slice would pass for the new one
+    wait(page, "!panels.ct.pictures[1].stale")
+    shown = page.execute_script("return panels.ct.canvas.toDataURL()")
+    page.execute_script("panels.ct.pick.value = 1; panels.ct.pick.dispatchEvent(new Event('change'))")
+    assert page.execute_script("return panels.ct.picture.image") == reference(study["ct"][2])
+    assert page.execute_script("return panels.ct.canvas.toDataURL()") != shown
 
 
 def test_faults_are_told_where_one_looks(page, double):

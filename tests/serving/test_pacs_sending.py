@@ -1,5 +1,6 @@
 """Answers go back to Orthanc: valid objects in the original study, and no trace of the patient elsewhere."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -16,11 +17,25 @@ import requests
 
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.pacs.client import Pacs
-from dgfnet.pacs.drawings import overlay
+from dgfnet.pacs.drawings import capture, overlay, segmentation
 from dgfnet.pacs.findings import Assessment, ScoredPicture
-from dgfnet.pacs.report import CONCEPTS
+from dgfnet.pacs.report import report
+from dicom_files import CT_SOP, US_SOP, dicom
 from pacs_servers import Double, orthanc, served
-from pacs_study import BOX, CLIP, SECRETS, TOKEN, WHO, answering, everything, make_study, reference
+from pacs_study import (
+    BOX,
+    CLIP,
+    HU,
+    SECRETS,
+    TOKEN,
+    WHO,
+    answering,
+    everything,
+    make_study,
+    picture,
+    reference,
+    region,
+)
 
 pytestmark = pytest.mark.pacs
 KINDS = {"segmentation": "1.2.840.10008.5.1.4.1.1.66.4", "capture": "1.2.840.10008.5.1.4.1.1.7"}
@@ -29,19 +44,86 @@ CASES = {
     "us and ct": {"us": lambda s: reference(s["us"]), "ct": lambda s: reference(s["ct"][1])},
     "a frame of a clip": {"us": lambda s: reference(s["clip"], 2)},
     "ct alone": {"ct": lambda s: reference(s["ct"][0])},
+    "a clip of one frame": {"us": lambda s: reference(s["one frame"])},
+    "enhanced ct of one frame": {"ct": lambda s: reference(s["enhanced"])},
+    "oblique ct without thickness": {"ct": lambda s: reference(s["oblique"])},
+    "ultrasound in a frame of reference": {"us": lambda s: reference(s["tracked"])},
+}
+AXIAL, OBLIQUE = [1, 0, 0, 0, 1, 0], [0.8, 0.6, 0, -0.6, 0.8, 0]
+PLACES = {  # position, orientation, SliceThickness and SpacingBetweenSlices of the source
+    "us and ct": ([0, 0, 4], AXIAL, 2, None),
+    "ct alone": ([0, 0, 2], AXIAL, 2, None),
+    "enhanced ct of one frame": ([5, 6, 7], AXIAL, 1.5, 2.5),
+    "oblique ct without thickness": ([-3, 4, 5], OBLIQUE, None, None),
+}
+MEASURED = {  # code in a report, field of the answer
+    "risk": "calibrated",
+    "risk-folds-low": "calibrated_low",
+    "risk-folds-high": "calibrated_high",
+    "risk-moved-low": "moved_low",
+    "risk-moved-high": "moved_high",
+    "probability": "probability",
+    "threshold": "threshold",
 }
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("study"))
+    folder = tmp_path_factory.mktemp("study")
+    made = make_study(folder)
+    return made | rarer(folder, made["us"])
+
+
+def items(**values):
+    own = pydicom.Dataset()
+    for name, value in values.items():
+        setattr(own, name, value)
+    return [own]
+
+
+def rarer(folder, us):
+    """Pictures of the same patient that are less common."""
+    whose = {**WHO, "StudyInstanceUID": us.StudyInstanceUID, "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"]}
+    regions = {"SequenceOfUltrasoundRegions": [region()], "ImageType": ["ORIGINAL", "PRIMARY"]}
+    ways = {"FrameTime": 40, "FrameIncrementPointer": 0x00181063}
+    pixels = picture(2).astype(np.uint16) + 900
+    groups = {
+        "SharedFunctionalGroupsSequence": items(
+            PixelMeasuresSequence=items(
+                PixelSpacing=[0.5, 0.5], SliceThickness=1.5, SpacingBetweenSlices=2.5
+            ),
+            PlaneOrientationSequence=items(ImageOrientationPatient=AXIAL),
+            PixelValueTransformationSequence=items(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU"),
+        ),
+        "PerFrameFunctionalGroupsSequence": items(
+            PlanePositionSequence=items(ImagePositionPatient=[5, 6, 7])
+        ),
+    }
+    place = {"ImagePositionPatient": [-3, 4, 5], "ImageOrientationPatient": OBLIQUE}
+    return {
+        "one frame": dicom(folder / "one.dcm", picture(1)[None], CLIP, **{**whose, **regions, **ways}),
+        "enhanced": dicom(
+            folder / "enhanced.dcm", pixels[None], f"{CT_SOP}.1", **{**whose, **groups, "Modality": "CT"}
+        ),
+        "oblique": dicom(
+            *(folder / "oblique.dcm", pixels, CT_SOP),
+            **{**whose, **HU, **place, "PixelSpacing": [0.5, 0.5]},
+        ),
+        "tracked": dicom(folder / "tracked.dcm", picture(1), **{**whose, **regions}),
+        "earlier": dicom(
+            folder / "earlier.dcm",
+            picture(1),
+            **{**whose, **regions, "StudyInstanceUID": pydicom.uid.generate_uid()},
+        ),
+    }
 
 
 @pytest.fixture(scope="module")
 def pacs(study, tmp_path_factory):
     with orthanc(tmp_path_factory.mktemp("orthanc")) as address:
         client = Pacs(address)
-        for data in everything(study):
+        more = [own for name, own in study.items() if name != "ct"]
+        for data in (*more, *study["ct"]):
             client.store(data.StudyInstanceUID, [data])
         yield client
 
@@ -86,7 +168,7 @@ def test_what_is_stored_is_the_answer_that_was_seen(ask, sent):
 def test_results_lie_in_the_original_study_under_its_patient(sent, study, pacs):
     _, _, _, found = sent
     listed = {own.uid: own for own in pacs.series(study["us"].StudyInstanceUID)}
-    assert len(pacs.studies(patient_id=WHO["PatientID"])) == 1
+    assert len(pacs.studies(patient_id=WHO["PatientID"])) == 2  # with the earlier one
     for kind, several in found.items():
         for data in several:
             assert data.SOPClassUID == KINDS[kind]
@@ -96,6 +178,12 @@ def test_results_lie_in_the_original_study_under_its_patient(sent, study, pacs):
             assert "Research use only, unverified" in listed[data.SeriesInstanceUID].description
             (own,) = pacs.instances(data.StudyInstanceUID, data.SeriesInstanceUID)
             assert (own.uid, own.kind) == (data.SOPInstanceUID, KINDS[kind])
+
+
+def test_results_are_not_offered_as_pictures(ask, sent, study):
+    series = ask("/pacs/series", {"study": study["us"].StudyInstanceUID}).json()["series"]
+    assert {own["modality"] for own in series} == {"US", "CT"}
+    assert not {data.SeriesInstanceUID for data in sent[3]["capture"]} & {own["uid"] for own in series}
 
 
 def test_results_are_valid(sent, tmp_path):
@@ -130,22 +218,106 @@ def test_the_report_says_what_the_answer_says(sent, study):
         (item.ConceptNameCodeSequence[0].CodeValue, float(item.MeasuredValueSequence[0].NumericValue))
         for item in numbers(report)
     ]
-    expected = [(code, answer[name]) for name, (code, _) in CONCEPTS.items() if answer[name] is not None]
-    assert len(measured) == len(expected) * len(CASES[case])
-    assert {code for code, _ in expected} >= {"risk", "risk-folds-low", "risk-moved-high", "probability"}
-    for code, value in measured:
-        assert value == pytest.approx(dict(expected)[code], abs=1e-6)
+    expected = {code: answer[name] for code, name in MEASURED.items() if answer[name] is not None}
+    assert len(measured) == len(expected)  # once, not once a picture
+    assert dict(measured) == pytest.approx(expected, abs=1e-6)
+    assert {"risk", "risk-folds-low", "risk-moved-high", "probability"} <= set(expected)
+    assert scored_in(report) == [name.upper() for name in ("us", "ct") if name in CASES[case]]
+    texts = [item.TextValue for item in of_type(report, "TEXT") if code_of(item) in ("statement", "warning")]
+    assert texts == [text for text in (answer["statement"], *answer["warnings"]) if text]
+    if case == "ct alone":
+        assert texts[0].startswith("no ultrasound: scored from CT alone")
     for drawn in found["segmentation"]:
         assert drawn.SOPInstanceUID in text
     again = highdicom.sr.ComprehensiveSR.from_dataset(report)
     assert again.VerificationFlag == "UNVERIFIED"
 
 
-def numbers(data):
+def of_type(data, kind):
+    """Items of a report of a value type."""
     for item in data.get("ContentSequence") or []:
-        if item.ValueType == "NUM":
+        if item.ValueType == kind:
             yield item
-        yield from numbers(item)
+        yield from of_type(item, kind)
+
+
+def numbers(data):
+    return of_type(data, "NUM")
+
+
+def code_of(item):
+    return item.ConceptNameCodeSequence[0].CodeValue
+
+
+def scored_in(report):
+    """Modalities that a report says were scored (DCM 121139)."""
+    coded = [item for item in of_type(report, "CODE") if code_of(item) == "121139"]
+    return [item.ConceptCodeSequence[0].CodeValue for item in coded]
+
+
+def tracked(data):
+    """Tracking UIDs and identifiers of a result (DCM 112040 and 112039)."""
+    if data.Modality == "SEG":
+        return {(segment.TrackingUID, segment.TrackingID) for segment in data.SegmentSequence}
+    uids = {item.UID for item in of_type(data, "UIDREF") if code_of(item) == "112040"}
+    names = {item.TextValue for item in of_type(data, "TEXT") if code_of(item) == "112039"}
+    return {(uid, name) for uid in uids for name in names}
+
+
+def test_one_nodule_has_one_tracking_uid(sent):
+    results = [*sent[3]["segmentation"], *sent[3]["report"]]
+    ((_, name),) = set.union(*(tracked(data) for data in results))
+    assert name == "left upper"
+
+
+def test_segmentations_lie_where_their_picture_lies(sent, study):
+    case, content, _, found = sent
+    for drawn in found["segmentation"]:
+        (shared,), (frame,) = drawn.SharedFunctionalGroupsSequence, drawn.PerFrameFunctionalGroupsSequence
+        if "PlanePositionSequence" not in frame:
+            assert "ct" not in CASES[case] or len(found["segmentation"]) == 2
+            continue
+        position, orientation, thickness, between = PLACES[case]
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == position
+        assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == orientation
+        measures = shared.get("PixelMeasuresSequence", [])  # a thickness is demanded in them
+        told = [(own.PixelSpacing, own.SliceThickness, own.get("SpacingBetweenSlices")) for own in measures]
+        assert told == ([] if thickness is None else [([0.5, 0.5], thickness, between)])
+        uid = content["dataframe_records"][0]["ct"]["instance"]
+        (source,) = [
+            own for own in [*study["ct"], study["enhanced"], study["oblique"]] if own.SOPInstanceUID == uid
+        ]
+        assert drawn.FrameOfReferenceUID == source.FrameOfReferenceUID
+
+
+def test_an_object_of_one_frame_is_pointed_at_by_its_class_and_frame(sent, study):
+    case, _, _, found = sent
+    kinds = {"a clip of one frame": CLIP, "enhanced ct of one frame": f"{CT_SOP}.1"}
+    if case not in kinds:
+        return
+    for data in (
+        *found["capture"],
+        found["segmentation"][0].PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0],
+    ):
+        (source,) = data.SourceImageSequence
+        assert (source.ReferencedSOPClassUID, source.ReferencedFrameNumber) == (kinds[case], 1)
+
+
+def test_reports_in_two_studies_are_of_one_nodule_and_name_both_modalities(ask, pacs, study):
+    own = {"nodule": "left", "us": reference(study["earlier"]), "us_box": BOX}
+    own |= {"ct": reference(study["ct"][1]), "ct_box": BOX}
+    answer = ask("/pacs/send", {"dataframe_records": [own]})
+    assert answer.status_code == 200, answer.text
+    stored = [
+        pacs.fetch(entry["study"], entry["series"], entry["instance"]) for entry in answer.json()["stored"]
+    ]
+    reports = [data for data in stored if data.Modality == "SR"]
+    assert {data.StudyInstanceUID for data in reports} == {
+        study["earlier"].StudyInstanceUID,
+        study["us"].StudyInstanceUID,
+    }
+    assert [scored_in(data) for data in reports] == [["US", "CT"]] * 2
+    assert len(set.union(*(tracked(data) for data in stored if data.Modality in ("SR", "SEG")))) == 1
 
 
 def test_segmentations_are_what_the_network_took(sent, ask, study):
@@ -169,8 +341,8 @@ def test_segmentations_are_what_the_network_took(sent, ask, study):
 
 
 def test_the_capture_shows_picture_outline_and_words(sent):
-    for capture in sent[3]["capture"]:
-        pixels = capture.pixel_array
+    for shown in sent[3]["capture"]:
+        pixels = shown.pixel_array
         assert pixels.shape[1] == 640  # four times 160
         assert (pixels[:480] == (255, 212, 0)).all(axis=2).any()
         assert (pixels[:480] == (64, 176, 255)).all(axis=2).any()
@@ -196,13 +368,111 @@ def test_a_cross_drawn_in_grey_is_in_the_capture_unchanged():
     assert (drawn[30, 90:130] == (64, 176, 255)).all()
 
 
+def test_words_that_do_not_fit_are_broken():
+    grey, mask = np.zeros((10, 640), dtype=np.uint8), np.zeros((10, 640), dtype=np.uint8)
+    source = ScoredPicture(pydicom.Dataset(), None, mask, (0, 0, 4), grey)
+    one, two = (overlay(source, [words])[10:] for words in ("x", " ".join(["word"] * 16)))
+    assert two.any()
+    assert not two[:, -8:].any()
+    assert len(two) - len(one) == round(34 * 0.7)  # a line more
+
+
+def assessment(**changes):
+    values = {"nodule": "n", "site": "lateral", "numbers": {"probability": 0.25}, "level": "caution"}
+    values |= {"model": "m", "version": "2", "variant": "dgf", "modalities": ("us", "ct")}
+    return Assessment(**{**values, "statement": "", "warnings": (), **changes})
+
+
 def test_words_of_an_answer_that_is_not_calibrated():
-    said = Assessment("n", "lateral", {"probability": 0.25}, "caution", "m", "2", "dgf")
-    assert said.sentences() == [
+    assert assessment(statement="no CT", warnings=("dark", "small")).sentences() == [
         "Metastasis in lateral nodes: 0.25, not calibrated",
-        "m 2 (dgf), caution",
+        "m 2 (dgf), caution, of US and CT",
+        "no CT",
+        "dark",
+        "small",
         "Research use only, unverified",
     ]
+
+
+def results_of(source, said):
+    mask = np.zeros((120, 160), dtype=np.uint8)
+    mask[40:60, 50:80] = 1
+    scored = ScoredPicture(source, None, mask, (40, 30, 60), picture(1))
+    drawn = segmentation(scored, said)
+    return [drawn, capture(scored, said), report([(scored, drawn)], said)]
+
+
+def saved(data, path):
+    data.save_as(path, enforce_file_format=True)
+    return pydicom.dcmread(path)
+
+
+@pytest.mark.parametrize(
+    ("coding", "name"),
+    [("GB18030", "\u738b^\u5c0f\u4e1c"), ("ISO_IR 100", "M\u00fcller^J"), (None, "Plain^P")],
+)
+def test_names_and_nodules_in_any_script_come_back(coding, name, tmp_path):
+    more = {} if coding is None else {"SpecificCharacterSet": coding}
+    dicom(tmp_path / "us.dcm", picture(1), PatientName="", **more)
+    source = pydicom.dcmread(tmp_path / "us.dcm")
+    source.PatientName = name
+    source = saved(source, tmp_path / "named.dcm")
+    assert str(source.PatientName) == name
+    drawn, shown, told = (
+        saved(data, tmp_path / "result.dcm") for data in results_of(source, assessment(nodule="\u7ed3\u8282"))
+    )
+    for data in (drawn, shown, told):
+        assert (data.SpecificCharacterSet, str(data.PatientName)) == ("ISO_IR 192", name)
+    assert {name for _, name in tracked(drawn) | tracked(told)} == {"\u7ed3\u8282"}
+
+
+def test_a_device_has_one_uid_and_another_version_another(tmp_path):
+    source = dicom(tmp_path / "us.dcm", picture(1))
+
+    def device(**changes):
+        told = results_of(source, assessment(**changes))[2]
+        (own,) = [item.UID for item in of_type(told, "UIDREF") if code_of(item) == "121012"]
+        return own
+
+    assert device() == device(nodule="other")
+    assert len({device(), device(version="3"), device(model="other")}) == 3
+
+
+def test_what_was_compressed_with_loss_is_said_to_be(tmp_path):
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 12.5}
+    lossy |= {"LossyImageCompressionMethod": "ISO_10918_1"}
+    for data in results_of(dicom(tmp_path / "us.dcm", picture(1), US_SOP, **lossy), assessment())[:2]:
+        assert {name: data[name].value for name in lossy} == lossy
+
+
+def changed(bundle, study, **limits):
+    """A server of a model that finds pictures unlike the training cohort at other limits, and its PACS."""
+    model = ScoringModel.open(bundle)
+    strict = {name: dataclasses.replace(own, **limits) for name, own in model.typical.items()}
+    return dataclasses.replace(model, typical=strict), Double(*everything(study))
+
+
+def test_a_caution_is_stored_with_its_reasons(study, bundle):
+    model, double = changed(bundle, study, caution=1e-9, refusal=1e9)
+    with served(double) as address, answering(model, Pacs(address), sends=True) as own:
+        answer = own("/pacs/send", records(study, "us and ct")).json()
+    warnings = answer["answer"]["warnings"]
+    assert answer["answer"]["level"] == "caution"
+    assert warnings
+    (told,) = [double.held[own["instance"]] for own in answer["stored"] if own["kind"] == "report"]
+    assert [item.TextValue for item in of_type(told, "TEXT") if code_of(item) == "warning"] == warnings
+
+
+@pytest.mark.parametrize("name", ["FrameOfReferenceUID", "ImageOrientationPatient", "PixelSpacing"])
+def test_a_place_that_is_not_whole_is_refused_in_a_sentence(name, study, bundle):
+    double = Double(*everything(study))
+    source = double.held[study["ct"][0].SOPInstanceUID] = copy.deepcopy(study["ct"][0])
+    delattr(source, name)
+    with served(double) as address, answering(ScoringModel.open(bundle), Pacs(address), sends=True) as own:
+        answer = own("/pacs/send", records(study, "ct alone"))
+    assert answer.status_code == 400
+    assert f"found CT with a place but without {name};" in answer.json()["message"]
+    assert not [entry for entry in double.asked if entry[0] == "POST"]
 
 
 def test_what_cannot_be_sent(ask, study, bundle):
@@ -215,11 +485,7 @@ def test_what_cannot_be_sent(ask, study, bundle):
         answer = ask("/pacs/send", content)
         assert answer.status_code == 400
         assert said in answer.json()["message"]
-    model = ScoringModel.open(bundle)
-    strict = {
-        name: dataclasses.replace(own, caution=1e-9, refusal=1e-9) for name, own in model.typical.items()
-    }
-    model, double = dataclasses.replace(model, typical=strict), Double(*everything(study))
+    model, double = changed(bundle, study, caution=1e-9, refusal=1e-9)
     with served(double) as address, answering(model, Pacs(address), sends=True) as own:
         answer = own("/pacs/send", records(study, "us and ct"))
     assert answer.status_code == 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import cv2
 import highdicom
 import numpy as np
@@ -10,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from dgfnet.imaging.places import value_of
 from dgfnet.pacs.findings import (
     MANUFACTURER,
     NODULE,
@@ -21,7 +24,14 @@ from dgfnet.pacs.findings import (
 )
 
 YELLOW, BLUE, WHITE = (255, 212, 0), (64, 176, 255), (255, 255, 255)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 WIDTH = 640  # of a capture at least: words have to fit
+KEPT = (  # of the picture, true of its capture
+    "BurnedInAnnotation",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
 SERIES = {"segmentation": 9101, "capture": 9102, "report": 9103}  # SeriesNumber, behind those of a scanner
 
 
@@ -38,8 +48,8 @@ def segmentation(picture: ScoredPicture, said: Assessment) -> Dataset:
         segmented_property_type=NODULE,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=algorithm,
-        tracking_uid=generate_uid(),
-        tracking_id="nodule",
+        tracking_uid=said.tracking_uid,
+        tracking_id=said.nodule,
         anatomic_regions=[THYROID],
     )
     drawn: Dataset = highdicom.seg.Segmentation(
@@ -55,7 +65,7 @@ def segmentation(picture: ScoredPicture, said: Assessment) -> Dataset:
         manufacturer_model_name=said.model[:64],
         software_versions=said.version[:64],
         device_serial_number=said.version[:64],
-        content_description="Nodule as the model took it"[:64],
+        content_description="Nodule as the model took it",
         content_label="NODULE",
         series_description=described(said),
     )
@@ -63,8 +73,23 @@ def segmentation(picture: ScoredPicture, said: Assessment) -> Dataset:
         drawn.PatientOrientation = (
             alone.get("PatientOrientation") or ""
         )  # highdicom 0.28 leaves it out (type 2C)
+    _measure(drawn, picture)
     _point_at_frame(drawn, picture)
     return drawn
+
+
+def _measure(drawn: Dataset, picture: ScoredPicture) -> None:
+    """Leaves in a segmentation what its picture says of sizes; highdicom 0.28 adds 1 mm from plane to plane.
+
+    Measures demand a thickness. Without them sizes are those of the picture that the drawing is derived from
+    (PS3.3 A.51.5.1).
+    """
+    (shared,) = drawn.SharedFunctionalGroupsSequence
+    if value_of(picture.source, picture.frame, "SliceThickness") is None:
+        shared.pop("PixelMeasuresSequence", None)
+    elif value_of(picture.source, picture.frame, "SpacingBetweenSlices") is None:
+        for measures in shared.get("PixelMeasuresSequence", []):
+            measures.pop("SpacingBetweenSlices", None)
 
 
 def described(said: Assessment) -> str:
@@ -108,8 +133,9 @@ def capture(picture: ScoredPicture, said: Assessment) -> Dataset:
     made.Laterality = alone.get("Laterality") or ""
     made.ManufacturerModelName, made.SoftwareVersions = said.model[:64], said.version[:64]
     made.DerivationDescription = f"Outline, region and answer of {said.model} {said.version}. {RESEARCH}."
-    if burned := alone.get("BurnedInAnnotation"):
-        made.BurnedInAnnotation = burned
+    for name in KEPT:
+        if (value := alone.get(name)) not in (None, ""):
+            setattr(made, name, value)
     original = Dataset()
     original.ReferencedSOPClassUID = picture.source.SOPClassUID
     original.ReferencedSOPInstanceUID = picture.source.SOPInstanceUID
@@ -122,7 +148,7 @@ def capture(picture: ScoredPicture, said: Assessment) -> Dataset:
 def overlay(picture: ScoredPicture, lines: list[str]) -> NDArray[np.uint8]:
     """Returns the picture in colour, (height, width, 3), the nodule outlined yellow, the square blue.
 
-    Small pictures are enlarged by a whole number; below stand lines of text.
+    Small pictures are enlarged by a whole number; below stand lines of text, broken where they do not fit.
     """
     width = picture.grey.shape[1]
     scale = -(-WIDTH // width) if width < WIDTH else 1
@@ -135,8 +161,18 @@ def overlay(picture: ScoredPicture, lines: list[str]) -> NDArray[np.uint8]:
     cv2.rectangle(colour, (left, top), (left + side - 1, top + side - 1), BLUE, 1)
     size = colour.shape[1] / 1280 + 0.2
     step = round(34 * size)
+    lines = [part for line in lines for part in _broken(line, colour.shape[1] - 16, size)]
     band = np.zeros((step * len(lines) + step // 2, colour.shape[1], 3), dtype=np.uint8)
     for place, line in enumerate(lines, start=1):
-        plain = line.encode("ascii", "replace").decode()
-        cv2.putText(band, plain, (8, step * place), cv2.FONT_HERSHEY_SIMPLEX, size, WHITE, 1, cv2.LINE_AA)
+        cv2.putText(band, line, (8, step * place), FONT, size, WHITE, 1, cv2.LINE_AA)
     return np.concatenate([colour, band])
+
+
+def _broken(line: str, width: int, size: float) -> list[str]:
+    """Breaks a line into parts of at most a width in pixels; OpenCV writes ASCII alone."""
+    plain = line.encode("ascii", "replace").decode()
+    for most in range(len(plain), 0, -1):
+        parts = textwrap.wrap(plain, most)
+        if all(cv2.getTextSize(part, FONT, size, 1)[0][0] <= width for part in parts):
+            return parts
+    return [plain]

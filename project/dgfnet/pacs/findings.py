@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from highdicom.sr import CodedConcept
@@ -17,17 +17,21 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
     UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
+    generate_uid,
 )
 
+from dgfnet.errors import InputError
 from dgfnet.imaging.places import value_of
 
 MANUFACTURER = "DGFNet"
 SCHEME = "99DGFNET"  # codes that no standard has
 NODULE = codes.SCT.Nodule
 THYROID = CodedConcept("69748006", "SCT", "Thyroid structure")
+UTF_8 = "ISO_IR 192"
 RESEARCH = "Research use only, unverified"
-SINGLE = {
+SINGLE = {  # classes of several frames, and what stands for one frame
     UltrasoundMultiFrameImageStorage: UltrasoundImageStorage,
+    "1.2.840.10008.5.1.4.1.1.3": UltrasoundImageStorage,  # retired
     EnhancedCTImageStorage: CTImageStorage,
     LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
 }
@@ -37,20 +41,25 @@ OF_FRAMES = (
     "DimensionOrganizationSequence",
 )
 OF_PLACE = (
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
     "SpacingBetweenSlices",
 )
+FRAME = ("ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID")  # without which a position is none
 DEMANDED = (  # may be empty, and not every modality sends them
-    *(
-        "PatientName",
-        "PatientID",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "StudyID",
-        "StudyDate",
-    ),
-    *("StudyTime", "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator"),
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "Manufacturer",
+    "PositionReferenceIndicator",
 )
 
 
@@ -60,7 +69,7 @@ class ScoredPicture:
 
     Attributes:
         source: as the PACS holds it, with its identity.
-        frame: of a clip or an enhanced image, from 0; None for a single picture.
+        frame: of an object of several frames (SINGLE), though it has one, from 0; else None.
         mask: (height, width), 0 or 1, the nodule as the model took it.
         square: left, top and side in pixels of the region that the network read.
         grey: (height, width), 0..255, as the network read it.
@@ -85,6 +94,10 @@ class Assessment:
         model: name in the registry.
         version: of it.
         variant: of the network.
+        modalities: that were scored, also those whose pictures lie in another study: us, ct.
+        statement: of the answer, as that a modality is missing; empty when there is nothing to say.
+        warnings: why it is one with caution.
+        tracking_uid: of the nodule, the same in all results of the answer.
     """
 
     nodule: str
@@ -94,9 +107,13 @@ class Assessment:
     model: str
     version: str
     variant: str
+    modalities: tuple[str, ...]
+    statement: str
+    warnings: tuple[str, ...]
+    tracking_uid: str = field(default_factory=generate_uid)
 
     def sentences(self) -> list[str]:
-        """Returns lines for a picture: risk with its ranges, who says it, that it is for research alone."""
+        """Returns lines for a picture: risk, ranges, who says it of what, doubts, that it is for research."""
         risk = self.numbers.get("calibrated")
         if risk is None:
             said = f"Metastasis in {self.site} nodes: {self.numbers['probability']:.2f}, not calibrated"
@@ -110,14 +127,20 @@ class Assessment:
             )
             if low in self.numbers
         ]
-        who = f"{self.model} {self.version} ({self.variant}), {self.level}"
-        return [line for line in (said, "; ".join(ranges), who, RESEARCH) if line]
+        scored = " and ".join(name.upper() for name in self.modalities)
+        who = f"{self.model} {self.version} ({self.variant}), {self.level}, of {scored}"
+        lines = (said, "; ".join(ranges), who, self.statement, *self.warnings, RESEARCH)
+        return [line for line in lines if line]
 
 
 def single(picture: ScoredPicture) -> Dataset:
     """Returns a picture's attributes as those of one frame by itself, without pixels, with its UIDs.
 
     highdicom 0.28 draws on no frame of a clip; what it makes of this stand-in is then pointed at the frame.
+    Texts are in UTF-8, whatever the source has: results say more than it does.
+
+    Raises:
+        InputError: when the picture says where it begins, but not how it lies.
     """
     source = picture.source
     result = Dataset()
@@ -133,7 +156,13 @@ def single(picture: ScoredPicture) -> Dataset:
     for name in DEMANDED:
         if name not in result:
             setattr(result, name, "")
-    if "SliceThickness" not in result and "ImagePositionPatient" in result:
-        # highdicom asks for one; a drawing on one slice lies where it lies whatever it is
-        result.SliceThickness = value_of(source, picture.frame, "SpacingBetweenSlices") or 1
+    missing = [name for name in FRAME if not result.get(name)]
+    if "ImagePositionPatient" in result and missing:
+        raise InputError(
+            f"found {result.get('Modality', 'a picture')} with a place but without {' and '.join(missing)}; "
+            "no result can be drawn on it, and nothing was sent: take another series"
+        )
+    if "SliceThickness" not in result:
+        result.SliceThickness = None  # highdicom asks for it, and knows empty ones
+    result.SpecificCharacterSet = UTF_8
     return result

@@ -36,11 +36,15 @@ SITES = {
     "lateral": "Lateral lymph nodes of the neck",
     "neck": "Lymph nodes of the neck",
 }
+SCORED = {"us": codes.DCM.Ultrasound, "ct": codes.DCM.ComputedTomography}
 LEVELS = {"answer": "Answer", "caution": "Answer with caution"}
 
 
 def report(drawn: Sequence[tuple[ScoredPicture, Dataset]], said: Assessment) -> Dataset:
     """Returns a report in the study of its pictures, not verified.
+
+    The answer stands once, in a group without a region; a group for each picture, of the same tracking UID,
+    says where the nodule is drawn.
 
     Args:
         drawn: pictures of one study, each with its segmentation.
@@ -52,18 +56,19 @@ def report(drawn: Sequence[tuple[ScoredPicture, Dataset]], said: Assessment) -> 
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=generate_uid(),
+            # a device has one: another version is another
+            uid=generate_uid(entropy_srcs=[MANUFACTURER, said.model, said.version]),
             name=said.model[:64],
             manufacturer_name=MANUFACTURER,
             model_name=said.model[:64],
             serial_number=said.version[:64],
         ),
     )
-    groups = [_group(picture, segments, said) for picture, segments in drawn]
+    drawings = [_drawing(picture, segments, said) for picture, segments in drawn]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
         procedure_reported=CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=groups,
+        imaging_measurements=[_answer(said), *drawings],
         title=codes.DCM.ImagingMeasurementReport,
     )
     made = sr.ComprehensiveSR(
@@ -96,21 +101,55 @@ def _mend_references(data: Dataset) -> None:
             _mend_references(item)
 
 
-def _group(
-    picture: ScoredPicture, segments: Dataset, said: Assessment
-) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Returns what is said of the nodule on one picture."""
-    frames = None if picture.frame is None else [picture.frame + 1]
-    source = sr.SourceImageForSegmentation(picture.source.SOPClassUID, picture.source.SOPInstanceUID, frames)
-    variant = [f"variant {said.variant}"]
-    algorithm = sr.AlgorithmIdentification(name=said.model, version=said.version, parameters=variant)
+def _answer(said: Assessment) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Returns what is said of the nodule (TID 1501)."""
     words = {
         ("use", "Intended use"): ("research", RESEARCH),
-        ("level", "Level of the answer"): (said.level.replace(" ", "-"), LEVELS[said.level]),
+        ("level", "Level of the answer"): (said.level, LEVELS[said.level]),
         ("site", "Lymph nodes that the risk is of"): (said.site, SITES[said.site]),
     }
+    evaluations = [
+        sr.QualitativeEvaluation(
+            name=CodedConcept(name, SCHEME, told), value=CodedConcept(code, SCHEME, meaning)
+        )
+        for (name, told), (code, meaning) in words.items()
+    ]
+    evaluations += [
+        sr.QualitativeEvaluation(name=codes.DCM.Modality, value=SCORED[modality])
+        for modality in said.modalities
+    ]
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(said),
+        finding_type=NODULE,
+        finding_sites=[sr.FindingSite(anatomic_location=THYROID)],
+        algorithm_id=_algorithm(said),
+        measurements=[
+            sr.Measurement(
+                name=CodedConcept(code, SCHEME, meaning), value=said.numbers[field], unit=codes.UCUM.NoUnits
+            )
+            for field, (code, meaning) in CONCEPTS.items()
+            if field in said.numbers
+        ],
+        qualitative_evaluations=evaluations,
+    )
+    texts = [("statement", "Condition of the answer", said.statement)]
+    texts += [("warning", "Unlike the training cohort", warning) for warning in said.warnings]
+    group[0].ContentSequence.extend(
+        sr.TextContentItem(CodedConcept(code, SCHEME, meaning), text, sr.RelationshipTypeValues.CONTAINS)
+        for code, meaning, text in texts
+        if text
+    )
+    return group
+
+
+def _drawing(
+    picture: ScoredPicture, segments: Dataset, said: Assessment
+) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    """Returns where the nodule is drawn (TID 1410)."""
+    frames = None if picture.frame is None else [picture.frame + 1]
+    source = sr.SourceImageForSegmentation(picture.source.SOPClassUID, picture.source.SOPInstanceUID, frames)
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=said.nodule),
+        tracking_identifier=_tracking(said),
         referenced_segment=sr.ReferencedSegmentationFrame(
             sop_class_uid=segments.SOPClassUID,
             sop_instance_uid=segments.SOPInstanceUID,
@@ -120,18 +159,14 @@ def _group(
         ),
         finding_type=NODULE,
         finding_sites=[sr.FindingSite(anatomic_location=THYROID)],
-        algorithm_id=algorithm,
-        measurements=[
-            sr.Measurement(
-                name=CodedConcept(code, SCHEME, meaning), value=said.numbers[field], unit=codes.UCUM.NoUnits
-            )
-            for field, (code, meaning) in CONCEPTS.items()
-            if field in said.numbers
-        ],
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                name=CodedConcept(name, SCHEME, told), value=CodedConcept(code, SCHEME, meaning)
-            )
-            for (name, told), (code, meaning) in words.items()
-        ],
+        algorithm_id=_algorithm(said),
     )
+
+
+def _tracking(said: Assessment) -> sr.TrackingIdentifier:
+    return sr.TrackingIdentifier(uid=said.tracking_uid, identifier=said.nodule)
+
+
+def _algorithm(said: Assessment) -> sr.AlgorithmIdentification:
+    variant = [f"variant {said.variant}"]
+    return sr.AlgorithmIdentification(name=said.model, version=said.version, parameters=variant)

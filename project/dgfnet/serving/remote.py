@@ -171,13 +171,13 @@ def studies_body(body: bytes | bytearray, pacs: Pacs) -> str:
 
 
 def series_body(body: bytes | bytearray, pacs: Pacs) -> str:
-    """Lists the series of a `study` that may hold pictures: US, CT and those of no known modality.
+    """Lists the series of a `study` that hold pictures a model may read: US and CT.
 
     Returns:
         JSON: `series`, the fields of `pacs.client.SeriesEntry` each.
     """
     asked = _texts(body, ("study",), ("study",))
-    series = [own for own in pacs.series(asked["study"]) if own.modality in ("US", "CT", "OT", "")]
+    series = [own for own in pacs.series(asked["study"]) if own.modality in ("US", "CT")]
     return json.dumps({"series": [asdict(own) for own in series]})
 
 

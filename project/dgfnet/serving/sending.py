@@ -13,7 +13,7 @@ from dgfnet.cohort.readers import read_image
 from dgfnet.errors import InputError
 from dgfnet.pacs.client import Pacs
 from dgfnet.pacs.drawings import capture, segmentation
-from dgfnet.pacs.findings import Assessment, ScoredPicture
+from dgfnet.pacs.findings import SINGLE, Assessment, ScoredPicture
 from dgfnet.pacs.report import report
 from dgfnet.pacs.session import PacsError
 from dgfnet.preprocess.roi import find_square
@@ -78,8 +78,16 @@ def send_body(
         raise InputError(f"nothing to send: {said['statement']}")
     numbers = {name: float(said[name]) for name in NUMBERS if said[name] is not None and name != "decision"}
     assessment = Assessment(
-        *(str(record[NAME])[:LONGEST_NAME], str(model.metadata.get("site") or "neck"), numbers),
-        *(said["level"], origin["model"], origin["version"], said["variant"]),
+        nodule=str(record[NAME])[:LONGEST_NAME],
+        site=str(model.metadata.get("site") or "neck"),
+        numbers=numbers,
+        level=said["level"],
+        model=origin["model"],
+        version=origin["version"],
+        variant=said["variant"],
+        modalities=tuple(case.crops),
+        statement=said["statement"],
+        warnings=tuple(said["warnings"]),
     )
     results = _results(_pictures(case, model, pictures), assessment)
     stored = _store(pacs, results, end, begun)
@@ -95,7 +103,7 @@ def _pictures(case: Case, model: ScoringModel, fetched: CasePictures) -> list[Sc
         source = fetched.original(held)
         square = find_square(mask, model.preprocess.dilations(modality))
         grey = to_grey(read_image(image), image, model.preprocess)
-        frame = image.slice if int(source.get("NumberOfFrames") or 1) > 1 else None
+        frame = (image.slice or 0) if source.SOPClassUID in SINGLE else None
         pictures.append(ScoredPicture(source, frame, mask, (square.left, square.top, square.side), grey))
     return pictures
 
