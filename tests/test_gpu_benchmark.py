@@ -22,11 +22,12 @@ BROUGHT = {"packaging", "six", "python-dateutil", "requests", "urllib3", "certif
 BROUGHT |= {"charset-normalizer", "cloudpickle", "joblib", "threadpoolctl", "psutil"}
 BLOCKED = """
 import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocker())
+from importlib.machinery import PathFinder
+class Filter(PathFinder):  # what is blocked is not there, also for who only asks
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
+sys.meta_path[:] = [*(finder for finder in sys.meta_path if finder is not PathFinder), Filter]
 sys.path[:0] = [{benchmarks!r}, {project!r}]
 """
 
