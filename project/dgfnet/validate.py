@@ -12,13 +12,12 @@ import pandas as pd
 from dgfnet import files, tracking
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.errors import InputError
-from dgfnet.external.measures import level_shares, measure, recalibrated, set_coverage, told
+from dgfnet.external.measures import level_shares, measure, recalibrated, set_coverage
 from dgfnet.recalibrate import answered
 from dgfnet.register.results_exchange import write_results
-from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.champion import Champion, attach, load_version
-from dgfnet.registry.facts import with_limits
-from dgfnet.registry.stored import version_of
+from dgfnet.registry.facts import external_values, with_limits
+from dgfnet.registry.stored import chosen_version
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
@@ -46,13 +45,12 @@ def validate(
     if (out is None) != (key is None):
         raise InputError("--out and --key belong together: a file of results is signed")
     nodules = read_cohort(folder, boxes=True).nodules
-    client, name = tracking.existing_registry(settings), f"dgfnet-{site}"
-    registered = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
-    if registered is None:
-        raise InputError(f"the registry has no {name}@{CHAMPION}; name a version: dgfnet history {site}")
-    champion = load_version(client, name, str(registered.version))
+    client = tracking.existing_registry(settings)
+    registered = chosen_version(client, site, version)
+    champion = load_version(client, registered.name, str(registered.version))
     every = answered(settings, site, champion, nodules)
     table = every[every["whole"]]
+    table = table.assign(prediction_set=champion.model.sets(table["probability"].to_numpy(float)))
     needed = settings.external.minimum_per_class
     for value in (0, 1):
         if (count := int((table["label"] == value).sum())) < needed:
@@ -60,20 +58,25 @@ def validate(
                 f"{folder}: {count} answered nodules have lnm_{site} {value}, at least {needed} are needed "
                 f"(external.minimum_per_class); {len(nodules) - len(table)} of {len(nodules)} are left out"
             )
-    results = _measured(settings, champion, every, len(nodules))
+    refused = every[every["level"] == "no answer"]
+    results = _measured(settings, champion, table, refused, len(nodules))
     digest = hashlib.md5(  # names the cohort, as DVC's hashes do
         b"".join((folder / name).read_bytes() for name in ("nodules.csv", "images.csv")),
         usedforsecurity=False,
     ).hexdigest()
     with tempfile.TemporaryDirectory(prefix="dgfnet-validate-") as place:
-        files.write_csv(
-            table.assign(prediction_set=champion.model.sets(table["probability"].to_numpy(float)))[
-                ["nodule_id", "patient_id", "label", "probability", "level", "prediction_set"]
-            ],
-            Path(place) / "predictions.csv",
-        )
+        columns = ["nodule_id", "patient_id", "label", "probability", "level", "prediction_set"]
+        files.write_csv(table[columns], Path(place) / "predictions.csv")
         files.write_json(Path(place) / "metrics.json", results)
-        attach(settings, champion, site, results["told"], digest, "a cohort folder", Path(place))
+        attach(
+            settings,
+            champion,
+            site,
+            external_values(results["external"]),
+            digest,
+            "a cohort folder",
+            Path(place),
+        )
     lines = [_said(champion, results)]
     if out is not None and key is not None:
         signer = write_results(registered, site, results, out, key)
@@ -83,22 +86,20 @@ def validate(
     return "\n".join(lines)
 
 
-def _measured(settings: Settings, champion: Champion, every: pd.DataFrame, nodules: int) -> dict[str, Any]:
+def _measured(
+    settings: Settings, champion: Champion, table: pd.DataFrame, refused: pd.DataFrame, nodules: int
+) -> dict[str, Any]:
     """Returns what is measured: of the whole cohort alone, so that it can travel."""
-    table = every[every["whole"]]
     threshold = float(champion.metadata["threshold"])
-    sets = table.assign(prediction_set=champion.model.sets(table["probability"].to_numpy(float)))
-    outside = measure(table, threshold, settings.base.confidence)
     return {
         "nodules": len(table),
         "patients": int(table["patient_id"].nunique()),
         "left_out": nodules - len(table),
         "threshold": threshold,
-        "external": outside,
+        "external": measure(table, threshold, settings.base.confidence),
         "recalibrated": recalibrated(table),
-        "levels": level_shares(every[every["whole"] | (every["level"] == "no answer")]),
-        "sets": set_coverage(sets, champion.metadata),
-        "told": told(outside),
+        "levels": level_shares(pd.concat([table, refused])),
+        "sets": set_coverage(table, champion.metadata),
     }
 
 
@@ -108,7 +109,7 @@ def _said(champion: Champion, results: dict[str, Any]) -> str:
         f"{champion.name} version {champion.version} on {results['nodules']} nodules of "
         f"{results['patients']} patients, {outside['positives']} with metastasis "
         f"({results['left_out']} left out): "
-        f"AUC {with_limits(results['told'], 'auc')}, sensitivity {outside['sensitivity']:.2f}, "
+        f"AUC {with_limits(external_values(outside), 'auc')}, sensitivity {outside['sensitivity']:.2f}, "
         f"specificity {outside['specificity']:.2f}, calibration slope {outside['calibration']['slope']:.2f}, "
         f"{results['levels']['no answer']:.0%} without an answer"
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from dgfnet.dataset import on_device
 from dgfnet.dataset.augment import Drawer
 from dgfnet.dataset.on_device import AugmentationBatch, DeviceAugmenter, device_batches, open_crops
 from dgfnet.dataset.pairs import training_batches
@@ -42,7 +42,7 @@ def on_cpu(archive, nodules, settings, seed):
 
 
 def here(archive, nodules, settings, seed, room=ALL, **how):
-    pictures = open_crops(archive, BOTH, HERE, room)
+    pictures = open_crops(archive, BOTH, settings, HERE, room)
     rng = np.random.default_rng(seed)
     return list(device_batches(pictures, nodules, np.arange(5), BOTH, 2, settings, rng, **how))
 
@@ -118,7 +118,8 @@ def test_the_elastic_shift_is_opencv_s_blur(tiny):
 @pytest.mark.parametrize("how", [{"room": 0}, {"workers": 3}])
 def test_pictures_that_do_not_fit_and_threads_change_nothing(pictured, nodules, tiny, how):
     room = how.get("room", ALL)
-    assert set(open_crops(pictured, BOTH, HERE, room).resident) == (set(BOTH) if room else set())
+    resident = open_crops(pictured, BOTH, tiny.training.augment, HERE, room).resident
+    assert set(resident) == (set(BOTH) if room else set())
     ours, others = (
         here(pictured, nodules, tiny.training.augment, 5),
         here(pictured, nodules, tiny.training.augment, 5, **how),
@@ -128,10 +129,10 @@ def test_pictures_that_do_not_fit_and_threads_change_nothing(pictured, nodules, 
             assert torch.equal(joined(ours, part, modality), joined(others, part, modality))
 
 
-def test_one_modality_of_two_may_fit(pictured):
+def test_one_modality_of_two_may_fit(pictured, tiny):
     us, ct = (pictured.planes(modality).nbytes for modality in BOTH)
-    assert set(open_crops(pictured, BOTH, HERE, us).resident) == {"us"}
-    assert set(open_crops(pictured, BOTH, HERE, us + ct).resident) == set(BOTH)
+    assert set(open_crops(pictured, BOTH, tiny.training.augment, HERE, us).resident) == {"us"}
+    assert set(open_crops(pictured, BOTH, tiny.training.augment, HERE, us + ct).resident) == set(BOTH)
 
 
 def test_features_come_with_the_pictures_they_were_measured_of(pictured, nodules, tiny):
@@ -149,11 +150,13 @@ def test_features_come_with_the_pictures_they_were_measured_of(pictured, nodules
 def test_draws_are_kept_in_page_locked_memory_for_a_gpu(pictured, nodules, tiny, monkeypatch):
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
-    pictures = open_crops(pictured, BOTH, HERE, ALL)
+    pictures = open_crops(pictured, BOTH, tiny.training.augment, HERE, ALL)
     gpu = SimpleNamespace(type="cuda")
-    monkeypatch.setattr(on_device, "DeviceAugmenter", lambda *_: lambda crops, changes: crops)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **how: self)
-    fake = on_device.DeviceCrops(pictures.archive, gpu, pictures.resident)
+    moved = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, to, **how: self if to is gpu else moved(self, to, **how)
+    )
+    fake = replace(pictures, device=gpu)
     rng = np.random.default_rng(1)
     (batch,) = device_batches(fake, nodules, np.arange(2), BOTH, 2, tiny.training.augment, rng)
     assert len(batch.label) == 2

@@ -16,7 +16,7 @@ from dgfnet.ingest.dicomweb import import_dicomweb
 from dgfnet.pacs.client import Pacs
 from dicom_files import segmentation
 from pacs_servers import Double, orthanc, served
-from pacs_study import SECRETS, WHO, make_study, picture
+from pacs_study import SECRETS, WHO, changed, make_study, picture
 
 
 def mask(left):
@@ -53,15 +53,6 @@ def address(request, study, tmp_path_factory):
         for data in (*held(study), study["other"]):
             client.store(data.StudyInstanceUID, [data])
         yield found
-
-
-def changed(data, **values):
-    """The same object with other attributes."""
-    copied = pydicom.Dataset.from_json(data.to_json())
-    copied.file_meta = data.file_meta
-    for name, value in values.items():
-        setattr(copied, name, value)
-    return copied
 
 
 def table(tmp_path, *rows, columns="patient_id,study_uid,lnm_central,lnm_lateral,cohort"):

@@ -226,7 +226,16 @@ def test_what_cannot_be_exported_is_said(settings, registered, tmp_path):
 
 RESULTS = {
     "nodules": 41,
-    "told": {"auc": 0.8125, "auc_low": 0.7, "auc_high": 0.9, "sensitivity": float("nan"), "n": 41},
+    "external": {
+        **{
+            "auc": 0.8125,
+            "accuracy": 0.75,
+            "sensitivity": float("nan"),
+            "specificity": 0.5,
+            "precision": 0.5,
+        },
+        **{"f1": 0.625, "n": 41, "auc_interval": {"low": 0.7, "high": 0.9}, "calibration": {"slope": 1.25}},
+    },
 }
 
 
@@ -264,6 +273,11 @@ def test_results_come_back_to_the_version_they_are_of(settings, sent_results):
         "external_auc": 0.8125,
         "external_auc_low": 0.7,
         "external_auc_high": 0.9,
+        "external_accuracy": 0.75,
+        "external_specificity": 0.5,
+        "external_precision": 0.5,
+        "external_f1": 0.625,
+        "external_calibration_slope": 1.25,
         "external_n": 41.0,
     }
     assert run.info.status == "FINISHED"

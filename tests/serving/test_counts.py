@@ -199,3 +199,10 @@ def test_the_test_of_distributions_by_hand():
     )
     assert same_distribution([0, 0], [5, 5]) == 1.0
     assert same_distribution([7, 0], [0, 2]) == 1.0
+
+
+def test_every_path_of_a_pacs_is_counted_by_its_name():
+    from dgfnet.serving.counts import PATHS
+    from dgfnet.serving.openapi_pacs import DESCRIBED
+
+    assert {path for path in PATHS if path.startswith("/pacs/")} == {f"/pacs/{name}" for name in DESCRIBED}

@@ -206,7 +206,7 @@ def test_a_gpu_that_trials_leave_idle_is_told_once(there, seen, wanted, told, mo
     [
         ({"CPU": 2.0}, False, False, 0.0, ""),
         ({"CPU": 2.0, "GPU": 2.0}, True, False, 1.0, "Ray sees 2 GPU(s): a trial is given one"),
-        ({"CPU": 2.0, "GPU": 0.5}, True, False, 0.5, "Ray sees 0.5 GPU(s): a trial is given one"),
+        ({"CPU": 2.0, "GPU": 0.5}, True, False, 0.0, ""),  # less than one
         ({"CPU": 2.0, "GPU": 1.0}, False, False, 0.0, "Ray sees 1 GPU(s): this torch cannot use them"),
         ({"CPU": 2.0, "GPU": 8.0}, False, True, 1.0, "Ray sees 8 GPU(s): a trial is given one"),
     ],

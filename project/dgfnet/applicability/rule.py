@@ -162,66 +162,45 @@ def _first(order: NDArray[np.intp], share: float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class _Mixture:
-    """Predictions of both models, sorted together once: a mixture of them is then measured in linear time.
+    """Predictions of both models, ranked together once: a mixture of them is then measured in linear time.
 
     Attributes:
         positive: (n,) the label.
         probability: (2, n) of the US model, of the model of both.
-        order: (2 n,) places in the flattened probabilities, ascending.
-        below: (2 n,) first place in that order that ties with it.
-        upto: (2 n,) place after the last one that ties with it.
+        rank: (2, n) of each probability among all, equal ones alike.
         gain: (n,) of `improvement`.
         threshold: median frozen threshold.
     """
 
     positive: NDArray[np.bool_]
     probability: Scores
-    order: NDArray[np.intp]
-    below: NDArray[np.intp]
-    upto: NDArray[np.intp]
+    rank: NDArray[np.intp]
     gain: Scores
     threshold: float
 
     @classmethod
     def of(cls, us: pd.DataFrame, both: pd.DataFrame) -> _Mixture:
-        """Sorts the predictions of two tables of the same nodules."""
+        """Ranks the predictions of two tables of the same nodules."""
         positive, alone = checked(us["label"], us["probability"])
         probability = np.stack([alone, checked(us["label"], both["probability"])[1]])
-        order = np.argsort(probability, axis=None, kind="stable")
-        ordered = probability.ravel()[order]
-        starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])
-        size = np.diff(np.r_[starts, ordered.size])
-        return cls(
-            positive,
-            probability,
-            order,
-            np.repeat(starts, size),
-            np.repeat(starts + size, size),
-            improvement(us, both),
-            float(us["threshold"].median()),
-        )
+        rank = np.unique(probability, return_inverse=True)[1].reshape(probability.shape)
+        return cls(positive, probability, rank, improvement(us, both), float(us["threshold"].median()))
 
     def measure(self, picked: NDArray[np.bool_]) -> dict[str, float]:
         """Computes AUC, net benefit and mean improvement with the model of both where picked, (n,)."""
         mixed = np.where(picked, self.probability[1], self.probability[0])
         return {
-            "auc": self._auc(picked),
+            "auc": self._auc(np.where(picked, self.rank[1], self.rank[0])),
             "net_benefit": net_benefit(self.positive, mixed, self.threshold),
             "improvement": float(np.where(picked, self.gain, 0.0).mean()),
         }
 
-    def _auc(self, picked: NDArray[np.bool_]) -> float:
-        """Computes `discrimination.auc` of a mixture: negatives below each positive, ties at half."""
-        shown = np.concatenate([~picked, picked])
-        positives, negatives = (
-            (shown & np.tile(own, 2))[self.order] for own in (self.positive, ~self.positive)
-        )
-        before = np.concatenate([[0], np.cumsum(negatives)])
-        at = np.flatnonzero(positives)
-        pairs = at.size * int(before[-1])
-        return (
-            float((before[self.below[at]] + before[self.upto[at]]).sum()) / 2 / pairs if pairs else math.nan
-        )
+    def _auc(self, rank: NDArray[np.intp]) -> float:
+        """Computes `discrimination.auc` of ranks (n,): negatives below each positive, ties at half."""
+        negatives = np.bincount(rank[~self.positive], minlength=self.rank.size)
+        below = np.cumsum(negatives) - negatives / 2
+        pairs = int(self.positive.sum()) * int(negatives.sum())
+        return float(below[rank[self.positive]].sum()) / pairs if pairs else math.nan
 
 
 def _model() -> Pipeline:

@@ -126,8 +126,8 @@ def stratified(strata: NDArray[np.str_], groups: NDArray[np.str_], count: int, s
     """Deals groups to folds so that every fold gets its share of each stratum: fold of each row, (n,).
 
     The folds of scikit-learn's StratifiedGroupKFold with shuffle (1.9), which values the folds one after the
-    other for each group, and so takes 7 times as long. Groups come in the order of how much their counts of
-    strata vary, those that vary alike as they were shuffled; each goes where the shares of the strata then
+    other for each group, and so takes several times as long. Groups come in the order of how much the counts
+    of strata vary, those that vary alike as they were shuffled; each goes where the shares of the strata then
     vary least between folds. The first fold of least variation wins, or a smaller one that ties with it.
 
     Args:

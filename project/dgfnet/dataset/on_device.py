@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,46 +20,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgfnet.dataset.batch import Batch
-from dgfnet.dataset.pairs import BatchPlan, Features, Indices, Nodules, ahead, epoch_plans, pick
+from dgfnet.dataset.pairs import (
+    BatchPlan,
+    Features,
+    Indices,
+    Nodules,
+    ahead,
+    epoch_plans,
+    one_per_thread,
+    pick,
+)
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import Augment
 from dgfnet.vocabulary import Modality
 
 if TYPE_CHECKING:
-    from dgfnet.dataset.augment import Augmentation, Drawer
-
-
-@dataclass(frozen=True)
-class DeviceCrops:
-    """The stored crops of an archive, on the device as far as they were brought there.
-
-    Attributes:
-        archive: where they lie.
-        device: of the batches.
-        resident: per modality (N, 3, S, S) uint8 on the device; a modality that is not there is read from the
-            archive, batch by batch.
-    """
-
-    archive: Archive
-    device: torch.device
-    resident: Mapping[Modality, Tensor]
-
-    def crops(self, modality: Modality, rows: Tensor, read: Tensor | None) -> Tensor:
-        """Returns the crops of these rows, (B, 3, S, S) on the device; `read` where they are not resident."""
-        return self.resident[modality][rows] if read is None else read.to(self.device, non_blocking=True)
-
-
-def open_crops(
-    archive: Archive, modalities: Sequence[Modality], device: torch.device, room: int
-) -> DeviceCrops:
-    """Brings the crops to the device, one modality after the other while they fit into `room` bytes."""
-    resident = {}
-    for modality in modalities:
-        planes = archive.planes(modality)
-        if planes.nbytes <= room:
-            resident[modality] = torch.from_numpy(np.array(planes)).to(device)
-            room -= planes.nbytes
-    return DeviceCrops(archive, device, resident)
+    from dgfnet.dataset.augment import Augmentation
 
 
 @dataclass(frozen=True)
@@ -165,6 +140,56 @@ class DeviceAugmenter:
         return torch.cat([seen, masks.to(torch.uint8)], dim=1)
 
 
+@dataclass(frozen=True)
+class DeviceCrops:
+    """The stored crops of an archive, on the device as far as they were brought there.
+
+    Attributes:
+        archive: where they lie.
+        device: of the batches.
+        resident: per modality (N, 3, S, S) uint8 on the device; a modality that is not there is read from the
+            archive, batch by batch.
+        augmenters: per modality.
+    """
+
+    archive: Archive
+    device: torch.device
+    resident: Mapping[Modality, Tensor]
+    augmenters: Mapping[Modality, DeviceAugmenter]
+
+    def augmented(self, modality: Modality, changes: AugmentationBatch) -> Tensor:
+        """Returns the pictures of a batch, changed, (B, 3, size, size) on the device."""
+        if changes.read is None:
+            crops = self.resident[modality][changes.rows.to(self.device, non_blocking=True)]
+        else:
+            crops = changes.read.to(self.device, non_blocking=True)
+        return self.augmenters[modality](crops, changes)
+
+
+def open_crops(
+    archive: Archive, modalities: Sequence[Modality], augment: Augment, device: torch.device, room: int
+) -> DeviceCrops:
+    """Brings the crops to the device, one modality after the other while they fit into `room` bytes."""
+    resident, augmenters = {}, {}
+    for modality in modalities:
+        planes = archive.planes(modality)
+        stored = planes.shape[-1]
+        augmenters[modality] = DeviceAugmenter(augment, archive.size[modality], stored, device)
+        if planes.nbytes <= room:
+            resident[modality] = torch.from_numpy(np.array(planes)).to(device)
+            room -= planes.nbytes
+    return DeviceCrops(archive, device, resident, augmenters)
+
+
+class _Drawn(NamedTuple):
+    """A batch as threads prepare it, in the computer's memory."""
+
+    changes: dict[Modality, AugmentationBatch]
+    labels: Tensor
+    patients: Tensor
+    features: dict[Modality, Tensor]
+
+
 def device_batches(
     pictures: DeviceCrops,
     nodules: Nodules,
@@ -192,40 +217,34 @@ def device_batches(
     from dgfnet.dataset.augment import Drawer  # albumentations: seconds, and evaluation needs none of it
 
     archive, on_gpu = pictures.archive, pictures.device.type == "cuda"
-    kits: SimpleQueue[dict[Modality, Drawer]] = SimpleQueue()  # a drawer has a state: one per thread
-    for _ in range(max(1, workers)):
-        kits.put({modality: Drawer(augment, archive.size[modality]) for modality in modalities})
-    looks = {
-        modality: DeviceAugmenter(
-            augment, archive.size[modality], archive.planes(modality).shape[-1], pictures.device
-        )
-        for modality in modalities
-    }
+    kits = one_per_thread(
+        workers, lambda: {modality: Drawer(augment, archive.size[modality]) for modality in modalities}
+    )
 
-    def draw(plan: BatchPlan) -> tuple[Indices, dict[Modality, AugmentationBatch]]:
-        own, kit, changes = np.random.default_rng(plan.seed), kits.get(), {}
+    def locked(values: NDArray[np.generic]) -> Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor.pin_memory() if on_gpu else tensor
+
+    def draw(plan: BatchPlan) -> _Drawn:
+        own, kit, changes, read = np.random.default_rng(plan.seed), kits.get(), {}, {}
         for modality in modalities:
             rows = pick(nodules, modality, plan.chunk, kit[modality], own)
-            read = None if modality in pictures.resident else np.asarray(archive.planes(modality)[rows])
+            crops = None if modality in pictures.resident else np.asarray(archive.planes(modality)[rows])
             drawn = [kit[modality]() for _ in rows]
-            stacked = AugmentationBatch.of(rows, read, drawn, archive.size[modality])
+            stacked = AugmentationBatch.of(rows, crops, drawn, archive.size[modality])
             changes[modality] = stacked.pinned() if on_gpu else stacked
+            if features is not None:
+                read[modality] = locked(features[modality][rows])
         kits.put(kit)
-        return plan.chunk, changes
+        labels, patients = (locked(of[plan.chunk]) for of in (nodules.labels, nodules.patients))
+        return _Drawn(changes, labels, patients, read)
 
-    def moved(values: NDArray[np.generic]) -> Tensor:
-        tensor = torch.from_numpy(values)
-        return (tensor.pin_memory() if on_gpu else tensor).to(pictures.device, non_blocking=True)
-
-    for chunk, changes in ahead(draw, epoch_plans(order, size, rng), max(1, workers)):
-        crops = {}
-        for modality, own in changes.items():
-            rows = own.rows.to(pictures.device, non_blocking=True)
-            crops[modality] = looks[modality](pictures.crops(modality, rows, own.read), own)
+    for changes, labels, patients, read in ahead(draw, epoch_plans(order, size, rng), max(1, workers)):
+        planes = {modality: pictures.augmented(modality, own) for modality, own in changes.items()}
         yield Batch(
-            {modality: planes[:, 0] for modality, planes in crops.items()},
-            {modality: planes[:, 1:] for modality, planes in crops.items()},
-            moved(nodules.labels[chunk]),
-            moved(nodules.patients[chunk]),
-            {m: moved(features[m][own.rows.numpy()]) for m, own in changes.items()} if features else {},
+            {modality: own[:, 0] for modality, own in planes.items()},
+            {modality: own[:, 1:] for modality, own in planes.items()},
+            labels.to(pictures.device, non_blocking=True),
+            patients.to(pictures.device, non_blocking=True),
+            {modality: own.to(pictures.device, non_blocking=True) for modality, own in read.items()},
         )

@@ -167,9 +167,9 @@ def training_batches(
     """
     from dgfnet.dataset.augment import Augmenter  # albumentations: seconds, and evaluation needs none of it
 
-    kits: SimpleQueue[dict[Modality, Augmenter]] = SimpleQueue()  # an augmenter has a state: one per thread
-    for _ in range(max(1, workers)):
-        kits.put({modality: Augmenter(augment, archive.size[modality]) for modality in modalities})
+    kits = one_per_thread(
+        workers, lambda: {modality: Augmenter(augment, archive.size[modality]) for modality in modalities}
+    )
 
     def make(plan: BatchPlan) -> Batch:
         own, kit, crops, rows = np.random.default_rng(plan.seed), kits.get(), {}, {}
@@ -183,6 +183,14 @@ def training_batches(
 
     plans = epoch_plans(order, size, rng)
     yield from ahead(make, plans, workers) if workers else map(make, plans)
+
+
+def one_per_thread(workers: int, make: Callable[[], Made]) -> SimpleQueue[Made]:
+    """Returns as many of what has a state as there are threads, to be taken and put back."""
+    pool: SimpleQueue[Made] = SimpleQueue()
+    for _ in range(max(1, workers)):
+        pool.put(make())
+    return pool
 
 
 def ahead(make: Callable[[Planned], Made], plans: Sequence[Planned], workers: int) -> Iterator[Made]:

@@ -79,14 +79,6 @@ def recalibrated(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def told(outside: Mapping[str, Any]) -> dict[str, float]:
-    """Returns of `measure` what a version is told: scores, limits of the AUC, calibration slope, `n`."""
-    names = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1")
-    limits = {f"auc_{end}": outside["auc_interval"][end] for end in ("low", "high")}
-    slope = outside["calibration"]["slope"]
-    return {name: outside[name] for name in names} | limits | {"calibration_slope": slope, "n": outside["n"]}
-
-
 def level_shares(table: pd.DataFrame) -> dict[str, Any]:
     """Returns the share of nodules at each level, and the AUC of those that are answered."""
     answered = table[table["level"] != "no answer"]

@@ -21,7 +21,7 @@ from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
 from dgfnet.external import baselines
 from dgfnet.external.casemix import case_mix
-from dgfnet.external.measures import level_shares, measure, recalibrated, set_coverage, told
+from dgfnet.external.measures import level_shares, measure, recalibrated, set_coverage
 from dgfnet.imaging.boxes import MOVED
 from dgfnet.metrics.discrimination import auc
 from dgfnet.outline.boxed import Boxed, changes
@@ -31,6 +31,7 @@ from dgfnet.preprocess.build import build
 from dgfnet.preprocess.sample import Redraw
 from dgfnet.registry.champion import Champion, attach, champion_version, load_version
 from dgfnet.registry.champions import check_noted
+from dgfnet.registry.facts import external_values
 from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Baseline, Site
@@ -139,7 +140,7 @@ def _validate(settings: Settings, site: Site, champion: Champion, cohort: Cohort
     files.write_json(folder / "metrics.json", metrics)
     digests.keep(folder)
     outside: dict[str, Any] = metrics["external"]
-    values, calibration = told(outside), outside["calibration"]
+    values, calibration = external_values(outside), outside["calibration"]
     source = f"{settings.base.data}.dvc"
     attach(settings, champion, site, values, provenance.data_md5(settings), source, folder)
     shown = {name: outside[name] for name in ("auc", "sensitivity", "specificity")}

@@ -19,12 +19,13 @@ from pydicom.dataset import Dataset
 
 from dgfnet.errors import InputError
 from dgfnet.pacs.session import CONNECT_S, EXPECTED, SILENCE_S, PacsError, open_session, told
+from dgfnet.pacs.subject import subject
 
 MOST_STUDIES = 100
 MOST_INSTANCES = 3000  # of a series; CT of the whole body has some 2000 slices
 MOST_FRAMES = 2000
 LONGEST_UID = 64
-STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
+STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "IssuerOfPatientID")
 SERIES_FIELDS = ("SeriesDescription", "NumberOfSeriesRelatedInstances")
 INSTANCE_FIELDS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
 SENTENCE_NONE = "has no {}; it may be gone"
@@ -40,6 +41,7 @@ class StudyEntry:
         uid: StudyInstanceUID.
         date: YYYYMMDD.
         modalities: of its series.
+        subject: text that studies of one patient share and no others (`pacs.subject`).
     """
 
     uid: str
@@ -49,6 +51,7 @@ class StudyEntry:
     date: str
     description: str = field(repr=False)
     modalities: tuple[str, ...]
+    subject: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,7 @@ def _study(row: Dataset) -> StudyEntry:
         **_texts(row, patient_id="PatientID", patient_name="PatientName", accession="AccessionNumber"),
         **_texts(row, date="StudyDate", description="StudyDescription"),
         modalities=(modalities,) if isinstance(modalities, str) else tuple(map(str, modalities)),
+        subject="\n".join(subject(row)),
     )
 
 

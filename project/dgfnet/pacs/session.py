@@ -219,7 +219,7 @@ def hush() -> None:
     """Silences libraries that would write a patient's number, or values of a file, to stderr."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(LOGGERS)})(\.|$)")
 
 
 @contextmanager

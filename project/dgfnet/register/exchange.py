@@ -27,13 +27,12 @@ from dgfnet.errors import InputError
 from dgfnet.files import replacing, sha256
 from dgfnet.register.logged import log_files, of_one_version
 from dgfnet.register.signing import check, fingerprint_of, private_key, public_key, sign
-from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.champion import check_format
 from dgfnet.registry.facts import FACTS, facts, keep_metrics
 from dgfnet.registry.origin import IMPORTED, ORIGIN, keep_text, read_text
 from dgfnet.registry.promotion import RECORD
 from dgfnet.registry.seal import SEAL, unsealed
-from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, TABLE_SHA256, version_of
+from dgfnet.registry.stored import NETWORK_RUN, NETWORK_TABLE_SHA256, TABLE_SHA256, chosen_version
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import SITES, Site
 
@@ -60,10 +59,8 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
             cannot be read.
     """
     private = private_key(key)
-    client, name = tracking.existing_registry(settings), f"dgfnet-{site}"
-    registered = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
-    if registered is None:
-        raise InputError(f"the registry has no {name}@{CHAMPION}; name a version: dgfnet history {site}")
+    client = tracking.existing_registry(settings)
+    registered = chosen_version(client, site, version)
     check_format(registered)
     known = facts(registered)
     with unsealed(client, registered) as folder, replacing(target) as temporary:
@@ -96,7 +93,7 @@ def export_version(settings: Settings, site: Site, version: str, target: Path, k
             for member, path in files.items():
                 archive.write(path, member)
     return (
-        f"{name} version {registered.version} is in {target}, signed with the key "
+        f"{registered.name} version {registered.version} is in {target}, signed with the key "
         f"{fingerprint_of(private.public_key())}; the other side needs the public key: "
         f"openssl pkey -in {key} -pubout"
     )

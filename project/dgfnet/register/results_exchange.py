@@ -17,7 +17,7 @@ from dgfnet.errors import InputError
 from dgfnet.files import plain, replacing
 from dgfnet.register.exchange import release
 from dgfnet.register.signing import check, fingerprint_of, private_key, public_key, sign
-from dgfnet.registry.facts import facts, with_limits
+from dgfnet.registry.facts import external_values, facts, with_limits
 from dgfnet.registry.origin import ELSEWHERE
 from dgfnet.registry.seal import SEAL
 from dgfnet.settings import Settings
@@ -95,8 +95,9 @@ def import_results(settings: Settings, source: Path, trusted: Sequence[Path]) ->
     ]
     if not versions:
         raise InputError(f"{source}: is about a version of {name} that this registry does not have")
-    values = {key: value for key, value in content["results"]["told"].items() if value is not None}
-    told = {
+    measured = external_values(content["results"]["external"])
+    values = {key: value for key, value in measured.items() if value is not None}
+    summary = {
         "auc": with_limits(values, "auc"),
         "nodules": content["results"]["nodules"],
         "validated": content["validated"],
@@ -113,11 +114,11 @@ def import_results(settings: Settings, source: Path, trusted: Sequence[Path]) ->
         with tracking.running(run):
             run.metrics({f"external_{key}": float(value) for key, value in values.items()})
             run.artifact(source)
-        client.set_model_version_tag(name, number, tag, json.dumps(told))
+        client.set_model_version_tag(name, number, tag, json.dumps(summary))
     numbers = ", ".join(str(version.version) for version in versions)
     return (
-        f"{name} version {numbers}: validated elsewhere on {told['nodules']} nodules, AUC {told['auc']}, "
-        f"signed with the key {signer}"
+        f"{name} version {numbers}: validated elsewhere on {summary['nodules']} nodules, "
+        f"AUC {summary['auc']}, signed with the key {signer}"
     )
 
 

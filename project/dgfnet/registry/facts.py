@@ -69,6 +69,14 @@ def keep_metrics(
     client.log_batch(str(registered.run_id), metrics=metrics)
 
 
+def external_values(outside: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns what a version keeps of `external.measures.measure`: scores, limits of the AUC, slope, `n`."""
+    names = ("auc", "accuracy", "sensitivity", "specificity", "precision", "f1", "n")
+    limits = {f"auc_{end}": outside["auc_interval"][end] for end in ("low", "high")}
+    slope = outside["calibration"]["slope"]
+    return {name: outside[name] for name in names} | limits | {"calibration_slope": slope}
+
+
 def logged_model(version: Any) -> str | None:
     """Returns the id of a version's logged model, in its address alone: MLflow's SQL store fills no model_id.
 

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from dgfnet import pseudonyms, tracking
 from dgfnet.errors import InputError, why
-from dgfnet.registry.aliases import is_absent
+from dgfnet.registry.aliases import CHAMPION, champion_of, is_absent
 from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.results import required
 from dgfnet.settings import Settings
@@ -69,6 +69,19 @@ def keep_tables(client: MlflowClient, model: str, fits: str, digests: Mapping[st
         known = facts(registered)
         if known.get("fits", known.get("fit")) == fits and not digests.items() <= known.items():
             keep_facts(client, registered, digests)
+
+
+def chosen_version(client: MlflowClient, site: Site, version: str) -> Any:
+    """Returns a version of a site's model by its number, or the one that is `champion`.
+
+    Raises:
+        InputError: when the registry does not have it.
+    """
+    name = f"dgfnet-{site}"
+    registered = champion_of(client, name) if version == CHAMPION else version_of(client, name, version)
+    if registered is None:
+        raise InputError(f"the registry has no {name}@{CHAMPION}; name a version: dgfnet history {site}")
+    return registered
 
 
 def version_of(client: MlflowClient, model: str, version: str) -> Any:

@@ -64,14 +64,19 @@ def records_of(body: bytes | bytearray) -> Any:
     Raises:
         InputError: when the body is not JSON of a form that is read.
     """
-    return _records(_content(body))
+    return _records(content_of(body))
 
 
-def _content(body: bytes | bytearray) -> Any:
+def content_of(body: bytes | bytearray) -> Any:
+    """Reads a request's body.
+
+    Raises:
+        InputError: when it is no JSON.
+    """
     try:
         return json.loads(body)
     except RecursionError:
-        raise InputError("the request is nested too deeply; expected a list of cases") from None
+        raise InputError("the request is nested too deeply") from None
     except ValueError as error:  # of the text, and of its encoding
         raise InputError(f"the request is no JSON ({error})") from None
 

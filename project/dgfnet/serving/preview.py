@@ -20,6 +20,7 @@ from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import apply_window, to_grey
 from dgfnet.serving.cases import loose_image
 from dgfnet.serving.decode import FOLDERS, Fetch, stored_or_held
+from dgfnet.serving.forms import content_of
 from dgfnet.vocabulary import MODALITIES
 
 WIDEST = 10_000  # HU of a window and of its centre
@@ -42,10 +43,7 @@ def preview_body(body: bytes | bytearray, model: ScoringModel, fetch: Fetch | No
     Raises:
         InputError: when the body is none of these, or the picture cannot be used.
     """
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InputError("the request is no JSON; expected modality and image") from None
+    request = content_of(body)
     if not isinstance(request, dict) or request.get("modality") not in MODALITIES:
         raise InputError(f"modality: expected one of {', '.join(MODALITIES)}")
     modality = request["modality"]

@@ -24,6 +24,7 @@ from dgfnet.imaging.ultrasound import CLASSES as US_CLASSES
 from dgfnet.pacs.client import Pacs, check_uids
 from dgfnet.pacs.deidentify import anonymous
 from dgfnet.pacs.subject import subject
+from dgfnet.serving.forms import content_of
 
 HELD_BYTES = 512 * 2**20  # of pictures
 HELD_S = 600.0  # that a picture is held: boxes are drawn on it meanwhile
@@ -196,10 +197,7 @@ def instances_body(body: bytes | bytearray, pacs: Pacs) -> str:
 def _texts(body: bytes | bytearray, fields: tuple[str, ...], needed: tuple[str, ...]) -> dict[str, str]:
     """Returns the fields of a request that are texts."""
     expected = f"expected a JSON dictionary of texts: {', '.join(fields)}"
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InputError(f"the request is no JSON; {expected}") from None
+    content = content_of(body)
     sound = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
     if not sound or not set(needed) <= set(content) <= set(fields):
         raise InputError(expected)

@@ -51,7 +51,8 @@ def scoring_app(
 ) -> FastAPI:
     """Builds the server's app.
 
-    `POST /invocations` scores, on as many requests at once as there are cores; `GET /ping`, `/health` and
+    `POST /invocations` scores, on as many requests at once as there are cores, and below /pacs as many again,
+    most of whose time is waiting for the PACS; `GET /ping`, `/health` and
     `/version` answer as those of MLflow's scoring server, `/ready` whether one more request would be taken,
     `/metrics` counts, `/openapi.json` describes them all. `GET /` is a page for people, which asks `POST
     /preview` what the networks see.

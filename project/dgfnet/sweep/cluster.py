@@ -127,11 +127,11 @@ def automatic_gpus() -> float:
     """
     import ray
 
-    count: float = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
-    usable = bool(count) and (bool(_named()) or _torch_sees_gpus())
+    count = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    usable = count > 0 and (bool(_named()) or _torch_sees_gpus())
     if count:
         _tell_gpus(count, usable)
-    return min(1.0, count) if usable else 0.0
+    return float(usable)
 
 
 def _torch_sees_gpus() -> bool:
@@ -141,14 +141,14 @@ def _torch_sees_gpus() -> bool:
 
 
 @cache
-def _tell_gpus(count: float, usable: bool) -> None:
+def _tell_gpus(count: int, usable: bool) -> None:
     if usable:
         words = (
             "a trial is given one; --set sweep.gpus_per_trial=0.5 lets two trials share one, 0 takes the CPU"
         )
     else:
         words = "this torch cannot use them, and fits are trained on the CPU; install its CUDA or ROCm build"
-    print(f"Ray sees {count:g} GPU(s): {words}", file=sys.stderr)
+    print(f"Ray sees {count} GPU(s): {words}", file=sys.stderr)
 
 
 def check_room(needed: Mapping[str, float]) -> None:

@@ -30,6 +30,7 @@ from dgfnet.metrics.discrimination import scores
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import load_weights
 from dgfnet.preprocess.archive import Archive
+from dgfnet.settings import Augment
 from dgfnet.training.checkpoint import (
     Checkpoint,
     carried_over,
@@ -115,7 +116,7 @@ def fit(
             on_epoch(state.epoch, record)
 
         taken = check_memory(model, task, archive, training, hardware)
-        feed = _feed(model, archive, hardware, workers, hardware.room - taken)
+        feed = _feed(model, archive, task.training.augment, hardware, workers, hardware.room - taken)
         schedule = _schedule(task, training, model, feed, features)
         with memory_said(hardware, task.training.batch):
             history = train(model, schedule, task.training, hardware, checkpoint, after_epoch)
@@ -153,14 +154,14 @@ def _features(task: Task, places: Places, training: Nodules) -> Features | None:
 
 
 def _feed(
-    model: Model, archive: Archive, hardware: Hardware, workers: int, room: int
+    model: Model, archive: Archive, augment: Augment, hardware: Hardware, workers: int, room: int
 ) -> Callable[..., Iterator[Batch]]:
     """Returns what makes the batches of an epoch: on a GPU, but for `us_tlr`, augmented on it."""
     if not hardware.on_gpu:
         return partial(training_batches, archive, rectangle=model.rectangle)
     if model.rectangle is not None:
         return partial(training_batches, archive, rectangle=model.rectangle, workers=workers, pin=True)
-    pictures = open_crops(archive, model.modalities, hardware.device, room)
+    pictures = open_crops(archive, model.modalities, augment, hardware.device, room)
     return partial(device_batches, pictures, workers=workers)
 
 
