@@ -7,9 +7,12 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from dgfnet import pseudonyms, tracking
 from dgfnet.errors import InputError, explained
@@ -106,6 +109,29 @@ def test_a_run_ends_as_its_block_does(uri, experiment):
         raise ZeroDivisionError("why")
     assert (status(good), status(bad)) == ("FINISHED", "FAILED")
     assert bad.client.get_run(bad.run_id).data.tags["error"] == "ZeroDivisionError, see the terminal"
+
+
+def test_a_stopped_trial_may_say_so_while_the_driver_does(uri, experiment):
+    parent = tracking.open_run(uri, experiment, "p", "p", {})
+    trial = tracking.open_run(uri, experiment, "c", "child", {}, parent.run_id)
+    database = Path(uri.removeprefix("sqlite:///"))
+
+    said = []
+
+    def the_trial_is_faster(session, *_):  # between the driver's look at the tags and its insertion
+        if not said and any(getattr(row, "key", None) == tracking.STOPPED for row in session.new):
+            with closing(sqlite3.connect(database)) as other, other:
+                said.append((tracking.STOPPED, "by the scheduler", trial.run_id))
+                other.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", said[0])
+
+    event.listen(Session, "before_flush", the_trial_is_faster)
+    try:
+        tracking.end_children(parent)
+    finally:
+        event.remove(Session, "before_flush", the_trial_is_faster)
+    assert said
+    assert status(trial) == "FINISHED"
+    assert trial.client.get_run(trial.run_id).data.tags[tracking.STOPPED] == "by the scheduler"
 
 
 def test_runs_of_a_dead_process_on_this_machine_are_ended_and_no_others(uri, experiment):

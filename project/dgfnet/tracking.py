@@ -203,7 +203,7 @@ class Run:
             self.client.log_batch(self.run_id, params=new)
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        """Sets tags."""
+        """Sets tags; two processes may set the same new one at once, which MLflow's `set_tag` refuses."""
         self.client.log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in values.items()])
 
     def dataset(self, name: str, digest: str, source: str, context: str, run: Any | None = None) -> None:
@@ -383,7 +383,7 @@ def end_children(parent: Run) -> None:
     """Ends the child runs that a scheduler stopped before their process could."""
     where = f"tags.`{PARENT}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
     for run in parent.client.search_runs([parent.experiment_id], where):
-        parent.client.set_tag(run.info.run_id, STOPPED, "by the scheduler")
+        Run(parent.client, run.info.run_id, parent.experiment_id).tags({STOPPED: "by the scheduler"})
         parent.client.set_terminated(run.info.run_id, "FINISHED")
 
 

@@ -128,13 +128,14 @@ def _mark_trials(request: Search, points: Sequence[Point], winner: Point, group:
         wanted = "yes" if point is winner else "no"
         if run is None:
             continue
+        found = tracking.Run(client, run.info.run_id, group.experiment_id)
         if run.data.tags.get(CHOSEN) != wanted:
-            client.set_tag(run.info.run_id, CHOSEN, wanted)
+            found.tags({CHOSEN: wanted})
         # val_auc alone would call a trial the best that ASHA stopped after a lucky first epoch
         judged = {"epochs_trained": float(point.epoch)}
         judged |= {} if point.score is None else {"inner_score": point.score}
         if judged.items() - run.data.metrics.items():
-            tracking.Run(client, run.info.run_id, group.experiment_id).metrics(judged)
+            found.metrics(judged)
 
 
 def _point(
