@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made import SHIFTS, SIDE, change, network
+from made import ROOT, SHIFTS, SIDE, change, network
 
 from dgfnet.bundle import export as exporting
-from dgfnet.bundle.graph import open_graph
+from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.model import ScoringModel, shapley
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
 from dgfnet.serving.answers import NUMBERS, answer
 from dgfnet.serving.cases import Case
+from dgfnet.settings import load
+from dgfnet.vocabulary import mask_of
 
 NOISE = np.random.default_rng(0)
 CROPS = {name: NOISE.integers(0, 256, (7, SIDE, SIDE), dtype=np.uint8) for name in ("us", "ct")}
@@ -337,12 +339,42 @@ def test_a_bundle_with_files_that_nobody_wrote_or_without_its_parts_is_refused(b
 @pytest.mark.parametrize("variant", ["us_resnet", "ct_multitask", "concat", "sum", "product", "dgf"])
 def test_every_variant_becomes_a_graph_with_any_number_of_rows(tmp_path, variant):
     model = network(variant, 5)
-    exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
+    means = {name: CROPS[name][-1] for name in model.modalities}
+    exporting.export(model, means, tmp_path / "model.onnx")
     run = open_graph(tmp_path / "model.onnx", 1)
     for count in (1, 2, 7):
         crops = {name: CROPS[name][:count] for name in model.modalities}
-        logits = run(crops)
-        np.testing.assert_allclose(logits, log_odds(5, crops, variant), atol=1e-4)
+        mean = {name: np.repeat(crop[None], count, axis=0) for name, crop in means.items()}
+        lacking = [{**crops, name: mean[name]} for name in model.modalities] if model.fusion else []
+        expected = [log_odds(5, given, variant) for given in (crops, *lacking)]
+        np.testing.assert_allclose(run(crops), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [32, 64, 96])
+def test_regions_become_a_graph_at_sizes_whose_rims_are_one_pixel_wide_or_more(tmp_path, side):
+    overrides = ["network.pooling=regions", "network.mask_channel=true", "network.width=0.125"]
+    model = DGFNet("concat", "resnet18", load(ROOT / "params.yaml", overrides).network).eval()
+    noise = np.random.default_rng(side)
+    crops = {name: noise.integers(0, 256, (3, side, side), dtype=np.uint8) for name in ("us", "ct")}
+    crops |= {mask_of(name): (crops[name] > 127).astype(np.uint8) for name in ("us", "ct")}
+    exporting.export(model, {name: values[0] for name, values in crops.items()}, tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = model({name: torch.from_numpy(values) for name, values in crops.items()}).logit
+    np.testing.assert_allclose(open_graph(tmp_path / "model.onnx", 1)(crops)[0], expected, atol=1e-4)
+
+
+def test_a_graph_of_an_older_bundle_is_run_on_the_crops_that_lack_a_modality(tmp_path):
+    """Such a graph has the log odds alone; the answers are those of a graph that has the others, too."""
+    model, means = network("dgf", 5), {name: CROPS[name][-1] for name in ("us", "ct")}
+    exporting.export(model, means, tmp_path / "model.onnx")
+    run = open_graph(tmp_path / "model.onnx", 1)
+    crops = {name: CROPS[name][:3] for name in ("us", "ct")}
+    lacking = [{**crops, name: np.repeat(means[name][None], 3, axis=0)} for name in ("us", "ct")]
+    older = FoldGraph(lambda given: run(given)[:1], 0.25).coalitions(crops, lacking)
+    assert older.shape == (3, 3)
+    np.testing.assert_allclose(older, FoldGraph(run, 0.25).coalitions(crops, lacking), atol=1e-5)
+    np.testing.assert_array_equal(older[0], run(crops)[0] + 0.25)
+    assert np.abs(older[0] - older[1:]).min() > 1e-4  # each modality matters here
 
 
 def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
@@ -355,7 +387,7 @@ def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):
     model = network("us_multitask", 1)
     model.__class__ = Other
     with pytest.raises(InputError, match="from the network's"):
-        exporting.export(model, dict.fromkeys(model.modalities, SIDE), tmp_path / "model.onnx")
+        exporting.export(model, {"us": CROPS["us"][0]}, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,8 +399,8 @@ def test_large_log_odds_are_compared_by_their_share(tmp_path):
         last.weight *= 3e4
         last.bias += 3e3
     crops = {"us": CROPS["us"][:3]}
-    exporting.export(model, {"us": SIDE}, tmp_path / "model.onnx")
-    logits = open_graph(tmp_path / "model.onnx", 1)(crops)
+    exporting.export(model, {"us": CROPS["us"][0]}, tmp_path / "model.onnx")
+    (logits,) = open_graph(tmp_path / "model.onnx", 1)(crops)
     with torch.no_grad():
         expected = model({"us": torch.from_numpy(crops["us"])}).logit.numpy()
     assert np.abs(expected).min() > 1000

@@ -2,7 +2,8 @@
 
 bundle.json            the metadata below
 weights.safetensors    the network with its reference bank, for torch
-model.onnx             the same network as a graph, for serving
+model.onnx             the same network as a graph, for serving (bundle/graph.py): log odds, and of a fusion
+                       those without either modality
 folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
 reference.safetensors  `<input>_mean`: mean crop, or mask, of the training nodules, (S, S) uint8;
 outline/us.onnx, ct    what outlines a nodule in a box: grey values along rays (outline/polar.py), uint8 of
@@ -58,8 +59,8 @@ REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 # below the artifacts of a registered model: the bundle, and the package that reads it
 PACKED, CODE = "bundle.zip", "dgfnet.zip"
 FOLDER = "bundle"  # before format 8 in the place of PACKED
-FORMAT = {"bundle_format": "8"}  # fact of a version whose bundle has these files
-READABLE = ("5", "6", "7", "8")  # those of 5 have no outline/, and before 7 nothing is refused
+FORMAT = {"bundle_format": "9"}  # fact of a version whose bundle has these files
+READABLE = ("5", "6", "7", "8", "9")  # those of 5 have no outline/, and before 7 nothing is refused
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

@@ -292,20 +292,19 @@ class ScoringModel:
             odds of every network, (networks, P).
         """
         count = len(crops[self.modalities[0]])
-        means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in self.inputs}
-        own = {name: {name, mask_of(name)} & set(self.inputs) for name in self.modalities}
-        without = [{**crops, **{part: means[part] for part in own[name]}} for name in self.modalities]
-        coalitions = [crops, *without] if len(self.modalities) == 2 else [crops]
-        stacked = {m: np.concatenate([coalition[m] for coalition in coalitions]) for m in self.inputs}
+        lacking = []
+        for modality in self.modalities if len(self.modalities) == 2 else ():
+            own = {modality, mask_of(modality)} & set(self.inputs)
+            means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in own}
+            lacking.append({**crops, **means})
         first, *rest = self.members
         scoring = len(self.scoring)
         pending = [
-            GRAPHS.submit(member.log_odds, stacked if place < scoring else crops)
+            GRAPHS.submit(member.coalitions, crops, lacking if place < scoring else [])
             for place, member in enumerate(rest, start=1)
         ]
-        log_odds = [first.log_odds(stacked), *(run.result() for run in pending)]
-        scored = np.stack(log_odds[:scoring]).reshape(scoring, len(coalitions), count)
-        return scored, np.stack([own[:count] for own in log_odds])
+        log_odds = [first.coalitions(crops, lacking), *(run.result() for run in pending)]
+        return np.stack(log_odds[:scoring]), np.stack([own[0] for own in log_odds])
 
     def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         probability = _expit(log_odds)

@@ -175,12 +175,12 @@ def write_bundle(
         f"{name}_mean": np.rint(images[inside].mean(axis=0)).astype(np.uint8)
         for name, images in largest(album, inputs).items()
     }
-    sides = {name: preprocess.size(name) for name in modalities}
+    mean_crops = {name: means[f"{name}_mean"] for name in inputs}
     joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
-    export(first.model, sides, folder / GRAPH)
+    export(first.model, mean_crops, folder / GRAPH)
     for other in others:
-        export(other.model, sides, fold_graph(folder, other.fold))
+        export(other.model, mean_crops, fold_graph(folder, other.fold))
     save_weights(folder / REFERENCE, {name: torch.from_numpy(crop) for name, crop in means.items()})
     pictured = [name for name in MODALITIES if name in album]
     every = {name: scored_images(album, name, first.metadata["network"]["images"]) for name in pictured}

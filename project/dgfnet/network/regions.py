@@ -41,7 +41,7 @@ def regions(mask: Tensor) -> Tensor:
     which takes time that grows with the side of the square and not with its area, as its largest value would.
     """
     nodule = mask[:, None].float()
-    reach = max(1, mask.shape[-1] // RIM)
+    reach = max(1, int(mask.shape[-1]) // RIM)  # a number: ONNX takes no window that is computed
     side = 2 * reach + 1
     rows = F.avg_pool2d(nodule, (side, 1), stride=1, padding=(reach, 0), count_include_pad=False)
     share = F.avg_pool2d(rows, (1, side), stride=1, padding=(0, reach), count_include_pad=False)
