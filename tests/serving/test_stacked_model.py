@@ -159,7 +159,7 @@ def test_contributions_add_up_and_features_count_for_their_modality(model, album
 
 
 def test_at_the_reference_nothing_contributes(model):
-    """Mean crops, and every feature at the mean of training; their values in the graph are torch's float32."""
+    """Mean crops, whose values in the graph are float32, and every feature at the mean of training."""
     means = {name: np.zeros((1, len(NAMES[name]))) for name in ("us", "ct")}
     means["us"][0, [PLACE["mean"], PLACE["entropy"]]] = 100.0, 3.0
     means["ct"][0, NAMES["ct"].index("solidity")] = 0.9
