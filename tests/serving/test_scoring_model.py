@@ -369,12 +369,25 @@ def test_a_graph_of_an_older_bundle_is_run_on_the_crops_that_lack_a_modality(tmp
     exporting.export(model, means, tmp_path / "model.onnx")
     run = open_graph(tmp_path / "model.onnx", 1)
     crops = {name: CROPS[name][:3] for name in ("us", "ct")}
-    lacking = [{**crops, name: np.repeat(means[name][None], 3, axis=0)} for name in ("us", "ct")]
+    lacking = [{**crops, name: np.broadcast_to(means[name], crops[name].shape)} for name in ("us", "ct")]
     older = FoldGraph(lambda given: run(given)[:1], 0.25).coalitions(crops, lacking)
     assert older.shape == (3, 3)
     np.testing.assert_allclose(older, FoldGraph(run, 0.25).coalitions(crops, lacking), atol=1e-5)
     np.testing.assert_array_equal(older[0], run(crops)[0] + 0.25)
     assert np.abs(older[0] - older[1:]).min() > 1e-4  # each modality matters here
+
+
+def test_a_model_whose_graphs_are_older_answers_the_same(scoring):
+    def alone(run):
+        return lambda crops: run(crops)[:1]
+
+    members = tuple(dataclasses.replace(member, run=alone(member.run)) for member in scoring.members)
+    older = dataclasses.replace(scoring, members=members).answer(CROPS)
+    for name, values in scoring.answer(CROPS).items():
+        if values.dtype == np.float64:
+            np.testing.assert_allclose(older[name], values, atol=1e-5)
+        else:
+            assert older[name].tolist() == values.tolist()
 
 
 def test_a_graph_that_differs_from_its_network_is_not_written(tmp_path):

@@ -42,8 +42,8 @@ class FoldGraph:
 
         Args:
             crops: of the pairs.
-            lacking: the same with the mean crop in place of one modality: graphs of bundles before format 9
-                have to be run on them.
+            lacking: the same with the mean crop in place of one modality, in the order of the modalities:
+                graphs of bundles before format 9 have to be run on them.
         """
         log_odds = self.run(crops)
         if len(log_odds) <= len(lacking):

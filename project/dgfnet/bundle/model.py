@@ -291,11 +291,10 @@ class ScoringModel:
             also without the first modality and without the second, whose crops are then the mean crop; log
             odds of every network, (networks, P).
         """
-        count = len(crops[self.modalities[0]])
-        lacking = []
+        lacking = []  # no copies: only graphs of older bundles look at them
         for modality in self.modalities if len(self.modalities) == 2 else ():
             own = {modality, mask_of(modality)} & set(self.inputs)
-            means = {name: np.repeat(self.reference[name][None], count, axis=0) for name in own}
+            means = {name: np.broadcast_to(self.reference[name], crops[name].shape) for name in own}
             lacking.append({**crops, **means})
         first, *rest = self.members
         scoring = len(self.scoring)

@@ -172,16 +172,16 @@ def write_bundle(
     modalities, inputs = first.model.modalities, first.model.inputs
     inside = (table["fold"] != first.fold).to_numpy()
     means = {
-        f"{name}_mean": np.rint(images[inside].mean(axis=0)).astype(np.uint8)
+        name: np.rint(images[inside].mean(axis=0)).astype(np.uint8)
         for name, images in largest(album, inputs).items()
     }
-    mean_crops = {name: means[f"{name}_mean"] for name in inputs}
     joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
-    export(first.model, mean_crops, folder / GRAPH)
+    export(first.model, means, folder / GRAPH)
     for other in others:
-        export(other.model, mean_crops, fold_graph(folder, other.fold))
-    save_weights(folder / REFERENCE, {name: torch.from_numpy(crop) for name, crop in means.items()})
+        export(other.model, means, fold_graph(folder, other.fold))
+    reference = {f"{name}_mean": torch.from_numpy(crop) for name, crop in means.items()}
+    save_weights(folder / REFERENCE, reference)
     pictured = [name for name in MODALITIES if name in album]
     every = {name: scored_images(album, name, first.metadata["network"]["images"]) for name in pictured}
     typical, held_out_levels = limits_of(every, modalities, table["fold"], answers.false_alarms)
