@@ -56,8 +56,8 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.write import Answers, Member, write_bundle
 from dgfnet.files import write_json
 from dgfnet.network.variants import DGFNet
+from dgfnet.serving.forms import answer_body
 from dgfnet.serving.pyfunc import save_model
-from dgfnet.serving.server import answer_body
 from dgfnet.settings import Settings, load
 from dgfnet.vocabulary import mask_of
 
@@ -304,10 +304,12 @@ def commands(bundle: Path, folder: Path) -> dict[str, list[str]]:
     """Returns the commands that serve a bundle and its MLflow model, without the port."""
     code = (
         "import sys; from pathlib import Path; import uvicorn; from dgfnet.bundle.model import ScoringModel; "
+        "from dgfnet.serve import configuration; "
+        "from dgfnet.serving.connection import Limits; "
         "from dgfnet.serving.server import listen, scoring_app; "
-        "app = scoring_app(ScoringModel.open(Path(sys.argv[1])), '', '', 60); "
+        "app = scoring_app(ScoringModel.open(Path(sys.argv[1])), 'model', '1', Limits()); "
         "listening = listen('127.0.0.1', int(sys.argv[-1])); "
-        "uvicorn.Server(uvicorn.Config(app, log_level='warning')).run(sockets=[listening])"
+        "uvicorn.Server(configuration(app, Limits())).run(sockets=[listening])"
     )
     return {
         "ours": [sys.executable, "-c", code, str(bundle)],
@@ -329,6 +331,8 @@ def server(command: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
     )
     try:
         while True:
+            if process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)[:80]} ended by itself, status {process.returncode}")
             try:
                 if requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok:
                     break
@@ -336,7 +340,8 @@ def server(command: Sequence[str]) -> Iterator[tuple[str, psutil.Process]]:
                 time.sleep(0.05)
         yield f"http://127.0.0.1:{port}/invocations", psutil.Process(process.pid)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
