@@ -22,7 +22,7 @@ import pandas as pd
 from machine import machine
 from rich.console import Console
 
-from dgfnet.bundle.album import archived
+from dgfnet.bundle.album import archived, with_record
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
 from dgfnet.errors import InputError
@@ -32,7 +32,7 @@ from dgfnet.metrics.intervals import auc_difference
 from dgfnet.parallel import workers
 from dgfnet.preprocess.build import build
 from dgfnet.registry.champion import Champion, load_champion
-from dgfnet.results import MEASURED, load_registered
+from dgfnet.results import MEASURED, load_nodules, load_registered
 from dgfnet.settings import Settings, load
 from dgfnet.vocabulary import Modality, Site
 
@@ -62,7 +62,8 @@ def answers(settings: Settings, champion: Champion, cohort: Cohort) -> pd.DataFr
         archive = build(cohort, champion.preprocess, Path(folder), processes, measuring=True)
         table = pd.read_parquet(archive.folder / MEASURED)
         ids = [nodule.nodule_id for nodule in cohort.nodules]
-        return model.score(archived(archive, table, model.inputs, ids, model.units))
+        album = archived(archive, table, model.inputs, ids, model.units)
+        return model.score(with_record(album, load_nodules(settings), ids, model.record))
 
 
 def compare(settings: Settings, site: Site) -> list[dict[str, Any]]:

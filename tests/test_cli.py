@@ -326,7 +326,7 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
                 "nodule",
                 {"us": 0.1},
             ],
-            "probability        0.7500\n",
+            "probability         0.7500\n",
         ),
     ],
 )

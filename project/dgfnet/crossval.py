@@ -198,11 +198,12 @@ def _add_baselines(settings: Settings, site: Site, trained: Sequence[Variant]) -
     One that has nothing to work on is skipped, and skipped.json says so.
     """
     rows = pd.read_csv(settings.artifacts("crossval", site, trained[0], OUT_OF_FOLD), dtype=IDS)
-    stacks = STACKS if settings.crossval.stacked else ()
+    chosen = settings.crossval
+    stacks = [name for name in STACKS if chosen.stacked and (chosen.record or name != "record_stack")]
     for baseline in TABULAR:
         folder = settings.artifacts("crossval", site, baseline)
         shutil.rmtree(folder, ignore_errors=True)
-        if baseline not in (*settings.crossval.baselines, *stacks):
+        if baseline not in (*chosen.baselines, *stacks):
             continue
         try:
             done = cross_validate(settings, site, baseline, rows, trained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dgfnet.registry.champion import Champion, load_champion
 from dgfnet.serving.answers import COLUMNS, answer, explain
 from dgfnet.serving.cases import Case, Reading, loose_image, read_moved, read_nodule, read_spacing
 from dgfnet.serving.overlay import draw
+from dgfnet.serving.record import record_of_options
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Modality, Site
 
@@ -71,6 +73,7 @@ def predict_case(
     overlays: Path | None,
     segment: str | None = None,
     spacings: Mapping[Modality, float] | None = None,
+    record: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Scores one case by its files.
 
@@ -82,6 +85,7 @@ def predict_case(
         overlays: folder for a picture, None for no picture.
         segment: the region of the masks that is the nodule.
         spacings: side of the pixels in mm, where the files do not say.
+        record: what is known beside pictures, texts such as `age=47`.
 
     Raises:
         InputError: when a file cannot be used, or the champion has no model for what the case shows.
@@ -105,7 +109,8 @@ def predict_case(
     ]
     champion = load_champion(settings, site)
     model = champion.model
-    case = read_moved(images, Reading.of(model))
+    known = record_of_options(record, model.record)
+    case = replace(read_moved(images, Reading.of(model)), record=known)
     table = _answered(champion, [case])
     if table["probability"].isna().any():
         raise InputError(table["statement"][0])

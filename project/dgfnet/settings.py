@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +29,7 @@ from dgfnet.vocabulary import (
     Scored,
     Site,
     Variant,
+    is_stacked,
 )
 
 Positive = Annotated[int, Field(gt=0)]
@@ -427,6 +428,11 @@ class Crossval(Section):
     clinical: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
     ones are passed over."""
+    record: tuple[str, ...] = Field(strict=False)
+    """Columns of `nodules.csv` that `record_stack` joins to all that `stack` joins; absent ones are passed
+    over; empty: no such stack. Only what is known before surgery and can be asked for whenever the model is:
+    it is asked for with every nodule. Texts that stand in them, and their lowest and highest numbers, travel
+    with a registered model."""
 
     @model_validator(mode="after")
     def ablations_change_what_a_fusion_may(self) -> Crossval:
@@ -439,7 +445,7 @@ class Crossval(Section):
                 raise ValueError(f"ablations.{title}: changes nothing; expected keys of network or training")
         return self
 
-    @field_validator("clinical")
+    @field_validator("clinical", "record")
     @classmethod
     def columns_tell_no_label(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """Refuses columns that hold the label, or that the screening ties to it."""
@@ -476,8 +482,8 @@ class Register(Section):
     """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
     variant: Registered
-    """The variant that becomes the registered model, not `us_tlr`; or `stack`, the networks of
-    `crossval.stacked` joined with the measured features."""
+    """The variant that becomes the registered model, not `us_tlr`; `stack`, the networks of
+    `crossval.stacked` joined with the measured features; or `record_stack`, with `crossval.record` too."""
     scoring: Literal["ensemble", "best_fold"]
     """Networks of the registered model: `ensemble`, the mean log odds of those of all folds; or `best_fold`,
     the one that `criterion` chooses, the paper's rule."""
@@ -654,9 +660,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def stack_is_cross_validated(self) -> Settings:
-        """Refuses to register a stack of no network."""
-        if self.register_.variant == "stack" and self.crossval.stacked is None:
-            raise ValueError("register.variant: stack needs a variant in crossval.stacked, found null")
+        """Refuses to register a stack of no network, or one that reads the record of no column."""
+        variant = self.register_.variant
+        if is_stacked(variant) and self.crossval.stacked is None:
+            raise ValueError(f"register.variant: {variant} needs a variant in crossval.stacked, found null")
+        if variant == "record_stack" and not self.crossval.record:
+            raise ValueError("register.variant: record_stack needs columns in crossval.record, found []")
         return self
 
     @model_validator(mode="after")
@@ -722,8 +731,8 @@ class Settings(Section):
     @property
     def registered_network(self) -> Variant:
         """Returns the variant whose networks are in the registered model."""
-        if self.register_.variant != "stack":
-            return self.register_.variant
+        if not is_stacked(self.register_.variant):
+            return cast("Variant", self.register_.variant)
         assert self.crossval.stacked is not None  # checked above
         return self.crossval.stacked
 

@@ -18,9 +18,10 @@ Unimodal = Literal[
 Fusion = Literal["concat", "sum", "product", "dgf"]
 Variant = Literal[Unimodal, Fusion]
 Baseline = Literal["size", "clinical", "radiomics", "late"]  # models on tables, beside the networks
-# networks joined with measured features: of US alone, of CT alone, of the variant that the settings name
-Stack = Literal["us_stack", "ct_stack", "stack"]
-Registered = Literal[Variant, "stack"]  # what can become a version of the registry
+# networks joined with measured features: of US alone, of CT alone, of the variant that the settings name; the
+# last but one, with what the record says, stands before the one it is compared with
+Stack = Literal["us_stack", "ct_stack", "record_stack", "stack"]
+Registered = Literal[Variant, "stack", "record_stack"]  # what can become a version of the registry
 Branch = Literal["dimension", "modality", "nodule"]
 Scored = Literal["all", "largest"]  # images of a nodule that an evaluation takes
 
@@ -33,6 +34,11 @@ BASIC_FUSIONS: tuple[Fusion, ...] = ("concat", "sum", "product")
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 STACKS: tuple[Stack, ...] = get_args(Stack)
 TABULAR: tuple[Baseline | Stack, ...] = (*BASELINES, *STACKS)  # as tables list them, below the variants
+
+
+def is_stacked(variant: str) -> bool:
+    """Returns True for networks joined with measured features, False for a network alone or a baseline."""
+    return variant in STACKS
 
 
 def mask_of(modality: Modality) -> str:

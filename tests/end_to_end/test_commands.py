@@ -87,7 +87,7 @@ def test_new_nodules_are_scored_without_labels_and_without_one_modality(finished
     overlays = tmp_path / "overlays"
     side = ("--spacing", "us", shown["spacing_mm"].iloc[0])
     done = called(finished, "predict", "central", *pairs, *side, "--overlays", str(overlays))
-    assert f"probability        {known.loc[ids[4], 'us_probability']:.4f}" in done.stdout
+    assert f"probability         {known.loc[ids[4], 'us_probability']:.4f}" in done.stdout
     assert cv2.imread(str(overlays / "0000_case.png")).shape[0] > 400
     one = ("--nodule", "nobody", "--out", str(tmp_path / "none.csv"))
     done = called(finished, "predict", "central", str(folder), *one, check=False)

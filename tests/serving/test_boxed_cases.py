@@ -187,7 +187,9 @@ def test_a_bundle_of_the_format_before_is_read_and_takes_the_ellipse(bundle, tmp
     np.testing.assert_array_equal(drawn, ellipse(grey.shape, box))
 
 
-@pytest.mark.parametrize(("written", "read"), [("4", False), ("5", True), ("8", True), (None, False)])
+@pytest.mark.parametrize(
+    ("written", "read"), [("4", False), ("5", True), ("8", True), ("9", True), (None, False)]
+)
 def test_formats_that_this_release_reads(written, read):
     tags = {"bundle_format": written} if written else {}
     version = SimpleNamespace(name="dgfnet-central", version="1", tags=tags)

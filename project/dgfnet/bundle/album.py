@@ -1,15 +1,16 @@
-"""Albums of an archive: crops of nodules, and what was measured of them, as a bundle's model takes them."""
+"""Albums of an archive: crops, measured features and record of nodules, as a bundle's model takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from dgfnet.bundle.crops import Album
 from dgfnet.bundle.joint import key
+from dgfnet.bundle.record import cells
 from dgfnet.preprocess.archive import Archive
-from dgfnet.tabular.design import measured_rows
+from dgfnet.tabular.design import RECORD, clinical, measured_rows
 from dgfnet.vocabulary import MODALITIES, Modality, mask_of
 
 
@@ -42,3 +43,19 @@ def archived(
         return crops
     rows = measured_rows(archive, table, ids, units)
     return {**crops, **{key(name): list(rows[name]) for name in modalities}}
+
+
+def with_record(album: Album, nodules: pd.DataFrame, ids: Sequence[str], names: Iterable[str]) -> Album:
+    """Returns the album of nodules with their record; as it is where a model reads no column.
+
+    Args:
+        album: of these nodules.
+        nodules: nodules.parquet.
+        ids: of the nodules, in the order of the album.
+        names: of the columns; one that the table lacks is known of no nodule.
+    """
+    columns = list(names)
+    if not columns:
+        return album
+    known = clinical(nodules, ids, columns).to_dict("records")
+    return {**album, RECORD: [cells(columns, row) for row in known]}

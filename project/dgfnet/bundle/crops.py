@@ -19,7 +19,8 @@ BATCH = 64  # pairs that go through a network at once
 # by name of a network's input (P, S, S): grey values, or masks of 0 and 1
 Crops = Mapping[str, NDArray[np.uint8]]
 # Under the name of an input per nodule (K, S, S), the image with the largest nodule first; an array (N, S, S)
-# is one of each. For a stacked model its measured features, too, under joint.key: (N, features).
+# is one of each. For a stacked model its measured features, too, under joint.key: (N, features); and where it
+# reads the record, under RECORD per nodule its cells, (columns,) of texts and None.
 Album = Mapping[str, Sequence[NDArray[Any]]]
 
 

@@ -51,7 +51,7 @@ class FoldGraph:
         return log_odds + self.shift
 
     def reference_log_odds(self, mean: Crops) -> float:
-        """Returns the log odds of the mean crops, with every measured feature at its mean."""
+        """Returns the log odds of the mean crops, with every measured feature at its mean and no record."""
         own = self.log_odds(mean)
         return float((own if self.joint is None else self.joint.combined(own, ()))[0])
 

@@ -1,8 +1,9 @@
-"""The last step of a stacked model: log odds of a network, and what was measured of the nodule, joined.
+"""The last step of a stacked model: log odds of a network, what was measured and the record, joined.
 
-    log odds = b0 + b * (network's - m) / s + sum over measured features of b_j * (x_j - m_j) / s_j
+    log odds = b0 + b * (network's - m) / s + sum over features and record of b_j * (x_j - m_j) / s_j
 
-as tabular/logistic.py fits it for every fold. It is a sum: what the features of a modality bring is known.
+as tabular/logistic.py fits it for every fold. It is a sum: what the features of a modality bring is known,
+and what the record brings, where it is read.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from dgfnet.bundle.record import WIDER, frame
 from dgfnet.errors import InputError
 from dgfnet.measured.definitions import NAMES
 from dgfnet.metrics.calibration import NEAREST
-from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.design import RECORD, recorded
+from dgfnet.tabular.logistic import Logistic, design
 from dgfnet.vocabulary import Modality
 
 Array = NDArray[np.float64]
 Limits = Mapping[str, tuple[float, float]]  # lowest and highest value by column
 SUREST = float(logit(1 - NEAREST))  # tabular/design.py takes no log odds of a network beyond
-WIDER = 0.5  # of the span of the training nodules: so far beyond it a value is still believed
 
 
 def key(modality: Modality) -> str:
@@ -37,31 +39,44 @@ class Joint:
     """The logistic regression of one fold.
 
     Attributes:
-        model: its columns are `us_<feature>`, `ct_<feature>` and the network's.
+        model: its columns are `us_<feature>`, `ct_<feature>`, `record_<column>` and the network's.
         network: name of the column that holds the network's log odds.
         modalities: whose features it may read.
+        record: columns of the record that it may read.
     """
 
     model: Logistic
     network: str
     modalities: tuple[Modality, ...]
+    record: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any], network: str, modalities: tuple[Modality, ...]) -> Joint:
+    def of(
+        cls,
+        plain: Mapping[str, Any],
+        network: str,
+        modalities: tuple[Modality, ...],
+        record: tuple[str, ...] = (),
+    ) -> Joint:
         """Makes it of a fold in model.json.
 
         Raises:
             InputError: when it has a term that no nodule could be measured for.
         """
-        joint = cls(Logistic.of(plain), network, modalities)
+        joint = cls(Logistic.of(plain), network, modalities, record)
+        texts = {recorded(name) for name in record}
         known = {network, *joint.columns()}
-        unknown = [term.column for term in joint.model.terms if term.column not in known]
-        if unknown or any(term.kind == "level" for term in joint.model.terms):
+        unknown = [
+            term.column
+            for term in joint.model.terms
+            if term.column not in texts and (term.column not in known or term.kind == "level")
+        ]
+        if unknown:
             raise InputError(f"the stacked model has columns that are not measured: {', '.join(unknown[:3])}")
         return joint
 
     def columns(self) -> list[str]:
-        """Returns the names of the columns of `table`."""
+        """Returns the names of the columns of `table`, the measured features."""
         return [f"{modality}_{name}" for modality in self.modalities for name in NAMES[modality]]
 
     def table(self, album: Mapping[str, Any]) -> Array:
@@ -93,12 +108,43 @@ class Joint:
                 total += coefficient * (np.clip(log_odds, -SUREST, SUREST) - term.centre) / term.scale
         return total
 
+    def parts(self, album: Mapping[str, Any]) -> dict[str, Array]:
+        """Returns what is added to the network's part, (N,) each, by name of the part.
+
+        That of a modality are its features, 0 for a nodule at their means; that under RECORD, where it is
+        read, is 0 at the means of its numbers and none of its levels.
+
+        Raises:
+            InputError: when an album lacks them.
+        """
+        parts: dict[str, Array] = dict(self.of_measured(self.table(album)).items())
+        if self.record:
+            parts[RECORD] = self.of_record(album)
+        return parts
+
+    def of_record(self, album: Mapping[str, Any]) -> Array:
+        """Returns what the record adds, (N,).
+
+        Raises:
+            InputError: when an album lacks it.
+        """
+        if RECORD not in album:
+            raise InputError(
+                f"the record is missing; this model reads {', '.join(self.record)} of every nodule"
+            )
+        both = zip(self.model.terms, self.model.coefficients, strict=True)
+        names = {recorded(name) for name in self.record}
+        own = [(term, coefficient) for term, coefficient in both if term.column in names]
+        matrix = design([term for term, _ in own], frame(self.record, album[RECORD]))
+        added: Array = (matrix * np.array([coefficient for _, coefficient in own])).sum(axis=1)
+        return added
+
     def of_measured(self, table: Array) -> dict[Modality, Array]:
         """Returns what the measured features add, (N,) per modality; 0 for a nodule at their means."""
         place = {name: at for at, name in enumerate(self.columns())}
         totals: dict[Modality, Array] = {name: np.zeros(len(table)) for name in self.modalities}
         for term, coefficient in zip(self.model.terms, self.model.coefficients, strict=True):
-            if term.column == self.network:
+            if term.column not in place:
                 continue
             values = table[:, place[term.column]]
             gap = ~np.isfinite(values)
@@ -110,16 +156,16 @@ class Joint:
             totals[modality] += coefficient * column
         return totals
 
-    def log_odds(self, network: Array, table: Array) -> Array:
-        """Returns the log odds of N nodules, (N,), from those of the network and the measured features."""
-        return self.combined(network, self.of_measured(table).values())
+    def log_odds(self, network: Array, album: Mapping[str, Any]) -> Array:
+        """Returns the log odds of N nodules, (N,), from those of the network and what an album has beside."""
+        return self.combined(network, self.parts(album).values())
 
-    def combined(self, network: Array, measured: Iterable[Array]) -> Array:
-        """Returns the log odds of N nodules, (N,), from those of the network and what features add.
+    def combined(self, network: Array, parts: Iterable[Array]) -> Array:
+        """Returns the log odds of N nodules, (N,), from those of the network and what parts add.
 
-        A modality whose part is not among `measured` counts as having its features at their means.
+        A modality that is not among `parts` counts as having its features at their means.
         """
-        return sum(measured, start=self.model.intercept + self.of_network(network))
+        return sum(parts, start=self.model.intercept + self.of_network(network))
 
     def never_missing(self) -> list[str]:
         """Returns the columns that every training nodule had."""
@@ -132,12 +178,13 @@ def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | 
     """Returns what joins the network of a fold with measured features; None where nothing does."""
     if member["stacked"] is None:
         return None
-    return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]))
+    record = tuple(metadata.get("record") or ())  # bundles before format 9 say nothing of it
+    return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]), record)
 
 
 def joined_log_odds(joint: Joint | None, network: Array, album: Mapping[str, Any]) -> Array:
     """Returns the log odds of N nodules, (N,): a network's, and of a stacked model joined with features."""
-    return network if joint is None else joint.log_odds(network, joint.table(album))
+    return network if joint is None else joint.log_odds(network, album)
 
 
 def training_limits(columns: list[str], table: Array) -> dict[str, tuple[float, float]]:

@@ -16,7 +16,8 @@ SHA256SUMS             of the files above, each folder its own: a damaged copy i
 Keys of bundle.json:
 
 site, encoder                        of the networks
-variant                              of the model; `stack`: the networks joined with measured features
+variant                              of the model; `stack`: the networks joined with measured features;
+                                     `record_stack`: with the record, too
 network_variant                      of the networks
 members                              `fold`, `fit` (the key of its training task), `shift` (prevalence
                                      correction: added to its log odds), `threshold`, `training_prevalence` of
@@ -27,6 +28,9 @@ units                                of a stacked model: of the pixels that were
                                      unit; else null
 measured                             of a stacked model: smallest and largest value of every measured feature;
                                      else null
+record                               of a stacked model that reads the record, by name of the column `kind`
+                                     (number or level), `levels` that the model knows, `low` and `high` of the
+                                     training cohort (bundle/record.py); else null
 scoring                              ensemble: the mean of the members' log odds is the answer; best_fold:
                                      those of the first
 modalities, inputs                   whose pictures it reads, and the names of the graphs' inputs
@@ -59,8 +63,10 @@ REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 # below the artifacts of a registered model: the bundle, and the package that reads it
 PACKED, CODE = "bundle.zip", "dgfnet.zip"
 FOLDER = "bundle"  # before format 8 in the place of PACKED
-FORMAT = {"bundle_format": "9"}  # fact of a version whose bundle has these files
-READABLE = ("5", "6", "7", "8", "9")  # those of 5 have no outline/, and before 7 nothing is refused
+FORMAT = {"bundle_format": "10"}  # fact of a version whose bundle has these files
+# those of 5 have no outline/, before 7 nothing is refused, before 9 graphs of a fusion say less, and before 10 none
+# reads the record
+READABLE = ("5", "6", "7", "8", "9", "10")
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

@@ -23,10 +23,12 @@ from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
 from dgfnet.bundle.novelty import Typical, Verdict, features, judge
+from dgfnet.bundle.record import Column, unusual_record
 from dgfnet.errors import InputError
 from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
 from dgfnet.settings import Preprocess
+from dgfnet.tabular.design import RECORD
 from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
@@ -39,7 +41,8 @@ UNKNOWN = "this version was registered before pictures unlike its training were 
 class ScoringModel:
     """The networks of all folds, and what an answer compares new nodules with.
 
-    In a stacked model a regression of each fold joins the log odds of its network with measured features.
+    In a stacked model a regression of each fold joins the log odds of its network with measured features, and
+    perhaps with the record.
 
     Attributes:
         modalities: whose pictures the networks read.
@@ -79,6 +82,11 @@ class ScoringModel:
         """The unit of the pixels on which its features were measured, per modality; None: it reads none."""
         units: Mapping[Modality, str] | None = self.metadata["units"]
         return units
+
+    @property
+    def record(self) -> dict[str, Column]:
+        """The columns of the record that it reads, by their names; empty where it reads none."""
+        return {name: Column.of(plain) for name, plain in (self.metadata.get("record") or {}).items()}
 
     @property
     def reads_masks(self) -> bool:
@@ -190,10 +198,10 @@ class ScoringModel:
             Arrays (N,): `probability`, `decision`, `threshold`; `calibrated` (recalibrated on the
             out-of-fold predictions, NaN where that is not defined) with `calibrated_low` and
             `calibrated_high`, its range over the networks of all folds; `us_contribution`,
-            `ct_contribution` (exact Shapley values, log odds) and `reference_log_odds`, which add up to the
-            log odds of the probability; `variant`; `prediction_set`, the classes that cannot be ruled out;
-            `level`, `us_novelty`, `ct_novelty` (NaN for a modality that is not read) and `warnings`, of
-            `verdicts`.
+            `ct_contribution`, `record_contribution` (exact Shapley values, log odds; NaN of what is not read)
+            and `reference_log_odds`, which add up to the log odds of the probability; `variant`;
+            `prediction_set`, the classes that cannot be ruled out; `level`, `us_novelty`, `ct_novelty` (NaN
+            for a modality that is not read) and `warnings`, of `verdicts`.
 
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
@@ -202,10 +210,12 @@ class ScoringModel:
         parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
         networks = pairs.average(np.concatenate([part[0] for part in parts], axis=2))
         every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
-        networks, every = self._join(networks, every, album)
-        whole, *lacking = networks.mean(axis=0)
+        networks, every, record = self._join(networks, every, album)
+        pictured, *lacking = networks.mean(axis=0)
+        shares = dict(zip(self.modalities, shapley(pictured, self.reference_log_odds, *lacking), strict=True))
+        # the record enters as a summand, so its Shapley value is that, and the pictures' are those without it
+        whole = pictured if record is None else pictured + record
         alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
-        shares = dict(zip(self.modalities, shapley(whole, self.reference_log_odds, *lacking), strict=True))
         count = len(whole)
         verdicts, decided = self.verdicts(album), self._decide(whole)
         return {
@@ -215,6 +225,7 @@ class ScoringModel:
             "calibrated_low": np.min(alone, axis=0),
             "calibrated_high": np.max(alone, axis=0),
             **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
+            f"{RECORD}_contribution": np.full(count, np.nan) if record is None else record,
             "reference_log_odds": np.full(count, self.reference_log_odds),
             "variant": np.full(count, self.metadata["variant"], dtype=object),
             "prediction_set": self.sets(decided["probability"]),
@@ -227,10 +238,10 @@ class ScoringModel:
         }
 
     def verdicts(self, album: Album) -> list[Verdict]:
-        """Says of N nodules whether they may be answered; a stack also warns of features missing or far out.
+        """Says of N nodules whether they may be answered; a stack also warns of what is missing or far out.
 
         Args:
-            album: crops of the nodules, and for a stacked model their measured features.
+            album: crops of the nodules, and for a stacked model their measured features and record.
         """
         scored = {name: scored_images(album, name, self.images) for name in self.modalities}
         nodules = zip(*scored.values(), strict=True)
@@ -243,7 +254,11 @@ class ScoringModel:
         if joint is None:
             return verdicts
         warnings = unusual(joint, joint.table(album), self.metadata["measured"])
-        return [verdict.warned(more) for verdict, more in zip(verdicts, warnings, strict=True)]
+        verdicts = [verdict.warned(more) for verdict, more in zip(verdicts, warnings, strict=True)]
+        if not self.record:
+            return verdicts
+        doubts = unusual_record(self.record, album[RECORD])
+        return [verdict.warned(more) for verdict, more in zip(verdicts, doubts, strict=True)]
 
     def sets(self, probability: NDArray[np.float64]) -> NDArray[Any]:
         """Returns the prediction set of each probability, (N,) texts; empty in bundles before format 7."""
@@ -255,8 +270,8 @@ class ScoringModel:
 
     def _join(
         self, coalitions: NDArray[np.float64], every: NDArray[np.float64], album: Album
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Joins the log odds of networks with measured features; leaves them where the model reads none.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        """Joins the log odds of networks with features and record; leaves them where the model reads none.
 
         Args:
             coalitions: (scoring networks, coalitions, N) as `_run_networks` returns them; without a modality
@@ -265,23 +280,23 @@ class ScoringModel:
             album: of the N nodules.
 
         Returns:
-            Both, joined.
+            `coalitions` joined with measured features alone, `every` with the record too; and what the record
+            adds to the mean of the scoring networks, (N,), None where it is not read.
         """
-        first = self.members[0].joint
-        if first is None:
-            return coalitions, every
-        table = first.table(album)
-        coalitions, every = coalitions.copy(), every.copy()
+        if self.members[0].joint is None:
+            return coalitions, every, None
+        coalitions, every, record = coalitions.copy(), every.copy(), []
         for place, member in enumerate(self.members):
             joint = member.joint
             assert joint is not None  # all members of a bundle, or none
-            measured = joint.of_measured(table)
-            every[place] = joint.combined(every[place], measured.values())
+            parts = joint.parts(album)
+            every[place] = joint.combined(every[place], parts.values())
+            record += [parts.pop(RECORD)] if joint.record else []
             for number in range(coalitions.shape[1] if place < len(coalitions) else 0):
                 lacking = self.modalities[number - 1] if number else None
-                present = (own for name, own in measured.items() if name != lacking)
+                present = (own for name, own in parts.items() if name != lacking)
                 coalitions[place, number] = joint.combined(coalitions[place, number], present)
-        return coalitions, every
+        return coalitions, every, np.mean(record[: len(coalitions)], axis=0) if record else None
 
     def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Runs the networks beside each other on a batch of P pairs.

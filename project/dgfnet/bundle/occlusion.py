@@ -25,8 +25,8 @@ def occlusion(
 ) -> NDArray[np.float64]:
     """Covers each block of a nodule's largest picture by that of the mean crop of the training nodules.
 
-    Other pictures of the nodule, its masks and what was measured of it stay as they are: the map says what
-    the networks read.
+    Other pictures of the nodule, its masks, what was measured of it and its record stay as they are: the map
+    says what the networks read.
 
     Args:
         model: that answers.
@@ -67,7 +67,6 @@ def occlusion(
         change = (np.concatenate(after).reshape(len(shown), -1) - own[shown, None]).sum(axis=0) / len(own)
         network = own.mean() + np.append(change, 0.0)
         if member.joint is not None:
-            measured = member.joint.of_measured(member.joint.table(album))
-            network = member.joint.combined(network, measured.values())
+            network = member.joint.log_odds(network, album)
         effects.append(network[-1] - network[:-1])
     return np.asarray(np.mean(effects, axis=0)).reshape(blocks, blocks)

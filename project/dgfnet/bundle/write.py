@@ -30,6 +30,7 @@ from dgfnet.bundle.layout import (
 )
 from dgfnet.bundle.network import log_odds_of
 from dgfnet.bundle.novelty import NAMES
+from dgfnet.bundle.record import described, names_in
 from dgfnet.bundle.typical import limits_of
 from dgfnet.bundle.watch import risk_counts
 from dgfnet.errors import InputError
@@ -41,6 +42,8 @@ from dgfnet.network.variants import DGFNet
 from dgfnet.outline.export import graph_of
 from dgfnet.outline.network import OutlineNet
 from dgfnet.settings import Preprocess
+from dgfnet.tabular.design import RECORD
+from dgfnet.tabular.logistic import Logistic
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
@@ -59,8 +62,9 @@ class Member:
         threshold: frozen, on the probabilities of the registered model.
         training_prevalence: share of positives among its training nodules.
         metadata: what it shares with the others in bundle.json.
-        stacked: the fold's regression on its log odds and measured features, as model.json has it, with its
+        stacked: the fold's regression on its log odds, features and record, as model.json has it, with its
             `key` in metrics.json; None without one.
+        record: columns of the record that the regression of any fold reads.
     """
 
     model: DGFNet
@@ -71,13 +75,14 @@ class Member:
     fit: str
     metadata: Mapping[str, Any]
     stacked: Mapping[str, Any] | None = None
+    record: tuple[str, ...] = ()
 
     @property
     def joint(self) -> Joint | None:
-        """The regression that joins its log odds with measured features."""
+        """The regression that joins its log odds with measured features, and with the record."""
         if self.stacked is None:
             return None
-        return Joint.of(self.stacked, self.model.variant, self.model.modalities)
+        return Joint.of(self.stacked, self.model.variant, self.model.modalities, self.record)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def members(tasks: Sequence[Task], where: Places) -> list[Member]:
 
 
 def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Member]:
-    """Returns networks with the regressions that join them with measured features.
+    """Returns networks with the regressions that join them with measured features, and with the record.
 
     Args:
         networks: of all folds, in any order.
@@ -114,12 +119,14 @@ def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mappi
     """
     folds = {fold["fold"]: fold for fold in model["folds"]}
     results = {fold["fold"]: fold for fold in metrics["folds"]}
+    record = names_in([Logistic.of(fold) for fold in model["folds"]])
     return [
         replace(
             member,
             threshold=float(results[member.fold]["threshold"]),
             metadata={**member.metadata, "variant": metrics["variant"], "units": model["units"]},
             stacked={**folds[member.fold], "key": results[member.fold]["key"]},
+            record=record,
         )
         for member in networks
     ]
@@ -163,7 +170,7 @@ def write_bundle(
         unimodal: the same of the unimodal variants that a fusion was built from.
         answers: how it answers.
         table: `fold` and `label` of the nodules that were cross-validated.
-        album: crops of these nodules, row for row, and for a stacked model their measured features.
+        album: crops of these nodules, row for row, and for a stacked model their features and record.
         preprocess: settings that made the crops.
         card: sentences about the fusion's cross-validation and origin, for the model card.
         outlines: per modality the network that outlines nodules in boxes.
@@ -216,6 +223,7 @@ def write_bundle(
         "alone": list(unimodal),
         "outlines": list(outlines),
         "measured": None if joint is None else training_limits(joint.columns(), joint.table(album)[inside]),
+        "record": _record(networks, album),
         "preprocess": preprocess.model_dump(mode="json"),
     }
     for modality, network in outlines.items():
@@ -247,7 +255,8 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
         calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
     kind = metadata["variant"]
     if members[0]["stacked"] is not None:
-        kind = f"{kind} of {metadata['network_variant']} and measured features"
+        beside = ["measured features", *(metadata["record"] or ())]
+        kind = f"{kind} of {', '.join([metadata['network_variant'], *beside[:-1]])} and {beside[-1]}"
     return "\n\n".join(
         [
             f"# {kind}, {networks}",
@@ -263,6 +272,12 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
             "are noticed.\n",
         ]
     )
+
+
+def _record(networks: Sequence[Member], album: Album) -> dict[str, dict[str, Any]] | None:
+    """Returns the columns of the record that a model reads, None where it reads none."""
+    names, models = networks[0].record, [member.joint.model for member in networks if member.joint]
+    return described(names, models, album[RECORD]) if names else None
 
 
 def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ Images = tuple[tuple[Path, Path], ...]  # each with its mask, or what stands for
 SPACING = (click.Choice(["us", "ct"]), float)
 SECONDS = click.FloatRange(0.1, 86400)
 ONE_SIDE = "of one case: us or ct, and the side of its pixels in mm, where the files do not say"
+ONE_RECORD = "of one case: a column that the model reads beside pictures, as age=47; may be repeated"
 ONE_CASE = "of one case, instead of a folder; may be repeated"
 
 
@@ -58,6 +59,7 @@ class OneCase(click.Command):
 @click.option("--nodule", help="one nodule's id; all without it")
 @click.option("--segment", help="of one case: which region of the masks is the nodule")
 @click.option("--spacing", type=SPACING, multiple=True, metavar="MODALITY MM", help=ONE_SIDE)
+@click.option("--record", multiple=True, metavar="COLUMN=VALUE", help=ONE_RECORD)
 def score(
     settings: Settings,
     folder: Path | None,
@@ -68,6 +70,7 @@ def score(
     nodule: str | None,
     segment: str | None,
     spacing: tuple[tuple[Modality, float], ...],
+    record: tuple[str, ...],
 ) -> None:
     """Score a cohort folder, or one case, with a champion.
 
@@ -87,14 +90,17 @@ def score(
             modality: tuple((image, _mark(mark, f"--{modality}")) for image, mark in pairs)
             for modality, pairs in files.items()
         }
-        case = predict_case(settings, site, marked, out, overlays, segment, dict(spacing)).iloc[0]
+        sides = dict(spacing)
+        case = predict_case(settings, site, marked, out, overlays, segment, sides, record).iloc[0]
         for name, value in case.items():
-            print(f"{name:18s} {value:.4f}" if isinstance(value, float) else f"{name:18s} {value}")
+            print(f"{name:19s} {value:.4f}" if isinstance(value, float) else f"{name:19s} {value}")
         return
     if segment:
         raise InputError("--segment is of one case; a cohort folder has the column segment in images.csv")
     if spacing:
         raise InputError("--spacing is of one case; a cohort folder has the column spacing_mm in images.csv")
+    if record:
+        raise InputError("--record is of one case; a cohort folder has its columns in nodules.csv")
     if out is None:
         raise InputError("a cohort folder needs --out, the CSV file to write")
     table = predict(settings, site, folder, out, nodule, overlays)

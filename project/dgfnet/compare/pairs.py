@@ -80,6 +80,16 @@ def all_pairs(
     return table[PAIRS]
 
 
+def record_sentence(frame: pd.DataFrame, confidence: float) -> str:
+    """Says what the record adds to the stack, by the row of `all_pairs`; nothing without one."""
+    found = frame[(frame["a"] == "record_stack") & (frame["b"] == "stack")].to_dict("records")
+    return "".join(
+        f"What the record adds: AUC of record_stack minus that of stack {row['estimate']:+.3f} "
+        f"({100 * confidence:g} % interval {row['low']:+.3f} to {row['high']:+.3f}, p = {row['p']:.2g})."
+        for row in found
+    )
+
+
 def paired_delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, float]:
     """Computes the AUC of a table minus another's: estimate, low, high, p (clustered DeLong)."""
     return vars(auc_difference(a["label"], a["probability"], b["probability"], a["patient_id"], confidence))

@@ -72,13 +72,14 @@ def _compare(
     files.write_csv(single, folder / "modalities.csv")
     said = [baselines.best(beaten, base.confidence), *map(attention.sentence, attended.to_dict("records"))]
     said += modalities.sentences(single)
+    every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
+    files.write_csv(every, folder / "pairs.csv")
+    said.append(pairs.record_sentence(every, base.confidence))
     said += _by_centre(folder, settings, tables)
     files.write_text(
         variant_markdown(rows) + "".join(f"\n{words}\n" for words in said if words), folder / "table.md"
     )
     files.write_csv(pairs.differences(tables, section.reference, base.confidence), folder / "differences.csv")
-    every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
-    files.write_csv(every, folder / "pairs.csv")
     balanced = [name for name, result in results.items() if result["sampling"] == "train_only"]
     calibrated = usefulness.calibration(tables, balanced)
     files.write_csv(calibrated, folder / "calibration.csv")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from dgfnet import digests, files, provenance
-from dgfnet.bundle.album import archived
+from dgfnet.bundle.album import archived, with_record
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.cohort.records import Cohort, Nodule
 from dgfnet.cohort.screened import load_screened
@@ -32,7 +32,7 @@ from dgfnet.preprocess.sample import Redraw
 from dgfnet.registry.champion import Champion, attach, champion_version, load_version
 from dgfnet.registry.champions import check_noted
 from dgfnet.registry.facts import external_values
-from dgfnet.results import MEASURED, is_current, load_registered, load_results, load_table
+from dgfnet.results import MEASURED, is_current, load_nodules, load_registered, load_results, load_table
 from dgfnet.settings import Settings
 from dgfnet.vocabulary import Baseline, Site
 
@@ -185,6 +185,7 @@ def _with_boxes(
         with _archive_of(model, cohort, settings, model.units is not None, redraw) as archive:
             table = pd.read_parquet(archive.folder / MEASURED) if model.units is not None else None
             album = archived(archive, table, model.inputs, ids, model.units)
+            album = with_record(album, load_nodules(settings), ids, model.record)
             probability = model.score(album)["probability"].to_numpy()
         rows[name] = {"auc": auc(label, probability), **changes(before, probability, model.threshold)}
         before = probability
@@ -222,6 +223,7 @@ def predict(
         table = pd.read_parquet(archive.folder / MEASURED) if measuring else None
         ids = [nodule.nodule_id for nodule in cohort.nodules]
         album = archived(archive, table, champion.model.inputs, ids, units)
+        album = with_record(album, load_nodules(settings), ids, champion.model.record)
         probability = champion.model.score(album)["probability"].to_numpy()
         scores: dict[str, Any] = {
             "probability": probability,

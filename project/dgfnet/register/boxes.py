@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dgfnet.bundle.album import archived
+from dgfnet.bundle.album import archived, with_record
 from dgfnet.bundle.crops import part_of
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.files import sha256
@@ -16,7 +16,7 @@ from dgfnet.metrics.intervals import auc_difference
 from dgfnet.outline.boxed import changes
 from dgfnet.outline.network import OutlineNet, restore_outline
 from dgfnet.preprocess.archive import Archive
-from dgfnet.results import MEASURED, checked_folder, outline_weights
+from dgfnet.results import MEASURED, checked_folder, load_nodules, outline_weights
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.vocabulary import MODALITIES, Modality
 
@@ -40,7 +40,9 @@ def with_boxes(settings: Settings, model: ScoringModel, table: pd.DataFrame) -> 
         return None
     folder = checked_folder(settings, "outline") / "boxed"
     measured = pd.read_parquet(folder / MEASURED) if model.units is not None else None
-    album = archived(Archive.open(folder), measured, model.inputs, list(table["nodule_id"]), model.units)
+    ids = list(table["nodule_id"])
+    album = archived(Archive.open(folder), measured, model.inputs, ids, model.units)
+    album = with_record(album, load_nodules(settings), ids, model.record)
     probability = np.full(len(table), np.nan)
     for place, member in enumerate(model.metadata["members"]):
         rows = np.flatnonzero(table["fold"] == member["fold"])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.bundle.album import archived
+from dgfnet.bundle.album import archived, with_record
 from dgfnet.bundle.crops import Album, part_of
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
@@ -19,7 +19,7 @@ from dgfnet.metrics.intervals import auc_difference
 from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.lineage import missing_lineage, trained_on
-from dgfnet.results import MEASURED, audit_findings, check_same, required
+from dgfnet.results import MEASURED, audit_findings, check_same, load_nodules, required
 from dgfnet.settings import Register, Settings
 from dgfnet.vocabulary import Modality
 
@@ -52,7 +52,7 @@ def measure(
         baselines: out_of_fold.csv of the baselines.
     """
     confidence = settings.base.confidence
-    album = album_of(settings, model.inputs, list(table["nodule_id"]), model.units)
+    album = album_of(settings, model.inputs, list(table["nodule_id"]), model.units, model.record)
     held_out = [np.flatnonzero(table["fold"] == member["fold"]) for member in network.metadata["members"]]
     own = [part_of(album, rows.tolist()) for rows in held_out]
     probability = network.score(own[0])["probability"].to_numpy()
@@ -164,16 +164,21 @@ def grouped(values: pd.Series) -> pd.Series:
 
 
 def album_of(
-    settings: Settings, inputs: Sequence[str], ids: list[str], units: Mapping[Modality, str] | None
+    settings: Settings,
+    inputs: Sequence[str],
+    ids: list[str],
+    units: Mapping[Modality, str] | None,
+    record: Iterable[str],
 ) -> Album:
-    """Returns the crops of nodules of the archive, and for a stacked model what was measured of them.
+    """Returns the crops of nodules of the archive, for a stacked model their measured features and record.
 
     Args:
         settings: where the archive lies.
         inputs: of the model.
         ids: of the nodules.
         units: of a stacked model.
+        record: columns that the model reads.
     """
     archive = Archive.open(settings.artifacts("preprocess"))
     table = None if units is None else pd.read_parquet(required(settings, "preprocess", MEASURED))
-    return archived(archive, table, inputs, ids, units)
+    return with_record(archived(archive, table, inputs, ids, units), load_nodules(settings), ids, record)

@@ -50,7 +50,7 @@ from dgfnet.results import (
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site
+from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site, is_stacked
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
@@ -69,7 +69,7 @@ def run(settings: Settings) -> None:
     variant = settings.register_.variant
     done = [site for site in settings.base.sites if is_cross_validated(settings, site, variant)]
     if not done:
-        needed = f" with {settings.registered_network} among crossval.variants" if variant == "stack" else ""
+        needed = f" with {settings.registered_network} among crossval.variants" if is_stacked(variant) else ""
         raise InputError(
             f"register.variant {variant} was not cross-validated at any site; run the stage crossval{needed}"
         )
@@ -108,9 +108,9 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     done = finished(places(settings), task.key) is not None
     trained = load_metrics(settings, site, network)
     check_current(trained, fold, task.key if done else "", f"{site} {network} fold {fold}")
-    if variant == "stack" and metrics["networks"] != [network]:
+    if is_stacked(variant) and metrics["networks"] != [network]:
         raise InputError(
-            f"{site} stack joins {', '.join(metrics['networks'])}, crossval.stacked says {network}; "
+            f"{site} {variant} joins {', '.join(metrics['networks'])}, crossval.stacked says {network}; "
             "run the stage crossval again"
         )
     name = f"dgfnet-{site}"
@@ -203,7 +203,7 @@ def _stack(settings: Settings, site: Site, name: str) -> tuple[dict[str, Any], d
 
 def _stacked_keys(metrics: Mapping[str, Any]) -> list[list[str]]:
     """Returns the keys of the regressions of a stacked model, in one list; nothing for a network."""
-    return [[fold["key"] for fold in metrics["folds"]]] if metrics["variant"] == "stack" else []
+    return [[fold["key"] for fold in metrics["folds"]]] if is_stacked(metrics["variant"]) else []
 
 
 def _threshold(settings: Settings, metrics: dict[str, Any], fold: int) -> float:
@@ -249,12 +249,13 @@ def _written(
     """Yields the bundle of the folds' networks, in a folder for a block."""
     variant, where = settings.register_.variant, places(settings)
     table, networks, units = load_table(settings, site, variant), members(tasks, where), None
-    if variant == "stack":
+    if is_stacked(variant):
         model, _ = _stack(settings, site, variant)
         networks, units = stacked(networks, model, metrics), model["units"]
-    album = album_of(settings, networks[0].model.inputs, list(table["nodule_id"]), units)
+    first, ids = networks[0], list(table["nodule_id"])
+    album = album_of(settings, first.model.inputs, ids, units, first.record)
     parents = {modality: members(fits, where) for modality, fits in unimodal.items()}
-    if variant == "stack":
+    if is_stacked(variant):
         parents = {
             modality: stacked(own, *_stack(settings, site, f"{modality}_stack"))
             for modality, own in parents.items()
@@ -287,7 +288,7 @@ def _log(
     trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
     network_run, experiment = _fold_run(client, task, trained)
     # a stacked model is more than a fold's network: its run is that of its cross-validation
-    run = tracking.crossval_run(settings, site, metrics) if known["variant"] == "stack" else network_run
+    run = tracking.crossval_run(settings, site, metrics) if is_stacked(known["variant"]) else network_run
     every = {**known, NETWORK_RUN: network_run, **keep_origin(client, settings, site, run)}
     read = labels(known)
     kept = {key: value for key, value in every.items() if key not in read}
@@ -357,7 +358,7 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     variant = settings.register_.variant
     metrics, table = load_metrics(settings, site, variant), load_table(settings, site, variant)
     nodules = load_nodules(settings).set_index("nodule_id")
-    spec, joined = SPECS[settings.registered_network], variant == "stack"
+    spec, joined = SPECS[settings.registered_network], is_stacked(variant)
     origins = spec.parents if spec.fuses else ()
     single = [f"{SPECS[name].modalities[0]}_stack" if joined else name for name in origins]
     results = load_results(settings, site)

@@ -19,7 +19,7 @@ from dgfnet.registry.aliases import CHAMPION, champion_of, is_absent
 from dgfnet.registry.facts import facts, keep_facts
 from dgfnet.results import required
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import Site
+from dgfnet.vocabulary import Site, is_stacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +151,7 @@ def out_of_fold(settings: Settings, version: Any, network: bool = False) -> pd.D
     """
     uri, title = tracking.store(settings), f"{version.name} version {version.version}"
     known = facts(version)
-    fact = NETWORK_TABLE_SHA256 if network and known.get("variant") == "stack" else TABLE_SHA256
+    fact = NETWORK_TABLE_SHA256 if network and is_stacked(known.get("variant", "")) else TABLE_SHA256
     with tempfile.TemporaryDirectory() as folder:
         try:
             run = MlflowClient(uri).get_run(run_of(version, network))

@@ -41,6 +41,7 @@ COLOURS = {
     "late": "#444444",
     "us_stack": "#003B5C",
     "ct_stack": "#8C5E00",
+    "record_stack": "#004D33",
     "stack": "#5C1B00",
 }
 DASHES = {"us_tlr": ":", "us_multitask": "--", "ct_resnet": ":", "ct_multitask": "-.", "sum": ":"}

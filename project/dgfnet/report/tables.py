@@ -53,6 +53,7 @@ VARIANTS = {
     "late": "baseline: sum of the log odds of networks of one modality each",
     "us_stack": "the ultrasound network joined with measured features",
     "ct_stack": "the CT network joined with measured features",
+    "record_stack": "networks of both joined with measured features and the record",
     "stack": "networks of both joined with measured features",
 }
 REASONS = {

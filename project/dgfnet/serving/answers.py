@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -14,9 +14,12 @@ from dgfnet.bundle.crops import BATCH, Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.occlusion import occlusion
+from dgfnet.bundle.record import cells
 from dgfnet.serving.cases import Case
+from dgfnet.tabular.design import RECORD
 from dgfnet.vocabulary import MODALITIES, Modality, mask_of
 
+IGNORED = "this model reads no record; what was given of it is left aside"
 UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the modalities of its case
     ("us",): "no CT: scored from ultrasound alone, by the model the fusion was built from",
     ("ct",): "no ultrasound: scored from CT alone, by the model the fusion was built from",
@@ -24,7 +27,7 @@ UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the m
 NUMBERS = (
     *("probability", "decision", "threshold", "calibrated", "calibrated_low", "calibrated_high"),
     *("moved_low", "moved_high"),
-    *("us_contribution", "ct_contribution", "reference_log_odds"),
+    *("us_contribution", "ct_contribution", "record_contribution", "reference_log_odds"),
 )
 NOVELTIES = ("us_novelty", "ct_novelty")
 UNSCORED: dict[str, Any] = {
@@ -45,8 +48,9 @@ def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list
     Returns:
         Per case COLUMNS: the columns of `ScoringModel.answer`, None where a value is not defined; of a case
         with boxes `moved_low` and `moved_high`, the range of `calibrated` when these are moved; and
-        `statement`: the missing modality and what that means. A case that cannot be scored, or whose pictures
-        are too unlike the training cohort (`level` no answer), has no numbers, and its statement says why.
+        `statement`: the missing modality and what that means. A record that the model does not read is told
+        in `warnings` and leaves the level as it is. A case that cannot be scored, or whose pictures are too
+        unlike the training cohort (`level` no answer), has no numbers, and its statement says why.
         Plain numbers, texts and lists, of which tables and JSON are made: a data frame on the way would take
         longer than the networks.
     """
@@ -61,14 +65,19 @@ def answer(model: ScoringModel, cases: Sequence[Case], end: float = inf) -> list
             for place in places:
                 rows[place] = UNSCORED | {"statement": _reason(cases[place], modalities), "warnings": []}
             continue
-        album = _album([cases[place] for place in places], modalities)
+        own = [cases[place] for place in places]
+        album = _album(own, [case.record for case in own], modalities, chosen)
         statement = "" if chosen is model else UNIMODAL[modalities]
+        if model.record and not chosen.record:
+            statement += ", without the record"
         columns = chosen.answer(album) | {"statement": np.full(len(places), statement, dtype=object)}
-        columns |= _moved([cases[place] for place in places], modalities, chosen, end)
+        columns |= _moved(own, modalities, chosen, end)
         lines = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
         for place, values in zip(places, lines, strict=True):
             row = dict(zip(COLUMNS, map(_defined, values), strict=True))
             rows[place] = _withheld(row, chosen) if row["level"] == "no answer" else row
+            if cases[place].record is not None and not model.record:
+                rows[place]["warnings"].append(IGNORED)
     return rows
 
 
@@ -98,20 +107,27 @@ def explain(model: ScoringModel, case: Case, end: float = inf) -> dict[Modality,
     chosen = None if case.fault else _model_for(modalities, model)
     if chosen is None:
         return {}
-    album = _album([case], modalities)
+    album = _album([case], [case.record], modalities, chosen)
     if chosen.verdicts(album)[0].level == "no answer":
         return {}
     return {name: occlusion(chosen, album, name, end=end) for name in chosen.modalities}
 
 
-def _album(cases: Sequence[Case], modalities: Sequence[Modality]) -> Album:
-    """Returns crops, masks and features, where there are any, of cases that have all these modalities."""
+def _album(
+    cases: Sequence[Case],
+    records: Sequence[Mapping[str, str] | None],
+    modalities: Sequence[Modality],
+    model: ScoringModel,
+) -> Album:
+    """Returns crops, masks, features and record, as a model reads them, of cases that have all modalities."""
     album: dict[str, list[Any]] = {name: [case.crops[name] for case in cases] for name in modalities}
     for name in modalities:
         if all(name in case.masks for case in cases):
             album[mask_of(name)] = [case.masks[name] for case in cases]
         if all(name in case.measured for case in cases):
             album[key(name)] = [case.measured[name] for case in cases]
+    if names := tuple(model.record):
+        album[RECORD] = [cells(names, known or {}) for known in records]
     return album
 
 
@@ -127,7 +143,8 @@ def _moved(
         for at in range(0, len(every), together):
             if time.monotonic() > end:
                 raise TimeoutError
-            scored.append(model.calibrated(_album(every[at : at + together], modalities)))
+            part = every[at : at + together]
+            scored.append(model.calibrated(_album(part, [case.record] * len(part), modalities, model)))
         if scored:
             found = np.concatenate(scored)
             low[place], high[place] = found.min(), found.max()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dgfnet.bundle.model import ScoringModel
+from dgfnet.bundle.record import Column
 from dgfnet.cohort.readers import read_pair
 from dgfnet.cohort.records import Image, Nodule, View
 from dgfnet.errors import InputError
@@ -26,6 +27,7 @@ from dgfnet.outline.outliner import Outliner
 from dgfnet.preprocess.archive import largest_first
 from dgfnet.preprocess.roi import crop, find_square, resize_image, resize_mask
 from dgfnet.preprocess.windowing import to_grey
+from dgfnet.serving.record import record_of_row
 from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import Modality
 
@@ -50,6 +52,7 @@ class Case:
             or the outline in its box.
         moved: the nodule as it is with other boxes: each edge moved by up to MOVED of the side, MOVES times.
             Empty where no image has a box.
+        record: what is known beside pictures, cells of nodules.csv by column; None where nothing was given.
     """
 
     crops: Mapping[Modality, Grey]
@@ -60,6 +63,7 @@ class Case:
     largest: Mapping[Modality, int] = field(default_factory=dict)
     drawn: Mapping[Modality, Grey] = field(default_factory=dict)
     moved: tuple[Case, ...] = ()
+    record: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +75,19 @@ class Reading:
         modalities: that it can use; files of others are not opened.
         units: `ScoringModel.units`; None for a model that reads no measured features.
         outline: of nodules with a box; None takes them for the ellipse in it.
+        record: columns of the record that the model reads.
     """
 
     preprocess: Preprocess
     modalities: Sequence[Modality]
     units: Mapping[Modality, str] | None = None
     outline: Outliner | None = None
+    record: Mapping[str, Column] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ScoringModel) -> Reading:
         """Returns what a model wants."""
-        return cls(model.preprocess, model.usable, model.units, model.outline)
+        return cls(model.preprocess, model.usable, model.units, model.outline, model.record)
 
 
 def read_case(
@@ -139,7 +145,8 @@ def read_moved(images: Sequence[Image], reading: Reading, end: float = math.inf)
 def read_nodule(nodule: Nodule, reading: Reading, moves: bool) -> Case:
     """Reads a nodule of a cohort, with moved boxes or without; a case that cannot be read says why."""
     try:
-        return (read_moved if moves else read_case)(nodule.images, reading)
+        case = (read_moved if moves else read_case)(nodule.images, reading)
+        return replace(case, record=record_of_row(nodule.attributes, reading.record))
     except (InputError, OSError) as error:
         return Case({}, fault=str(error))
 

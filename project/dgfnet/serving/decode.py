@@ -29,6 +29,8 @@ from dgfnet.cohort.records import Image
 from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, MARKS, Box, read_mark
 from dgfnet.serving.cases import Case, Grey, Reading, loose_image, read_case, read_moved, read_spacing
+from dgfnet.serving.record import read_record
+from dgfnet.tabular.design import RECORD
 from dgfnet.vocabulary import MODALITIES, Modality
 
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
@@ -65,6 +67,7 @@ def decode_case(
             for several images a list of these.
             `us_segment`, `ct_segment`: which region of masks with several is the nodule, a text.
             `us_spacing_mm`, `ct_spacing_mm`: side of the pixels, where the files do not say, a number.
+            `record`: what is known beside pictures (`serving.record.read_record`).
         reading: what the model wants; fields of other modalities are not looked at.
         end: until when on the monotonic clock; small files can hold many large pictures.
         moves: also with other boxes, where the nodule has boxes.
@@ -74,9 +77,10 @@ def decode_case(
         InputError: naming field and place, in one sentence.
         TimeoutError: when the end comes before all images are read.
     """
+    known = read_record(record.get(RECORD), reading.record)
     with decoded_images(record, reading, fetch) as images:
         read = read_moved if moves else read_case
-        return replace(read(images, reading, end), chosen={}, drawn={})
+        return replace(read(images, reading, end), chosen={}, drawn={}, record=known)
 
 
 @contextmanager

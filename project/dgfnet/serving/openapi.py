@@ -10,6 +10,7 @@ from dgfnet.serving.answers import COLUMNS, NOVELTIES, NUMBERS
 from dgfnet.serving.connection import JSON
 from dgfnet.serving.decode import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.records import MOST_CASES
+from dgfnet.tabular.design import RECORD
 from dgfnet.vocabulary import MODALITIES
 
 Schema = dict[str, Any]
@@ -37,7 +38,7 @@ def _object(properties: dict[str, Schema], required: tuple[str, ...], more: bool
 
 
 def _case() -> Schema:
-    """Returns the schema of a case: a name, images and masks, the regions that masks mean."""
+    """Returns the schema of a case: a name, images and masks, the regions that masks mean, the record."""
     file = {
         "type": "string",
         "contentEncoding": "base64",
@@ -60,7 +61,12 @@ def _case() -> Schema:
         "maximum": SPACING_MM[1],
         "description": "Side of a pixel in mm, where the files do not say.",
     }
-    more = dict.fromkeys(SEGMENTS, region) | dict.fromkeys(SPACING_FIELDS, side)
+    record = {
+        "type": ["object", "string", "null"],
+        "additionalProperties": {"type": ["number", "string", "null"]},
+        "description": "Columns of the record that the model reads, as age; an object or its JSON text.",
+    }
+    more = dict.fromkeys(SEGMENTS, region) | dict.fromkeys(SPACING_FIELDS, side) | {RECORD: record}
     for form in FORMS:
         more |= {f"{modality}_{form}": _mark(form) for modality in MODALITIES}
     return _object({NAME: name} | dict.fromkeys(FIELDS, image) | more, (NAME,))

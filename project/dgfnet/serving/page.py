@@ -31,6 +31,7 @@ def page_of(model: ScoringModel, name: str, version: str, pacs: bool = False, se
         "modalities": list(model.usable),
         "needed": list(model.modalities),
         "measures": model.units is not None,
+        "record": [{"name": name, **vars(column)} for name, column in model.record.items()],
         "largestFile": LARGEST_FILE,
         "mostImages": MOST_IMAGES,
         "pacs": pacs,

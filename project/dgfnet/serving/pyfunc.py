@@ -21,6 +21,7 @@ from dgfnet.bundle.layout import CARD, CODE, PACKED
 from dgfnet.bundle.packed import pack
 from dgfnet.serving.answers import COLUMNS
 from dgfnet.serving.decode import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
+from dgfnet.tabular.design import RECORD
 from dgfnet.vocabulary import Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC
@@ -57,13 +58,13 @@ def save_model(bundle: Path, modalities: Sequence[Modality], folder: Path, descr
 
 
 def _signature() -> ModelSignature:
-    """Returns names of the inputs, of any type (base64 text or matrix), names and types of the outputs."""
+    """Returns names of the inputs, of any type (base64 text, matrix, object), and those of the outputs."""
     types: dict[str, Any] = dict.fromkeys(TEXT, DataType.string) | {"warnings": Array(DataType.string)}
     anything: Any = AnyType()  # type: ignore[no-untyped-call]
     outputs: list[Any] = [
         ColSpec(types.get(name, DataType.double), name) for name in (NAME, *COLUMNS, "model", "version")
     ]
-    names = (NAME, *FIELDS, *MARK_FIELDS, *SEGMENTS, *SPACING_FIELDS)
+    names = (NAME, *FIELDS, *MARK_FIELDS, *SEGMENTS, *SPACING_FIELDS, RECORD)
     inputs: list[Any] = [ColSpec(anything, name, required=False) for name in names]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 

@@ -28,8 +28,8 @@ def answer_records(
     Args:
         model: scores them.
         records: a list of dictionaries, one per case, with `nodule`, a text that comes back with the answer,
-            and `us`, `us_mask` or `us_box`, the same of `ct`, and more (`serving.decode.decode_case`). Others
-            are ignored.
+            and `us`, `us_mask` or `us_box`, the same of `ct`, `record`, and more
+            (`serving.decode.decode_case`). Others are ignored.
         origin: `model` and `version` in the registry, the last two fields of every answer.
         end: until when on the monotonic clock.
         fetching: makes for each case what gets its pictures from a PACS; None takes no references.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
@@ -22,8 +23,10 @@ from dgfnet.serving.answers import NUMBERS, answer
 from dgfnet.serving.cases import Case, Reading, read_moved
 from dgfnet.serving.decode import NAME, decoded_images
 from dgfnet.serving.forms import records_of
+from dgfnet.serving.record import read_record
 from dgfnet.serving.records import check_records
 from dgfnet.serving.remote import CasePictures
+from dgfnet.tabular.design import RECORD
 
 LONGEST_NAME = 64
 ELSEWHERE = "the results in the case's other study are stored"
@@ -67,12 +70,13 @@ def send_body(
         raise InputError(f"{len(records)} cases; expected one to be sent")
     (record,) = records
     reading = Reading.of(model)
+    known = read_record(record.get(RECORD), reading.record)
     with decoded_images(record, reading, pictures) as images:
         if from_files := [image.image.stem for image in images if image.held is None]:
             raise InputError(
                 f"{from_files[0]}: of a file; expected pictures of the PACS alone, to be sent there"
             )
-        case = read_moved(images, reading, end)
+        case = replace(read_moved(images, reading, end), record=known)
         (said,) = answer(model, [case], end)
     if said["level"] not in ("answer", "caution"):
         raise InputError(f"nothing to send: {said['statement']}")

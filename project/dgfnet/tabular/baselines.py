@@ -20,7 +20,7 @@ from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_tabl
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.logistic import Logistic, fit, fit_chosen, fit_nonnegative
-from dgfnet.vocabulary import SPECS, STACKS, VARIANTS, Baseline, Modality, Site, Stack, Variant
+from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Stack, Variant, is_stacked
 
 Array = NDArray[np.float64]
 WHOSE = ["nodule_id", "patient_id", "fold", "label"]
@@ -101,7 +101,7 @@ def _fit(
 ) -> Logistic:
     if baseline == "late":
         return fit_nonnegative(features, label)
-    if baseline == "radiomics" or baseline in STACKS:
+    if baseline == "radiomics" or is_stacked(baseline):
         return fit_chosen(features, label, patients)
     return fit(features, label)
 
@@ -130,7 +130,7 @@ def _source(
         return Source(features)
     if baseline == "radiomics":
         return _measured(settings, nodules)
-    if baseline in STACKS:
+    if is_stacked(baseline):
         return _stacked(settings, site, baseline, rows, trained)
     networks = _networks(settings, site, rows, trained)
     if len(networks) < 2:
@@ -151,7 +151,7 @@ def _measured(settings: Settings, nodules: Sequence[str]) -> Source:
 def _stacked(
     settings: Settings, site: Site, stack: str, rows: pd.DataFrame, trained: tuple[Variant, ...]
 ) -> Source:
-    """Returns the log odds of the network of a stack, and what was measured on its modalities.
+    """Returns the log odds of a stack's network, what was measured on its modalities, perhaps the record.
 
     Raises:
         NothingToLearn: when there is no such network, or it was not validated on these nodules.
@@ -162,17 +162,23 @@ def _stacked(
     if not _validated(settings, site, name, rows, trained):
         raise NothingToLearn(f"it joins the networks of {name}, which was not cross-validated")
     nodules = [str(nodule) for nodule in rows["nodule_id"]]
+    record = pd.DataFrame(index=nodules)
+    if stack == "record_stack":
+        names = settings.crossval.record
+        record = design.record(load_nodules(settings), nodules, names)
+        if record.empty:
+            raise NothingToLearn(f"crossval.record names no column of nodules.csv: {', '.join(names)}")
     measured, modalities = _measured(settings, nodules), SPECS[name].modalities
     features = measured.features.filter(regex=f"^({'|'.join(modalities)})_")
     odds = _log_odds(settings, site, (name,), nodules)
     units = {modality: unit for modality, unit in measured.units.items() if modality in modalities}
-    return Source(pd.concat([features, odds], axis="columns"), modalities, (name,), units)
+    return Source(pd.concat([features, record, odds], axis="columns"), modalities, (name,), units)
 
 
 def stacked_network(settings: Settings, stack: str) -> Variant | None:
     """Returns the variant whose networks a stack joins with measured features; None where there is none."""
     whole = settings.crossval.stacked
-    if whole is None or stack == "stack":
+    if whole is None or stack in ("stack", "record_stack"):
         return whole
     spec = SPECS[whole]
     parents = {f"{SPECS[one].modalities[0]}_stack": one for one in spec.parents if spec.fuses}

@@ -18,6 +18,8 @@ from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
 from dgfnet.vocabulary import Modality
 
+RECORD = "record"  # the part of a stacked model that is neither of a modality nor a network's
+
 
 def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
     """Returns the logarithm of the nodule's area in its image of largest area, per modality.
@@ -52,6 +54,16 @@ def clinical(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) 
             texts = [None if pd.isna(cell) else str(cell) for cell in rows[name]]
             columns[name] = pd.Series(texts, index=list(nodules), dtype=object)
     return pd.DataFrame(columns, index=list(nodules))
+
+
+def record(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+    """Returns the same columns under names that no measured feature and no network has, `record_<name>`."""
+    return clinical(table, nodules, names).rename(columns=recorded)
+
+
+def recorded(name: str) -> str:
+    """Returns the name that a column of nodules.csv has beside measured features and networks."""
+    return f"{RECORD}_{name}"
 
 
 def measured(

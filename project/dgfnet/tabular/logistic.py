@@ -103,7 +103,7 @@ def terms_of(table: pd.DataFrame) -> tuple[Term, ...]:
         column = table[name]
         if not column.notna().any():
             continue
-        values = _numbers(column)
+        values = numbers(column)
         gap = np.isnan(values)
         if (~gap).sum() < NUMERIC * column.notna().sum():
             counts = Counter(str(cell) for cell in column.dropna())
@@ -128,7 +128,7 @@ def design(terms: Sequence[Term], table: pd.DataFrame) -> Array:
         if term.kind == "level":
             matrix[:, place] = [not pd.isna(cell) and str(cell) == term.level for cell in column]
             continue
-        values = _numbers(column)
+        values = numbers(column)
         gap = np.isnan(values)
         if term.kind == "gap":
             matrix[:, place] = gap
@@ -137,7 +137,7 @@ def design(terms: Sequence[Term], table: pd.DataFrame) -> Array:
     return matrix
 
 
-def _numbers(column: pd.Series) -> Array:
+def numbers(column: pd.Series) -> Array:
     """Returns the cells as numbers, NaN for a gap, a text and what is not finite."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     return np.where(np.isfinite(values), values, np.nan)
