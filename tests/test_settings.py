@@ -541,12 +541,28 @@ def test_the_papers_profile_has_no_baselines(params):
     assert demo.crossval.baselines == ("size", "clinical", "radiomics", "late")
     assert (demo.registered_network, paper.registered_network) == ("dgf", "dgf")
     assert (demo.register_.variant, paper.register_.variant) == ("stack", "dgf")
+    assert (demo.crossval.record, paper.crossval.record) == (("age", "sex"), ())
 
 
 def test_a_stack_of_nothing_is_not_registered(params):
     assert message(load, params, ["crossval.stacked=null"]).endswith(
         "register.variant: stack needs a variant in crossval.stacked, found null"
     )
+
+
+def test_a_record_stack_needs_columns_that_tell_no_label(params):
+    wanted = ["register.variant=record_stack", "crossval.record=[age]"]
+    assert load(params, wanted).registered_network == "dgf"
+    assert message(load, params, [*wanted, "crossval.record=[]"]).endswith(
+        "register.variant: record_stack needs columns in crossval.record, found []"
+    )
+    assert message(load, params, [*wanted, "crossval.stacked=null"]).endswith(
+        "register.variant: record_stack needs a variant in crossval.stacked, found null"
+    )
+    for name in ("lnm_lateral", "n_malignant_nodules", "patient_id"):
+        assert f"{name} tells the label or who somebody is" in message(
+            load, params, [f"crossval.record=[age,{name}]"]
+        )
 
 
 @pytest.mark.parametrize(
