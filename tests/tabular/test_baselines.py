@@ -175,6 +175,41 @@ def test_radiomics_and_stack_read_what_preprocess_measured(put):
         assert weights["us_mean"] == max(weights.values()) > 0
 
 
+def test_a_record_stack_joins_named_columns_to_all_that_a_stack_joins(put):
+    """A level that tells the label counts for more than anything else; a name of a feature is no trap."""
+    table = cohort(signal=0.0)
+    table["sex"] = np.where(table["lnm_central"] == 1, "F", "M")
+    table["us_mean"], table["empty"] = "7", None
+    table.loc[::7, "us_mean"] = "9"
+    settings, rows = put(table)
+    archive = archive_of(settings, table, [{"us": [20, 9], "ct": [9]} for _ in range(COUNT)])
+    measured_of(archive, table).to_parquet(settings.artifacts("preprocess", MEASURED), index=False)
+    digests.keep(settings.artifacts("preprocess"))
+    trained = ["us_multitask", "ct_multitask"]
+    named = ["max_diameter_mm", "sex", "us_mean", "empty", "absent"]
+    settings = settings.changed({"crossval.stacked": "us_multitask", "crossval.record": named})
+    stack, with_record = (
+        cross_validate(settings, "central", name, rows, trained) for name in ("stack", "record_stack")
+    )
+    own = ["record_max_diameter_mm", "record_sex", "record_us_mean"]
+    *features, network = stack.source.features.columns
+    assert list(with_record.source.features.columns) == [*features, *own, network]
+    assert with_record.source.networks == ("us_multitask",)
+    assert roc_auc_score(rows["label"], with_record.table["probability"]) == 1.0
+    kinds = {(term.column, term.kind, term.level) for term in with_record.models[0].terms}
+    assert {
+        *((f"record_{name}", "number", None) for name in ("max_diameter_mm", "us_mean")),
+        *(("record_sex", "level", level) for level in ("F", "M")),
+        ("record_max_diameter_mm", "gap", None),
+    } == {kind for kind in kinds if kind[0].startswith("record_")}
+    with pytest.raises(
+        NothingToLearn, match=r"crossval\.record names no column of nodules.csv: empty, absent"
+    ):
+        cross_validate(
+            *(settings.changed({"crossval.record": named[3:]}), "central", "record_stack", rows, trained)
+        )
+
+
 def test_every_nodule_is_told_once_in_the_order_and_at_the_prevalence_of_training(put):
     table = cohort()
     settings, rows = put(table)
