@@ -101,7 +101,16 @@ def _matches(asked, value):
 
 ROW = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "PatientName"),
-    *("AccessionNumber", "StudyDate", "StudyDescription", "Modality", "SeriesNumber", "SeriesDescription"),
+    *(
+        "AccessionNumber",
+        "StudyDate",
+        "StudyDescription",
+        "PatientAge",
+        "PatientSex",
+        "Modality",
+        "SeriesNumber",
+        "SeriesDescription",
+    ),
     *("InstanceNumber", "NumberOfFrames", "Rows", "Columns"),
 )
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dgfnet.errors import InputError
-from dgfnet.pacs.client import MAYBE, MOST_STUDIES, Pacs, check_uids
+from dgfnet.pacs.client import MAYBE, MOST_STUDIES, Pacs, check_uids, years
 from dgfnet.pacs.session import LOGGERS, PASSWORD, TOKEN, USER, PacsError, hush
 from dicom_files import dicom
 from pacs_servers import Double, orthanc, served
@@ -32,6 +32,7 @@ def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     whose = {"PatientID": "MRN 7", "PatientName": NAME, "AccessionNumber": "A-9", "StudyDate": "20260203"}
+    whose |= {"PatientAge": "006M", "PatientSex": "F"}
     study = {"StudyInstanceUID": pydicom.uid.generate_uid(), "StudyDescription": "Thyroid"}
     first = dicom(folder / "1.dcm", grey, SeriesDescription="trans", **whose, **study)
     clip = dicom(folder / "2.dcm", np.stack([grey] * 3), CLIP, SeriesNumber=2, **whose, **study)
@@ -58,8 +59,24 @@ def test_a_study_is_found(pacs, pictures, asked):
     (study,) = pacs.studies(**asked)
     assert (study.uid, study.patient_id, study.patient_name) == (pictures[0].StudyInstanceUID, "MRN 7", NAME)
     assert (study.accession, study.date, study.description) == ("A-9", "20260203", "Thyroid")
+    assert (study.age, study.sex) == ("0.5", "F")
     assert NAME not in repr(study)
     assert "MRN" not in repr(study)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),  # values that pydicom takes for an age without a warning, and others
+    [
+        *(("047Y", "47"), ("006M", "0.5"), ("026W", "0.498"), ("000D", "0"), ("102Y", "102")),
+        *(("", ""), ("47", ""), ("47Y", ""), ("047y", ""), ("04.7Y", "")),
+    ],
+)
+def test_an_age_is_read_in_years(told, expected):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        element = pydicom.DataElement("PatientAge", "AS", told)
+    assert years(element.value) == expected
+    assert bool(warned) == (expected == "" and told != "")
 
 
 @pytest.mark.parametrize("near", ["MRN+7", "mrn 7", "MRN_7", "MRN%207", "MRN  7"])

@@ -1,8 +1,14 @@
 """The page asks for the record that a model reads, in Debian's Chromium: make test-browser."""
 
 import pytest
+from test_pacs_page import look_up, take
 from test_page_in_a_browser import BOX, browser, complaints, drag, files, find, give, served, wait
 from test_record import album, folder, model
+
+from dgfnet.pacs.client import Pacs
+from pacs_servers import Double
+from pacs_servers import served as served_pacs
+from pacs_study import TOKEN, WHO, answering, everything, make_study
 
 __all__ = ["album", "browser", "files", "folder", "model"]
 pytestmark = pytest.mark.browser
@@ -69,3 +75,25 @@ def test_what_is_no_number_is_not_taken_for_not_known(page):
     assert not find(page, "#score").is_enabled()
     age.send_keys("1")
     assert find(page, "#score").is_enabled()
+
+
+def test_a_study_of_a_pacs_tells_age_and_sex(browser, model, tmp_path):
+    double = Double(*everything(make_study(tmp_path)))
+    with served_pacs(double) as address, answering(model, Pacs(address), sends=True) as ask:
+        browser.get(ask.address)
+        find(browser, "#token").send_keys(TOKEN)
+        find(browser, "#record input").send_keys("31")
+        look_up(browser, patient=WHO["PatientID"])
+        assert browser.execute_script("return fields.map((field) => field.value)") == [31, None]
+        take(browser, 0, "us")
+        assert browser.execute_script("return fields.map((field) => field.value)") == [94, "F"]
+        take(browser, 2, "ct")
+        for modality in ("us", "ct"):
+            drag(browser, modality, BOX)
+        found = scored(browser)
+        # 4.6 scales of 10 above 48, at 0.7, 1.7 and 2.7 in the folds, and 0.4
+        assert found["record_contribution"] == pytest.approx(1.7 * 4.6 + 0.4)
+        record = browser.execute_script("return given()")
+        assert record["record"] == {"age": 94, "sex": "F"}
+        sent = ask("/pacs/send", {"dataframe_records": [record]}).json()
+        assert sent["answer"] == found

@@ -25,11 +25,13 @@ MOST_STUDIES = 100
 MOST_INSTANCES = 3000  # of a series; CT of the whole body has some 2000 slices
 MOST_FRAMES = 2000
 LONGEST_UID = 64
-STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "IssuerOfPatientID")
+STUDY_FIELDS = ("StudyDescription", "ModalitiesInStudy", "IssuerOfPatientID", "PatientAge", "PatientSex")
 SERIES_FIELDS = ("SeriesDescription", "NumberOfSeriesRelatedInstances")
 INSTANCE_FIELDS = ("NumberOfFrames", "InstanceNumber", "Rows", "Columns")
 SENTENCE_NONE = "has no {}; it may be gone"
 MAYBE = "some of the results may be stored all the same: look into the study before you send again"
+AGE = re.compile(r"(\d{3})([DWMY])")  # PS3.5, 6.2: AS
+IN_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
 DATE = re.compile(r"\d{8}(-(\d{8})?)?|-\d{8}")
 
 
@@ -41,6 +43,8 @@ class StudyEntry:
         uid: StudyInstanceUID.
         date: YYYYMMDD.
         modalities: of its series.
+        age: of the patient at the study, in years.
+        sex: M, F or O.
         subject: text that studies of one patient share and no others (`pacs.subject`).
     """
 
@@ -51,6 +55,8 @@ class StudyEntry:
     date: str
     description: str = field(repr=False)
     modalities: tuple[str, ...]
+    age: str = field(repr=False)
+    sex: str = field(repr=False)
     subject: str = field(repr=False)
 
 
@@ -246,6 +252,12 @@ def check_uids(*uids: str) -> None:
             raise InputError("no UID; expected numbers with points between, at most 64 letters")
 
 
+def years(age: str) -> str:
+    """Returns an age as DICOM has it (047Y, 006M, 003W, 010D) in years, in digits; nothing of another."""
+    found = AGE.fullmatch(age.strip())
+    return f"{int(found[1]) / IN_A_YEAR[found[2]]:.3g}" if found else ""
+
+
 def _as_read(data: Dataset) -> Dataset:
     """Returns a data set as a reader of its file gets it, with the preamble of a file.
 
@@ -270,6 +282,8 @@ def _study(row: Dataset) -> StudyEntry:
         **_texts(row, patient_id="PatientID", patient_name="PatientName", accession="AccessionNumber"),
         **_texts(row, date="StudyDate", description="StudyDescription"),
         modalities=(modalities,) if isinstance(modalities, str) else tuple(map(str, modalities)),
+        age=years(str(row.get("PatientAge") or "")),
+        **_texts(row, sex="PatientSex"),
         subject="\n".join(subject(row)),
     )
 
