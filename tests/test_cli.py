@@ -315,7 +315,8 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
             "o.csv: 2 nodules, 1 called positive\n  nodule C: no CT\n",
         ),
         (
-            "predict lateral --us a am --ct c cm --us b bm --out o.csv --segment nodule --spacing us 0.1",
+            "predict lateral --us a am --ct c cm --us b bm --out o.csv --segment nodule --spacing us 0.1"
+            " --record age=47 --record sex=F",
             "predict.predict_case",
             (),
             [
@@ -325,6 +326,7 @@ def test_attribute_explains_one_nodule_where_it_has_a_label(behind, capsys):
                 None,
                 "nodule",
                 {"us": 0.1},
+                ("age=47", "sex=F"),
             ],
             "probability         0.7500\n",
         ),

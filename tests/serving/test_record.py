@@ -12,11 +12,13 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from scipy.special import expit, logit
+from server_process import running
 from test_stacked_model import MASKED, METRICS, UNITS, album_of, by_hand, network_odds, regression
 
 from dgfnet.bundle.joint import Joint
@@ -27,13 +29,16 @@ from dgfnet.bundle.record import Column, cells, described, names_in
 from dgfnet.bundle.write import stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
+from dgfnet.serving.access import Access
 from dgfnet.serving.answers import IGNORED, answer, explain
 from dgfnet.serving.cases import Reading
+from dgfnet.serving.connection import Limits
 from dgfnet.serving.decode import decode_case
 from dgfnet.serving.page import page_of
 from dgfnet.serving.pyfunc import save_model
 from dgfnet.serving.record import read_record, record_of_options, record_of_row
 from dgfnet.serving.records import answer_records
+from dgfnet.serving.server import scoring_app
 from dgfnet.tabular.logistic import Logistic, Term, fit
 
 COLUMNS = {"age": Column("number", (), 20.0, 80.0), "sex": Column("level", ("F", "M"))}
@@ -358,6 +363,29 @@ def test_a_bundle_of_the_format_before_reads_no_record(bundle, tmp_path):
     assert answer_records(before, [made.case()], {}) == answer_records(
         ScoringModel.open(bundle), [made.case()], {}
     )
+
+
+def test_a_server_keeps_values_out_of_log_counts_and_refusals(model, capfd):
+    """Values that nothing else could hold: refused, answered with warnings, and asked to be explained."""
+    capfd.readouterr()
+    records = [
+        {"age": 31.40159, "sex": "Zyxwvut"},
+        {"age": "31.40159", "sex": "Zyxwvut"},
+        {"age": 31.40159, "sex": ["Zyxwvut"]},
+    ]
+    with running(scoring_app(model, "m", "1", Limits(), Access(log=True))) as address:
+        told = ""
+        for record in records:
+            for path in ("invocations", "explain"):
+                sent = {"dataframe_records": [made.case() | {"record": record}]}
+                done = requests.post(address.replace("invocations", path), json=sent, timeout=60)
+                assert done.status_code == (200 if record is records[0] else 400)
+                told += done.text
+        told += requests.get(address.replace("invocations", "metrics"), timeout=60).text
+    out, err = capfd.readouterr()
+    assert "31.40159" not in told + out + err
+    assert "Zyxwvut" not in told + out + err
+    assert "dgfnet" in told
 
 
 def test_mlflows_server_takes_an_object_or_its_text(folder, model, tmp_path):

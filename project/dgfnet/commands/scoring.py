@@ -72,7 +72,7 @@ def score(
     spacing: tuple[tuple[Modality, float], ...],
     record: tuple[str, ...],
 ) -> None:
-    """Score a cohort folder, or one case, with a champion.
+    """Score a cohort or a case with a champion.
 
     FOLDER is a cohort folder; its labels may be empty.
     """
