@@ -119,6 +119,7 @@ def test_runs_are_parents_with_one_child_per_fold_all_finished_with_lineage(fini
             "ct_stack",
             "late",
             "radiomics",
+            "record_stack",
             "size",
             "stack",
             "us_stack",
@@ -153,6 +154,7 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         "late",
         "us_stack",
         "ct_stack",
+        "record_stack",
         "stack",
     ]
     page = (finished / "artifacts/report/index.html").read_text()
@@ -161,9 +163,9 @@ def test_baselines_stand_beside_the_networks_on_the_same_nodules(finished):
         compared = finished / "artifacts/compare" / site
         network = pd.read_csv(top / "dgf/out_of_fold.csv")
         assert pd.read_csv(compared / "table.csv")["variant"].tolist() == names
-        assert len(pd.read_csv(compared / "pairs.csv")) == 11 * 10 / 2
+        assert len(pd.read_csv(compared / "pairs.csv")) == 12 * 11 / 2
         against = pd.read_csv(compared / "baselines.csv")
-        assert len(against) == 7 * 4  # four networks and three stacks
+        assert len(against) == 8 * 4  # four networks and four stacks
         for name in names[4:]:
             table = pd.read_csv(top / name / "out_of_fold.csv")
             same = ["nodule_id", "patient_id", "fold", "label"]
