@@ -217,6 +217,7 @@ def test_answers_are_batch_invariant(model, album):
         ('{"age": 58.0, "sex": " F "}', KNOWN),
         ({"age": None, "sex": ""}, {}),
         ({"age": 58.25}, {"age": "58.25"}),
+        ({"age": np.int64(58)}, {"age": "58"}),
         ({"sex": "never seen"}, {"sex": "never seen"}),
     ],
 )

@@ -63,7 +63,7 @@ class Case:
     largest: Mapping[Modality, int] = field(default_factory=dict)
     drawn: Mapping[Modality, Grey] = field(default_factory=dict)
     moved: tuple[Case, ...] = ()
-    record: Mapping[str, str] | None = None
+    record: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

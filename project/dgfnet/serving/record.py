@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real  # of numpy, too: a data frame has them
 from typing import Any
 
 from dgfnet.bundle.record import Column
@@ -84,7 +85,7 @@ def _cell(name: Any, value: Any, columns: Mapping[str, Column]) -> str | None:
         if isinstance(value, str):
             return value.strip() or None
         raise InputError(f"{RECORD}.{name}: found {_kind(value)}; expected a text")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{RECORD}.{name}: found {_kind(value)}; expected a number")
     try:
         number = float(value)
