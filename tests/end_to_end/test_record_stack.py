@@ -56,7 +56,11 @@ def predicted(project, folder, out):
 def test_the_version_reads_the_record_and_gives_what_cross_validation_gave(registered, champion):
     version = client(registered).get_model_version("dgfnet-central", "2")
     known = facts(version)
-    assert (version.tags["variant"], known["network"], known["bundle_format"]) == ("record_stack", "dgf", "9")
+    assert (version.tags["variant"], known["network"], known["bundle_format"]) == (
+        "record_stack",
+        "dgf",
+        "10",
+    )
     evidence = json.loads(known["gate"])
     assert evidence["reproduction_error"] < 1e-6
     assert evidence["onnx_error"] < 1e-6

@@ -188,7 +188,7 @@ def test_a_bundle_of_the_format_before_is_read_and_takes_the_ellipse(bundle, tmp
 
 
 @pytest.mark.parametrize(
-    ("written", "read"), [("4", False), ("5", True), ("8", True), ("9", True), (None, False)]
+    ("written", "read"), [("4", False), ("5", True), ("8", True), ("10", True), (None, False)]
 )
 def test_formats_that_this_release_reads(written, read):
     tags = {"bundle_format": written} if written else {}

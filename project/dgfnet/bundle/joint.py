@@ -178,7 +178,7 @@ def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | 
     """Returns what joins the network of a fold with measured features; None where nothing does."""
     if member["stacked"] is None:
         return None
-    record = tuple(metadata.get("record") or ())  # bundles before format 9 say nothing of it
+    record = tuple(metadata.get("record") or ())  # bundles before format 10 say nothing of it
     return Joint.of(member["stacked"], metadata["network_variant"], tuple(metadata["modalities"]), record)
 
 

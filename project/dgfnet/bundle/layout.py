@@ -64,8 +64,8 @@ REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 PACKED, CODE = "bundle.zip", "dgfnet.zip"
 FOLDER = "bundle"  # before format 8 in the place of PACKED
 FORMAT = {"bundle_format": "10"}  # fact of a version whose bundle has these files
-# those of 5 have no outline/, before 7 nothing is refused, before 9 graphs of a fusion say less, and before 10 none
-# reads the record
+# those of 5 have no outline/; before 7 nothing is refused; before 9 graphs of a fusion say less; before 10
+# none reads the record
 READABLE = ("5", "6", "7", "8", "9", "10")
 
 
