@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dgfnet.imaging.boxes import FORMS
@@ -28,17 +29,28 @@ STATUSES = {
 }
 
 
-def _object(properties: dict[str, Schema], required: tuple[str, ...], more: bool = True) -> Schema:
+def object_schema(properties: Mapping[str, Schema], required: Iterable[str], more: bool = False) -> Schema:
+    """Returns the schema of an object; `more` allows other properties than these."""
     return {
         "type": "object",
-        "properties": properties,
+        "properties": dict(properties),
         "required": list(required),
         "additionalProperties": more,
     }
 
 
-def _case() -> Schema:
-    """Returns the schema of a case: a name, images and masks, the regions that masks mean, the record."""
+def json_answer(description: str, schema: Schema) -> Schema:
+    """Returns what OpenAPI says of an answer in JSON."""
+    return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def request_body(schema: Schema) -> Schema:
+    """Returns what OpenAPI says of a request in JSON."""
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
+def image_schemas() -> list[Schema]:
+    """Returns the schemas of what may stand for an image or mask: a file, a matrix, several of these."""
     file = {
         "type": "string",
         "contentEncoding": "base64",
@@ -48,7 +60,11 @@ def _case() -> Schema:
     row = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}, "minItems": 1}
     matrix = {"type": "array", "items": row, "minItems": 1, "description": "Grey values, rows of one length."}
     images = {"type": "array", "items": {"anyOf": [file, matrix]}, "maxItems": MOST_IMAGES}
-    image = {"anyOf": [file, matrix, images, {"type": "null"}]}
+    return [file, matrix, images, {"type": "null"}]
+
+
+def _case(references: Sequence[Schema]) -> Schema:
+    """Returns the schema of a case: a name, images and masks, the regions that masks mean, the record."""
     name = {"type": "string", "minLength": 1, "description": "Comes back with the answer."}
     region = {
         "type": ["string", "null"],
@@ -69,7 +85,13 @@ def _case() -> Schema:
     more = dict.fromkeys(SEGMENTS, region) | dict.fromkeys(SPACING_FIELDS, side) | {RECORD: record}
     for form in FORMS:
         more |= {f"{modality}_{form}": _mark(form) for modality in MODALITIES}
-    return _object({NAME: name} | dict.fromkeys(FIELDS, image) | more, (NAME,))
+    image = {"anyOf": image_schemas()}
+    pictures = dict.fromkeys(FIELDS, image) | dict.fromkeys(MODALITIES, _or(references))
+    return object_schema({NAME: name} | pictures | more, (NAME,), more=True)
+
+
+def _or(references: Sequence[Schema]) -> Schema:
+    return {"anyOf": [*image_schemas(), *references]}
 
 
 def _mark(form: str) -> Schema:
@@ -81,20 +103,23 @@ def _mark(form: str) -> Schema:
     return {"anyOf": [numbers, several, {"type": "null"}], "description": described}
 
 
-def _request() -> Schema:
-    """Returns the schema of a request: exactly one of the three forms."""
-    cases = {"type": "array", "items": _case(), "minItems": 1, "maxItems": MOST_CASES}
-    table = _object(
+def request_schema(references: Sequence[Schema] = ()) -> Schema:
+    """Returns the schema of a request: exactly one of the three forms.
+
+    Args:
+        references: schemas of what else may stand for an image.
+    """
+    cases = {"type": "array", "items": _case(references), "minItems": 1, "maxItems": MOST_CASES}
+    table = object_schema(
         {
             "columns": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
             "data": {"type": "array", "items": {"type": "array"}, "maxItems": MOST_CASES},
             "index": {},
         },
         ("columns", "data"),
-        more=False,
     )
     forms = {"dataframe_records": cases, "inputs": cases, "dataframe_split": table}
-    return {"oneOf": [_object({name: form}, (name,)) for name, form in forms.items()]}
+    return {"oneOf": [object_schema({name: form}, (name,), more=True) for name, form in forms.items()]}
 
 
 def _answer() -> Schema:
@@ -104,29 +129,33 @@ def _answer() -> Schema:
     types["level"] = {"type": "string", "enum": ["answer", "caution", "no answer"]}
     types["prediction_set"] = {"type": "string", "enum": ["", "negative", "positive", "either", "neither"]}
     names = (NAME, *COLUMNS, "model", "version")
-    row = _object({name: types.get(name, {"type": "string"}) for name in names}, names, more=False)
-    return _object({"predictions": {"type": "array", "items": row}}, ("predictions",), more=False)
+    row = object_schema({name: types.get(name, {"type": "string"}) for name in names}, names)
+    return object_schema({"predictions": {"type": "array", "items": row}}, ("predictions",))
 
 
 def _explanation() -> Schema:
     numbers: Schema = {"type": "array", "items": {"type": "number"}}
-    shown = _object(
+    shown = object_schema(
         {"picture": {"type": "integer"}, "log_odds": {"type": "array", "items": numbers}},
         ("picture", "log_odds"),
-        more=False,
     )
     properties: dict[str, Schema] = {name: {"anyOf": [shown, {"type": "null"}]} for name in MODALITIES}
     properties |= {name: {"type": "string"} for name in (NAME, "model", "version")}
-    row = _object(properties, tuple(properties), more=False)
-    return _object({"explanations": {"type": "array", "items": row}}, ("explanations",), more=False)
+    row = object_schema(properties, properties)
+    return object_schema({"explanations": {"type": "array", "items": row}}, ("explanations",))
 
 
-def _picture() -> Schema:
-    """Returns the schema of a picture to be looked at."""
-    case = _case()["properties"]
+def picture_schema(references: Sequence[Schema] = (), window: Schema | None = None) -> Schema:
+    """Returns the schema of a picture to be looked at.
+
+    Args:
+        references: schemas of what else may stand for an image.
+        window: schema of the window by which CT is shown, where it can be chosen.
+    """
     properties: dict[str, Schema] = {"modality": {"type": "string", "enum": list(MODALITIES)}}
-    properties |= {"image": case["us"], **{form: _mark(form) for form in FORMS}}
-    return _object(properties, ("modality", "image"))
+    properties |= {"image": _or(references), **{form: _mark(form) for form in FORMS}}
+    properties |= {} if window is None else {"window": window}
+    return object_schema(properties, ("modality", "image"), more=True)
 
 
 def _seen() -> Schema:
@@ -141,39 +170,34 @@ def _seen() -> Schema:
         "outline": {"type": "array", "items": numbers},
         "square": {"type": "array", "items": whole},
     }
-    return _object(properties, ("picture", "width", "height", "spacing_mm"), more=False)
+    return object_schema(properties, ("picture", "width", "height", "spacing_mm"))
 
 
-def _described(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {JSON: {"schema": schema}}}
-
-
-ERROR = _object(
+ERROR = object_schema(
     {
         "error_code": {"type": "string", "enum": ["BAD_REQUEST", "INTERNAL_ERROR"]},
         "message": {"type": "string", "maxLength": 500},
     },
     ("error_code", "message"),
-    more=False,
 )
+FAULTS: dict[int | str, Schema] = {status: json_answer(text, ERROR) for status, text in STATUSES.items()}
 ANSWERS: dict[int | str, Schema] = {
-    200: _described("An answer per case, in order.", _answer()),
-    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+    200: json_answer("An answer per case, in order.", _answer()),
+    **FAULTS,
 }
-REQUEST: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _request()}}}}
-PICTURE: Schema = {"requestBody": {"required": True, "content": {JSON: {"schema": _picture()}}}}
+REQUEST, PICTURE = request_body(request_schema()), request_body(picture_schema())
 EXPLANATIONS: dict[int | str, Schema] = {
-    200: _described("Per case what the parts of its largest pictures say, log odds.", _explanation()),
-    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+    200: json_answer("Per case what the parts of its largest pictures say, log odds.", _explanation()),
+    **FAULTS,
 }
 PREVIEWS: dict[int | str, Schema] = {
-    200: _described(
+    200: json_answer(
         "The picture as the networks see it; the outline in the box and the square around it.", _seen()
     ),
-    **{status: _described(text, ERROR) for status, text in STATUSES.items()},
+    **FAULTS,
 }
 BLANK: dict[int | str, Schema] = {200: {"description": "As MLflow's scoring server.", "content": {JSON: {}}}}
 COUNTS: dict[int | str, Schema] = {
     200: {"description": "Counts for Prometheus.", "content": {"text/plain": {}}},
-    401: _described(STATUSES[401], ERROR),
+    401: FAULTS[401],
 }

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import fields
 from typing import Any
 
 from dgfnet.pacs.client import InstanceEntry, SeriesEntry, StudyEntry
-from dgfnet.serving.connection import JSON
-from dgfnet.serving.openapi import ANSWERS, ERROR, EXPLANATIONS, PICTURE, PREVIEWS, REQUEST, STATUSES, Schema
-from dgfnet.vocabulary import MODALITIES
+from dgfnet.serving import openapi
+from dgfnet.serving.openapi import (
+    ANSWERS,
+    ERROR,
+    EXPLANATIONS,
+    PREVIEWS,
+    Schema,
+    json_answer,
+    object_schema,
+    request_body,
+)
 
 UID: Schema = {"type": "string", "maxLength": 64, "pattern": r"^[0-9]+(\.[0-9]+)*$"}
 REFERENCE: Schema = {
-    "type": "object",
-    "properties": {
-        **dict.fromkeys(("study", "series", "instance"), UID),
-        "frame": {"type": ["integer", "null"], "minimum": 0, "description": "Of a clip, from 0."},
-    },
-    "required": ["study", "series", "instance"],
-    "additionalProperties": False,
+    **object_schema(
+        {
+            **dict.fromkeys(("study", "series", "instance"), UID),
+            "frame": {"type": ["integer", "null"], "minimum": 0, "description": "Of a clip, from 0."},
+        },
+        ("study", "series", "instance"),
+    ),
     "description": "A picture of the PACS.",
 }
+REFERENCES: tuple[Schema, ...] = (REFERENCE, {"type": "array", "items": REFERENCE})
 WINDOW: Schema = {
     "type": ["array", "null"],
     "items": {"type": "number"},
@@ -30,30 +38,14 @@ WINDOW: Schema = {
     "description": "Centre and width in HU by which CT is shown; scored is by the model's own.",
 }
 FAULTS: dict[int | str, Schema] = {
-    status: {"description": text, "content": {JSON: {"schema": ERROR}}}
-    for status, text in {
-        **STATUSES,
-        404: "The PACS does not have it.",
-        502: "The PACS cannot be used: message says why.",
-    }.items()
+    **openapi.FAULTS,
+    404: json_answer("The PACS does not have it.", ERROR),
+    502: json_answer("The PACS cannot be used: message says why.", ERROR),
 }
 
 
-def _described(request: Schema, answer: Schema | None, told: str) -> dict[str, Any]:
-    good = {"description": told, "content": {JSON: {"schema": answer or {}}}}
-    return {
-        "openapi_extra": {"requestBody": {"required": True, "content": {JSON: {"schema": request}}}},
-        "responses": {200: good, **FAULTS},
-    }
-
-
-def _object(properties: Schema, required: list[str], more: bool = False) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": more,
-    }
+def _described(request: Schema, answer: Schema) -> dict[str, Any]:
+    return {"openapi_extra": request_body(request), "responses": {200: answer, **FAULTS}}
 
 
 def _list(name: str, entry: type) -> Schema:
@@ -64,66 +56,32 @@ def _list(name: str, entry: type) -> Schema:
         "tuple[str, ...]": {"type": "array", "items": {"type": "string"}},
     }
     properties = {own.name: kinds[str(own.type)] for own in fields(entry)}
-    row = _object(properties, list(properties))
-    return _object({name: {"type": "array", "items": row}}, [name])
-
-
-def _with_references(request: Schema) -> Schema:
-    """Returns the schema of a request whose images may be references, too."""
-    own = copy.deepcopy(request["requestBody"]["content"][JSON]["schema"])
-    for form in own["oneOf"]:
-        for cases in form["properties"].values():
-            if "items" in cases:
-                for modality in MODALITIES:
-                    cases["items"]["properties"][modality] = _or_reference(
-                        cases["items"]["properties"][modality]
-                    )
-    return dict(own)
-
-
-def _or_reference(image: Schema) -> Schema:
-    several = {"type": "array", "items": REFERENCE}
-    return {"anyOf": [*image["anyOf"], REFERENCE, several]}
-
-
-def _picture() -> Schema:
-    own = copy.deepcopy(PICTURE["requestBody"]["content"][JSON]["schema"])
-    own["properties"]["image"] = _or_reference(own["properties"]["image"])
-    own["properties"]["window"] = WINDOW
-    return dict(own)
+    rows = {"type": "array", "items": object_schema(properties, properties)}
+    return object_schema({name: rows}, (name,))
 
 
 _TEXT: Schema = {"type": "string"}
-_SCORED = _with_references(REQUEST)
-_STORED = _object(
-    {
-        "answer": {"type": "object"},
-        "stored": {
-            "type": "array",
-            "items": _object(
-                {**dict.fromkeys(("study", "series", "instance"), UID), "kind": _TEXT},
-                ["study", "series", "instance", "kind"],
-            ),
-        },
-    },
-    ["answer", "stored"],
+_SCORED = openapi.request_schema(REFERENCES)
+_OBJECT = {**dict.fromkeys(("study", "series", "instance"), UID), "kind": _TEXT}
+_STORED = object_schema(
+    {"answer": {"type": "object"}, "stored": {"type": "array", "items": object_schema(_OBJECT, _OBJECT)}},
+    ("answer", "stored"),
 )
 DESCRIBED: dict[str, dict[str, Any]] = {
     "studies": _described(
-        _object(dict.fromkeys(("patient_id", "accession", "date"), _TEXT), []),
-        _list("studies", StudyEntry),
-        "Studies that match, the newest first.",
+        object_schema(dict.fromkeys(("patient_id", "accession", "date"), _TEXT), ()),
+        json_answer("Studies that match, the newest first.", _list("studies", StudyEntry)),
     ),
     "series": _described(
-        _object({"study": UID}, ["study"]), _list("series", SeriesEntry), "Series of US and CT."
+        object_schema({"study": UID}, ("study",)),
+        json_answer("Series of US and CT.", _list("series", SeriesEntry)),
     ),
     "instances": _described(
-        _object({"study": UID, "series": UID}, ["study", "series"]),
-        _list("instances", InstanceEntry),
-        "Pictures of a series.",
+        object_schema({"study": UID, "series": UID}, ("study", "series")),
+        json_answer("Pictures of a series.", _list("instances", InstanceEntry)),
     ),
-    "preview": {**_described(_picture(), None, ""), "responses": {**FAULTS, 200: PREVIEWS[200]}},
-    "invocations": {**_described(_SCORED, None, ""), "responses": {**FAULTS, 200: ANSWERS[200]}},
-    "explain": {**_described(_SCORED, None, ""), "responses": {**FAULTS, 200: EXPLANATIONS[200]}},
-    "send": _described(_SCORED, _STORED, "The answer, and the objects that were stored."),
+    "preview": _described(openapi.picture_schema(REFERENCES, WINDOW), PREVIEWS[200]),
+    "invocations": _described(_SCORED, ANSWERS[200]),
+    "explain": _described(_SCORED, EXPLANATIONS[200]),
+    "send": _described(_SCORED, json_answer("The answer, and the objects that were stored.", _STORED)),
 }

@@ -80,7 +80,7 @@ def send_body(
         (said,) = answer(model, [case], end)
     if said["level"] not in ("answer", "caution"):
         raise InputError(f"nothing to send: {said['statement']}")
-    numbers = {name: float(said[name]) for name in NUMBERS if said[name] is not None and name != "decision"}
+    numbers = {name: float(said[name]) for name in NUMBERS if said[name] is not None}
     assessment = Assessment(
         nodule=str(record[NAME])[:LONGEST_NAME],
         site=str(model.metadata.get("site") or "neck"),
