@@ -15,6 +15,7 @@ from dgfnet.report import (
     audit,
     comparison,
     diagram,
+    enrolment,
     external,
     figures,
     statements,
@@ -159,11 +160,11 @@ def _area(metrics: Json) -> float | None:
     return finite((metrics.get("auc_interval") or {}).get("estimate"))
 
 
-def _flows(inputs: ReportInputs) -> list[tables.Flow] | Missing:
+def _flows(inputs: ReportInputs) -> list[enrolment.Flow] | Missing:
     if inputs.enrolment is None:
         return Missing("Cohort flow", "cohort")
     parts = {name: inputs.enrolment.get(name) for name in ("main", "external")}
-    return [tables.flow(name, record, inputs.sites) for name, record in parts.items() if record]
+    return [enrolment.flow(name, record, inputs.sites) for name, record in parts.items() if record]
 
 
 def _site(settings: Settings, inputs: ReportInputs, site: SiteInputs) -> SiteView:
@@ -317,12 +318,12 @@ def _external(site: SiteInputs) -> tuple[Table | Missing, ...]:
     split = (
         Missing("One split and its best epoch", "holdout", site.not_split or "")
         if site.holdout is None
-        else tables.split_once(site, site.holdout)
+        else external.split_once(site, site.holdout)
     )
     if site.external is None:
         return Missing("External validation", "external", site.external_skipped or ""), split
     boxes = [external.boxes_outside(site.site, site.external)] if site.external.get("boxes") else []
-    return tables.transport(site), external.calls(site.site, site.external), *boxes, split
+    return external.transport(site), external.calls(site.site, site.external), *boxes, split
 
 
 def _versions(provenance: Mapping[str, Json]) -> list[tuple[str, str]]:

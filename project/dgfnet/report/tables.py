@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 from dgfnet.metrics.discrimination import SCORES
 from dgfnet.report import published
 from dgfnet.report.cells import (
-    DASH,
     MINUS,
     UNDEFINED,
     finite,
@@ -56,14 +55,7 @@ VARIANTS = {
     "record_stack": "networks of both joined with measured features and the record",
     "stack": "networks of both joined with measured features",
 }
-REASONS = {
-    "missing_modality": "ultrasound or CT missing",
-    "measurement_lines": "lines or text drawn in every ultrasound image",
-    "several_malignant": "several malignant nodules and metastatic nodes",
-    "no_label": "metastasis status unknown",
-}
 OVERLAPS = {"dice": "Dice", "iou": "IoU"}
-COUNTS = ("patients", "nodules", "images")
 LINEAGE_HEAD = ("Git commit", "Data md5", "Settings sha256", "Overrides")
 
 
@@ -98,47 +90,11 @@ class Table:
     folded: bool = False
 
 
-@dataclass(frozen=True)
-class Flow:
-    """One cohort's way through the screening.
-
-    Attributes:
-        name: main or external.
-        enrolled, kept: counts of patients, nodules, images.
-        excluded: (words, counts) per reason, and the single pictures set aside.
-        analysed: nodules and positives of each site's analysis, in words.
-        adds_up: enrolled minus excluded is kept, for all three counts.
-    """
-
-    name: str
-    enrolled: Mapping[str, int]
-    excluded: tuple[tuple[str, Mapping[str, int]], ...]
-    kept: Mapping[str, int]
-    analysed: tuple[str, ...]
-    adds_up: bool
-
-
 def confidence_of(site: SiteInputs) -> str:
     """Returns the confidence of the site's AUC intervals, as 95 %."""
     for metrics in site.variants.values():
         return percent((metrics.get("auc_interval") or {}).get("confidence"))
     return ""
-
-
-def flow(name: str, record: Json, sites: Sequence[SiteInputs]) -> Flow:
-    """Reads the counts of one cohort from enrolment.json, and of the analyses made of it."""
-    enrolled, kept = _counts(record.get("enrolled")), _counts(record.get("kept"))
-    reasons = record.get("excluded") or {}
-    excluded = [(REASONS.get(reason, reason), _counts(counts)) for reason, counts in reasons.items()]
-    aside = int(record.get("images_set_aside") or 0)
-    if aside:
-        excluded.append(("single images with lines or text set aside", {"images": aside}))
-    left = {
-        unit: enrolled[unit] - sum(counts.get(unit, 0) for _, counts in excluded) - kept[unit]
-        for unit in COUNTS
-    }
-    shown = tuple((words, counts) for words, counts in excluded if any(counts.values()))
-    return Flow(name, enrolled, shown, kept, _analysed(name, sites), not any(left.values()))
 
 
 def performance(site: SiteInputs, reference: str) -> Table:
@@ -293,85 +249,6 @@ def segmentation(site: SiteInputs, kind: str) -> Table | None:
     )
 
 
-def transport(site: SiteInputs) -> Table:
-    """Lays out the paper's table 4: the promoted model on its held-out fold and on the external cohort."""
-    record = site.external or {}
-    confidence = percent(((record.get("external") or {}).get("auc_interval") or {}).get("confidence"))
-    rows = []
-    for part in ("internal", "external"):
-        rows.append(Row(f"{part} validation", _transported(record.get(part) or {}), "this page", "strong"))
-        if site.site == "central":
-            size = "60 (22)" if part == "external" else UNDEFINED
-            paper = tuple(number(value) for value in published.TABLE_4[part])
-            rows.append(Row(f"{part} validation", (size, *paper), "paper (private cohort)", "paper"))
-    for modality, metrics in (record.get("alone") or {}).items():
-        note = f"{text(metrics.get('variant'))}, its own threshold {number(metrics.get('threshold'))}"
-        rows.append(Row(f"external validation, {modality.upper()} alone", _transported(metrics), note))
-    for name, metrics in (record.get("baselines") or {}).items():
-        more = metrics.get("difference") or {}
-        limits = f"{signed(more.get('low'))} to {signed(more.get('high'))}"
-        note = f"AUC of the promoted model {MINUS} this: {signed(more.get('estimate'))} ({limits})"
-        rows.append(Row(f"external validation, baseline {name}", _transported(metrics), note))
-    inner = (
-        "its folds, not tuned on the external cohort. The internal line is every fold's network on nodules "
-        "it never saw, the external one the mean log odds of all"
-        if record.get("scoring") == "ensemble"
-        else "its fold, not tuned on the external cohort. The internal line is the fold by which this model "
-        "was chosen, so it flatters"
-    )
-    beside = (
-        "The paper gives no interval; from its 22 positives in 60, its external AUC of 0.903 has a 95 % "
-        f"interval of about 0.81{DASH}0.99 (our calculation)."
-        if site.site == "central"
-        else "The paper used its external cohort for the central site only."
-    )
-    return Table(
-        title=f"Promoted model on the external cohort, {site.site} (layout of the paper's table 4)",
-        source=f"artifacts/external/{site.site}/metrics.json",
-        corner="Validation",
-        head=_transport_head(confidence),
-        rows=tuple(rows),
-        note=f"Threshold {number(record.get('threshold'))}, taken over from {inner}; the external line is "
-        f"untouched. {beside}",
-    )
-
-
-def split_once(site: SiteInputs, record: Json) -> Table:
-    """Lays out what the stage holdout found by the paper's protocol of its table 4.
-
-    Args:
-        site: of the page.
-        record: its metrics.json.
-    """
-    confidence = percent((record["external"].get("auc_interval") or {}).get("confidence"))
-    parts = (("internal", "validation"), ("external", "external"))
-    return Table(
-        title=f"One split and its best epoch, {site.site} (the paper's protocol of its table 4)",
-        source=f"artifacts/holdout/{site.site}/metrics.json",
-        corner="Validation",
-        head=_transport_head(confidence),
-        rows=tuple(Row(f"{words} validation", _transported(record[part])) for words, part in parts),
-        note=f"{text(record['variant'])} trained on all folds but {text(record['fold'])}; epoch "
-        f"{text(record['epoch'])} of {text(record['epochs'])} did best by {text(record['criterion'])} on "
-        "that fold, so the internal line flatters. The external one was looked at once.",
-        folded=True,
-    )
-
-
-def _transport_head(confidence: str) -> tuple[str, ...]:
-    scores = (f"AUC ({confidence} interval)" if score == "auc" else HEADS[score] for score in SCORES)
-    return ("Nodules (positive)", *scores)
-
-
-def _transported(metrics: Json) -> tuple[str, ...]:
-    """Formats nodules and scores of one line of table 4."""
-    cells = [f"{text(metrics.get('n'))} ({text(metrics.get('positives'))})"]
-    for score in SCORES:
-        interval = metrics.get("auc_interval") if score == "auc" else None
-        cells.append(with_interval(interval) if interval else number(metrics.get(score)))
-    return tuple(cells)
-
-
 def lineage(records: Mapping[str, Json]) -> Table:
     """Tabulates commit, data and settings of each stage that ran."""
     rows = tuple(
@@ -396,25 +273,6 @@ def lineage(records: Mapping[str, Json]) -> Table:
         "had uncommitted changes. Each settings hash covers the sections its own stage uses.",
         folded=True,
     )
-
-
-def _analysed(cohort: str, sites: Sequence[SiteInputs]) -> tuple[str, ...]:
-    """Nodules with a known status at each site, as the analyses counted them."""
-    lines = []
-    for site in sites:
-        if cohort == "main":
-            record: Json = next(iter(site.variants.values()), {})
-        else:
-            record = (site.external or {}).get("external") or {}
-        if "n" in record:
-            lines.append(
-                f"{site.site}: {record['n']} nodules, {text(record.get('positives'))} with metastasis"
-            )
-    return tuple(lines)
-
-
-def _counts(record: Any) -> dict[str, int]:
-    return {unit: int((record or {}).get(unit) or 0) for unit in COUNTS}
 
 
 def _spread(records: Iterable[Any]) -> str:
