@@ -249,7 +249,7 @@ def test_a_cross_validation_is_found_by_its_fits_in_the_store_that_has_it(
     experiment = tracking.prepare(tracking.store(here), "dgfnet-central")
     identity = tracking.identity_of(here, tracking.crossval_identity(metrics))
     run = tracking.open_run(tracking.store(here), experiment, "dgf", identity, {})
-    assert tracking.crossval_run(here, "central", metrics) == run.run_id
+    assert tracking.crossval_run(here, "central", metrics).info.run_id == run.run_id
     with pytest.raises(
         InputError, match=r"no run of the cross-validation of central dgf.*MLFLOW_TRACKING_URI"
     ):

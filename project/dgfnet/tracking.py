@@ -13,7 +13,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -154,12 +154,14 @@ class Run:
         run_id: its id.
         experiment_id: of its experiment.
         logged: epochs whose metrics the store has.
+        has_dataset: a dataset is the run's input already.
     """
 
     client: MlflowClient
     run_id: str
     experiment_id: str
     logged: set[int] = field(default_factory=set)
+    has_dataset: bool = False
 
     def epochs(self, epochs: Sequence[tuple[int, int, Mapping[str, float]]], tags: Mapping[str, Any]) -> None:
         """Logs the metrics of epochs; one repeated after a restart is logged once.
@@ -206,7 +208,7 @@ class Run:
         """Sets tags; two processes may set the same new one at once, which MLflow's `set_tag` refuses."""
         self.client.log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in values.items()])
 
-    def dataset(self, name: str, digest: str, source: str, context: str, run: Any | None = None) -> None:
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Logs the cohort as the run's input, with its DVC md5 as digest.
 
         Args:
@@ -214,11 +216,9 @@ class Run:
             digest: of it.
             source: its file for DVC.
             context: what it is used for.
-            run: as the store gives it, where it was asked already.
         """
-        entity = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
-        inputs = (run or self.client.get_run(self.run_id)).inputs
-        if inputs is None or not inputs.dataset_inputs:
+        if not self.has_dataset:
+            entity = Dataset(name=name, digest=digest[:36], source_type="dvc", source=source)
             tag = InputTag("mlflow.data.context", context)
             self.client.log_inputs(self.run_id, [DatasetInput(entity, [tag])])
 
@@ -232,6 +232,18 @@ class Run:
             copy = Path(folder) / path.name
             copy.write_bytes(pseudonyms.hidden(path, key))
             self.artifact(copy)
+
+
+def opened(client: MlflowClient, run: Any, logged: Iterable[int] = ()) -> Run:
+    """Returns a run that the store gave, to log more to it.
+
+    Args:
+        client: of its store.
+        run: as the store gives it.
+        logged: epochs whose metrics it has.
+    """
+    has_dataset = bool(run.inputs and run.inputs.dataset_inputs)
+    return Run(client, run.info.run_id, run.info.experiment_id, set(logged), has_dataset)
 
 
 def prepare(uri: str, experiment: str) -> str:
@@ -303,8 +315,8 @@ def crossval_identity(metrics: Mapping[str, Any]) -> str:
     return fingerprint(keys) if metrics["variant"] in VARIANTS else fingerprint(metrics["variant"], keys)
 
 
-def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> str:
-    """Returns the id of the run of a cross-validated variant or baseline.
+def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> Any:
+    """Returns the run of a cross-validated variant or baseline, as the store gives it.
 
     Args:
         settings: for the store.
@@ -323,7 +335,7 @@ def crossval_run(settings: Settings, site: Site, metrics: Mapping[str, Any]) -> 
             f"{uri} has no run of the cross-validation of {site} {variant}, it was logged to another store: "
             f"{ELSEWHERE}; or run dgfnet crossval, which logs fits that are done and trains none"
         )
-    return str(run.info.run_id)
+    return run
 
 
 def identity_of(settings: Settings, identity: str) -> str:
@@ -349,7 +361,7 @@ def open_run(
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in now.items()])
         names = [n for n in existing.data.metrics if n.startswith("loss_")]
         history = client.get_metric_history(run_id, names[0]) if names else []
-        return Run(client, run_id, experiment_id, {metric.step for metric in history})
+        return opened(client, existing, (metric.step for metric in history))
     labels = {
         **_made_by(tags),
         IDENTITY: identity,
@@ -383,7 +395,7 @@ def end_children(parent: Run) -> None:
     """Ends the child runs that a scheduler stopped before their process could."""
     where = f"tags.`{PARENT}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
     for run in parent.client.search_runs([parent.experiment_id], where):
-        Run(parent.client, run.info.run_id, parent.experiment_id).tags({STOPPED: "by the scheduler"})
+        opened(parent.client, run).tags({STOPPED: "by the scheduler"})
         parent.client.set_terminated(run.info.run_id, "FINISHED")
 
 

@@ -47,7 +47,7 @@ def validate(
     nodules = read_cohort(folder, boxes=True).nodules
     client = tracking.existing_registry(settings)
     registered = chosen_version(client, site, version)
-    champion = load_version(client, registered.name, str(registered.version))
+    champion = load_version(client, registered)
     every = answered(settings, site, champion, nodules)
     table = every[every["whole"]]
     table = table.assign(prediction_set=champion.model.sets(table["probability"].to_numpy(float)))

@@ -46,8 +46,12 @@ def register(settings, rows):
     fit = str(rows["probability"].sum())
     tags = {"gate": FACTS, "fit": fit}
     made = client.create_model_version(MODEL, "file:///nowhere", child.run_id, tags=tags)
-    keep_tables(client, MODEL, fit, table_digests(settings, "central", "dgf", "dgf"))
+    keep_tables(client, versions(client), fit, table_digests(settings, "central", "dgf", "dgf"))
     return version_of(client, MODEL, str(made.version))
+
+
+def versions(client):
+    return client.search_model_versions(f"name = '{MODEL}'")
 
 
 def stored(settings, version):
@@ -125,6 +129,8 @@ def test_a_key_that_was_lost_before_registering_is_not_believed_either(settings)
     version = register(settings, ROWS)
     (settings.root / "id.key").unlink()
     client = tracking.registry(settings)
-    keep_tables(client, MODEL, version.tags["fit"], table_digests(settings, "central", "dgf", "dgf"))
+    keep_tables(
+        client, versions(client), version.tags["fit"], table_digests(settings, "central", "dgf", "dgf")
+    )
     with pytest.raises(Distrusted, match="logged with another key"):
         out_of_fold(settings, version_of(tracking.registry(settings), MODEL, str(version.version)))

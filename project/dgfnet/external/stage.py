@@ -65,10 +65,11 @@ def run(settings: Settings) -> None:
             _clear(settings, site)
             files.write_json(settings.artifacts("external", site, "skipped.json"), {"reason": reason})
             continue
-        version = champion_version(settings, site)
-        check_noted(settings, site, version[2])
+        client, registered = champion_version(settings, site)
+        check_noted(settings, site, str(registered.version))
         _clear(settings, site)
-        compared[site] = _validate(settings, site, load_version(*version), Cohort(screened.root, labelled))
+        champion = load_version(client, registered)
+        compared[site] = _validate(settings, site, champion, Cohort(screened.root, labelled))
     files.write_json(settings.artifacts("external", "metrics.json"), compared)
     provenance.write(settings.artifacts("external"), settings, sections=("base", "external"))
 

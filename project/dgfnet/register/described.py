@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow import MlflowClient
-
 from dgfnet import tracking
 from dgfnet.registry.facts import with_limits
-from dgfnet.registry.stored import run_of
 from dgfnet.settings import Settings
 
 
@@ -24,9 +21,15 @@ def _number(text: str) -> float | None:
     return None if text == "undefined" else float(text)
 
 
-def links(client: MlflowClient, settings: Settings, version: Any, known: Mapping[str, str]) -> str:
-    """Returns Markdown that leads from a version to what it was made of; addresses of MLflow's own pages."""
-    network = client.get_run(run_of(version, network=True))
+def links(settings: Settings, version: Any, network: Any, known: Mapping[str, str]) -> str:
+    """Returns Markdown that leads from a version to what it was made of; addresses of MLflow's own pages.
+
+    Args:
+        settings: of the run.
+        version: as the registry gives it.
+        network: the run of its first network, as the store gives it.
+        known: facts of the version.
+    """
     experiment = f"#/experiments/{network.info.experiment_id}"  # all runs of a site are of one
 
     def run(text: str, run_id: str) -> str:

@@ -89,7 +89,7 @@ def register_recalibrated(
         f"{changes['threshold']:.4f}; calibrated log odds are {calibration['intercept']:+.3f} "
         f"{calibration['slope']:+.3f} x those of the probability."
     )
-    with open_bundle(client, name, champion.version) as folder:
+    with open_bundle(client, former) as folder:
         _rewrite(folder, {**changes, **fitted, "recalibrated": origin}, card)
         kept = {
             key: value for key, value in facts(former).items() if not (of_one_version(key) or key in TAGS)

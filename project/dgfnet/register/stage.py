@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from dgfnet.registry.lineage import trained_on
 from dgfnet.registry.origin import IMPORTED, ORIGIN, RECALIBRATED, keep_origin
 from dgfnet.registry.promotion import ROLLED_BACK, newest, promote
 from dgfnet.registry.seal import SEAL
-from dgfnet.registry.stored import NETWORK_RUN, keep_tables, table_digests
+from dgfnet.registry.stored import NETWORK_RUN, keep_tables, run_of, table_digests
 from dgfnet.results import (
     check_current,
     check_sources,
@@ -118,11 +118,12 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
     known = _facts(settings, tasks, metrics, fold, criterion) | outlined_by(settings, fold)
     tables = table_digests(settings, site, variant, network)
     known |= tables
-    registered = _find(client, name, known)
+    versions = client.search_model_versions(f"name = '{name}'")
+    registered = _find(versions, known)
     with (
         _written(settings, site, tasks, unimodal, metrics, describe(known))
         if registered is None
-        else open_bundle(client, name, str(registered.version))
+        else open_bundle(client, registered)
     ) as folder:
         # also of a version that is known: lineage, audit and settings of the gate may have changed since
         known[GATE] = _measure(settings, site, folder).text()
@@ -133,7 +134,7 @@ def _register(settings: Settings, inputs: Inputs, site: Site, metrics: dict[str,
             _update(client, settings, site, registered, known)
         model, table = ScoringModel.open(folder), load_table(settings, site, variant)
         boxes = with_boxes(settings, model, table)
-    keep_tables(client, name, known["fits"], tables)
+    keep_tables(client, versions, known["fits"], tables)
     registered, champion = client.get_model_version(name, number), champion_of(client, name)
     _show(client, settings, registered, metrics, known)
     rolled_back = ROLLED_BACK in registered.tags
@@ -222,11 +223,10 @@ def _four(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _find(client: MlflowClient, name: str, known: Mapping[str, str]) -> Any | None:
-    """Returns a version of the same fits that score in the same way, or None without one."""
+def _find(versions: Iterable[Any], known: Mapping[str, str]) -> Any | None:
+    """Returns the first of the versions of the same fits that scores in the same way, or None without one."""
     same = ("fits", "scoring", "outlines", "coverage", "false_alarms")
     wanted = FORMAT.items() | {(key, known[key]) for key in same}
-    versions = client.search_model_versions(f"name = '{name}'")
     whole = (
         version
         for version in versions
@@ -286,9 +286,10 @@ def _log(
 ) -> str:
     """Registers a bundle as a model of its run, with all that is known of it; returns the version."""
     trained = tracking.crossval_run(settings, site, load_metrics(settings, site, task.variant))
-    network_run, experiment = _fold_run(client, task, trained)
+    network_run, experiment = _fold_run(client, task, trained), str(trained.info.experiment_id)
     # a stacked model is more than a fold's network: its run is that of its cross-validation
-    run = tracking.crossval_run(settings, site, metrics) if is_stacked(known["variant"]) else network_run
+    joined = is_stacked(known["variant"])
+    run = str(tracking.crossval_run(settings, site, metrics).info.run_id) if joined else network_run
     every = {**known, NETWORK_RUN: network_run, **keep_origin(client, settings, site, run)}
     read = labels(known)
     kept = {key: value for key, value in every.items() if key not in read}
@@ -331,10 +332,10 @@ def _show(
     keep_metrics(client, registered, values, "cohort", known["data_md5"])
     run = client.get_run(str(registered.run_id))
     source = f"{settings.base.data}.dvc"
-    tracking.Run(client, run.info.run_id, run.info.experiment_id).dataset(
-        "cohort", known["data_md5"], source, "training", run
-    )
-    words = describe(known) + links(client, settings, registered, known)
+    tracking.opened(client, run).dataset("cohort", known["data_md5"], source, "training")
+    network = run_of(registered, network=True)
+    network_run = run if network == registered.run_id else client.get_run(network)
+    words = describe(known) + links(settings, registered, network_run, known)
     if registered.description != words:
         client.update_model_version(registered.name, str(registered.version), words)
 
@@ -371,12 +372,12 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     return measure(settings, network, model, metrics, table, nodules, alone, simpler, baselines)
 
 
-def _fold_run(client: MlflowClient, task: Task, parent_run: str) -> tuple[str, str]:
-    """Returns the ids of the MLflow child run of a fit and of its experiment."""
-    experiment = client.get_run(parent_run).info.experiment_id
-    child = tracking.find_run(client, experiment, task.key, parent_run)
+def _fold_run(client: MlflowClient, task: Task, parent: Any) -> str:
+    """Returns the id of the MLflow child run of a fit, below the run of its cross-validation."""
+    child = tracking.find_run(client, parent.info.experiment_id, task.key, parent.info.run_id)
     if child is None:
         raise InputError(
-            f"{task.name}: the store has no run of this fit below {parent_run}; run the stage crossval"
+            f"{task.name}: the store has no run of this fit below {parent.info.run_id}; "
+            "run the stage crossval"
         )
-    return str(child.info.run_id), str(experiment)
+    return str(child.info.run_id)

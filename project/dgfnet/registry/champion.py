@@ -59,8 +59,8 @@ def load_champion(settings: Settings, site: Site) -> Champion:
     return load_version(*champion_version(settings, site))
 
 
-def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str, str]:
-    """Returns client of the registry, model and version of a site's champion, in a format this release reads.
+def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, Any]:
+    """Returns client of the registry, and a site's champion as it gives it, in a format this release reads.
 
     Raises:
         InputError: when the site has none, or an earlier release registered it.
@@ -74,27 +74,34 @@ def champion_version(settings: Settings, site: Site) -> tuple[MlflowClient, str,
     if champion is None:
         raise missing
     check_format(champion)
-    return client, name, str(champion.version)
+    return client, champion
 
 
-def load_version(client: MlflowClient, name: str, version: str) -> Champion:
+def load_version(client: MlflowClient, registered: Any) -> Champion:
     """Loads any version, after a check of its checksums; none of the code it carries is run.
+
+    Args:
+        client: of the registry.
+        registered: the version, as the registry gives it.
 
     Raises:
         InputError: when its files are not those that were registered, or an earlier release registered it.
     """
-    with open_bundle(client, name, version) as folder:
-        return Champion(name, version, ScoringModel.open(folder))
+    with open_bundle(client, registered) as folder:
+        return Champion(registered.name, str(registered.version), ScoringModel.open(folder))
 
 
 @contextmanager
-def open_bundle(client: MlflowClient, name: str, version: str) -> Iterator[Path]:
+def open_bundle(client: MlflowClient, registered: Any) -> Iterator[Path]:
     """Yields the bundle folder of any version for a block, after a check of its checksums.
+
+    Args:
+        client: of the registry.
+        registered: the version, as the registry gives it.
 
     Raises:
         InputError: when its files are not those that were registered, or an earlier release registered it.
     """
-    registered = client.get_model_version(name, version)
     check_format(registered)
     with unsealed(client, registered) as folder:
         packed = folder / "artifacts" / PACKED

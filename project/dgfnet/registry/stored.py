@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +54,18 @@ def table_digests(settings: Settings, site: Site, variant: str, network: str) ->
     }
 
 
-def keep_tables(client: MlflowClient, model: str, fits: str, digests: Mapping[str, str]) -> None:
+def keep_tables(client: MlflowClient, versions: Iterable[Any], fits: str, digests: Mapping[str, str]) -> None:
     """Puts the digests of tables on every version of the same fits that has others.
 
     A champion of the same fits, registered before that was kept, is thereby comparable again.
 
     Args:
         client: of the registry.
-        model: in the registry.
+        versions: of one model, as the registry gives them.
         fits: fact of the versions, or `fit` of those without it.
         digests: of `table_digests`.
     """
-    for registered in client.search_model_versions(f"name = '{model}'"):
+    for registered in versions:
         known = facts(registered)
         if known.get("fits", known.get("fit")) == fits and not digests.items() <= known.items():
             keep_facts(client, registered, digests)
