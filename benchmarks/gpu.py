@@ -433,7 +433,7 @@ def measure_explain(bench: Bench, _: Any) -> dict[str, Any]:
         ends = {modality: image.to(device) for modality, image in own.images.items()}
         starts = {modality: torch.zeros_like(image) for modality, image in ends.items()}
         begin = time.perf_counter()
-        effort = Effort(tolerance=0.05, nodes=8, halvings=8, rows=64)
+        effort = Effort(tolerance=0.05, panels=8, halvings=8, rows=64)
         integrate(scorer(model), Paths(ends, starts, own.fixed.to(device)), effort)
         settle()
         found[f"{name}_nodules_per_s"] = len(nodules) / (time.perf_counter() - begin)

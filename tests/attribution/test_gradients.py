@@ -25,7 +25,7 @@ from dgfnet.training.partition import select
 from dgfnet.vocabulary import VARIANTS
 from tiny_archive import blob, write_archive
 
-EFFORT = Effort(tolerance=1e-4, nodes=4, halvings=8, rows=32)
+EFFORT = Effort(tolerance=1e-4, panels=4, halvings=8, rows=32)
 SIDE = 4
 
 
@@ -45,13 +45,13 @@ def explain(score, images, baselines, effort=EFFORT):
 
 def test_a_linear_network_gets_weight_times_difference():
     images, baselines = pair(), pair()
-    weight = {"us": torch.randn(SIDE, SIDE), "ct": torch.randn(SIDE, SIDE)}
+    weight = {name: torch.randn(SIDE, SIDE) / 255 for name in ("us", "ct")}
     attributions = explain(
         lambda x, _: sum((x[m] * weight[m]).sum(dim=(1, 2)) for m in weight), images, baselines
     )
     for name, values in weight.items():
-        assert torch.allclose(attributions.maps[name], values * (images[name] - baselines[name]), atol=1e-3)
-    assert (attributions.gradients == 4).all()  # one panel is exact
+        assert torch.allclose(attributions.maps[name], values * (images[name] - baselines[name]), atol=1e-5)
+    assert (attributions.gradients == 5).all()  # the first panels are exact
 
 
 def test_a_quadratic_network_gets_the_difference_of_squares():
@@ -101,8 +101,31 @@ def test_a_kink_is_found_by_halving_where_it_lies():
 
 def test_halvings_bound_the_work_and_the_error_is_told():
     attributions = kinked(Effort(1e-9, 2, 0, 8))
-    # one of two nodes lies behind the kink
-    assert attributions.error[0] == pytest.approx(abs(10 / 2 - 7), abs=1e-6)
+    # slopes 0, 10, 10 at 0, a half and 1
+    assert attributions.gradients[0] == 3
+    assert attributions.error[0] == pytest.approx(abs((0 / 2 + 10 + 10 / 2) / 2 - 7), abs=1e-6)
+
+
+def test_errors_of_panels_that_cancel_are_not_taken_for_none():
+    """F = relu(us - 3.5) + relu(ct - 6.5), 0 to 10: of two panels one is 1 too large, one 1 too small."""
+    ends, starts = ({name: torch.full((1, 1, 1), at) for name in ("us", "ct")} for at in (10.0, 0.0))
+
+    def score(x, _):
+        return torch.relu(x["us"].sum(dim=(1, 2)) - 3.5) + torch.relu(x["ct"].sum(dim=(1, 2)) - 6.5)
+
+    even, refined = (explain(score, ends, starts, Effort(0.1, 2, halvings, 8)) for halvings in (0, 9))
+    assert even.error[0] == pytest.approx(0, abs=1e-6)
+    assert (even.sums["us"][0], even.sums["ct"][0]) == pytest.approx((7.5, 2.5))
+    assert (refined.sums["us"][0], refined.sums["ct"][0]) == pytest.approx((6.5, 3.5), abs=0.1)
+
+
+def test_memory_bounds_nothing_but_memory():
+    score, images, baselines = smooth(), pair(5), pair(5)
+    all_at_once, one_by_one = (
+        explain(score, images, baselines, Effort(1e-5, 4, 8, rows)) for rows in (1000, 1)
+    )
+    assert (all_at_once.gradients == one_by_one.gradients).all()
+    assert torch.allclose(all_at_once.maps["ct"], one_by_one.maps["ct"], atol=1e-6)
 
 
 def smooth():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dgfnet.attribution import localisation, randomised, repeatability, sanity
 from dgfnet.attribution.contributions import shapley, towards_truth
 from dgfnet.attribution.fidelity import Explain, Maps
-from dgfnet.attribution.fold_network import NODES, Explanation, FoldNetwork, effort, explain, load, spread
+from dgfnet.attribution.fold_network import PANELS, Explanation, FoldNetwork, effort, explain, load, spread
 from dgfnet.attribution.gradients import Effort, Images, Paths, Score, integrate
 from dgfnet.attribution.networks import Pictures, inputs_of, last_layers
 from dgfnet.attribution.randomised import RandomLabelModel
@@ -258,7 +258,7 @@ def _checks(fusion: _Multimodal, other: RandomLabelModel | None, settings: Setti
 
 def _evenly(rows: int) -> Explain:
     """Returns integrated gradients without a tolerance: the odds of a shuffled network can be anything."""
-    plain = Effort(float("inf"), 4 * NODES, 0, rows)
+    plain = Effort(float("inf"), 4 * PANELS, 0, rows)
 
     def explain_evenly(score: Score, paths: Paths) -> Maps:
         return dict(integrate(score, paths, plain).maps)

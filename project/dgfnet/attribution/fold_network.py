@@ -22,7 +22,7 @@ from dgfnet.training.start import restore
 from dgfnet.training.task import finished
 from dgfnet.vocabulary import Site, Variant
 
-NODES, HALVINGS = 8, 7  # gradients per panel; up to 1024 per path
+PANELS, HALVINGS = 8, 7  # up to 1025 gradients per path
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FoldNetwork:
 
 def effort(settings: Settings) -> Effort:
     """Returns the bounds of an integration that the settings ask for."""
-    return Effort(settings.attribute.tolerance, NODES, HALVINGS, settings.attribute.rows)
+    return Effort(settings.attribute.tolerance, PANELS, HALVINGS, settings.attribute.rows)
 
 
 def load(settings: Settings, site: Site, variant: Variant, fold: int) -> FoldNetwork:

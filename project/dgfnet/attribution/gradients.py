@@ -1,9 +1,10 @@
 """Integrated gradients (Sundararajan 2017, ICML) of many nodules at once, to a given completeness error.
 
-The path from baseline b to input x is straight. A panel of it, [l, r], is integrated by Gauss-Legendre
-quadrature. By completeness the attributions of a panel sum to F(r) - F(l), which is known: the error of every
-panel is exact, and only panels that miss their share of the tolerance are halved. Every nodule gets as many
-gradients as its path needs, and the network's batches are filled with the panels of all nodules.
+The path from baseline b to input x is straight. It is integrated by the trapezoidal rule between nodes on it.
+A gradient at a node comes with F there, and by completeness the attributions of a panel between two nodes sum
+to the difference of theirs: the error of every panel is exact and costs nothing. As long as a nodule misses
+its tolerance, the panels with most of its error are halved, which keeps every gradient there is. So every
+nodule gets as many gradients as its path needs, and batches are filled with those of all nodules.
 
 Shapley values, Grad-CAM, infidelity and sensitivity come from captum; this does not, since
 `captum.attr.IntegratedGradients` (0.9) lacks what the stage promises:
@@ -20,8 +21,7 @@ With many steps the two agree; a test holds them against each other.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,7 @@ from dgfnet.vocabulary import Modality
 Images = Mapping[Modality, Tensor]
 # (B, S, S) float images per modality, and what is held fixed, become (B,) log odds; rows must not mix
 Score = Callable[[Images, Tensor], Tensor]
-Panel = tuple[int, float, float, float, float, int]  # nodule, left, right, F(left), F(right), halvings
-RETRIES = 3  # of nodules whose panels' errors happened to add up, each with half the tolerance
+HALVED = 0.5  # share of a nodule's squared error in the panels that are halved at once
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,16 @@ class Effort:
     """The bounds of an integration.
 
     Attributes:
-        tolerance: largest |sum of attributions - (F(x) - F(b))|, log odds.
-        nodes: gradients per panel.
+        tolerance: largest |sum of attributions - (F(x) - F(b))|, log odds, and largest root of the sum of the
+            squared errors of the panels: these have either sign, and must not be small by chance alone.
+        panels: of equal length, to begin with.
         halvings: a panel is halved at most so often; what is left then is reported as error.
-        rows: most images of a modality that go through the network at once.
+        rows: most images of a modality that go through the network at once, and most nodules whose gradients
+            are in memory.
     """
 
     tolerance: float
-    nodes: int
+    panels: int
     halvings: int
     rows: int
 
@@ -136,105 +137,92 @@ def integrate(score: Score, paths: Paths, effort: Effort) -> Attributions:
         paths: from the baselines to the images.
         effort: tolerance and bounds.
     """
-    attributions = _integrate_once(score, paths, effort, effort.tolerance)
-    for retry in range(1, RETRIES + 1):
-        late = torch.from_numpy(np.flatnonzero(attributions.error > effort.tolerance))
-        if not len(late):
-            break
-        part = _integrate_once(score, paths.take(late), effort, effort.tolerance / 2**retry)
-        for name in paths.images:
-            attributions.maps[name][late] = part.maps[name]
-            attributions.sums[name][late.numpy()] = part.sums[name]
-        attributions.gradients[late.numpy()] += part.gradients
-    return attributions
-
-
-def _integrate_once(score: Score, paths: Paths, effort: Effort, tolerance: float) -> Attributions:
-    """Integrates every path once; a panel of length w may miss tolerance * sqrt(w).
-
-    The errors of ReLU networks come from kinks along the path and have either sign, so those of panels add up
-    like a random walk, to about the tolerance.
-    """
-    count, steps = len(paths), paths.steps()
     maps = {name: torch.zeros_like(values) for name, values in paths.images.items()}
-    sums = {name: np.zeros(count) for name in paths.images}
-    ends = [log_odds(score, each, paths.fixed, effort.rows) for each in (paths.baselines, paths.images)]
-    used = np.zeros(count, dtype=np.int64)
-    nodes, weights = _gauss_legendre(effort.nodes)
-    waiting: deque[Panel] = deque((n, 0.0, 1.0, ends[0][n], ends[1][n], 0) for n in range(count))
-    together = max(1, effort.rows // effort.nodes)
-    while waiting:
-        panels = [waiting.popleft() for _ in range(min(together, len(waiting)))]
-        index, left, right, low, high, depth = (np.array(column) for column in zip(*panels, strict=True))
-        own, width = torch.from_numpy(index), right - left
-        places = left[:, None] + width[:, None] * nodes  # (P, M)
-        mean = _mean_gradient(score, paths.take(own), places, weights)
-        part = {name: steps[name][own] * values * _column(width, values) for name, values in mean.items()}
-        shares = {name: values.double().sum(dim=(1, 2)).numpy() for name, values in part.items()}
-        miss = np.abs(np.sum(list(shares.values()), axis=0) - (high - low))
-        done = (miss <= tolerance * np.sqrt(width)) | (depth >= effort.halvings)
-        np.add.at(used, index, effort.nodes)
-        kept = torch.from_numpy(np.flatnonzero(done))
-        for name, values in part.items():
-            maps[name].index_add_(0, own[kept], values[kept])
-            np.add.at(sums[name], index[done], shares[name][done])
-        waiting.extend(_halves(score, paths, [panels[p] for p in np.flatnonzero(~done)], effort.rows))
+    sums = {name: np.zeros(len(paths)) for name in paths.images}
+    ends, used = np.zeros((2, len(paths))), np.zeros(len(paths), dtype=np.int64)
+    for rows in chunks(len(paths), effort.rows):
+        for own, nodes in zip(rows.tolist(), _nodes(score, paths.take(rows), effort), strict=True):
+            weights = _weights(nodes)
+            for name, values in maps.items():
+                values[own] = sum(w * node.parts[name] for w, node in zip(weights, nodes, strict=True))
+                sums[name][own] = weights @ np.array([node.slopes[name] for node in nodes])
+            ends[:, own], used[own] = (nodes[0].value, nodes[-1].value), len(nodes)
     return Attributions(maps, sums, ends[1], ends[0], used)
 
 
-def _halves(score: Score, paths: Paths, panels: list[Panel], rows: int) -> list[Panel]:
-    """Returns both halves of each panel."""
-    if not panels:
-        return []
-    own = paths.take(torch.tensor([panel[0] for panel in panels]))
-    middle = np.array([(panel[1] + panel[2]) / 2 for panel in panels])
-    between = {
-        name: own.baselines[name] + _column(middle, values) * values for name, values in own.steps().items()
-    }
-    values = log_odds(score, between, own.fixed, rows)
-    halves: list[Panel] = []
-    for (n, left, right, low, high, depth), mid, value in zip(panels, middle, values, strict=True):
-        halves += [(n, left, mid, low, value, depth + 1), (n, mid, right, value, high, depth + 1)]
-    return halves
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A point of a path, and what the network says there.
 
-
-def _mean_gradient(
-    score: Score, paths: Paths, places: NDArray[np.float64], weights: NDArray[np.float64]
-) -> dict[Modality, Tensor]:
-    """Integrates the gradient over each of P panels by quadrature, as if a panel had length 1.
-
-    Args:
-        score: the network.
-        paths: P of them, one per panel.
-        places: (P, M) on the paths, 0..1.
-        weights: (M,) of the quadrature.
-
-    Returns:
-        Per modality (P, S, S).
+    Attributes:
+        place: 0 at the baseline, 1 at the input.
+        value: F.
+        parts: per modality (S, S) gradient of F times the length of the path, pixel by pixel.
+        slopes: per modality the sum of its parts: together the derivative of F along the path.
     """
-    panels, nodes = places.shape
-    rows = torch.arange(panels).repeat_interleave(nodes)
-    points: dict[Modality, Tensor] = {}
-    for name, step in paths.steps().items():
-        values = paths.baselines[name][rows] + _column(places.reshape(-1), step) * step[rows]
-        points[name] = values.requires_grad_(True)
-    total = score(points, paths.fixed[rows]).sum()
-    gradients = torch.autograd.grad(total, list(points.values()), allow_unused=True, materialize_grads=True)
-    weight = torch.from_numpy(weights)
-    return {
-        name: torch.einsum(
-            "pmhw,m->phw", gradient.view(panels, nodes, *gradient.shape[1:]), weight.to(gradient)
+
+    place: float
+    value: float
+    parts: Mapping[Modality, Tensor]
+    slopes: Mapping[Modality, float]
+
+
+def _nodes(score: Score, paths: Paths, effort: Effort) -> list[list[_Node]]:
+    """Returns the nodes on which each path is integrated, from its baseline to its input."""
+    nodes: list[list[_Node]] = [[] for _ in range(len(paths))]
+    first = np.linspace(0, 1, effort.panels + 1)
+    wanted = [(own, float(place)) for own in range(len(paths)) for place in first]
+    while wanted:
+        for at in chunks(len(wanted), effort.rows):
+            own, places = zip(*(wanted[number] for number in at.tolist()), strict=True)
+            made = _evaluate(score, paths.take(torch.tensor(own)), np.array(places))
+            for nodule, node in zip(own, made, strict=True):
+                nodes[nodule].append(node)
+        for path in nodes:
+            path.sort(key=lambda node: node.place)
+        wanted = [(own, place) for own, path in enumerate(nodes) for place in _middles(path, effort)]
+    return nodes
+
+
+def _middles(nodes: Sequence[_Node], effort: Effort) -> list[float]:
+    """Returns the middles of the panels to be halved; none where a path is within its tolerance."""
+    places, values = (np.array([getattr(node, name) for node in nodes]) for name in ("place", "value"))
+    slopes = np.array([sum(node.slopes.values()) for node in nodes])
+    widths = np.diff(places)
+    miss = widths * (slopes[:-1] + slopes[1:]) / 2 - np.diff(values)
+    if max(abs(miss.sum()), np.sqrt(np.square(miss).sum())) <= effort.tolerance:
+        return []
+    smallest = 1.5 / effort.panels / 2**effort.halvings  # half a panel more, as widths are rounded
+    order = [panel for panel in np.argsort(-np.abs(miss)) if widths[panel] > smallest]
+    squares = np.cumsum(np.square(miss[order]))
+    halved = order[: 1 + int(np.count_nonzero(squares < HALVED * np.square(miss).sum()))]
+    return [float(places[panel] + places[panel + 1]) / 2 for panel in halved]
+
+
+def _weights(nodes: Sequence[_Node]) -> NDArray[np.float64]:
+    """Returns the weights of the trapezoidal rule."""
+    widths = np.diff([node.place for node in nodes])
+    return np.asarray((np.append(widths, 0) + np.append(0, widths)) / 2)
+
+
+def _evaluate(score: Score, paths: Paths, places: NDArray[np.float64]) -> list[_Node]:
+    """Returns the node of each of K paths at its place, (K,)."""
+    steps, points = paths.steps(), {}
+    for name, step in steps.items():
+        column = torch.from_numpy(places).to(step)[:, None, None]
+        points[name] = (paths.baselines[name] + column * step).requires_grad_(True)
+    odds = score(points, paths.fixed)
+    gradients = torch.autograd.grad(
+        odds.sum(), list(points.values()), allow_unused=True, materialize_grads=True
+    )
+    parts = {name: gradient * steps[name] for name, gradient in zip(points, gradients, strict=True)}
+    slopes = {name: values.double().sum(dim=(1, 2)).tolist() for name, values in parts.items()}
+    return [
+        _Node(
+            float(place),
+            value,
+            {name: values[row] for name, values in parts.items()},
+            {name: values[row] for name, values in slopes.items()},
         )
-        for name, gradient in zip(points, gradients, strict=True)
-    }
-
-
-def _column(values: NDArray[np.float64], like: Tensor) -> Tensor:
-    """Returns (K,) numbers as (K, 1, 1), to stand beside images."""
-    return torch.from_numpy(values).to(like)[:, None, None]
-
-
-def _gauss_legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns nodes and weights on [0, 1]; exact for polynomials up to degree 2 count - 1."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return (nodes + 1) / 2, weights / 2
+        for row, (place, value) in enumerate(zip(places, odds.detach().double().tolist(), strict=True))
+    ]
