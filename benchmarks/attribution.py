@@ -1,19 +1,24 @@
 """Integrated gradients of nodules: ours against captum with its defaults, at equal completeness error.
 
     python benchmarks/attribution.py [--site central] [--variant dgf] [--nodules 16] [--pairs 3]
+                                     [--before CHECKOUT]
 
 captum explains one nodule at a time with 50 steps. Two comparisons: with the tolerance at which our mean
 error is no larger than that of captum's 50 steps; and with captum's steps doubled until no nodule misses
-`attribute.tolerance`, which is what the stage promises. Needs a finished cross-validation. Each ratio is the
-median over pairs of runs, one after the other on this machine. Writes artifacts/benchmarks/attribution.json.
+`attribute.tolerance`, which is what the stage promises. With --before the integration of an earlier checkout is
+measured beside ours at that tolerance: seconds, gradients, and how far maps are from those of FINE gradients.
+Needs a finished cross-validation. Each ratio is the median over pairs of runs, one after the other on this
+machine. Writes artifacts/benchmarks/attribution.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,12 +34,13 @@ from rich.table import Table
 from dgfnet import settings as configuration
 from dgfnet.attribution.baselines import find_baselines
 from dgfnet.attribution.fold_network import FoldNetwork, effort, load
-from dgfnet.attribution.gradients import Paths, integrate
+from dgfnet.attribution.gradients import Effort, Paths, Score, integrate
 from dgfnet.attribution.networks import inputs_of
 from dgfnet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_STEPS = 800
+FINE = 256  # panels of a path that stand for the truth
 
 
 def main() -> None:
@@ -44,6 +50,7 @@ def main() -> None:
     parser.add_argument("--variant", default="dgf")
     parser.add_argument("--nodules", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="checkout of an earlier build")
     options = parser.parse_args()
     settings = configuration.load(ROOT / "params.yaml")
     network = load(settings, options.site, options.variant, 0)
@@ -94,7 +101,10 @@ def main() -> None:
             **{"ours_largest_error": errors[0].max(), "captum_largest_error": errors[1].max()},
         }
     Console(width=150).print(table)
-    ratios = [each["ratio"] for each in conditions.values()]
+    if options.before:
+        paths = Paths(pictures.images, base.images, pictures.fixed)
+        conditions["before"] = beside(network.score, paths, promised, options.before, options.pairs)
+    ratios = [each["ratio"] for each in conditions.values()][:2]
     write_json(
         ROOT / "artifacts" / "benchmarks" / "attribution.json",
         {
@@ -106,6 +116,32 @@ def main() -> None:
             },
         },
     )
+
+
+def beside(score: Score, paths: Paths, effort: Effort, checkout: Path, pairs: int) -> dict[str, float]:
+    """Measures an earlier build's integration beside ours; prints what it returns."""
+    source = checkout / "project" / "dgfnet" / "attribution" / "gradients.py"
+    spec = importlib.util.spec_from_file_location("earlier_gradients", source)
+    assert spec is not None
+    assert spec.loader is not None
+    earlier = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(earlier)
+    bounds, lines = earlier.Effort(*vars(effort).values()), earlier.Paths(*vars(paths).values())
+    truth = integrate(score, paths, Effort(float("inf"), FINE, 0, effort.rows)).maps
+    ratios = []
+    for _ in range(pairs):
+        old_seconds, old = timed(lambda plan: earlier.integrate(score, lines, plan), bounds)
+        new_seconds, new = timed(lambda plan: integrate(score, paths, plan), effort)
+        ratios.append(old_seconds / new_seconds)
+    found = {"ratio": statistics.median(ratios)}
+    for name, each in (("before", old), ("now", new)):
+        found[f"gradients_{name}"] = float(each.gradients.mean())
+        found[f"largest_error_{name}"] = float(each.error.max())
+        for modality, values in truth.items():
+            off = (each.maps[modality] - values).abs().sum(dim=(1, 2)) / values.abs().sum(dim=(1, 2))
+            found[f"map_{modality}_off_{name}"] = float(off.mean())
+    Console().print(found)
+    return found
 
 
 def captum(network: FoldNetwork, pictures: Any, baselines: Any, steps: int) -> np.ndarray:
@@ -130,11 +166,11 @@ def captum(network: FoldNetwork, pictures: Any, baselines: Any, steps: int) -> n
     return np.array(errors)
 
 
-def timed(work: Callable[[Any], np.ndarray], argument: Any) -> tuple[float, np.ndarray]:
-    """Returns the seconds it took, and the errors."""
+def timed(work: Callable[[Any], Any], argument: Any) -> tuple[float, Any]:
+    """Returns the seconds it took, and what it returned."""
     start = time.perf_counter()
-    errors = work(argument)
-    return time.perf_counter() - start, errors
+    returned = work(argument)
+    return time.perf_counter() - start, returned
 
 
 if __name__ == "__main__":
