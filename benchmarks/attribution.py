@@ -5,7 +5,7 @@
 
 captum explains one nodule at a time with 50 steps. Two comparisons: with the tolerance at which our mean
 error is no larger than that of captum's 50 steps; and with captum's steps doubled until no nodule misses
-`attribute.tolerance`, which is what the stage promises. With --before the integration of an earlier checkout is
+`attribute.tolerance`, which is what the stage promises. With --before the integration of an earlier build is
 measured beside ours at that tolerance: seconds, gradients, and how far maps are from those of FINE gradients.
 Needs a finished cross-validation. Each ratio is the median over pairs of runs, one after the other on this
 machine. Writes artifacts/benchmarks/attribution.json.
