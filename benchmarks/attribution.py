@@ -5,10 +5,13 @@
 
 captum explains one nodule at a time with 50 steps. Two comparisons: with the tolerance at which our mean
 error is no larger than that of captum's 50 steps; and with captum's steps doubled until no nodule misses
-`attribute.tolerance`, which is what the stage promises. With --before the integration of an earlier build is
-measured beside ours at that tolerance: seconds, gradients, and how far maps are from those of FINE gradients.
+`attribute.tolerance`, which is what the stage promises. Writes artifacts/benchmarks/attribution.json.
+
+With --before the integration of an earlier build is measured beside ours instead, at that tolerance: seconds,
+gradients, and how far maps are from those of FINE gradients.
+
 Needs a finished cross-validation. Each ratio is the median over pairs of runs, one after the other on this
-machine. Writes artifacts/benchmarks/attribution.json.
+machine.
 """
 
 from __future__ import annotations
@@ -58,6 +61,10 @@ def main() -> None:
     rows = settings.attribute.rows
     base = find_baselines(network.score, pictures, network.references, settings.attribute.baselines[0], rows)
     promised = effort(settings)
+    if options.before:
+        paths = Paths(pictures.images, base.images, pictures.fixed)
+        Console().print(beside(network.score, paths, promised, options.before, options.pairs))
+        return
 
     def ours(tolerance: float) -> np.ndarray:
         plan = replace(promised, tolerance=tolerance)
@@ -101,10 +108,7 @@ def main() -> None:
             **{"ours_largest_error": errors[0].max(), "captum_largest_error": errors[1].max()},
         }
     Console(width=150).print(table)
-    if options.before:
-        paths = Paths(pictures.images, base.images, pictures.fixed)
-        conditions["before"] = beside(network.score, paths, promised, options.before, options.pairs)
-    ratios = [each["ratio"] for each in conditions.values()][:2]
+    ratios = [each["ratio"] for each in conditions.values()]
     write_json(
         ROOT / "artifacts" / "benchmarks" / "attribution.json",
         {
@@ -119,7 +123,7 @@ def main() -> None:
 
 
 def beside(score: Score, paths: Paths, effort: Effort, checkout: Path, pairs: int) -> dict[str, float]:
-    """Measures an earlier build's integration beside ours; prints what it returns."""
+    """Measures an earlier build's integration beside ours."""
     source = checkout / "project" / "dgfnet" / "attribution" / "gradients.py"
     spec = importlib.util.spec_from_file_location("earlier_gradients", source)
     assert spec is not None
@@ -140,7 +144,6 @@ def beside(score: Score, paths: Paths, effort: Effort, checkout: Path, pairs: in
         for modality, values in truth.items():
             off = (each.maps[modality] - values).abs().sum(dim=(1, 2)) / values.abs().sum(dim=(1, 2))
             found[f"map_{modality}_off_{name}"] = float(off.mean())
-    Console().print(found)
     return found
 
 
