@@ -119,6 +119,13 @@ def test_errors_of_panels_that_cancel_are_not_taken_for_none():
     assert (refined.sums["us"][0], refined.sums["ct"][0]) == pytest.approx((6.5, 3.5), abs=0.1)
 
 
+def test_where_the_network_says_no_number_nothing_is_refined():
+    images, baselines = pair(2), pair(2)
+    attributions = explain(lambda x, _: x["us"].sum(dim=(1, 2)) * torch.nan, images, baselines)
+    assert (attributions.gradients == 5).all()
+    assert np.isnan(attributions.error).all()
+
+
 def test_memory_bounds_nothing_but_memory():
     score, images, baselines = smooth(), pair(5), pair(5)
     all_at_once, one_by_one = (

@@ -81,7 +81,7 @@ class Effort:
         panels: of equal length, to begin with.
         halvings: a panel is halved at most so often; what is left then is reported as error.
         rows: most images of a modality that go through the network at once, and most nodules whose gradients
-            are in memory.
+            are in memory: those of a nodule until it is within its tolerance.
     """
 
     tolerance: float
@@ -141,8 +141,8 @@ def integrate(score: Score, paths: Paths, effort: Effort) -> Attributions:
     sums = {name: np.zeros(len(paths)) for name in paths.images}
     ends, used = np.zeros((2, len(paths))), np.zeros(len(paths), dtype=np.int64)
     for rows in chunks(len(paths), effort.rows):
-        for own, nodes in zip(rows.tolist(), _nodes(score, paths.take(rows), effort), strict=True):
-            weights = _weights(nodes)
+        for number, nodes in _integrated(score, paths.take(rows), effort):
+            own, weights = int(rows[number]), _weights(nodes)
             for name, values in maps.items():
                 values[own] = sum(w * node.parts[name] for w, node in zip(weights, nodes, strict=True))
                 sums[name][own] = weights @ np.array([node.slopes[name] for node in nodes])
@@ -167,21 +167,24 @@ class _Node:
     slopes: Mapping[Modality, float]
 
 
-def _nodes(score: Score, paths: Paths, effort: Effort) -> list[list[_Node]]:
-    """Returns the nodes on which each path is integrated, from its baseline to its input."""
-    nodes: list[list[_Node]] = [[] for _ in range(len(paths))]
+def _integrated(score: Score, paths: Paths, effort: Effort) -> Iterator[tuple[int, list[_Node]]]:
+    """Yields each path's number, as soon as it needs no more, and its nodes from baseline to input."""
+    nodes: dict[int, list[_Node]] = {number: [] for number in range(len(paths))}
     first = np.linspace(0, 1, effort.panels + 1)
-    wanted = [(own, float(place)) for own in range(len(paths)) for place in first]
+    wanted = [(number, float(place)) for number in nodes for place in first]
     while wanted:
         for at in chunks(len(wanted), effort.rows):
-            own, places = zip(*(wanted[number] for number in at.tolist()), strict=True)
-            made = _evaluate(score, paths.take(torch.tensor(own)), np.array(places))
-            for nodule, node in zip(own, made, strict=True):
-                nodes[nodule].append(node)
-        for path in nodes:
-            path.sort(key=lambda node: node.place)
-        wanted = [(own, place) for own, path in enumerate(nodes) for place in _middles(path, effort)]
-    return nodes
+            whose, places = zip(*(wanted[row] for row in at.tolist()), strict=True)
+            made = _evaluate(score, paths.take(torch.tensor(whose)), np.array(places))
+            for number, node in zip(whose, made, strict=True):
+                nodes[number].append(node)
+        wanted = []
+        for number in list(nodes):
+            nodes[number].sort(key=lambda node: node.place)
+            middles = _middles(nodes[number], effort)
+            wanted += [(number, place) for place in middles]
+            if not middles:
+                yield number, nodes.pop(number)
 
 
 def _middles(nodes: Sequence[_Node], effort: Effort) -> list[float]:
@@ -190,7 +193,9 @@ def _middles(nodes: Sequence[_Node], effort: Effort) -> list[float]:
     slopes = np.array([sum(node.slopes.values()) for node in nodes])
     widths = np.diff(places)
     miss = widths * (slopes[:-1] + slopes[1:]) / 2 - np.diff(values)
-    if max(abs(miss.sum()), np.sqrt(np.square(miss).sum())) <= effort.tolerance:
+    if (
+        not max(abs(miss.sum()), np.sqrt(np.square(miss).sum())) > effort.tolerance
+    ):  # nor where F is no number
         return []
     smallest = 1.5 / effort.panels / 2**effort.halvings  # half a panel more, as widths are rounded
     order = [panel for panel in np.argsort(-np.abs(miss)) if widths[panel] > smallest]
@@ -221,7 +226,7 @@ def _evaluate(score: Score, paths: Paths, places: NDArray[np.float64]) -> list[_
         _Node(
             float(place),
             value,
-            {name: values[row] for name, values in parts.items()},
+            {name: values[row].clone() for name, values in parts.items()},  # lets go of the others
             {name: values[row] for name, values in slopes.items()},
         )
         for row, (place, value) in enumerate(zip(places, odds.detach().double().tolist(), strict=True))
