@@ -193,9 +193,8 @@ def _middles(nodes: Sequence[_Node], effort: Effort) -> list[float]:
     slopes = np.array([sum(node.slopes.values()) for node in nodes])
     widths = np.diff(places)
     miss = widths * (slopes[:-1] + slopes[1:]) / 2 - np.diff(values)
-    if (
-        not max(abs(miss.sum()), np.sqrt(np.square(miss).sum())) > effort.tolerance
-    ):  # nor where F is no number
+    missed = max(abs(miss.sum()), np.sqrt(np.square(miss).sum()))
+    if not missed > effort.tolerance:  # also where F is no number
         return []
     smallest = 1.5 / effort.panels / 2**effort.halvings  # half a panel more, as widths are rounded
     order = [panel for panel in np.argsort(-np.abs(miss)) if widths[panel] > smallest]
