@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import stdtrit
 
-CLOSE, STEPS = 1e-12, 1000  # of the iteration for the variance between studies
+PLACES, FINEST, CLOSE = 400, 1e-3, 1e-12  # of the search for the variance between studies
+TINY = 1e-200  # effects whose squared difference is less are equal
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,25 @@ def random_effects(effects: ArrayLike, variances: ArrayLike, confidence: float) 
 
 
 def _between(y: NDArray[np.float64], v: NDArray[np.float64]) -> float:
-    """Returns the variance between studies that maximises the restricted likelihood (Fisher's scoring)."""
-    between = max(0.0, float(np.var(y, ddof=1) - v.mean()))
-    for _ in range(STEPS):
-        weight = 1.0 / (v + between)
-        mean = weight @ y / weight.sum()
-        square = np.square(weight)
-        moved = float(square @ (np.square(y - mean) - v) / square.sum() + 1.0 / weight.sum())
-        moved = max(0.0, moved)
-        if abs(moved - between) < CLOSE:
-            return moved
-        between = moved
-    return between
+    """Returns the variance between studies at which the restricted likelihood is largest.
+
+    There can be several maxima: scoring from one place may end at a lower one. So it is looked at on a grid,
+    and refined between the neighbours of the best place.
+    """
+
+    def loss(between: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = v + np.asarray(between)[..., None]
+        weight = 1.0 / total
+        mean = weight @ y / weight.sum(axis=-1)
+        squares = (weight * np.square(y - mean[..., None])).sum(axis=-1)
+        return np.asarray(np.log(total).sum(axis=-1) + np.log(weight.sum(axis=-1)) + squares)
+
+    widest = float(np.ptp(y)) ** 2  # beyond it the likelihood falls
+    if widest < TINY:
+        return 0.0
+    places = np.append(0.0, np.geomspace(FINEST * min(widest, float(v.min())), 2 * widest, PLACES))
+    best = int(np.argmin(loss(places)))
+    bounds = places[max(0, best - 1)], places[min(len(places) - 1, best + 1)]
+    close = {"xatol": CLOSE * widest}
+    refined = float(minimize_scalar(loss, bounds=bounds, method="bounded", options=close).x)
+    return min((refined, float(places[best])), key=lambda between: float(loss(np.array(between))))
