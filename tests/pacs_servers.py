@@ -101,16 +101,8 @@ def _matches(asked, value):
 
 ROW = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "PatientName"),
-    *(
-        "AccessionNumber",
-        "StudyDate",
-        "StudyDescription",
-        "PatientAge",
-        "PatientSex",
-        "Modality",
-        "SeriesNumber",
-        "SeriesDescription",
-    ),
+    *("PatientAge", "PatientSex", "AccessionNumber", "StudyDate", "StudyDescription"),
+    *("Modality", "SeriesNumber", "SeriesDescription"),
     *("InstanceNumber", "NumberOfFrames", "Rows", "Columns"),
 )
 

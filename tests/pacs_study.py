@@ -25,12 +25,8 @@ SECRETS = ("Zyxwvut", "Quirin", "MRN-90210", "ACC-77123", "19310405", "Sankt-Nir
 WHO = {
     **{"PatientName": "Zyxwvut^Quirin", "PatientID": "MRN-90210", "AccessionNumber": "ACC-77123"},
     **{"PatientBirthDate": "19310405", "InstitutionName": "Sankt-Nirgendwo", "StudyDate": "20260203"},
-    **{
-        "ReferringPhysicianName": "Dr-Wxyz^A",
-        "StudyDescription": "Neck of Zyxwvut",
-        "PatientSex": "F",
-        "PatientAge": "094Y",
-    },
+    **{"ReferringPhysicianName": "Dr-Wxyz^A", "StudyDescription": "Neck of Zyxwvut"},
+    **{"PatientSex": "F", "PatientAge": "094Y"},
     **{"StudyTime": "101010", "StudyID": "S1", "Manufacturer": "none"},
 }
 PLACE = {"PixelSpacing": [0.5, 0.5], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 2}

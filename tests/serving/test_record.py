@@ -25,7 +25,7 @@ from dgfnet.bundle.joint import Joint
 from dgfnet.bundle.layout import own_files
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.record import Column, cells, described, names_in
+from dgfnet.bundle.record import Column, cells, described, frame, names_in
 from dgfnet.bundle.write import stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
@@ -109,10 +109,10 @@ def test_what_a_number_a_level_and_a_gap_add_by_hand():
     )
     joint = Joint(Logistic(terms, (0.7, -0.2, 0.4, 1.2), -0.1, 1.0), "dgf", (), ("age", "sex"))
     rows = [{"age": "58", "sex": "F"}, {"sex": "F"}, {"age": "38", "sex": "X"}, {"age": "unknown"}]
-    album = {"record": [cells(joint.record, row) for row in rows]}
-    np.testing.assert_allclose(joint.of_record(album), [1.1, 0.34, -0.7, -0.06], atol=1e-12)
+    told = frame(joint.record, [cells(joint.record, row) for row in rows])
+    np.testing.assert_allclose(joint.of_record(told), [1.1, 0.34, -0.7, -0.06], atol=1e-12)
     with pytest.raises(InputError, match="the record is missing; this model reads age, sex"):
-        joint.of_record({})
+        joint.beside({})
 
 
 def test_it_is_the_regression_of_the_tables(album):
@@ -126,7 +126,7 @@ def test_it_is_the_regression_of_the_tables(album):
         *(("level", "F"), ("level", "M")),
     ]
     joint = Joint.of(model.plain(), "dgf", (), ("age", "sex"))
-    added = joint.of_record(album) + joint.of_network(table["dgf"].to_numpy())
+    added = joint.of_record(frame(joint.record, album["record"])) + joint.of_network(table["dgf"].to_numpy())
     np.testing.assert_allclose(joint.model.intercept + added, model.log_odds(table), atol=1e-12)
 
 

@@ -238,7 +238,7 @@ def test_the_regression_is_that_of_the_tables(album):
     told = pd.DataFrame({"nodule_id": names, "probability": expit(raw)})
     table["dgf"] = log_odds([("dgf", told)], names)["dgf"].to_numpy()
     expected = regression(1).log_odds(table)
-    np.testing.assert_allclose(joint.log_odds(raw, album), expected, atol=1e-6)
+    np.testing.assert_allclose(joint.log_odds(raw, joint.beside(album)), expected, atol=1e-6)
 
 
 def test_the_bundle_keeps_the_regressions_and_says_what_it_is(folder, model):

@@ -8,11 +8,12 @@ and what the record brings, where it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
 
@@ -32,6 +33,19 @@ SUREST = float(logit(1 - NEAREST))  # tabular/design.py takes no log odds of a n
 def key(modality: Modality) -> str:
     """Returns the key of an album under which the measured features of a modality lie, (N, features)."""
     return f"{modality}_measured"
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What N nodules have beside the log odds of a network; the same for the regressions of all folds.
+
+    Attributes:
+        measured: (N, columns) the measured features.
+        record: the columns of the record that are read; None where none is.
+    """
+
+    measured: Array
+    record: pd.DataFrame | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,34 +122,35 @@ class Joint:
                 total += coefficient * (np.clip(log_odds, -SUREST, SUREST) - term.centre) / term.scale
         return total
 
-    def parts(self, album: Mapping[str, Any]) -> dict[str, Array]:
+    def beside(self, album: Mapping[str, Any]) -> Beside:
+        """Returns what an album has beside pictures.
+
+        Raises:
+            InputError: when it lacks any of that.
+        """
+        if self.record and RECORD not in album:
+            raise InputError(
+                f"the record is missing; this model reads {', '.join(self.record)} of every nodule"
+            )
+        return Beside(self.table(album), frame(self.record, album[RECORD]) if self.record else None)
+
+    def parts(self, beside: Beside) -> dict[str, Array]:
         """Returns what is added to the network's part, (N,) each, by name of the part.
 
         That of a modality are its features, 0 for a nodule at their means; that under RECORD, where it is
         read, is 0 at the means of its numbers and none of its levels.
-
-        Raises:
-            InputError: when an album lacks them.
         """
-        parts: dict[str, Array] = dict(self.of_measured(self.table(album)).items())
-        if self.record:
-            parts[RECORD] = self.of_record(album)
+        parts: dict[str, Array] = dict(self.of_measured(beside.measured).items())
+        if beside.record is not None:
+            parts[RECORD] = self.of_record(beside.record)
         return parts
 
-    def of_record(self, album: Mapping[str, Any]) -> Array:
-        """Returns what the record adds, (N,).
-
-        Raises:
-            InputError: when an album lacks it.
-        """
-        if RECORD not in album:
-            raise InputError(
-                f"the record is missing; this model reads {', '.join(self.record)} of every nodule"
-            )
+    def of_record(self, table: pd.DataFrame) -> Array:
+        """Returns what the record adds, (N,), from its columns."""
         both = zip(self.model.terms, self.model.coefficients, strict=True)
         names = {recorded(name) for name in self.record}
         own = [(term, coefficient) for term, coefficient in both if term.column in names]
-        matrix = design([term for term, _ in own], frame(self.record, album[RECORD]))
+        matrix = design([term for term, _ in own], table)
         added: Array = (matrix * np.array([coefficient for _, coefficient in own])).sum(axis=1)
         return added
 
@@ -156,9 +171,9 @@ class Joint:
             totals[modality] += coefficient * column
         return totals
 
-    def log_odds(self, network: Array, album: Mapping[str, Any]) -> Array:
-        """Returns the log odds of N nodules, (N,), from those of the network and what an album has beside."""
-        return self.combined(network, self.parts(album).values())
+    def log_odds(self, network: Array, beside: Beside) -> Array:
+        """Returns the log odds of N nodules, (N,), from those of the network and what they have beside."""
+        return self.combined(network, self.parts(beside).values())
 
     def combined(self, network: Array, parts: Iterable[Array]) -> Array:
         """Returns the log odds of N nodules, (N,), from those of the network and what parts add.
@@ -184,7 +199,23 @@ def joint_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> Joint | 
 
 def joined_log_odds(joint: Joint | None, network: Array, album: Mapping[str, Any]) -> Array:
     """Returns the log odds of N nodules, (N,): a network's, and of a stacked model joined with features."""
-    return network if joint is None else joint.log_odds(network, album)
+    return network if joint is None else joint.log_odds(network, joint.beside(album))
+
+
+def joined_by_all(joints: Sequence[Joint | None], networks: Array, album: Mapping[str, Any]) -> Array:
+    """Returns the same by each of the folds of one model, (folds, N); what is beside is read once.
+
+    Args:
+        joints: of the folds; of all, or of none.
+        networks: (folds, N) log odds of their networks.
+        album: of the nodules.
+    """
+    first = joints[0]
+    if first is None:
+        return networks
+    beside = first.beside(album)
+    both = zip(joints, networks, strict=True)
+    return np.stack([joint.log_odds(network, beside) for joint, network in both if joint is not None])
 
 
 def training_limits(columns: list[str], table: Array) -> dict[str, tuple[float, float]]:

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of, scored_images
 from dgfnet.bundle.graph import FoldGraph, open_graph
-from dgfnet.bundle.joint import joined_log_odds, joint_of, unusual
+from dgfnet.bundle.joint import joined_by_all, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
 from dgfnet.bundle.novelty import Typical, Verdict, features, judge
 from dgfnet.bundle.record import Column, unusual_record
@@ -185,8 +185,7 @@ class ScoringModel:
         pairs = pairs_of(album, self.inputs, self.preprocess, self.images)
         parts = [[member.log_odds(part) for part in in_parts(pairs.crops)] for member in members]
         networks = pairs.average(np.stack([np.concatenate(own) for own in parts]))
-        joined = zip(members, networks, strict=True)
-        return np.stack([joined_log_odds(member.joint, own, album) for member, own in joined])
+        return joined_by_all([member.joint for member in members], networks, album)
 
     def answer(self, album: Album) -> dict[str, NDArray[Any]]:
         """Returns everything that an answer says of N nodules, in columns.
@@ -283,13 +282,14 @@ class ScoringModel:
             `coalitions` joined with measured features alone, `every` with the record too; and what the record
             adds to the mean of the scoring networks, (N,), None where it is not read.
         """
-        if self.members[0].joint is None:
+        if (first := self.members[0].joint) is None:
             return coalitions, every, None
+        beside = first.beside(album)
         coalitions, every, record = coalitions.copy(), every.copy(), []
         for place, member in enumerate(self.members):
             joint = member.joint
             assert joint is not None  # all members of a bundle, or none
-            parts = joint.parts(album)
+            parts = joint.parts(beside)
             every[place] = joint.combined(every[place], parts.values())
             record += [parts.pop(RECORD)] if joint.record else []
             for number in range(coalitions.shape[1] if place < len(coalitions) else 0):

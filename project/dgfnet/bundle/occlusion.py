@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgfnet.bundle.crops import Album, in_parts, pairs_of
+from dgfnet.bundle.joint import joined_log_odds
 from dgfnet.bundle.model import GRAPHS, ScoringModel
 from dgfnet.preprocess.archive import paired
 from dgfnet.vocabulary import Modality
@@ -65,8 +66,6 @@ def occlusion(
     effects = []
     for member, own, after in zip(model.scoring, before, zip(*parts, strict=True), strict=True):
         change = (np.concatenate(after).reshape(len(shown), -1) - own[shown, None]).sum(axis=0) / len(own)
-        network = own.mean() + np.append(change, 0.0)
-        if member.joint is not None:
-            network = member.joint.log_odds(network, album)
+        network = joined_log_odds(member.joint, own.mean() + np.append(change, 0.0), album)
         effects.append(network[-1] - network[:-1])
     return np.asarray(np.mean(effects, axis=0)).reshape(blocks, blocks)
