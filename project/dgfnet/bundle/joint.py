@@ -37,7 +37,7 @@ def key(modality: Modality) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """What N nodules have beside the log odds of a network; the same for the regressions of all folds.
+    """Features and record of N nodules, as the regressions of all folds read them beside the log odds of their network.
 
     Attributes:
         measured: (N, columns) the measured features.
