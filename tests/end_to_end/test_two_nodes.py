@@ -51,7 +51,7 @@ def same_tables(alone, folder):
 
 
 def test_two_machines_make_the_tables_of_one(prepared, nodes, place, ann):  # noqa: F811
-    with between(place.address, f"{NET}.1") as proxy:
+    with between(place.inside, f"{NET}.1") as proxy:
         variables = ann | {"MLFLOW_TRACKING_URI": proxy.uri}
         for stage in ("pretrain", "crossval"):
             done = nodes.run(0, "dgfnet", stage, **variables)

@@ -37,7 +37,7 @@ def key(modality: Modality) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """Features and record of N nodules, as the regressions of all folds read them beside the log odds of their network.
+    """Features and record of N nodules, as the regressions of all folds read them beside log odds.
 
     Attributes:
         measured: (N, columns) the measured features.
