@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 View = Literal["transverse", "longitudinal", "axial"]
 Source = Literal["main", "external"]
 
+NODULES, IMAGES = "nodules.csv", "images.csv"  # the two tables of a cohort folder
+
 
 @dataclass(frozen=True)
 class Image:

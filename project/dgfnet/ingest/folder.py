@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dgfnet.cohort.manifest import IMAGES, NODULES, read_cohort
+from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.records import IMAGES, NODULES
 from dgfnet.errors import InputError
 from dgfnet.formulas import guarded
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dgfnet.cohort.manifest import Flag, Identifier, raise_faults, read_table
 from dgfnet.cohort.records import Source
+from dgfnet.cohort.table import Flag, Identifier, raise_faults, read_table
 from dgfnet.ingest.folder import NotUsed
 
 

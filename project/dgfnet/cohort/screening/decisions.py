@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dgfnet.cohort.manifest import raise_faults, read_table
 from dgfnet.cohort.records import Cohort, Image
+from dgfnet.cohort.table import raise_faults, read_table
 
 DECISIONS = "decisions.csv"
 
