@@ -6,11 +6,12 @@
 # Behaviour, with an address that is sent on to the server:
 #   get_experiment_by_name     works
 #   search_experiments         INVALID_PARAMETER_VALUE: Invalid value 0 for parameter 'max_results'
-#   create_experiment          403 "Permission denied", although the caller is the administrator
-#   create_run, search_runs    403 "Permission denied", 405
-# POST is repeated as GET without its body, and who asks to change something by GET has no permission. The server's log
-# has a GET of .../create. (Between other ports than 80 and 443 the password is dropped too: 401; so none is asked here by
-# the front, which passes the one it is given.)
+#   create_experiment          403 "Permission denied" for a user who may; 405 for an administrator
+#   create_run                 the same
+#   search_runs                405
+# POST is repeated as GET without its body, and a user who asks to change something by GET has no permission. The server's
+# log has a GET of .../create. (The password is kept from port 80 to 443, and from any port to another here; elsewhere
+# requests drops it.)
 #
 # For a user: the first look, an experiment found by name, works, and the refusal sends people to their administrator for
 # permissions that they have. MLFLOW_ALLOW_HTTP_REDIRECTS=false makes it "error code 301"; or name the https:// address.
@@ -72,7 +73,12 @@ front = ThreadingHTTPServer(("127.0.0.1", 0), SentOn)
 threading.Thread(target=front.serve_forever, daemon=True).start()
 # as from port 80 to 443, where requests keeps the password; elsewhere it drops it
 Session.should_strip_auth = lambda *_: False
-os.environ |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "a-long-password"}
+user = {"username": "ann", "password": "another-password"}
+made = requests.post(
+    f"{server}/api/2.0/mlflow/users/create", json=user, auth=("admin", "a-long-password"), timeout=60
+)
+assert made.ok, made.text
+os.environ |= {f"MLFLOW_TRACKING_{name.upper()}": value for name, value in user.items()}
 CALLS = {
     "get_experiment_by_name": lambda client: client.get_experiment_by_name("Default").name,
     "search_experiments": lambda client: len(client.search_experiments()),
