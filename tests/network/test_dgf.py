@@ -82,8 +82,12 @@ def features():
 
 
 def run(module, us, ct, *rest):
+    return of_streams(module, (us, ct), *rest)
+
+
+def of_streams(module, streams, *rest):
     with torch.no_grad():
-        return module(torch.from_numpy(us), torch.from_numpy(ct), *rest).numpy()
+        return module([torch.from_numpy(values) for values in streams], *rest).numpy()
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -200,7 +204,7 @@ def with_bank(level, us, ct, patients):
     bank = NoduleLevel(FEATURES, "bank").double().eval()
     bank.load_state_dict({k: v for k, v in level.state_dict().items() if "bank" not in k}, strict=False)
     with torch.no_grad():
-        bank.set_bank(*bank.entries(torch.from_numpy(us), torch.from_numpy(ct)), patients)
+        bank.set_bank(*bank.entries([torch.from_numpy(us), torch.from_numpy(ct)]), patients)
     return bank
 
 
@@ -250,9 +254,9 @@ def test_each_nodule_of_a_batch_is_masked_for_its_own_patient(by_hand):
 def test_uniform_attention_by_hand(by_hand):
     """Both entries weigh a half; with one of the own patient masked, the other alone."""
     us, ct = torch.from_numpy(US), torch.from_numpy(CT)
-    found = by_hand(us, ct, None, uniform=True)
+    found = by_hand((us, ct), None, uniform=True)
     np.testing.assert_allclose(found.detach(), [[2.0, 4.0 + 11.0]], rtol=1e-12)
-    found = by_hand(us, ct, torch.tensor([7]), uniform=True)
+    found = by_hand((us, ct), torch.tensor([7]), uniform=True)
     np.testing.assert_allclose(found.detach(), [[0.0, 8.0 + 11.0]], rtol=1e-12)
 
 
@@ -261,7 +265,7 @@ def test_entropy_by_hand(by_hand):
     fusion = DiverseGranularityFusion(FEATURES, dgf(("nodule",), nodule_level="bank")).double().eval()
     fusion.levels["nodule"] = by_hand
     us, ct = torch.from_numpy(US).repeat(2, 1), torch.from_numpy(CT).repeat(2, 1)
-    found = fusion.entropy(us, ct, torch.tensor([8, 7]))["nodule"]
+    found = fusion.entropy((us, ct), torch.tensor([8, 7]))["nodule"]
     np.testing.assert_allclose(found.detach(), [0.811278, 0.0], atol=1e-6)
 
 
@@ -270,15 +274,15 @@ def test_attention_without_preference_is_uniform_and_has_the_largest_entropy(fea
     """Queries of zero score everything alike."""
     fusion = DiverseGranularityFusion(FEATURES, dgf((name,))).double()
     us, ct = map(torch.from_numpy, features)
-    found = fusion.entropy(us, ct, None)[name]
+    found = fusion.entropy((us, ct), None)[name]
     assert found.shape == (NODULES,)
     assert ((found > 0) & (found < 1)).all()
-    uniform = fusion(us, ct, None, uniform=True)
-    assert not torch.allclose(fusion(us, ct, None), uniform)
+    uniform = fusion((us, ct), None, uniform=True)
+    assert not torch.allclose(fusion((us, ct), None), uniform)
     with torch.no_grad():
         fusion.levels[name].query.weight.zero_()
-    np.testing.assert_allclose(fusion.entropy(us, ct, None)[name].detach(), np.ones(NODULES))
-    torch.testing.assert_close(fusion(us, ct, None), uniform)
+    np.testing.assert_allclose(fusion.entropy((us, ct), None)[name].detach(), np.ones(NODULES))
+    torch.testing.assert_close(fusion((us, ct), None), uniform)
 
 
 def test_training_ignores_the_bank(by_hand):
@@ -299,6 +303,6 @@ def test_a_bank_of_one_patient_alone_is_refused(by_hand):
 def test_the_bank_holds_no_gradient(features):
     level = NoduleLevel(FEATURES, "bank").double().eval()
     us, ct = (torch.from_numpy(values) for values in features)
-    level.set_bank(*level.entries(us, ct), torch.arange(NODULES))
+    level.set_bank(*level.entries((us, ct)), torch.arange(NODULES))
     assert not level.bank_keys.requires_grad
     assert not level.bank_values.requires_grad

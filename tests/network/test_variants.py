@@ -51,9 +51,7 @@ def fill_bank(model, count):
     if model.nodule_level is not None:
         with torch.no_grad():
             features = torch.randn(2, count, 32)
-            model.nodule_level.set_bank(
-                *model.nodule_level.entries(*features), torch.arange(100, 100 + count)
-            )
+            model.nodule_level.set_bank(*model.nodule_level.entries(features), torch.arange(100, 100 + count))
 
 
 def side(model):
@@ -356,7 +354,7 @@ def test_a_dgfnet_is_no_transfer_network(tiny):
 def test_basic_fusions_by_hand(how, expected):
     us, ct = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]])
     fusion = BasicFusion(how, 2)
-    assert fusion(us, ct, None).tolist() == [expected]
+    assert fusion((us, ct), None).tolist() == [expected]
     assert list(fusion.parameters()) == []
 
 
@@ -365,7 +363,7 @@ def test_concatenation_is_a_linear_layer_over_both():
     fusion = BasicFusion("concat", 2)
     fusion.reduce.weight.copy_(torch.tensor([[1.0, 0, 2, 0], [0, 1, 0, -1]]))
     fusion.reduce.bias.copy_(torch.tensor([0.5, 0]))
-    assert fusion(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]]), None).tolist() == [[7.5, 5.0]]
+    assert fusion((torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -3.0]])), None).tolist() == [[7.5, 5.0]]
 
 
 def test_a_mask_that_is_needed_and_missing_is_asked_for(build):

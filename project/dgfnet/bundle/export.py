@@ -43,7 +43,7 @@ class ScoringPath(nn.Module):
         first, second = own
         means = [self.get_buffer(f"{name}_mean").expand_as(first) for name in self.model.modalities]
         coalitions = ((first, second), (means[0], second), (first, means[1]))
-        return tuple(self._log_odds(self.model.fusion(*values, None)) for values in coalitions)
+        return tuple(self._log_odds(self.model.fusion(values, None)) for values in coalitions)
 
     def _log_odds(self, fused: Tensor) -> Tensor:
         log_odds: Tensor = self.model.classifier(fused)[:, 0]

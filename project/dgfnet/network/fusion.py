@@ -1,7 +1,8 @@
-"""Basic fusion: the two modalities' values side by side, added, or multiplied (paper section 3)."""
+"""Basic fusion: the streams' values side by side, added, or multiplied (paper section 3)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,23 +12,22 @@ Basic = Literal["concat", "sum", "product"]
 
 
 class BasicFusion(nn.Module):
-    """Concatenation, element-wise sum or element-wise product of US and CT values.
+    """Concatenation, element-wise sum or element-wise product of the values of M streams, 2 in the paper.
 
     Concatenation is brought back to F values, so that every variant shares the classifier; sum and product
     have no parameters.
     """
 
-    def __init__(self, how: Basic, features: int) -> None:
+    def __init__(self, how: Basic, features: int, streams: int = 2) -> None:
         super().__init__()
         self.how = how
-        self.reduce = nn.Linear(2 * features, features) if how == "concat" else nn.Identity()
+        self.reduce = nn.Linear(streams * features, features) if how == "concat" else nn.Identity()
 
-    def forward(self, us: Tensor, ct: Tensor, patients: Tensor | None) -> Tensor:
-        """(B, F) and (B, F) become (B, F); patients are not used."""
+    def forward(self, streams: Sequence[Tensor], patients: Tensor | None) -> Tensor:
+        """M times (B, F) become (B, F); patients are not used."""
+        first, *others = streams
         if self.how == "concat":
-            us = torch.cat([us, ct], dim=1)  # (B, 2F)
-        elif self.how == "sum":
-            us = us + ct
-        else:
-            us = us * ct
-        return self.reduce(us)  # type: ignore[no-any-return]
+            return self.reduce(torch.cat([first, *others], dim=1))  # type: ignore[no-any-return]
+        for other in others:
+            first = first + other if self.how == "sum" else first * other
+        return first

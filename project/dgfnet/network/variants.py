@@ -184,7 +184,7 @@ class DGFNet(nn.Module):
             reader = self.stream(modality).reader
             if segment and reader is not None:
                 features[modality] = reader(value)
-        fused = self.fusion(values[0], values[1], patients) if self.fusion is not None else values[0]
+        fused = self.fusion(values, patients) if self.fusion is not None else values[0]
         return Output(self.classifier(fused)[:, 0], masks, features)
 
 

@@ -144,10 +144,10 @@ def examine_attention(
     logits, entropies = [], []
     for batch in evaluation_batches(archive, nodules, pairs, BATCH):
         moved = batch.to(hardware.device)
-        us, ct = model.features(moved.inputs)
-        fused = model.fusion(us, ct, moved.patients, uniform=True)
+        streams = model.features(moved.inputs)
+        fused = model.fusion(streams, moved.patients, uniform=True)
         logits.append(model.classifier(fused)[:, 0].double().cpu().numpy())
-        entropies.append(model.fusion.entropy(us, ct, moved.patients))
+        entropies.append(model.fusion.entropy(streams, moved.patients))
     entropy = {name: float(torch.cat([part[name] for part in entropies]).mean()) for name in entropies[0]}
     return Attention(entropy, 1 / (1 + np.exp(-pairs.average(np.concatenate(logits)))))
 
@@ -161,8 +161,7 @@ def build_bank(model: Model, archive: Archive, nodules: Nodules, hardware: Hardw
     model.eval()
     keys, values = [], []
     for batch in evaluation_batches(archive, nodules, pairs_of(nodules, model.modalities, "largest"), BATCH):
-        us, ct = model.features(batch.to(hardware.device).inputs)
-        key, value = level.entries(us, ct)
+        key, value = level.entries(model.features(batch.to(hardware.device).inputs))
         keys.append(key)
         values.append(value)
     patients = torch.from_numpy(nodules.patients).to(hardware.device)
