@@ -28,6 +28,7 @@ Scored = Literal["all", "largest"]  # images of a nodule that an evaluation take
 SITES: tuple[Site, ...] = ("central", "lateral")
 MODALITIES: tuple[Modality, ...] = ("us", "ct")
 VARIANTS: tuple[Variant, ...] = get_args(Variant)  # in the paper's order, from one modality to fusion
+RECORD = "record"  # columns of nodules.csv as an input, a stream, a part of an answer
 # of the epochs that a fusion has more; no rows of the paper
 CONTROLS: tuple[Variant, ...] = ("us_continued", "ct_continued")
 BASIC_FUSIONS: tuple[Fusion, ...] = ("concat", "sum", "product")

@@ -39,7 +39,8 @@ from dgfnet.serving.pyfunc import save_model
 from dgfnet.serving.record import read_record, record_of_options, record_of_row
 from dgfnet.serving.records import answer_records
 from dgfnet.serving.server import scoring_app
-from dgfnet.tabular.logistic import Logistic, Term, fit
+from dgfnet.tabular.logistic import Logistic, fit
+from dgfnet.tabular.terms import Term
 
 COLUMNS = {"age": Column("number", (), 20.0, 80.0), "sex": Column("level", ("F", "M"))}
 KNOWN = {"age": "58", "sex": "F"}

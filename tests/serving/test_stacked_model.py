@@ -20,7 +20,8 @@ from dgfnet.serving.answers import answer
 from dgfnet.serving.cases import Case, Reading, loose_image, read_case
 from dgfnet.serving.decode import decode_case
 from dgfnet.settings import load
-from dgfnet.tabular.logistic import Logistic, Term
+from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.terms import Term
 
 NOISE = np.random.default_rng(5)
 MASKED = SETTINGS.changed({"network.mask_channel": True, "network.pooling": "regions"})

@@ -17,16 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from dgfnet.tabular.logistic import (
-    STRENGTHS,
-    Logistic,
-    Term,
-    design,
-    fit,
-    fit_chosen,
-    fit_nonnegative,
-    terms_of,
-)
+from dgfnet.tabular.logistic import STRENGTHS, Logistic, fit, fit_chosen, fit_nonnegative
+from dgfnet.tabular.terms import Term, design, raw, terms_of
 
 WEAK = 1e9  # a penalty too weak to be seen
 
@@ -242,3 +234,9 @@ def test_the_penalty_is_chosen_on_other_patients():
     assert fit_chosen(table, label, patients).strength < 0.02
     apart = np.random.default_rng(0).permutation(120)  # now the twins lie in different parts
     assert fit_chosen(table, label, apart).strength > 0.5
+
+
+def test_raw_terms_are_the_cells_before_they_are_standardised():
+    train = pd.DataFrame({"age": ["20", "30", None, "70"], "margin": ["a", "b", "a", None]}, dtype=object)
+    held = pd.DataFrame({"age": ["unknown", "37.5"], "margin": ["c", "b"]}, dtype=object)
+    np.testing.assert_array_equal(raw(terms_of(train), held), [[np.nan, 1, 0, 0], [37.5, 0, 0, 1]])

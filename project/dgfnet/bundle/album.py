@@ -10,8 +10,9 @@ from dgfnet.bundle.crops import Album
 from dgfnet.bundle.joint import key
 from dgfnet.bundle.record import cells
 from dgfnet.preprocess.archive import Archive
-from dgfnet.tabular.design import RECORD, clinical, measured_rows
-from dgfnet.vocabulary import MODALITIES, Modality, mask_of
+from dgfnet.tabular.design import measured_rows
+from dgfnet.tabular.terms import clinical
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality, mask_of
 
 
 def archived(

@@ -21,9 +21,10 @@ from dgfnet.bundle.record import WIDER, frame
 from dgfnet.errors import InputError
 from dgfnet.measured.definitions import NAMES
 from dgfnet.metrics.calibration import NEAREST
-from dgfnet.tabular.design import RECORD, recorded
-from dgfnet.tabular.logistic import Logistic, design
-from dgfnet.vocabulary import Modality
+from dgfnet.tabular.design import recorded
+from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.terms import design
+from dgfnet.vocabulary import RECORD, Modality
 
 Array = NDArray[np.float64]
 Limits = Mapping[str, tuple[float, float]]  # lowest and highest value by column

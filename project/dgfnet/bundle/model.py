@@ -28,8 +28,7 @@ from dgfnet.errors import InputError
 from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
 from dgfnet.settings import Preprocess
-from dgfnet.tabular.design import RECORD
-from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality, Scored, mask_of
 
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;
 # parallel.cores() would import rich, which the environment of a registered model does not have

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dgfnet.tabular.design import RECORD, recorded
-from dgfnet.tabular.logistic import Logistic, numbers
+from dgfnet.tabular.design import recorded
+from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.terms import numbers
+from dgfnet.vocabulary import RECORD
 
 Rows = Sequence[NDArray[Any]]  # per nodule its cells, (columns,)
 WIDER = 0.5  # of the span of the training nodules: so far beyond it a value is still believed

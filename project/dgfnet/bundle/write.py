@@ -42,12 +42,11 @@ from dgfnet.network.variants import DGFNet
 from dgfnet.outline.export import graph_of
 from dgfnet.outline.network import OutlineNet
 from dgfnet.settings import Preprocess
-from dgfnet.tabular.design import RECORD
 from dgfnet.tabular.logistic import Logistic
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.baselines import same_rows
 from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.terms import clinical
 from dgfnet.vocabulary import Baseline, Modality, Site, Variant
 
 NETWORKLESS: tuple[Baseline, ...] = ("size", "clinical", "radiomics")
@@ -123,7 +124,7 @@ def _features(
     if name == "size":
         return design.size(archive, nodules)
     if name == "clinical":
-        return design.clinical(load_nodules(settings), nodules, baseline.columns())
+        return clinical(load_nodules(settings), nodules, baseline.columns())
     table = pd.read_parquet(archive.folder / MEASURED)
     return design.measured(archive, table, nodules, baseline.units)
 

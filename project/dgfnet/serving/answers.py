@@ -16,8 +16,7 @@ from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.occlusion import occlusion
 from dgfnet.bundle.record import cells
 from dgfnet.serving.cases import Case
-from dgfnet.tabular.design import RECORD
-from dgfnet.vocabulary import MODALITIES, Modality, mask_of
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality, mask_of
 
 IGNORED = "this model reads no record; what was given of it is left aside"
 UNIMODAL: dict[tuple[Modality, ...], str] = {  # statement of an answer by the modalities of its case

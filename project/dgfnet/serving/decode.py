@@ -30,8 +30,7 @@ from dgfnet.errors import InputError
 from dgfnet.imaging.boxes import FORMS, MARKS, Box, read_mark
 from dgfnet.serving.cases import Case, Grey, Reading, loose_image, read_case, read_moved, read_spacing
 from dgfnet.serving.record import read_record
-from dgfnet.tabular.design import RECORD
-from dgfnet.vocabulary import MODALITIES, Modality
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality
 
 NAME = "nodule"  # field of a case in a request: its text comes back with the answer
 FIELDS = tuple(name for modality in MODALITIES for name in (modality, f"{modality}_mask"))

@@ -11,8 +11,7 @@ from dgfnet.serving.answers import COLUMNS, NOVELTIES, NUMBERS
 from dgfnet.serving.connection import JSON
 from dgfnet.serving.decode import FIELDS, LARGEST_FILE, MOST_IMAGES, NAME, SEGMENTS, SPACING_FIELDS
 from dgfnet.serving.records import MOST_CASES
-from dgfnet.tabular.design import RECORD
-from dgfnet.vocabulary import MODALITIES
+from dgfnet.vocabulary import MODALITIES, RECORD
 
 Schema = dict[str, Any]
 STATUSES = {

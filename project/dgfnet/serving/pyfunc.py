@@ -21,8 +21,7 @@ from dgfnet.bundle.layout import CARD, CODE, PACKED
 from dgfnet.bundle.packed import pack
 from dgfnet.serving.answers import COLUMNS
 from dgfnet.serving.decode import FIELDS, MARK_FIELDS, NAME, SEGMENTS, SPACING_FIELDS
-from dgfnet.tabular.design import RECORD
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import RECORD, Modality
 
 NEEDED = (  # to answer: no torch, no Ray, no DVC
     *("mlflow", "numpy", "scipy", "pandas", "pydantic", "pyyaml", "onnxruntime", "safetensors"),

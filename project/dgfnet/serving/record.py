@@ -13,7 +13,7 @@ from typing import Any
 
 from dgfnet.bundle.record import Column
 from dgfnet.errors import InputError, meant
-from dgfnet.tabular.design import RECORD
+from dgfnet.vocabulary import RECORD
 
 SHOWN = 40  # letters of a name that nobody knows
 

@@ -26,7 +26,7 @@ from dgfnet.serving.forms import records_of
 from dgfnet.serving.record import read_record
 from dgfnet.serving.records import check_records
 from dgfnet.serving.remote import CasePictures
-from dgfnet.tabular.design import RECORD
+from dgfnet.vocabulary import RECORD
 
 LONGEST_NAME = 64
 ELSEWHERE = "the results in the case's other study are stored"

@@ -20,6 +20,7 @@ from dgfnet.results import MEASURED, is_cross_validated, load_nodules, load_tabl
 from dgfnet.settings import Settings
 from dgfnet.tabular import design
 from dgfnet.tabular.logistic import Logistic, fit, fit_chosen, fit_nonnegative
+from dgfnet.tabular.terms import clinical
 from dgfnet.vocabulary import SPECS, VARIANTS, Baseline, Modality, Site, Stack, Variant, is_stacked
 
 Array = NDArray[np.float64]
@@ -124,7 +125,7 @@ def _source(
         return Source(design.size(archive, nodules), tuple(archive.pictured()))
     if baseline == "clinical":
         names = settings.crossval.clinical
-        features = design.clinical(load_nodules(settings), nodules, names)
+        features = clinical(load_nodules(settings), nodules, names)
         if features.empty:
             raise NothingToLearn(f"crossval.clinical names no column of nodules.csv: {', '.join(names)}")
         return Source(features)

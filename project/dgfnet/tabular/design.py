@@ -16,9 +16,8 @@ from dgfnet.errors import InputError
 from dgfnet.measured.definitions import DEFINITIONS, IN_GREY, NAMES
 from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
-from dgfnet.vocabulary import Modality
-
-RECORD = "record"  # the part of a stacked model that is neither of a modality nor a network's
+from dgfnet.tabular.terms import clinical
+from dgfnet.vocabulary import RECORD, Modality
 
 
 def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
@@ -36,23 +35,6 @@ def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
             if (unit == name).any():
                 known = np.where(unit == name, area, np.nan)
                 columns[f"{modality}_log_area_{name}"] = np.log(known)
-    return pd.DataFrame(columns, index=list(nodules))
-
-
-def clinical(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    """Returns columns of nodules.csv as texts, None where a cell is empty.
-
-    Args:
-        table: nodules.parquet.
-        nodules: whose rows are wanted, in their order.
-        names: of columns; those that the table lacks, or that are empty for all these nodules, are left out.
-    """
-    rows = table.set_index("nodule_id").loc[list(nodules)]
-    columns = {}
-    for name in dict.fromkeys(names):
-        if name in rows and rows[name].notna().any():
-            texts = [None if pd.isna(cell) else str(cell) for cell in rows[name]]
-            columns[name] = pd.Series(texts, index=list(nodules), dtype=object)
     return pd.DataFrame(columns, index=list(nodules))
 
 

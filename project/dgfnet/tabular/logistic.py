@@ -2,53 +2,28 @@
 
     log odds = intercept + sum over terms of coefficient * (value - centre) / scale
 
-A term is a column of numbers, where a gap counts as the median; or 1 for a gap of such a column; or 1 for a
-level of a column of texts. Terms and all their numbers come from the training rows alone, and so does the
-answer to whether a column holds numbers: NUMERIC of its cells must be some. What is no number there is a gap.
-Of texts the LEVELS most frequent are levels; any other, and one that training did not have, is none of them.
+The terms are those of `tabular/terms.py`, from the training rows alone, as everything else.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from dgfnet.tabular.terms import Term, design, terms_of
+
 Array = NDArray[np.float64]
 STRENGTHS = tuple(float(value) for value in np.logspace(-3, 2, 11))  # tried where the data choose
-NUMERIC = 0.9  # share of the cells; the others may say "unknown"
-LEVELS = 50  # a column of names or remarks would else make a matrix as wide as the cohort is long
 INNER = 5  # parts that the training rows are cut into for that
 TOLERANCE = 1e-10  # of the gradient's largest entry, of the mean loss
-
-
-@dataclass(frozen=True)
-class Term:
-    """One column of the design matrix.
-
-    Attributes:
-        column: of the table.
-        kind: `number`: its value, standardised; `gap`: 1 where it has none; `level`: 1 where it is `level`.
-        level: a text, of the kind `level`.
-        fill: median of the training rows, which stands for a gap.
-        centre: mean of the training rows after filling; 0 of an indicator.
-        scale: their standard deviation (n in the denominator), 1 where it is 0; 1 of an indicator.
-    """
-
-    column: str
-    kind: Literal["number", "gap", "level"]
-    level: str | None = None
-    fill: float = 0.0
-    centre: float = 0.0
-    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,53 +69,6 @@ class Logistic:
         ]
         coefficients = tuple(float(term["coefficient"]) for term in plain["terms"])
         return cls(tuple(terms), coefficients, float(plain["intercept"]), float(plain["strength"]))
-
-
-def terms_of(table: pd.DataFrame) -> tuple[Term, ...]:
-    """Returns the terms that training rows lead to; none for a column without a value."""
-    terms = []
-    for name in table:
-        column = table[name]
-        if not column.notna().any():
-            continue
-        values = numbers(column)
-        gap = np.isnan(values)
-        if (~gap).sum() < NUMERIC * column.notna().sum():
-            counts = Counter(str(cell) for cell in column.dropna())
-            levels = sorted(counts, key=lambda level: (-counts[level], level))[:LEVELS]
-            terms += [Term(str(name), "level", level) for level in sorted(levels)]
-            continue
-        fill = float(np.median(values[~gap]))
-        filled = np.where(gap, fill, values)
-        constant = filled.min() == filled.max()  # rounding gives it a deviation that is not quite 0
-        centre, scale = (fill, 1.0) if constant else (float(filled.mean()), float(filled.std()))
-        terms.append(Term(str(name), "number", None, fill, centre, scale))
-        if gap.any():
-            terms.append(Term(str(name), "gap"))
-    return tuple(terms)
-
-
-def design(terms: Sequence[Term], table: pd.DataFrame) -> Array:
-    """Returns the design matrix of a table, (rows, terms)."""
-    matrix = np.zeros((len(table), len(terms)))
-    for place, term in enumerate(terms):
-        column = table[term.column]
-        if term.kind == "level":
-            matrix[:, place] = [not pd.isna(cell) and str(cell) == term.level for cell in column]
-            continue
-        values = numbers(column)
-        gap = np.isnan(values)
-        if term.kind == "gap":
-            matrix[:, place] = gap
-        else:
-            matrix[:, place] = (np.where(gap, term.fill, values) - term.centre) / term.scale
-    return matrix
-
-
-def numbers(column: pd.Series) -> Array:
-    """Returns the cells as numbers, NaN for a gap, a text and what is not finite."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def fit(table: pd.DataFrame, label: Array, strength: float = 1.0) -> Logistic:
