@@ -26,7 +26,7 @@ import pandas as pd
 
 from dgfnet.metrics.intervals import auc_difference
 from dgfnet.settings import fingerprint
-from dgfnet.vocabulary import SPECS, TABULAR, VARIANTS
+from dgfnet.vocabulary import PICTURED, SPECS, TABULAR, VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("cohort", "audit", "preprocess", "outline", "pretrain", "crossval", "compare")
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--external", type=int, default=0, help="patients of other scanners")
     parser.add_argument("--ablate", nargs="+", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    variants = list(VARIANTS) if options.variants == ["all"] else options.variants
+    variants = list(PICTURED) if options.variants == ["all"] else options.variants
     cases = [(seed, 1.0) for seed in options.seeds] + [(seed, 0.0) for seed in options.null_seeds]
     chosen = options.sites, variants, options.external
     rows = [row for case in cases for row in run(options.folder, *case, *chosen)]

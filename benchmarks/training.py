@@ -65,7 +65,7 @@ from dgfnet.training.loop import SPEED
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model
 from dgfnet.training.task import Places, Task
-from dgfnet.vocabulary import MODALITIES, SITES, SPECS, VARIANTS
+from dgfnet.vocabulary import MODALITIES, PICTURED, SITES, SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("floor", "fit", "reference", "machine", "matrix", "threads", "compile")
@@ -248,12 +248,12 @@ def matrix(settings: Settings, facts: Inputs, shared: bool) -> Iterator[Task]:
     """All fits, parents first; a fit asked for twice costs nothing the second time."""
     for fold in range(facts.fold_count):
         for number, site in enumerate(SITES):
-            for place, variant in enumerate(VARIANTS):
+            for place, variant in enumerate(PICTURED):
                 task, origin = classification(settings, facts, site, variant, fold)
                 for modality in SPECS[variant].modalities if SPECS[variant].tasks else ():
                     root = segmentation(settings, facts, modality, settings.network.encoder_of(site), fold)
                     yield root
-                    if not shared and (number or place > VARIANTS.index("ct_multitask")):
+                    if not shared and (number or place > PICTURED.index("ct_multitask")):
                         yield replace(root, seed=root.seed + 1 + 100 * number + place)  # its own, once more
                 yield from (parent for parent in origin if parent.phase == "classification")
                 yield task
@@ -359,11 +359,11 @@ def measure_paper(settings: Settings) -> dict[str, Any]:
     }
     total = unshared = 0.0
     for site, pairs in training.items():
-        cost = {name: pair_flops(paper, site, name) for name in VARIANTS if name != "us_tlr"}
+        cost = {name: pair_flops(paper, site, name) for name in PICTURED if name != "us_tlr"}
         found |= {f"{site}_{name}_gflop_per_pair": flops / 1e9 for name, flops in cost.items()}
         # each site has its own encoder and so its own segmentation phases, one per modality
         phases = {name: paper.pretrain.epochs * cost[f"{name}_multitask"] for name in MODALITIES}
-        asked = [name for spec in SPECS.values() if spec.tasks for name in spec.modalities]
+        asked = [name for one in PICTURED if SPECS[one].tasks for name in SPECS[one].modalities]
         label = paper.crossval.unimodal_epochs * sum(cost.values())
         total += (sum(phases.values()) + label) * pairs * paper.cohort.folds
         unshared += (sum(phases[name] for name in asked) + label) * pairs * paper.cohort.folds

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from dgfnet import settings
 from dgfnet.settings import Section, Settings
-from dgfnet.vocabulary import VARIANTS
+from dgfnet.vocabulary import PICTURED, RECORD_FUSIONS
 
 PAGE = Path(__file__).parent / "reference" / "settings.md"
 START, END = "<!-- lists: make docs -->", "<!-- end of lists -->"
@@ -46,7 +46,8 @@ def page(text: str) -> str:
 
 def variants() -> str:
     """Returns the sentence that names the variants, for the many settings that take them."""
-    return wrapped("Variants are " + ", ".join(f"`{name}`" for name in VARIANTS) + ".", "") + "\n"
+    plain, record = (", ".join(f"`{name}`" for name in names) for names in (PICTURED, RECORD_FUSIONS))
+    return wrapped(f"Variants are {plain}; those with the record are {record}.", "") + "\n"
 
 
 def sections() -> Iterator[tuple[str, type[Section]]]:
@@ -131,13 +132,12 @@ def within(kind: Any, metadata: Sequence[Any]) -> str:
 
 
 def choice(start: str, names: Sequence[str]) -> str:
-    """Returns a choice of names; that of all variants in one word."""
-    more = [f"`{name}`" for name in names if name not in VARIANTS]
-    return (
-        f"{start} {' or '.join(['the variants', *more])}"
-        if set(VARIANTS) <= set(names)
-        else (f"{start} " + ", ".join(f"`{name}`" for name in names))
-    )
+    """Returns a choice of names; that of all variants in a few words."""
+    if not set(PICTURED) <= set(names):
+        return f"{start} " + ", ".join(f"`{name}`" for name in names)
+    with_record = ["those with the record"] if set(RECORD_FUSIONS) <= set(names) else []
+    more = [f"`{name}`" for name in names if name not in (*PICTURED, *RECORD_FUSIONS)]
+    return f"{start} {' or '.join(['the variants', *with_record, *more])}"
 
 
 def linked(text: str) -> str:

@@ -565,6 +565,30 @@ def test_a_record_stack_needs_columns_that_tell_no_label(params):
         )
 
 
+def test_networks_that_read_the_record_need_columns_and_are_not_registered(params):
+    wanted = ["crossval.variants=[concat_record,dgf_record]", "tune.variants=[dgf_record]"]
+    settings = load(params, wanted)
+    assert settings.crossval.variants == ("concat_record", "dgf_record")
+    assert "network.dgf.combiner" in settings.tune.space_of("dgf_record")
+    assert "network.dgf.combiner" not in settings.tune.space_of("concat_record")
+    for key, where in (("crossval", wanted[:1]), ("tune", wanted[1:])):
+        first = "concat_record" if key == "crossval" else "dgf_record"
+        assert message(load, params, [*where, "crossval.record=[]"]).endswith(
+            f"{key}.variants: {first} needs columns in crossval.record, found []"
+        )
+    kept = (
+        "register.variant",
+        "attribute.variant",
+        "holdout.variant",
+        "crossval.stacked",
+        "applicability.us",
+    )
+    for setting in kept:
+        said = message(load, params, [f"{setting}=dgf_record"])
+        assert f"{setting}: Input should be " in said
+        assert "found 'dgf_record'" in said
+
+
 @pytest.mark.parametrize(
     ("project", "copied", "root"),
     [  # the copy is one of the repository, the project may lie below its top, and DVC's folder too

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from dgfnet.errors import InputError, meant
-from dgfnet.vocabulary import TABULAR, VARIANTS
+from dgfnet.vocabulary import PICTURED, TABULAR
 
 
 class _Loader(yaml.SafeLoader):
@@ -133,7 +133,7 @@ def explain(name: str, error: ValidationError, known: Sequence[str]) -> str:
             lines.append(f"{name}: unknown setting {where}; {advice(where, known)}")
         elif problem["type"] == "missing":
             lines.append(f"{name}: setting {where} is missing")
-        elif problem["input"] in TABULAR and VARIANTS[-1] in problem.get("ctx", {}).get("expected", ""):
+        elif problem["input"] in TABULAR and PICTURED[-1] in problem.get("ctx", {}).get("expected", ""):
             lines.append(
                 f"{place}: {problem['input']} is a baseline, which crossval.baselines names, and no network; "
                 f"expected {problem['ctx']['expected']}"

@@ -20,11 +20,13 @@ from dgfnet.errors import InputError
 from dgfnet.params import advice, assign, explain, read
 from dgfnet.vocabulary import (
     SITES,
+    SPECS,
     Baseline,
     Branch,
     EncoderName,
     Fusion,
     Modality,
+    Pictured,
     Registered,
     Scored,
     Site,
@@ -384,7 +386,7 @@ class Tune(Section):
     """One trial in so many goes on at each of ASHA's rungs."""
     space: dict[str, Range] = Field(min_length=1)
     """Key of `training` or `network` to `{low, high}`, `{low, high, log: true}` or `{choices: [...]}`;
-    `network.dgf.*` is searched for `dgf` only."""
+    `network.dgf.*` is searched for `dgf` and `dgf_record` only."""
 
     @model_validator(mode="after")
     def only_what_fits_may_differ(self) -> Tune:
@@ -395,11 +397,11 @@ class Tune(Section):
         return self
 
     def space_of(self, variant: Variant) -> dict[str, Range]:
-        """Returns the ranges to search for a variant; those of the fusion are for `dgf` only."""
+        """Returns the ranges to search for a variant; those of `network.dgf` are for what fuses by it."""
         return {
             name: limits
             for name, limits in self.space.items()
-            if variant == "dgf" or not name.startswith("network.dgf.")
+            if SPECS[variant].fusion == "dgf" or not name.startswith("network.dgf.")
         }
 
 
@@ -408,7 +410,9 @@ class Crossval(Section):
 
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
     """Variants that are cross-validated; those they start from are added as needed. `us_continued` and
-    `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone."""
+    `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone. `concat_record`,
+    `sum_record` and `dgf_record` fuse a third stream, of the columns that `record` names; they are compared
+    and searched for, and not registered, explained or validated outside."""
     ablations: dict[str, dict[str, Any]]
     """Names to keys of `network` or `training` and their values: `dgf` is cross-validated once more with
     these, from the same parents on the same folds, as `dgf-<name>` in every table and figure and in MLflow.
@@ -422,17 +426,17 @@ class Crossval(Section):
     baselines: tuple[Baseline, ...] = Field(strict=False)
     """Models without a network of their own that are cross-validated on the same folds and stand below the
     variants in every table; empty, there are none. See docs/explanation/baselines.md."""
-    stacked: Variant | None
+    stacked: Pictured | None
     """The variant whose log odds `stack` joins with what was measured on its modalities; of a fusion
     `us_stack` and `ct_stack` do the same with the variants it starts from. null: none of them."""
     clinical: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` that the baseline `clinical` reads: numbers, or texts as categories; absent
     ones are passed over."""
     record: tuple[str, ...] = Field(strict=False)
-    """Columns of `nodules.csv` that `record_stack` joins to all that `stack` joins; absent ones are passed
-    over; empty: no such stack. Only what is known before surgery and can be asked for whenever the model is:
-    it is asked for with every nodule. Texts that stand in them, and their lowest and highest numbers, travel
-    with a registered model."""
+    """Columns of `nodules.csv` that `record_stack` joins to all that `stack` joins, and that `concat_record`,
+    `sum_record` and `dgf_record` read; absent ones are passed over; empty: no such stack and none of these.
+    Only what is known before surgery and can be asked for whenever the model is: it is asked for with every
+    nodule. Texts that stand in them, and their lowest and highest numbers, travel with a registered model."""
 
     @model_validator(mode="after")
     def ablations_change_what_a_fusion_may(self) -> Crossval:
@@ -542,7 +546,7 @@ class External(Section):
 class Holdout(Section):
     """The paper's protocol of its Table 4: one split, the epoch chosen on its validation part."""
 
-    variant: Variant | None
+    variant: Pictured | None
     """The variant that is trained so, not `us_tlr`; null: none, and nothing is written."""
     fold: Count
     """Fold of `cohort.folds` that is the validation part."""
@@ -596,9 +600,9 @@ class Attribute(Section):
 class Applicability(Section):
     """Groups of nodules, and the rule for who gets CT."""
 
-    us: Literal[Variant, "us_stack"]
+    us: Literal[Pictured, "us_stack"]
     """The variant or stack that stands for US."""
-    ct: Literal[Variant, "ct_stack"]
+    ct: Literal[Pictured, "ct_stack"]
     """The variant or stack that stands for CT."""
     both: Registered
     """The variant or stack that stands for US and CT together."""
@@ -669,6 +673,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def record_is_named(self) -> Settings:
+        """Refuses networks that read the record of no column."""
+        for key, variants in (("crossval", self.crossval.variants), ("tune", self.tune.variants)):
+            wanting = [name for name in variants if SPECS[name].record and not self.crossval.record]
+            if wanting:
+                raise ValueError(f"{key}.variants: {wanting[0]} needs columns in crossval.record, found []")
+        return self
+
+    @model_validator(mode="after")
     def holdout_is_a_fold(self) -> Settings:
         """Refuses a validation part that is no fold, before anything is trained."""
         of_patients = self.cohort.split == "patients"  # how many centres there are, only the cohort tells
@@ -729,10 +742,10 @@ class Settings(Section):
             raise InputError(explain("search", error, known_settings())) from None
 
     @property
-    def registered_network(self) -> Variant:
+    def registered_network(self) -> Pictured:
         """Returns the variant whose networks are in the registered model."""
         if not is_stacked(self.register_.variant):
-            return cast("Variant", self.register_.variant)
+            return cast("Pictured", self.register_.variant)
         assert self.crossval.stacked is not None  # checked above
         return self.crossval.stacked
 

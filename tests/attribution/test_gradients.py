@@ -22,7 +22,7 @@ from dgfnet.attribution.networks import (
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
 from dgfnet.training.partition import select
-from dgfnet.vocabulary import VARIANTS
+from dgfnet.vocabulary import PICTURED
 from tiny_archive import blob, write_archive
 
 EFFORT = Effort(tolerance=1e-4, panels=4, halvings=8, rows=32)
@@ -197,7 +197,7 @@ def network(variant, tiny):
     return model.eval()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", PICTURED)
 def test_every_variant_can_be_explained_completely(variant, tiny):
     model = network(variant, tiny)
     score = scorer(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from dgfnet.compare import baselines, figures
-from dgfnet.compare.pairs import PAIRS, all_pairs, differences
+from dgfnet.compare.pairs import PAIRS, all_pairs, differences, record_sentences
 from dgfnet.compare.usefulness import calibration, decisions
 from dgfnet.errors import InputError
 from dgfnet.results import check_same
 from dgfnet.settings import load
-from dgfnet.vocabulary import BASELINES, CONTROLS, TABULAR
+from dgfnet.vocabulary import BASELINES, CONTROLS, RECORD_FUSIONS, TABULAR
 
 NAMES = ("us_multitask", "ct_multitask", "dgf")
 FOLDS = 4
@@ -93,6 +95,21 @@ def test_pairs_equal_a_direct_delong_and_scikit_learn():
         assert row.folds_estimate == pytest.approx(np.mean(by_fold))
         error = np.sqrt((1 / FOLDS + 1 / (FOLDS - 1)) * np.var(by_fold, ddof=1))
         assert row.folds_p == pytest.approx(2 * stats.t.sf(abs(np.mean(by_fold)) / error, FOLDS - 1))
+
+
+def test_what_the_record_adds_is_said_of_each_model_that_reads_it():
+    by_variant = tables()
+    start, rng = by_variant["dgf"], np.random.default_rng(3)
+    for name in ("dgf_record", "record_stack", "stack"):
+        by_variant[name] = start.assign(probability=expit(start["label"] + rng.normal(size=len(start))))
+    said = record_sentences(all_pairs(by_variant, results(by_variant), 0.95, 100, 7), 0.95)
+    areas = {name: roc_auc_score(t["label"], t["probability"]) for name, t in by_variant.items()}
+    assert len(said) == 2
+    for words, (name, other) in zip(said, (("dgf_record", "dgf"), ("record_stack", "stack")), strict=True):
+        gain = f"{areas[name] - areas[other]:+.3f}"
+        assert words.startswith(f"What the record adds: AUC of {name} minus that of {other} {gain} (95 % ")
+        low, high = map(float, re.search(r"interval (\S+) to (\S+),", words).groups())
+        assert low < float(gain) < high
 
 
 def test_networks_against_baselines_equal_a_direct_delong_and_are_said():
@@ -202,7 +219,7 @@ def test_variants_on_different_nodules_are_not_compared():
 @pytest.mark.parametrize("profile", ["demo", "paper", "paper_size"])
 def test_every_variant_of_a_profile_has_a_look_of_its_own(params, profile):
     settings = load(params, [f"base.profile={profile}"])
-    names = [*settings.crossval.variants, *CONTROLS, "dgf-one", "dgf-two", *TABULAR]
+    names = [*settings.crossval.variants, *RECORD_FUSIONS, *CONTROLS, "dgf-one", "dgf-two", *TABULAR]
     looks = figures._looks(names)
     assert list(looks) == [*(n for n in names if n not in BASELINES), *(n for n in names if n in BASELINES)]
     assert len(set(looks.values())) == len(names)

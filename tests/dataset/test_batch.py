@@ -39,6 +39,16 @@ def test_modalities_may_differ_in_size_and_labels_may_be_unknown():
     assert Batch(**fields).images["ct"].shape == (3, 64, 64)
 
 
+def test_the_record_is_an_input_where_there_is_one_and_moves_with_the_others():
+    assert "record" not in Batch(**parts()).inputs
+    record = torch.tensor([[40.0, 1], [float("nan"), 0], [50, 0]], dtype=torch.float64)
+    moved = Batch(**parts(), record=record).to(torch.device("cpu"))
+    torch.testing.assert_close(moved.inputs["record"], record, equal_nan=True)
+    for wrong in (record.float(), record[:2], record[:, 0]):
+        with pytest.raises(ValueError, match=r"record must be \(3, T\) float64"):
+            Batch(**parts(), record=wrong)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -175,3 +175,16 @@ def test_a_drawer_draws_what_an_augmenter_draws(tiny):
         augmenter(stored)
         drawer()
     assert augmenter._compose.random_generator.random() == drawer._compose.random_generator.random()
+
+
+def test_the_record_goes_with_its_nodules_on_both_ways(pictured, nodules, tiny):
+    """The record of nodule n is n and an unknown number."""
+    record = np.stack([np.arange(5.0), np.full(5, np.nan)], axis=1)
+    known = replace(nodules, record=record)
+    for way in (here, on_cpu):
+        batches = way(pictured, known, tiny.training.augment, 3)
+        found = torch.cat([batch.record for batch in batches])
+        assert found[:, 0].tolist() == [0, 1, 2, 3, 4]
+        assert found[:, 1].isnan().all()
+        assert torch.cat([batch.patients for batch in batches]).tolist() == nodules.patients.tolist()
+        assert all(batch.record is None for batch in way(pictured, nodules, tiny.training.augment, 3))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -212,7 +213,9 @@ def test_all_images_stand_in_a_pair_and_the_largest_in_the_first(by_number, nodu
             assert set(rows) == set(nodules.rows[name][place])
             assert rows[0] == nodules.largest[name][place]
             assert np.ptp(np.unique(rows, return_counts=True)[1]) <= 1  # no image counts twice as often
-    (batch,) = evaluation_batches(by_number, nodules, pairs, 64)
+    numbered = replace(nodules, record=np.arange(5.0)[:, None])
+    (batch,) = evaluation_batches(by_number, numbered, pairs, 64)
+    assert batch.record[:, 0].tolist() == pairs.nodule.tolist()  # each pair has its nodule's
     assert batch.images["us"][:, 0, 0].tolist() == pairs.rows["us"].tolist()
     assert batch.patients.tolist() == nodules.patients[pairs.nodule].tolist()
     assert len(pairs_of(nodules, ("us",), "all").nodule) == sum(map(len, nodules.rows["us"]))

@@ -10,10 +10,17 @@ from dgfnet.measured.definitions import NAMES
 from dgfnet.network.fusion import BasicFusion
 from dgfnet.network.tlr import FROZEN, Head, TransferNet
 from dgfnet.network.variants import DGFNet, load_weights
+from dgfnet.tabular.terms import Term
 from dgfnet.training.losses import losses
-from dgfnet.vocabulary import MODALITIES, SPECS, mask_of
+from dgfnet.vocabulary import MODALITIES, RECORD, SPECS, mask_of
 
 SIZE, NODULES = 32, 6
+TERMS = (
+    Term("age", "number", None, 50.0, 48.0, 10.0),
+    Term("age", "gap"),
+    Term("sex", "level", "F"),
+    Term("sex", "level", "M"),
+)
 HEAD = Head(width=16, depth=2, dropout=0.5, learning_rate=1e-3, weight_decay=1e-4)
 FUSIONS = [variant for variant, spec in SPECS.items() if len(spec.modalities) == 2]
 
@@ -40,7 +47,9 @@ def build(tiny, request):
         settings = tiny.network.model_copy(update=own)
         if variant == "us_tlr":
             return TransferNet(HEAD, settings.tlr)
-        model = DGFNet(variant, encoder, settings)
+        model = DGFNet(variant, encoder, settings, terms=len(TERMS))
+        if model.record is not None:
+            model.record.set_normalisation(TERMS)
         fill_bank(model, 7)
         return model
 
@@ -50,7 +59,7 @@ def build(tiny, request):
 def fill_bank(model, count):
     if model.nodule_level is not None:
         with torch.no_grad():
-            features = torch.randn(2, count, 32)
+            features = torch.randn(2 if model.record is None else 3, count, 32)
             model.nodule_level.set_bank(*model.nodule_level.entries(features), torch.arange(100, 100 + count))
 
 
@@ -65,7 +74,16 @@ def images(count=NODULES, seed=5, side=SIZE):
         modality: torch.randint(0, 256, (count, side, side), dtype=torch.uint8, generator=generator)
         for modality in MODALITIES
     }
-    return pictures | {mask_of(modality): disc(side, count, seed) for modality in MODALITIES}
+    masks = {mask_of(modality): disc(side, count, seed) for modality in MODALITIES}
+    return pictures | masks | {RECORD: record(count, generator)}
+
+
+def record(count, generator):
+    """Ages, every third unknown, and sexes, as `tabular.terms.raw` gives them for TERMS."""
+    age = 48 + 10 * torch.randn(count, generator=generator, dtype=torch.float64)
+    gap, woman = torch.arange(count) % 3 == 2, torch.rand(count, generator=generator) < 0.5
+    columns = [torch.where(gap, torch.nan, age), gap, woman, ~woman]
+    return torch.stack([column.double() for column in columns], dim=1)
 
 
 def disc(side, count, seed):
@@ -76,7 +94,7 @@ def disc(side, count, seed):
     return (distance < radii[:, None, None]).to(torch.uint8)
 
 
-def batch(modalities=MODALITIES, side=SIZE):
+def batch(modalities=MODALITIES, side=SIZE, with_record=False):
     generator = torch.Generator().manual_seed(6)
     targets = torch.randint(0, 2, (NODULES, 2, side, side), dtype=torch.uint8, generator=generator)
     return Batch(
@@ -85,6 +103,7 @@ def batch(modalities=MODALITIES, side=SIZE):
         torch.tensor([0.0, 1, 0, 1, 1, 0]),
         torch.arange(NODULES),
         {m: torch.randn(NODULES, len(NAMES[m]), generator=generator) for m in modalities},
+        images(side=side)[RECORD] if with_record else None,
     )
 
 
@@ -94,7 +113,7 @@ def taken(model, pictures):
 
 def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
     model = build(variant).train()
-    inputs = batch(model.modalities, side(model))
+    inputs = batch(model.modalities, side(model), SPECS[variant].record)
     terms = losses(model(inputs.inputs, inputs.patients, segment=True), inputs, 1.0, 1.0, classify=True)
     assert sorted(terms) == sorted(
         ["label", *(f"masks_{m}" for m in model.modalities if SPECS[variant].tasks)]
@@ -112,8 +131,9 @@ def test_a_training_step_gives_every_parameter_a_gradient(build, variant):
 
 @pytest.mark.parametrize("nodule_level", ["bank", "batch"])
 @pytest.mark.parametrize("combiner", ["product", "sum", "concat"])
-def test_every_parameter_of_every_dgf_gets_a_gradient(build, combiner, nodule_level):
-    model = build("dgf", combiner=combiner, nodule_level=nodule_level).train()
+@pytest.mark.parametrize("name", ["dgf", "dgf_record"])
+def test_every_parameter_of_every_dgf_gets_a_gradient(build, name, combiner, nodule_level):
+    model = build(name, combiner=combiner, nodule_level=nodule_level).train()
     model(images(), torch.arange(NODULES)).logit.sum().backward()
     for name, parameter in model.fusion.named_parameters():
         assert parameter.grad is not None, name
@@ -143,10 +163,28 @@ def test_blank_pictures_give_numbers(build, variant, grey, training):
         name: torch.full((NODULES, side(model), side(model)), value, dtype=torch.uint8)
         for name in model.inputs
         for value in [grey if name in model.modalities else min(grey, 1)]
-    }
+        if name != RECORD
+    } | nothing_known()
     output = model(blank, torch.arange(NODULES), segment=True)
     assert torch.isfinite(output.logit).all()
     assert all(torch.isfinite(masks).all() for masks in output.masks.values())
+
+
+def nothing_known():
+    """A record in which every value is missing, of all nodules."""
+    return {RECORD: torch.tensor([[torch.nan, 1, 0, 0]], dtype=torch.float64).expand(NODULES, -1)}
+
+
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.record])
+@pytest.mark.parametrize("training", [True, False])
+def test_records_of_which_nothing_is_known_give_numbers_and_train(build, name, training):
+    model = build(name).train(training)
+    logit = model(images() | nothing_known(), torch.arange(NODULES)).logit
+    assert torch.isfinite(logit).all()
+    logit.sum().backward()
+    for part, parameter in model.record.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), part
+    assert model.record.value.bias.grad.abs().sum() > 0
 
 
 @torch.no_grad()
@@ -208,10 +246,10 @@ def test_each_modality_a_variant_takes_changes_the_output(build, variant):
     before = model(taken(model, images(side=side(model)))).logit
     for name in model.inputs:
         highest = 255 if name in model.modalities else 1
-        changed = {
-            **taken(model, images(side=side(model))),
-            name: highest - images(side=side(model))[name],
-        }
+        pictures = images(side=side(model))
+        changed = {**taken(model, pictures), name: highest - pictures[name]}
+        if name == RECORD:  # another age, where it is known, and the other sex
+            changed[name] = torch.cat([pictures[name][:, :2] + 9, 1 - pictures[name][:, 2:]], dim=1)
         assert ((model(changed).logit - before).abs() > 1e-6).all(), name
 
 
@@ -231,7 +269,7 @@ def test_a_nodule_has_one_probability_alone_and_in_any_company(build, variant, c
     model = build(variant, combiner=combiner).eval()
     for stream in getattr(model, "streams", {}).values():  # features as large as a trained network's
         stream.encoder.layer4[-1].bn2.weight.mul_(5)
-    if variant == "dgf":  # the product of levels saturates, where a mask adds to the features
+    if SPECS[variant].fusion == "dgf":  # the product of levels saturates, where a mask adds to the features
         odds = model(images(), torch.arange(NODULES)).logit
         if odds.abs().min() > 10:
             model.classifier[-1].bias.sub_(odds.mean())
@@ -260,7 +298,7 @@ def test_only_dgf_looks_at_the_patients(build, variant):
     model = build(variant).eval()
     inputs = taken(model, images(side=side(model)))
     free, masked = model(inputs, None).logit, model(inputs, torch.full((NODULES,), 103)).logit
-    assert torch.equal(free, masked) == (variant != "dgf")
+    assert torch.equal(free, masked) == (SPECS[variant].fusion != "dgf")
 
 
 @torch.no_grad()
@@ -277,7 +315,7 @@ def test_weights_survive_saving_and_loading_with_the_size_of_the_bank(build, var
     assert torch.equal(
         source(inputs, torch.arange(98, 104)).logit, target(inputs, torch.arange(98, 104)).logit
     )
-    if variant == "dgf":
+    if SPECS[variant].fusion == "dgf":
         assert len(target.nodule_level.bank_keys) == 11
         source.nodule_level.bank_keys.zero_()
         assert target.nodule_level.bank_keys.abs().sum() > 0  # a copy, not a view

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 import yaml
 
 from dgfnet import digests
 from dgfnet.errors import InputError
-from dgfnet.sweep.plan import Inputs, _chosen, classification, inner_classification, segmentation
-from dgfnet.vocabulary import SITES, SPECS, VARIANTS
+from dgfnet.sweep.plan import Inputs, _chosen, _columns, classification, inner_classification, segmentation
+from dgfnet.vocabulary import RECORD_FUSIONS, SITES, SPECS, VARIANTS
 
 DIGESTS = {None: "n", "central": "c", "lateral": "l"}
+RECORD = (("age", "d1"), ("sex", "d2"))
 
 
 @pytest.fixture
 def inputs():
     def make(chosen=None, **pretrained):
         backbones = {"resnet18": None, "resnet34": None, "inception_v3": None}
-        return Inputs("a", DIGESTS, "m", 4, {**backbones, **pretrained}, SITES, chosen or {})
+        return Inputs("a", DIGESTS, "m", 4, {**backbones, **pretrained}, SITES, chosen or {}, RECORD)
 
     return make
 
 
-def test_every_variant_of_the_paper_is_a_fit(tiny, inputs):
+def test_every_variant_is_a_fit(tiny, inputs):
     keys = set()
     for site in SITES:
         for variant in VARIANTS:
@@ -31,7 +35,45 @@ def test_every_variant_of_the_paper_is_a_fit(tiny, inputs):
             assert sorted(task.parents) == sorted(SPECS[variant].modalities if SPECS[variant].tasks else ())
             assert [parent.key for parent in origin] == list(task.parents.values())
             keys.add(task.key)
-    assert len(keys) == 22
+            assert task.record == (RECORD if variant.endswith("_record") else ())
+    assert len(keys) == 28
+
+
+def test_the_record_is_part_of_the_keys_of_what_reads_it_alone(tiny, inputs):
+    facts = inputs()
+    for other in ((("age", "d1"), ("sex", "d3")), (("age", "d1"),), (("sex", "d2"), ("age", "d1"))):
+        changed = replace(facts, record=other)
+        for variant in VARIANTS:
+            before, after = (
+                classification(tiny, known, "central", variant, 0)[0].key for known in (facts, changed)
+            )
+            assert (before != after) == SPECS[variant].record, variant
+
+
+def test_a_fusion_with_the_record_starts_from_the_same_parents(tiny, inputs):
+    for variant in RECORD_FUSIONS:
+        _, origin = classification(tiny, inputs(), "central", variant, 0)
+        _, plain = classification(tiny, inputs(), "central", SPECS[variant].fusion, 0)
+        assert [parent.key for parent in origin] == [parent.key for parent in plain]
+
+
+def test_a_record_of_columns_that_nobody_has_is_an_error(tiny, inputs):
+    settings = tiny.changed({"crossval.record": ["ages", "sexes"]})
+    with pytest.raises(InputError, match=r"crossval\.record names no column of nodules\.csv: ages, sexes"):
+        classification(settings, replace(inputs(), record=()), "central", "dgf_record", 0)
+
+
+def test_columns_are_known_by_what_stands_in_them():
+    table = pd.DataFrame(
+        {"nodule_id": ["a", "b"], "age": ["40", "50"], "sex": [None, "F"], "empty": [None] * 2}
+    )
+    names = ("sex", "age", "empty", "absent")
+    found = _columns(table, names)
+    assert [name for name, _ in found] == ["sex", "age"]
+    assert _columns(table.assign(lnm_central=1), names) == found
+    other = dict(_columns(table.assign(age=["40", "51"]), names))
+    assert other["sex"] == dict(found)["sex"]
+    assert other["age"] != dict(found)["age"]
 
 
 def test_one_schedule_for_both_phases_of_a_network_of_one_modality(tiny, inputs):

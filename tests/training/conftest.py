@@ -28,7 +28,7 @@ def reproducible():
 def cohort():
     """Nodules of 24 main patients, every third with two, and of 3 external ones; some labels are unknown.
 
-    Central: about a third positive. Lateral: unknown for every fifth patient.
+    Central: about a third positive. Lateral: unknown for every fifth patient. Ages and sexes have gaps.
     """
     rows = []
     for number in range(PATIENTS + 3):
@@ -42,6 +42,9 @@ def cohort():
         rows, columns=["nodule_id", "patient_id", "cohort", "lnm_central", "lnm_lateral", "fold"]
     )
     table.loc[table["patient_id"] >= f"P{PATIENTS}", "cohort"] = "external"
+    ages = [None if number % 7 == 3 else str(30 + 3 * (number * 11 % 17)) for number in range(len(table))]
+    sexes = [("F", "M", "F", None)[number % 4] for number in range(len(table))]
+    table = table.assign(age=pd.Series(ages, dtype=object), sex=pd.Series(sexes, dtype=object))
     return table.astype({"lnm_central": "float32", "lnm_lateral": "float32"})
 
 
@@ -108,6 +111,7 @@ def task(tiny):
             "folds": "f",
             "measured": None,
             "measured_weight": 0.0,
+            "record": (),
             "inner_folds": None,
             "choose": None,
             "validate_every": 2,

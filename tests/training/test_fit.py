@@ -87,6 +87,7 @@ CASES = {
     "tlr": {"variant": "us_tlr", "encoder": "inception_v3"},  # the head it was annealed to comes back
     "reading": {**SEGMENTING, "measured": "m", "measured_weight": 1.0},
     "dgf": {"variant": "dgf"},  # its checkpoint holds a bank: epoch 2 is validated
+    "record": {"variant": "dgf_record", "record": (("age", "a"), ("sex", "s"))},
     "first of one schedule": {**SEGMENTING, "after": 5},
     "second of one schedule": {"variant": "us_multitask", "before": 1},
     "continued": {"variant": "ct_continued"},
@@ -95,6 +96,7 @@ CASES = {
 SECOND = {
     "concat": ("us", "ct"),
     "dgf": ("us", "ct"),
+    "record": ("us", "ct"),
     "second of one schedule": ("us",),
     "continued": ("ct",),
 }

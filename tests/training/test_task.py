@@ -20,7 +20,10 @@ def dgf(task, **changes):
 
 @pytest.mark.parametrize(
     ("variant", "shared"),
-    [("us_multitask", True), ("us_resnet", True), ("concat", True), ("dgf", False)],
+    [
+        *(("us_multitask", True), ("us_resnet", True), ("concat", True), ("dgf", False)),
+        *(("concat_record", True), ("dgf_record", False)),
+    ],
 )
 def test_a_setting_of_the_fusion_retrains_the_fusion_alone(task, variant, shared):
     changed = task(variant=variant, network=dgf(task, combiner="sum"))
@@ -47,6 +50,7 @@ def test_what_changes_no_weight_changes_no_key(task):
         {"pretrained_sha256": "0" * 64},
         {"parents": {"us": "a"}},
         {"archive": "b"},
+        {"record": (("age", "d"),)},
         {"training": {"learning_rate": 0.5}},
         {"training": {"sampling": "none"}},
     ],

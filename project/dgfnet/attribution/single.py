@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from dgfnet.files import replacing, write_json
 from dgfnet.results import is_cross_validated, load_nodules, load_table
 from dgfnet.settings import Settings
 from dgfnet.training.partition import select
-from dgfnet.vocabulary import Modality, Site, Variant
+from dgfnet.vocabulary import PICTURED, RECORD_FUSIONS, Modality, Pictured, Site, Variant
 
 Explained = tuple[Pictures, Explanation]
 
@@ -36,7 +36,7 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
         settings: of the run.
         site: whose network.
         nodule: id of a nodule of the main or of the external cohort.
-        variant: any cross-validated one, or `all` for that of the settings.
+        variant: any cross-validated one that reads pictures alone, or `all` for that of the settings.
 
     Raises:
         InputError: for an unknown variant or nodule, or one that was not cross-validated.
@@ -118,11 +118,15 @@ def _draw(
         figure.savefig(temporary, dpi=130)
 
 
-def _variant(settings: Settings, text: str) -> Variant:
+def _variant(settings: Settings, text: str) -> Pictured:
     if text == "all":
         return settings.attribute.variant
-    known: tuple[Variant, ...] = get_args(Variant)
-    chosen = next((name for name in known if name == text), None)
+    if text in RECORD_FUSIONS:
+        raise InputError(
+            f"--variant {text}: reads the record too, and only what pictures say is explained; expected one "
+            f"of {', '.join(PICTURED)}"
+        )
+    chosen = next((name for name in PICTURED if name == text), None)
     if chosen is None:
-        raise InputError(f"--variant {text}: expected one of {', '.join(known)}{meant(text, known)}")
+        raise InputError(f"--variant {text}: expected one of {', '.join(PICTURED)}{meant(text, PICTURED)}")
     return chosen

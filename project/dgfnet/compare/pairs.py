@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from dgfnet.compare.tables import or_nan
 from dgfnet.metrics.discrimination import auc
 from dgfnet.metrics.intervals import auc_difference, bootstrap_interval, corrected_resampled_t, holm
-from dgfnet.vocabulary import Variant
+from dgfnet.vocabulary import RECORD_FUSIONS, SPECS, Variant
 
 DIFFERENCES = ["a", "b", "estimate", "low", "high", "p", "p_holm"]
 PAIRS = [
     *DIFFERENCES,
     *("boot_low", "boot_high", "folds_estimate", "folds_low", "folds_high", "folds_p", "folds_p_holm"),
 ]
+# models that read the record, and the same without it
+RECORD_PAIRS = {"record_stack": "stack"} | {name: SPECS[name].fusion for name in RECORD_FUSIONS}
 
 
 def differences(tables: dict[str, pd.DataFrame], reference: Variant, confidence: float) -> pd.DataFrame:
@@ -80,14 +82,22 @@ def all_pairs(
     return table[PAIRS]
 
 
-def record_sentence(frame: pd.DataFrame, confidence: float) -> str:
-    """Says what the record adds to the stack, by the row of `all_pairs`; nothing without one."""
-    found = frame[(frame["a"] == "record_stack") & (frame["b"] == "stack")].to_dict("records")
-    return "".join(
-        f"What the record adds: AUC of record_stack minus that of stack {row['estimate']:+.3f} "
-        f"({100 * confidence:g} % interval {row['low']:+.3f} to {row['high']:+.3f}, p = {row['p']:.2g})."
-        for row in found
-    )
+def record_sentences(frame: pd.DataFrame, confidence: float) -> list[str]:
+    """Says what the record adds to each model that is there with and without it, by rows of `all_pairs`."""
+    said = []
+    for row in frame.to_dict("records"):
+        first, second = str(row["a"]), str(row["b"])
+        sides = row["estimate"], row["low"], row["high"]
+        if RECORD_PAIRS.get(second) == first:
+            first, second = second, first
+            sides = -row["estimate"], -row["high"], -row["low"]
+        if RECORD_PAIRS.get(first) == second:
+            gain, low, high = sides
+            said.append(
+                f"What the record adds: AUC of {first} minus that of {second} {gain:+.3f} "
+                f"({100 * confidence:g} % interval {low:+.3f} to {high:+.3f}, p = {row['p']:.2g})."
+            )
+    return said
 
 
 def paired_delong(a: pd.DataFrame, b: pd.DataFrame, confidence: float) -> dict[str, float]:

@@ -74,7 +74,7 @@ def _compare(
     said += modalities.sentences(single)
     every = pairs.all_pairs(tables, results, base.confidence, section.replicates, base.seed)
     files.write_csv(every, folder / "pairs.csv")
-    said.append(pairs.record_sentence(every, base.confidence))
+    said += pairs.record_sentences(every, base.confidence)
     said += _by_centre(folder, settings, tables)
     files.write_text(
         variant_markdown(rows) + "".join(f"\n{words}\n" for words in said if words), folder / "table.md"

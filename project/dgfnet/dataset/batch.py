@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dgfnet.vocabulary import Modality, mask_of
+from dgfnet.vocabulary import RECORD, Modality, mask_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Batch:
         patients: (B,) int64 patient keys.
         features: per modality (B, features) float32 what was measured, as `dataset.features` standardises it;
             empty when no encoder is to read it.
+        record: (B, T) float64 terms of the record, NaN for a number that is not known; None when no network
+            is to read it.
     """
 
     images: Mapping[Modality, Tensor]
@@ -29,6 +31,7 @@ class Batch:
     label: Tensor
     patients: Tensor
     features: Mapping[Modality, Tensor] = field(default_factory=dict)
+    record: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Checks types and shapes once, so that no loss or network has to.
@@ -61,12 +64,17 @@ class Batch:
                 raise ValueError(
                     f"features[{modality}] must be ({count}, F) float32, found {tuple(values.shape)}"
                 )
+        if self.record is not None:
+            shape, kind = tuple(self.record.shape), self.record.dtype
+            if len(shape) != 2 or shape[0] != count or kind != torch.float64:
+                raise ValueError(f"record must be ({count}, T) float64, found {shape} {kind}")
 
     @property
     def inputs(self) -> dict[str, Tensor]:
-        """Images and masks of the nodule by the names of a network's inputs."""
+        """Images, masks of the nodule and the record by the names of a network's inputs."""
         masks = {mask_of(modality): target[:, 0] for modality, target in self.targets.items()}
-        return {**{str(modality): image for modality, image in self.images.items()}, **masks}
+        images = {str(modality): image for modality, image in self.images.items()}
+        return {**images, **masks, **({} if self.record is None else {RECORD: self.record})}
 
     def pinned(self) -> Batch:
         """The batch in page-locked memory, from which a GPU copies without waiting."""
@@ -83,4 +91,5 @@ class Batch:
             move(self.label),
             move(self.patients),
             {modality: move(values) for modality, values in self.features.items()},
+            None if self.record is None else move(self.record),
         )

@@ -188,6 +188,7 @@ class _Drawn(NamedTuple):
     labels: Tensor
     patients: Tensor
     features: dict[Modality, Tensor]
+    record: Tensor | None
 
 
 def device_batches(
@@ -237,9 +238,11 @@ def device_batches(
                 read[modality] = locked(features[modality][rows])
         kits.put(kit)
         labels, patients = (locked(of[plan.chunk]) for of in (nodules.labels, nodules.patients))
-        return _Drawn(changes, labels, patients, read)
+        record = None if nodules.record is None else locked(nodules.record[plan.chunk])
+        return _Drawn(changes, labels, patients, read, record)
 
-    for changes, labels, patients, read in ahead(draw, epoch_plans(order, size, rng), max(1, workers)):
+    plans = epoch_plans(order, size, rng)
+    for changes, labels, patients, read, record in ahead(draw, plans, max(1, workers)):
         planes = {modality: pictures.augmented(modality, own) for modality, own in changes.items()}
         yield Batch(
             {modality: own[:, 0] for modality, own in planes.items()},
@@ -247,4 +250,5 @@ def device_batches(
             labels.to(pictures.device, non_blocking=True),
             patients.to(pictures.device, non_blocking=True),
             {modality: own.to(pictures.device, non_blocking=True) for modality, own in read.items()},
+            None if record is None else record.to(pictures.device, non_blocking=True),
         )

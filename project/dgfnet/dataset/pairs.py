@@ -45,6 +45,7 @@ class Nodules:
         labels: (N,) float32, 0, 1 or NaN where unknown.
         rows: per modality, for each nodule the rows of its images in the archive.
         largest: per modality (N,) the row of the image with the largest nodule area.
+        record: (N, T) terms of the record, NaN for a number that is not known; None where none is read.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +53,7 @@ class Nodules:
     labels: NDArray[np.float32]
     rows: Mapping[Modality, Sequence[Indices]]
     largest: Mapping[Modality, Indices]
+    record: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,6 +66,7 @@ class Nodules:
             self.labels[indices],
             {m: [rows[i] for i in indices] for m, rows in self.rows.items()},
             {m: rows[indices] for m, rows in self.largest.items()},
+            None if self.record is None else self.record[indices],
         )
 
 
@@ -250,4 +253,5 @@ def _collate(
         {modality: torch.from_numpy(features[modality][own]) for modality, own in rows.items()}
         if features is not None
         else {},
+        None if nodules.record is None else torch.from_numpy(nodules.record[chunk]),
     )

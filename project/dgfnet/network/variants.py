@@ -13,9 +13,10 @@ from dgfnet.network.decoders import Decoder
 from dgfnet.network.dgf import DiverseGranularityFusion, NoduleLevel
 from dgfnet.network.encoders import GREY_MEAN, GREY_STD, Encoder, channels, pooled
 from dgfnet.network.fusion import BasicFusion
+from dgfnet.network.record import RecordStream
 from dgfnet.network.regions import RegionPooling
 from dgfnet.settings import Network, Training
-from dgfnet.vocabulary import SPECS, EncoderName, Modality, Variant, mask_of
+from dgfnet.vocabulary import RECORD, SPECS, EncoderName, Modality, Variant, mask_of
 
 
 class Output(NamedTuple):
@@ -92,15 +93,23 @@ class Stream(nn.Module):
 
 
 class DGFNet(nn.Module):
-    """A variant: its streams, its fusion if it has two modalities, and the classifier all variants share.
+    """A variant: its streams, its fusion if it has several, and the classifier all variants share.
 
     Only `us_tlr` is another class: `network/tlr.py`.
+
+    Attributes:
+        record: the stream that is none of pictures, if the variant has it.
     """
 
     rectangle = None  # its input is the whole region of interest
 
     def __init__(
-        self, variant: Variant, encoder: EncoderName, settings: Network, reads: bool = False
+        self,
+        variant: Variant,
+        encoder: EncoderName,
+        settings: Network,
+        reads: bool = False,
+        terms: int = 0,
     ) -> None:
         """Builds the network with random weights.
 
@@ -109,21 +118,25 @@ class DGFNet(nn.Module):
             encoder: of every stream.
             settings: width, pooling and the like.
             reads: streams also tell the measured features of their picture, which only training asks for.
+            terms: of the record, where the variant reads it.
         """
         super().__init__()
         if variant == "us_tlr":
             raise ValueError("us_tlr is a TransferNet")
         features = channels(settings.width)[-1]
         self.variant = variant
-        self.modalities, tasks = SPECS[variant].modalities, SPECS[variant].tasks
+        spec = SPECS[variant]
+        self.modalities = spec.modalities
         self.streams = nn.ModuleDict(
-            {name: Stream(name, encoder, settings, tasks, reads) for name in self.modalities}
+            {name: Stream(name, encoder, settings, spec.tasks, reads) for name in self.modalities}
         )
+        self.record = RecordStream(terms, features, settings.dropout) if spec.record else None
+        names = (*self.modalities, *((RECORD,) if spec.record else ()))
         self.fusion: nn.Module | None = None
-        if variant == "concat" or variant == "sum" or variant == "product":
-            self.fusion = BasicFusion(variant, features)
-        elif variant == "dgf":
-            self.fusion = DiverseGranularityFusion(features, settings.dgf)
+        if spec.fusion == "dgf":
+            self.fusion = DiverseGranularityFusion(features, settings.dgf, names)
+        elif spec.fusion is not None:
+            self.fusion = BasicFusion(spec.fusion, features, len(names))
         self.classifier = nn.Sequential(
             nn.Linear(features, features // 2),
             nn.ReLU(inplace=True),
@@ -153,16 +166,17 @@ class DGFNet(nn.Module):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of its inputs: the modalities, and the masks of those whose stream needs one."""
+        """The names of its inputs: the modalities, the masks of those whose stream needs one, the record."""
         masks = [mask_of(name) for name in self.modalities if self.stream(name).needs_mask]
-        return (*self.modalities, *masks)
+        return (*self.modalities, *masks, *((RECORD,) if self.record is not None else ()))
 
     def features(self, images: Mapping[str, Tensor]) -> list[Tensor]:
-        """Values of each modality before fusion, (B, F) each."""
-        return [
+        """Values of each stream before fusion, (B, F) each."""
+        values = [
             self.streams[modality](images[modality], images.get(mask_of(modality)), False)[0]
             for modality in self.modalities
         ]
+        return values + ([self.record(images[RECORD])] if self.record is not None else [])
 
     def forward(
         self, images: Mapping[str, Tensor], patients: Tensor | None = None, segment: bool = False
@@ -170,7 +184,8 @@ class DGFNet(nn.Module):
         """Scores a batch.
 
         Args:
-            images: by name of the input (B, S, S): grey values 0..255 or masks 0 and 1, any number type.
+            images: by name of the input (B, S, S): grey values 0..255 or masks 0 and 1, any number type; and
+                the record (B, T) float64, where it is read.
             patients: (B,) patient keys for the reference bank; None masks nobody.
             segment: also run decoders and readers of measured features, if the variant has them.
         """
@@ -184,6 +199,8 @@ class DGFNet(nn.Module):
             reader = self.stream(modality).reader
             if segment and reader is not None:
                 features[modality] = reader(value)
+        if self.record is not None:
+            values.append(self.record(images[RECORD]))
         fused = self.fusion(values, patients) if self.fusion is not None else values[0]
         return Output(self.classifier(fused)[:, 0], masks, features)
 

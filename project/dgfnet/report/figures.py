@@ -35,6 +35,9 @@ COLOURS = {
     "sum": "#009E73",
     "product": "#CC79A7",
     "dgf": "#D55E00",
+    "concat_record": "#006B4F",
+    "sum_record": "#006B4F",
+    "dgf_record": "#8F3F00",
     "size": "#999999",  # baselines in greys
     "clinical": "#666666",
     "radiomics": "#000000",
@@ -46,6 +49,7 @@ COLOURS = {
 }
 DASHES = {"us_tlr": ":", "us_multitask": "--", "ct_resnet": ":", "ct_multitask": "-.", "sum": ":"}
 DASHES |= {"us_continued": "-.", "ct_continued": "--"}
+DASHES |= {"concat_record": "-.", "sum_record": ":", "dgf_record": "--"}
 DASHES |= {"size": ":", "clinical": "-.", "radiomics": "--", "late": ":", "us_stack": "--", "ct_stack": "-."}
 INK, GREY, BLUE = "#1f2933", "#8a949e", "#0072B2"
 STYLE: dict[Any, Any] = {

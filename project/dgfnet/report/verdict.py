@@ -11,7 +11,7 @@ from dgfnet.report import published, statements
 from dgfnet.report.cells import finite, number, signed, text, with_interval
 from dgfnet.report.inputs import Json, ReportInputs, SiteInputs
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import BASELINES, CONTROLS, VARIANTS
+from dgfnet.vocabulary import BASELINES, CONTROLS, PICTURED
 
 OFF = 0.3  # log odds in the large from which predicted risks are called too high or too low
 ALIKE = 0.5  # correlation of two networks' maps below which single pixels are not to be read
@@ -86,13 +86,13 @@ def _needed(inputs: ReportInputs, reference: str) -> Line:
 def _rivals(pairs: pd.DataFrame, name: str) -> tuple[str, bool]:
     """Names the simpler models that are better than one, or that it is not shown to beat.
 
-    Simpler than a model are the paper's other variants and the baselines; of stacks, none.
+    Simpler than a model are the other variants that read pictures alone and the baselines; of stacks, none.
     """
     better, level, compared = [], [], 0
     for line in pairs.to_dict("records"):
         first, second = str(line["a"]), str(line["b"])
         other = second if first == name else first
-        if name not in (first, second) or other not in (*VARIANTS, *BASELINES):
+        if name not in (first, second) or other not in (*PICTURED, *BASELINES):
             continue
         compared += 1
         # of the other less this one
@@ -178,7 +178,7 @@ def _left_out(settings: Settings, inputs: ReportInputs) -> Line:
     """Says what was skipped, and how small the setting is beside the paper's."""
     said = []
     trained = {name for site in inputs.sites for name in site.variants}
-    absent = [name for name in VARIANTS if name not in (*trained, *CONTROLS)]
+    absent = [name for name in PICTURED if name not in (*trained, *CONTROLS)]
     if absent:
         said.append(f"Not trained: {', '.join(absent)}")
     for site in inputs.sites:

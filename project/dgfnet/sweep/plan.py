@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.results import MEASURED, check_sources, checked_folder, load_chosen, load_nodules, required
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.pretrained import resolve
+from dgfnet.tabular.terms import clinical
 from dgfnet.training.task import KEPT, Phase, Places, Task
 from dgfnet.vocabulary import SITES, SPECS, Backbone, EncoderName, Modality, Site, Variant
 
@@ -34,6 +35,7 @@ class Inputs:
         pretrained: per backbone path and sha256 of a checkpoint, or None.
         labelled: sites that have labels.
         chosen: per site, variant and fold the settings a search has found.
+        record: name and digest of each column that `crossval.record` names and the main cohort has.
     """
 
     archive: str
@@ -43,6 +45,7 @@ class Inputs:
     pretrained: Mapping[Backbone, tuple[str, str] | None]
     labelled: tuple[Site, ...]
     chosen: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    record: tuple[tuple[str, str], ...] = ()
 
 
 def places(settings: Settings) -> Places:
@@ -93,6 +96,7 @@ def gather(settings: Settings, variants: Iterable[Variant] = (), searched: bool 
         pretrained={name: _checkpoint(settings, name) for name in sorted(backbones)},
         labelled=tuple(site for site in SITES if main[f"lnm_{site}"].nunique() == 2),
         chosen=_chosen(settings, digests) if searched else {},
+        record=_columns(main, settings.crossval.record),
     )
 
 
@@ -108,6 +112,12 @@ def _check_same(folds: Folds, patients: Mapping[str, str]) -> None:
             f"folds.csv and nodules.parquet disagree on {len({name for name, _ in wrong})} nodule(s), for "
             f"example {nodule} of patient {patient}; run the stage cohort again"
         )
+
+
+def _columns(main: pd.DataFrame, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Returns name and digest of columns of the main cohort; absent and empty ones are passed over."""
+    cells = clinical(main, [str(nodule) for nodule in main["nodule_id"]], names)
+    return tuple((str(name), fingerprint(cells[name].to_list())) for name in cells)
 
 
 def encoders(settings: Settings) -> set[EncoderName]:
@@ -268,6 +278,12 @@ def _task(
 ) -> Task:
     checkpoint = None if parents else inputs.pretrained[encoder]
     measured_weight = settings.pretrain.measured_weight if phase == "segmentation" else 0.0
+    record = inputs.record if SPECS[variant].record else ()
+    if SPECS[variant].record and not record:
+        names = ", ".join(settings.crossval.record)
+        raise InputError(
+            f"{variant} reads the record, and crossval.record names no column of nodules.csv: {names}"
+        )
     return Task(
         phase=phase,
         variant=variant,
@@ -287,6 +303,7 @@ def _task(
         folds=inputs.folds[site],
         measured=inputs.measured if measured_weight else None,
         measured_weight=measured_weight,
+        record=record,
         inner_folds=inner_folds,
         choose=None,
         validate_every=settings.crossval.validate_every,

@@ -12,12 +12,16 @@ from dgfnet.dataset.sampling import undersample
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
 from dgfnet.settings import fingerprint
+from dgfnet.training.record import record_terms, with_record
 from dgfnet.training.task import Places, Task
 from dgfnet.vocabulary import Modality, Site
 
 
 def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodules]:
-    """Returns training and held-out nodules of a task; classification needs a known label at the site."""
+    """Returns training and held-out nodules of a task; classification needs a known label at the site.
+
+    Where the task reads the record, both have the terms of the training part.
+    """
     table = pd.read_parquet(places.nodules)
     folds = pd.read_csv(places.folds, dtype={"nodule_id": str}).set_index("nodule_id")["fold"]
     main = table[table["cohort"] == "main"]
@@ -31,12 +35,15 @@ def split(task: Task, places: Places, archive: Archive) -> tuple[Nodules, Nodule
             main = main.iloc[np.sort(undersample(labels, rng))]
     nodules = select(main, archive, task.site)
     fold = folds.loc[list(nodules.ids)].to_numpy()
-    outer = nodules.take(np.flatnonzero(fold != task.fold))
-    if task.inner_folds is None:
-        return outer, nodules.take(np.flatnonzero(fold == task.fold))
-    seed = int(fingerprint(task.folds, task.fold)[:7], 16)  # one inner split for all trials of a fold
-    inner, score = grouped_split(outer, task.inner_folds, seed)
-    return outer.take(inner), outer.take(score)
+    training, held_out = (nodules.take(np.flatnonzero(of)) for of in (fold != task.fold, fold == task.fold))
+    if task.inner_folds is not None:
+        seed = int(fingerprint(task.folds, task.fold)[:7], 16)  # one inner split for all trials of a fold
+        inner, score = grouped_split(training, task.inner_folds, seed)
+        training, held_out = training.take(inner), training.take(score)
+    if not task.record:
+        return training, held_out
+    terms = record_terms(task, table, training)
+    return with_record(task, table, terms, training), with_record(task, table, terms, held_out)
 
 
 def grouped_split(nodules: Nodules, parts: int, seed: int) -> tuple[Any, Any]:

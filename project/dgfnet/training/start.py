@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from dgfnet.dataset.pairs import Nodules
@@ -21,6 +22,7 @@ from dgfnet.training.annealing import PLAIN, anneal, features
 from dgfnet.training.checkpoint import load_weights_file, read_checkpoint
 from dgfnet.training.hardware import Hardware
 from dgfnet.training.partition import grouped_split
+from dgfnet.training.record import record_terms
 from dgfnet.training.task import Places, Task, finished
 
 
@@ -30,15 +32,19 @@ def initial_model(
     """Builds the network before its first epoch; returns it and the record of its origin.
 
     Its streams are those of the parents, or new ones with this fold's statistics and, if given, pretrained
-    encoders. The head of `us_tlr` comes from simulated annealing.
+    encoders; that of the record is new. The head of `us_tlr` comes from simulated annealing.
     """
     torch.manual_seed(task.seed)
     content = None if task.pretrained is None else read_checkpoint(Path(task.pretrained))
     if task.variant == "us_tlr":
         return _transfer(task, places, archive, training, hardware, content)
-    model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None)
+    terms = record_terms(task, pd.read_parquet(places.nodules), training) if task.record else ()
+    model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None, len(terms))
     model = model.to(memory_format=torch.channels_last)
     origin: dict[str, Any] = {}
+    if model.record is not None:
+        model.record.set_normalisation(terms)
+        origin["record"] = [asdict(term) for term in terms]
     for modality in model.modalities:
         stream = model.stream(modality)
         if modality in task.parents:
@@ -112,10 +118,12 @@ def _inherited(places: Places, parent: str) -> dict[str, Any]:
 def restore(task: Task, places: Places) -> Model:
     """Restores the trained network of a finished fit, on the CPU, in evaluation mode."""
     model: Model
+    weights = load_weights_file(places.fit(task.key) / "weights.safetensors")
     if task.variant == "us_tlr":
         record = finished(places, task.key) or {}
         model = TransferNet(Head(**record["head"]), task.network.tlr)
     else:
-        model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None)
-    load_weights(model, load_weights_file(places.fit(task.key) / "weights.safetensors"))
+        terms = len(weights["record.centre"]) if task.record else 0
+        model = DGFNet(task.variant, task.resnet, task.network, task.measured is not None, terms)
+    load_weights(model, weights)
     return model.eval()

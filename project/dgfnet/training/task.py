@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from dgfnet import digests
 from dgfnet.settings import Network, Training, fingerprint
-from dgfnet.vocabulary import Backbone, EncoderName, Modality, Site, Variant
+from dgfnet.vocabulary import SPECS, Backbone, EncoderName, Modality, Site, Variant
 
 CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
 KEPT = "fits"  # folder of fits among the outputs of a stage
@@ -30,7 +30,7 @@ MOMENTS = "moments.safetensors"  # of Adam, where another fit goes on in the sam
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
     *("vocabulary.py", "measured/definitions.py", "preprocess/archive.py", "dataset", "network", "training"),
-    *("metrics/calibration.py", "metrics/discrimination.py", "metrics/segmentation.py"),
+    *("metrics/calibration.py", "metrics/discrimination.py", "metrics/segmentation.py", "tabular/terms.py"),
 )
 
 
@@ -64,6 +64,8 @@ class Task:
         folds: digest of patients, labels and folds.
         measured: sha256 of what was measured of the images, where encoders are to tell it; else None.
         measured_weight: of that in the loss.
+        record: name and digest of each column of nodules.csv that the network reads, in their order; empty
+            where it reads none.
         inner_folds: None trains on every fold but `fold`. A number belongs to a search: it cuts that training
             part into so many, trains on all but the first and holds that one out; `fold` is never used.
         choose: score of the held-out nodules by which the epoch is chosen whose weights are kept, of equal
@@ -90,6 +92,7 @@ class Task:
     folds: str
     measured: str | None
     measured_weight: float
+    record: tuple[tuple[str, str], ...]
     inner_folds: int | None
     choose: Literal["accuracy", "auc"] | None
     validate_every: int
@@ -111,16 +114,19 @@ class Task:
         """Name of the fit: equal tasks under equal code have equal keys.
 
         Left out is what changes neither weights nor predictions of this fit: a path, a validation, another
-        site's encoder, the fusion of a variant that does not fuse; in the segmentation phase the sampling of
-        labels and the images that are scored. The schedule is there as the epochs before and after.
+        site's encoder, the fusion of a variant that does not fuse, the record where none is read; in the
+        segmentation phase the sampling of labels and the images that are scored. The schedule is there as the
+        epochs before and after.
         """
+        unread = () if self.record else ("record",)
         parts = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("network", "training", "pretrained", "validate_every")
+            if name not in ("network", "training", "pretrained", "validate_every", *unread)
         }
         unused = {"encoder", "pretrained"}
-        unused |= {name for name, owner in (("dgf", "dgf"), ("tlr", "us_tlr")) if self.variant != owner}
+        unused |= set() if SPECS[self.variant].fusion == "dgf" else {"dgf"}
+        unused |= set() if self.variant == "us_tlr" else {"tlr"}
         blind = {"images", "sampling"} if self.phase == "segmentation" else set()
         network = self.network.model_dump(mode="json", exclude=unused | blind)
         training = self.training.model_dump(mode="json", exclude={"schedule"} | blind)
