@@ -54,7 +54,10 @@ def test_values_are_named_with_their_limits():
     assert said["phantom.patients"] == "whole number at least 30"
     assert said["cohort.undecided"] == "one of `keep`, `set_aside`"
     assert said["base.sites"] == "any of `central`, `lateral`"
-    assert said["crossval.variants"] == "any of the variants"
+    assert said["crossval.variants"] == "any of the variants or those with the record"
+    assert said["crossval.stacked"] == "one of the variants, or `null`"
+    assert said["register.variant"] == "one of the variants or `stack` or `record_stack`"
+    assert said["attribute.variant"] == "one of `concat`, `sum`, `product`, `dgf`"
     assert said["register.calibration_slope"] == "two numbers"
 
 

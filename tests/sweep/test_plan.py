@@ -141,6 +141,12 @@ def test_a_trial_and_its_parents_train_on_the_inner_part_alone(tiny, inputs):
         assert parent.training.learning_rate == tiny.training.learning_rate
 
 
+def test_a_trial_reads_the_record_and_its_parents_do_not(tiny, inputs):
+    task, origin = inner_classification(tiny, inputs(), "central", "dgf_record", 0, {})
+    assert (task.record, task.inner_folds) == (RECORD, tiny.tune.inner_folds)
+    assert [parent.record for parent in origin] == [(), ()]
+
+
 def test_pretrained_encoders_go_where_no_parent_is(tiny, inputs):
     pretrained = inputs(resnet18=("/r18.pt", "18"), inception_v3=("/i.pt", "i3"))
     for variant in VARIANTS:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
 
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import Archive
@@ -19,6 +20,8 @@ from dgfnet.training.hardware import choose
 from dgfnet.training.inference import predict
 from dgfnet.training.partition import split
 from dgfnet.training.start import initial_model, restore
+from dgfnet.training.task import Places
+from tiny_archive import write_archive
 
 COLUMNS = (("age", "a"), ("sex", "s"))
 FUSED = {"variant": "concat_record", "record": COLUMNS, "fold": 1}
@@ -124,3 +127,43 @@ def test_a_column_that_the_training_part_has_not_is_left_out(places, task, tmp_p
 
     training, held_out = split(task(**FUSED), changed(places, tmp_path, emptied), archive)
     assert training.record.shape[1] == held_out.record.shape[1] == 2  # age, and its gap
+
+
+PATIENTS = 80
+
+
+def noise(modality, row, side):
+    """A picture that says nothing, and the same ellipse as nodule and boundary of all."""
+    grey = np.random.default_rng([row, len(modality)]).integers(0, 256, (side, side), dtype=np.uint8)
+    y, x = np.mgrid[:side, :side] / side
+    mask = (((x - 0.5) / 0.25) ** 2 + ((y - 0.5) / 0.2) ** 2 < 1).astype(np.uint8)
+    return np.stack([grey, mask, mask])
+
+
+@pytest.fixture(scope="module")
+def told_by_age(tmp_path_factory, tiny):
+    """Pictures of noise; ages 40 or, with metastasis, 60, with a deviation of 10: the best AUC is 0.92."""
+    folder = tmp_path_factory.mktemp("told")
+    label = np.arange(PATIENTS) % 2
+    ages = 40 + 20 * label + np.random.default_rng(0).normal(0, 10, PATIENTS)
+    ids = [f"N{number:02d}" for number in range(PATIENTS)]
+    pictures = [(name, name, {"us": [40], "ct": [20]}) for name in ids]
+    write_archive(folder / "archive", tiny.preprocess, pictures, noise)
+    table = pd.DataFrame({"nodule_id": ids, "patient_id": ids})
+    facts = {"cohort": "main", "lnm_central": label.astype(np.float32), "age": [f"{age:.0f}" for age in ages]}
+    table.assign(**facts).to_parquet(folder / "nodules.parquet", index=False)
+    table.assign(fold=np.arange(PATIENTS) // 2 % 2).to_csv(folder / "folds.csv", index=False)
+    return Places(*(folder / name for name in ("archive", "no", "nodules.parquet", "folds.csv", "work")))
+
+
+@pytest.mark.parametrize("fusion", ["concat", "dgf"])
+def test_a_record_that_tells_the_label_raises_the_auc_of_the_same_fusion(told_by_age, task, fusion):
+    def reached(variant, record):
+        chosen = task(variant=variant, record=record, fold=0, epochs=20, validate_every=20)
+        fit(chosen, told_by_age, 20, lambda *_: None)
+        table = pd.read_csv(told_by_age.fit(chosen.key) / "predictions.csv")
+        return roc_auc_score(table["label"], table["probability"])
+
+    without, with_record = reached(fusion, ()), reached(f"{fusion}_record", (("age", "a"),))
+    assert with_record > 0.8
+    assert with_record > without + 0.2
