@@ -39,7 +39,11 @@ QUESTIONS = {
     ),
     "does DGF help beyond basic fusion?": (("dgf", "concat"), ("dgf", "sum"), ("dgf", "product")),
     "do networks add to measured features?": (("dgf", "radiomics"), ("stack", "radiomics"), ("stack", "dgf")),
-    "does the record add to pictures?": (("record_stack", "stack"),),
+    "does the record add to pictures?": (
+        ("record_stack", "stack"),
+        ("concat_record", "concat"),
+        ("dgf_record", "dgf"),
+    ),
     "do auxiliary tasks help?": (("us_multitask", "us_resnet"), ("ct_multitask", "ct_resnet")),
 }
 Z = 1.959964  # of a 95 % interval
