@@ -43,7 +43,7 @@ from cryptography.fernet import Fernet
 
 BUCKET, ADMIN = "mlflow", "admin"
 DATABASES = ("mlflow", "mlflow_auth")
-START = 120  # seconds
+START = 300  # seconds, on a busy machine
 SITE = Path(__file__).with_name("nginx") / "mlflow.conf"
 # nginx around that site: in the foreground, and with nothing outside the folder
 NGINX = """daemon off;
@@ -273,7 +273,7 @@ def start_postgresql(place: Place) -> None:
 def start_s3(place: Place) -> None:
     """Starts SeaweedFS, and makes the bucket."""
     ports, process = place.known["ports"], None
-    if not answers(ports["s3"]):
+    if not runs(place, "s3", ports["s3"]):
         store = place.folder / "s3"
         store.mkdir(exist_ok=True)
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -329,7 +329,7 @@ def start_mlflow(place: Place) -> None:
     config.touch(0o600)
     words = {"auth": place.database("mlflow_auth"), "admin": ADMIN, "password": passwords[ADMIN]}
     config.write_text(AUTH.format(**words))
-    if not answers(ports["mlflow"]):
+    if not runs(place, "mlflow", ports["mlflow"]):
         environment = {
             "MLFLOW_BACKEND_STORE_URI": place.database("mlflow"),  # not in the list of processes
             "MLFLOW_AUTH_CONFIG_PATH": str(config),
@@ -374,7 +374,7 @@ def start_mlflow(place: Place) -> None:
 def start_nginx(place: Place) -> None:
     """Starts nginx with the site of deploy/nginx/mlflow.conf; only addresses and paths are changed in it."""
     port = place.known["ports"].get("tls")
-    if port is None or answers(port):
+    if port is None or runs(place, "nginx", port):
         return
     program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
     if program is None:
@@ -382,17 +382,8 @@ def start_nginx(place: Place) -> None:
     folder, key = place.folder / "nginx", place.folder / "nginx" / "server.key"
     folder.mkdir(exist_ok=True)
     if not place.certificate.is_file():
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ]
-        command += ["-days", "3650", "-subj", "/CN=MLflow of a team", "-keyout", str(key)]
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        command += ["-nodes", "-days", "3650", "-subj", "/CN=MLflow of a team", "-keyout", str(key)]
         names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
         run(*command, "-addext", names, "-out", str(place.certificate))
     site = SITE.read_text()
@@ -433,6 +424,24 @@ def spawn(
         )
     (place.folder / f"{name}.pid").write_text(str(process.pid))
     return process
+
+
+def runs(place: Place, name: str, port: int) -> bool:
+    """Returns True when a server of this place runs.
+
+    Raises:
+        TeamError: when another program listens on its port.
+    """
+    if not answers(port):
+        return False
+    try:
+        os.kill(int((place.folder / f"{name}.pid").read_text()), 0)
+    except (OSError, ValueError):
+        raise TeamError(
+            f"port {port} is taken by another program; end it, or make a server elsewhere with --folder and "
+            "--port"
+        ) from None
+    return True
 
 
 def answers(port: int) -> bool:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,18 @@ def test_up_twice_starts_nothing_twice(place, capsys):
     team.up(place, 1)
     assert (place.folder / "mlflow.pid").read_text() == before
     assert f"MLflow for a team at {place.address}, users: admin, ann, ben" in capsys.readouterr().out
+
+
+def test_a_port_of_another_program_is_told_before_anything_is_thought_to_run(place, tmp_path, capsys):
+    other = team.Place(tmp_path / "other")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other.make(port, tls=True)
+        with pytest.raises(SystemExit):
+            team.start_nginx(other)
+        assert f"port {port} is taken by another program" in capsys.readouterr().err
+        assert not (other.folder / "nginx").exists()
+    assert team.runs(place, "mlflow", place.known["ports"]["mlflow"])
 
 
 def test_a_user_who_is_there_or_nobody_is_told(place, capsys):
