@@ -360,6 +360,8 @@ def start_mlflow(place: Place) -> None:
         metrics = place.folder / "metrics"  # numbers of each worker, which any of them adds up
         shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
         command += ["--expose-prometheus", str(metrics)]
+        # a worker that takes longer to start than uvicorn's 5 s would be ended and started for ever
+        command += ["--uvicorn-opts", f"--timeout-worker-healthcheck {START}"]
         process = spawn(place, "mlflow", [*command, "--workers", "2"], environment)
 
     def healthy() -> bool:

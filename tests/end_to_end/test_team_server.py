@@ -77,8 +77,8 @@ def place():
     folder = Path(tempfile.mkdtemp(prefix="dgfnet-team-"))
     folder.chmod(0o755)
     place = team.Place(folder / "server")
-    team.up(place, team.free_ports(1)[0], tls=NGINX is not None)
     try:
+        team.up(place, team.free_ports(1)[0], tls=NGINX is not None)
         for name in ("ann", "ben"):
             team.user(place, name)
         yield place
