@@ -373,12 +373,17 @@ def start_mlflow(place: Place) -> None:
     wait("MLflow", healthy, place.folder / "mlflow.log", process)
 
 
+def nginx() -> str | None:
+    """Returns where nginx is, whose folder is on the path of root alone; None when it is not installed."""
+    return shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+
+
 def start_nginx(place: Place) -> None:
     """Starts nginx with the site of deploy/nginx/mlflow.conf; only addresses and paths are changed in it."""
     port = place.known["ports"].get("tls")
     if port is None or runs(place, "nginx", port):
         return
-    program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+    program = nginx()
     if program is None:
         raise TeamError("nginx is not installed; on Debian: apt install nginx-light")
     folder, key = place.folder / "nginx", place.folder / "nginx" / "server.key"

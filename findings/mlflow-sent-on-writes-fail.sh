@@ -14,7 +14,7 @@
 # requests drops it.)
 #
 # For a user: the first look, an experiment found by name, works, and the refusal sends people to their administrator for
-# permissions that they have. MLFLOW_ALLOW_HTTP_REDIRECTS=false makes it "error code 301"; or name the https:// address.
+# permissions that they have. Name the address that answers, mostly https://, in MLFLOW_TRACKING_URI.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'kill %1 2>/dev/null || true; rm -rf "$folder"' EXIT

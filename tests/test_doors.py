@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dgfnet.cli import SERVER
 from dgfnet.errors import explained
+from own_certificate import write_certificate
 
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
 
@@ -43,7 +39,7 @@ def answering(status, location="", certificate=None):
     server.handle_error = lambda *_: None  # handshakes that fail are what is tested
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+        context.load_cert_chain(*certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -51,28 +47,6 @@ def answering(status, location="", certificate=None):
     finally:
         server.shutdown()
         server.server_close()
-
-
-def certificate(path, days=1):
-    """Writes a certificate of its own for localhost, valid for so many days, and its key to one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=9))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(built.public_bytes(pem) + key.private_bytes(pem, *form))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -91,27 +65,43 @@ def told(address):
 
 
 @pytest.mark.parametrize(
-    ("status", "location", "said"),
+    ("status", "said"),
     [
-        (301, "https://elsewhere.invalid/", "set MLFLOW_TRACKING_URI to the address at which MLflow itself"),
-        (302, "/login", "to a page where people sign in"),
-        (200, "", "to a page where people sign in"),
-        (404, "", "look at MLFLOW_TRACKING_URI, is a part such as /mlflow"),
-        (413, "", "takes no files of this size (413)"),
+        (200, "answers with a page for people, perhaps to sign in"),
+        (404, "look at MLFLOW_TRACKING_URI, is a part such as /mlflow"),
+        (413, "takes no files of this size (413)"),
     ],
 )
-def test_a_proxy_is_told_by_what_it_answers(status, location, said):
-    with answering(status, location) as port:
+def test_a_proxy_is_told_by_what_it_answers(status, said):
+    with answering(status) as port:
         assert said in told(f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("status", [401, 403, 405, 200])
+def test_who_is_sent_on_is_told_where_whatever_is_answered_there(monkeypatch, status):
+    with answering(status) as there, answering(301, f"http://127.0.0.1:{there}/health") as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{port}/")
+        assert told(f"http://127.0.0.1:{port}") == (
+            f"MLflow's server http://127.0.0.1:{port} sends callers on to http://127.0.0.1:{there}; set "
+            "MLFLOW_TRACKING_URI to the address at which MLflow itself answers"
+        )
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{there}")
+        assert "sends callers on" not in told(f"http://127.0.0.1:{there}")
+
+
+def test_who_is_sent_to_a_page_to_sign_in_is_told_so(monkeypatch):
+    with answering(302, "/login?next=health") as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        assert "sends callers on to /login; set MLFLOW_TRACKING_URI" in explained(MlflowException("x"))
+
+
 def test_an_unknown_authority_and_its_file(tmp_path, monkeypatch):
-    file = certificate(tmp_path / "c.pem")
-    with answering(404, certificate=file) as port:
+    files = write_certificate(tmp_path)
+    with answering(404, certificate=files) as port:
         assert "name the file with that authority's certificate" in told(f"https://localhost:{port}")
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "none.pem"))
         assert "names a file that is not there" in told(f"https://localhost:{port}")
-        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(file))
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(files[0]))
         assert "has no MLflow at this address" in told(f"https://localhost:{port}")  # the door is open
         assert "a certificate of another name" in told(f"https://127.0.0.1:{port}")
         monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
@@ -119,9 +109,9 @@ def test_an_unknown_authority_and_its_file(tmp_path, monkeypatch):
 
 
 def test_a_certificate_that_has_expired(tmp_path, monkeypatch):
-    file = certificate(tmp_path / "c.pem", days=-1)
-    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(file))
-    with answering(404, certificate=file) as port:
+    files = write_certificate(tmp_path, days=-1)
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(files[0]))
+    with answering(404, certificate=files) as port:
         assert "not valid today" in told(f"https://localhost:{port}")
 
 

@@ -43,8 +43,6 @@ SERVER = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    # sent on from http to https, reading works and each change would fail as "403 Permission denied"
-    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
 }
 # empty, it would let MLflow 3.17 trust any certificate
 CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"

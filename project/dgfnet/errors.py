@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterable
 
@@ -34,9 +35,9 @@ DOORS = (
         "speaks TLS; MLFLOW_TRACKING_URI must begin with https://",
     ),
     (
-        r"(?:error code |^)30[1-8]\b|body was not in a valid JSON format",
-        "sends callers elsewhere: to https://, or to a page where people sign in; set MLFLOW_TRACKING_URI to "
-        "the address at which MLflow itself answers",
+        r"body was not in a valid JSON format",
+        "answers with a page for people, perhaps to sign in; set MLFLOW_TRACKING_URI to the address at which "
+        "MLflow itself answers",
     ),
     (
         r"(?:error code |^)413\b",
@@ -102,9 +103,39 @@ def _server_said(text: str) -> str | None:
     kept = "what was finished is kept, run the same command again when it works"
     if code in ("429", "500", "502", "503", "504"):
         return f"{where} failed ({code}): it, its database or its artifact store; {kept}"
-    if any(words in text for words in UNREACHABLE):
+    if _is_unreachable(text):
         return f"{where} does not answer; look at MLFLOW_TRACKING_URI; {kept}"
     return None
+
+
+def _is_unreachable(text: str) -> bool:
+    return any(words in text for words in UNREACHABLE)
+
+
+def _sent_on() -> str | None:
+    """Returns what is wrong where MLflow's server sends callers on, by asking it once; else None.
+
+    MLflow's client follows, but repeats a POST as a GET: readings succeed, and changes are refused for
+    reasons (403, 405, a missing parameter) that are not theirs.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        return None
+    import requests  # only now: most commands never need it
+
+    trusted = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+    try:
+        answer = requests.get(f"{address}/health", allow_redirects=False, timeout=5, verify=trusted)
+    except (requests.RequestException, OSError):
+        return None
+    if not answer.is_redirect:
+        return None
+    shown = re.sub(r"//[^/@]*@", "//", address)  # without a name and password
+    there = answer.headers["Location"].split("?")[0].removesuffix("/health")
+    return (
+        f"MLflow's server {shown} sends callers on to {there}; set MLFLOW_TRACKING_URI to the address at "
+        "which MLflow itself answers"
+    )
 
 
 def explained(error: BaseException) -> str | None:
@@ -125,6 +156,8 @@ def explained(error: BaseException) -> str | None:
     kind = type(error).__module__.split(".")[0]
     if kind in ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"):
         text = str(error)
+        if not _is_unreachable(text) and (sentence := _sent_on()):
+            return sentence
         if sentence := _server_said(text):
             return sentence
         if "database is locked" in text:

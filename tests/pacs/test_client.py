@@ -1,6 +1,5 @@
 """A PACS is asked: what it holds, and one sentence for every way in which it fails."""
 
-import datetime
 import logging
 import socket
 import ssl
@@ -10,15 +9,12 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from dgfnet.errors import InputError
 from dgfnet.pacs.client import MAYBE, MOST_STUDIES, Pacs, check_uids, years
 from dgfnet.pacs.session import LOGGERS, PASSWORD, TOKEN, USER, PacsError, hush
 from dicom_files import dicom
+from own_certificate import write_certificate
 from pacs_servers import Double, orthanc, served
 
 NAME = "Zyxwvut^Quirin"
@@ -239,18 +235,7 @@ def test_no_tls_where_it_is_expected(address):
 
 
 def test_a_certificate_is_verified(double, tmp_path, monkeypatch):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    built = built.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
-    built = built.not_valid_after(now + datetime.timedelta(days=1))
-    built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    certificate, private = tmp_path / "cert.pem", tmp_path / "key.pem"
-    own = built.sign(key, hashes.SHA256())
-    certificate.write_bytes(own.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    certificate, private = write_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, private)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))  # trust comes from the option alone

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import json
 import threading
 import time
@@ -10,10 +9,6 @@ import time
 import pytest
 import requests
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from made import case
 
 from dgfnet.bundle.model import ScoringModel
@@ -22,6 +17,7 @@ from dgfnet.serve import configuration
 from dgfnet.serving.access import OPEN, Access, Guard, check_tls, read_token
 from dgfnet.serving.connection import Limits
 from dgfnet.serving.server import listen, scoring_app
+from own_certificate import write_certificate
 
 TOKEN = "0123456789abcdef0123456789"
 
@@ -29,26 +25,7 @@ TOKEN = "0123456789abcdef0123456789"
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A certificate of its own for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    return paths
+    return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @contextlib.contextmanager
