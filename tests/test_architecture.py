@@ -25,7 +25,7 @@ CORRIDOR = [
     "metrics",
     "tabular",
     "audit",
-    "outline",
+    *("adam", "outline"),
     "network",
     "training",
     "sweep",

@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch import nn
 
+from dgfnet.adam import Adam
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.variants import DGFNet
 from dgfnet.settings import load
@@ -110,12 +111,12 @@ def test_layers_of_the_papers_networks(paper):
 def test_a_step_is_adams_with_the_papers_cosine(paper, tiny, monkeypatch):
     made = []
 
-    class Watched(torch.optim.Adam):
+    class Watched(Adam):
         def __init__(self, groups, **how):
             super().__init__(groups, **how)
             made.append(self)
 
-    monkeypatch.setattr(loop.torch.optim, "Adam", Watched)
+    monkeypatch.setattr(loop, "Adam", Watched)
     model = DGFNet("us_resnet", "resnet18", tiny.network)
 
     def batches(epoch):

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import r2_score
 
+from dgfnet.adam import Adam
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.pairs import training_batches
 from dgfnet.digests import Damaged
@@ -488,7 +489,7 @@ def test_two_fits_of_one_schedule_compute_what_one_would(tiny, tmp_path):
     save_moments(tmp_path / "moments.safetensors", first, state.optimiser)
     second = DGFNet("us_multitask", "resnet18", tiny.network).to(memory_format=torch.channels_last)
     second.load_state_dict(first.state_dict())
-    fresh = torch.optim.Adam(second.optimised(tiny.training), fused=True).state_dict()
+    fresh = Adam(second.optimised(tiny.training), fused=True).state_dict()
     optimiser = carried_over(tmp_path / "moments.safetensors", second, fresh)
     late, _ = trained(second, schedule(2, 2, 2, 0), Checkpoint(0, second.state_dict(), optimiser, {}, []))
     assert early + late == rates

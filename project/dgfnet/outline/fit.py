@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from dgfnet.adam import Adam
 from dgfnet.imaging.boxes import Box, bounding_box, ellipse
 from dgfnet.metrics.segmentation import dice
 from dgfnet.outline.network import OutlineNet, radius_of
@@ -35,7 +36,7 @@ def train(planes: Planes, rows: Rows, settings: OutlineSettings, seed: int) -> O
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = OutlineNet(settings.width)
-    optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    optimiser = Adam(model.parameters(), settings.learning_rate)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     weight = torch.tensor(RADII, dtype=torch.float32)  # of a point: its share of the area
     model.train()

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from dgfnet.adam import Adam
 from dgfnet.dataset.pairs import Nodules, evaluation_batches, pairs_of
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.preprocess.archive import Archive
@@ -109,9 +110,7 @@ def _loss(
     layers = head.layers().train()
     x, y = torch.from_numpy(values), torch.from_numpy(labels)
     weight = torch.where(y == 1, 0.5 / y[inner].mean(), 0.5 / (1 - y[inner].mean()))
-    optimiser = torch.optim.Adam(
-        layers.parameters(), lr=head.learning_rate, weight_decay=head.weight_decay, fused=True
-    )
+    optimiser = Adam(layers.parameters(), lr=head.learning_rate, weight_decay=head.weight_decay, fused=True)
     order = torch.from_numpy(inner)
     for _ in range(EPOCHS):
         for rows in torch.split(order[torch.randperm(len(order))], BATCH):

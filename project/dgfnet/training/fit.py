@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from dgfnet import digests
+from dgfnet.adam import Adam
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.features import feature_targets
 from dgfnet.dataset.on_device import device_batches, open_crops
@@ -139,7 +140,7 @@ def best_epoch(history: Sequence[Record], criterion: str) -> int:
 
 def _goes_on(task: Task, places: Places, model: Model, hardware: Hardware) -> Checkpoint:
     """Returns the start of a fit in the middle of a schedule: with the optimiser of the fit before it."""
-    fresh = torch.optim.Adam(model.optimised(task.training), fused=True).state_dict()
+    fresh = Adam(model.optimised(task.training), fused=True).state_dict()
     (parent,) = task.parents.values()
     optimiser = carried_over(places.fit(parent) / MOMENTS, model, fresh)
     return Checkpoint(0, model.state_dict(), optimiser, hardware.scaler().state_dict(), [])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dgfnet.adam import Adam
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import load_weights
@@ -76,7 +77,7 @@ def train(
     Raises:
         TrainingDiverged: at the end of an epoch whose loss is not finite.
     """
-    optimiser = torch.optim.Adam(model.optimised(settings), fused=True)
+    optimiser = Adam(model.optimised(settings), fused=True)
     full = [group["lr"] for group in optimiser.param_groups]
     forward = hardware.compiled(model, settings.compile, schedule.steps)
     scaler = hardware.scaler()

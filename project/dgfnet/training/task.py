@@ -29,7 +29,8 @@ DAMAGED = "checkpoint-damaged.pt"  # a checkpoint that could not be read
 MOMENTS = "moments.safetensors"  # of Adam, where another fit goes on in the same schedule
 Phase = Literal["segmentation", "classification"]
 CODE = (  # decides what a fit computes; tests/training/test_task.py holds it against what fit.py imports
-    *("vocabulary.py", "measured/definitions.py", "preprocess/archive.py", "dataset", "network", "training"),
+    *("adam.py", "vocabulary.py", "measured/definitions.py", "preprocess/archive.py"),
+    *("dataset", "network", "training"),
     *("metrics/calibration.py", "metrics/discrimination.py", "metrics/segmentation.py", "tabular/terms.py"),
 )
 
