@@ -1,4 +1,4 @@
-"""Writes docs/reference/settings.md: the lists between its markers are made from dgfnet/settings.py.
+"""Writes docs/reference/settings.md: the lists between its markers are made from dgfnet/sections.
 
 The text under a field is its description. It is read from the syntax tree and not by pydantic's
 `use_attribute_docstrings`, which reads the source once per section and costs every start 0.2 s.
@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dgfnet import settings
-from dgfnet.settings import Section, Settings
+from dgfnet.sections.fits import Range
+from dgfnet.sections.section import Section
+from dgfnet.settings import Settings
 from dgfnet.vocabulary import PICTURED, RECORD_FUSIONS
 
 PAGE = Path(__file__).parent / "reference" / "settings.md"
@@ -30,7 +31,7 @@ WORDS: dict[Any, str] = {
     bool: "`true` or `false`",
     tuple[str, ...]: "list of texts",
     tuple[float, float]: "two numbers",
-    dict[str, settings.Range]: "table of ranges",
+    dict[str, Range]: "table of ranges",
     dict[str, dict[str, Any]]: "table of tables",
 }
 SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}

@@ -1,4 +1,4 @@
-"""docs/reference/settings.md is what settings.py says, and says it of every key."""
+"""docs/reference/settings.md is what the sections say, and says it of every key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_key_of_the_file_stands_once_and_in_its_order(params):
     ("name", "text"), [(name, text) for name, _, text in keys()], ids=lambda text: text[:40]
 )
 def test_every_key_has_a_description_of_one_sentence_or_more(name, text):
-    assert len(text) > 10, f"{name}: write a text under the field in settings.py"
+    assert len(text) > 10, f"{name}: write a text under the field in dgfnet/sections"
     assert text[0] in "`3" or text[0].isupper()
     assert text.endswith(".")
 

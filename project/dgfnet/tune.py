@@ -16,7 +16,8 @@ import yaml
 from rich.console import Console
 
 from dgfnet import files, provenance, tracking
-from dgfnet.settings import Range, Settings, fingerprint
+from dgfnet.sections.fits import Range
+from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.cluster import cluster
 from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, gather, inner_classification

@@ -15,7 +15,7 @@ from dgfnet.network.dgf import (
     NoduleLevel,
     combine,
 )
-from dgfnet.settings import Dgf
+from dgfnet.sections.networks import Dgf
 
 FEATURES, NODULES = 10, 5  # D = 5
 BRANCHES = ("dimension", "modality", "nodule")

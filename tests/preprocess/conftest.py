@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dgfnet.settings import Preprocess, load
+from dgfnet.sections.data import Preprocess
+from dgfnet.settings import load
 
 
 @pytest.fixture(scope="session")

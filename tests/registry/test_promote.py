@@ -23,7 +23,7 @@ from dgfnet.registry.gate import Judgement, judge, why
 from dgfnet.registry.lineage import missing_lineage
 from dgfnet.registry.paired import Comparison
 from dgfnet.registry.promotion import history, newest, rollback
-from dgfnet.settings import Register
+from dgfnet.sections.results import Register
 
 LIMITS = Register(
     variant="dgf",

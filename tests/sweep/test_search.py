@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-from dgfnet.settings import Range
+from dgfnet.sections.fits import Range
 from dgfnet.sweep.search import Point, _keeper, best, read_ledger
 
 SPACE = {

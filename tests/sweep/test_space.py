@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgfnet.settings import Range
+from dgfnet.sections.fits import Range
 from dgfnet.sweep.space import decoded, distributions, encoded, every_point, size, within
 
 BRANCHES = (["dimension"], ["dimension", "modality"])

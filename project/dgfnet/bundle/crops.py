@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import mean_of_pairs, paired
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
 
 BATCH = 64  # pairs that go through a network at once

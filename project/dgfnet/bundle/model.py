@@ -27,7 +27,7 @@ from dgfnet.bundle.record import Column, unusual_record
 from dgfnet.errors import InputError
 from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import MODALITIES, RECORD, Modality, Scored, mask_of
 
 # graphs of one answer run beside each other: each has one thread, and onnxruntime releases the GIL;

@@ -19,7 +19,8 @@ from dgfnet.bundle.joint import Joint, joined_log_odds, joint_of
 from dgfnet.bundle.layout import METADATA, WEIGHTS
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
-from dgfnet.settings import Network, Preprocess
+from dgfnet.sections.data import Preprocess
+from dgfnet.sections.networks import Network
 from dgfnet.training.checkpoint import load_weights_file
 
 

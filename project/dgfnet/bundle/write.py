@@ -41,7 +41,7 @@ from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.network.variants import DGFNet
 from dgfnet.outline.export import graph_of
 from dgfnet.outline.network import OutlineNet
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.tabular.logistic import Logistic
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore

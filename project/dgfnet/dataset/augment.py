@@ -14,7 +14,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network fo
 import albumentations as A
 import cv2
 
-from dgfnet.settings import Augment
+from dgfnet.sections.networks import Augment
 
 Map = NDArray[np.float32]
 

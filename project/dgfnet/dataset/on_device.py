@@ -31,7 +31,7 @@ from dgfnet.dataset.pairs import (
     pick,
 )
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Augment
+from dgfnet.sections.networks import Augment
 from dgfnet.vocabulary import Modality
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dgfnet.dataset.batch import Batch
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.preprocess.archive import Archive, centre, largest_first, mean_of_pairs, paired
-from dgfnet.settings import Augment
+from dgfnet.sections.networks import Augment
 from dgfnet.vocabulary import Modality, Scored
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from dgfnet.files import replacing
 from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.preprocess.contact import chosen_rows, draw_tile
-from dgfnet.settings import Augment
+from dgfnet.sections.networks import Augment
 from dgfnet.vocabulary import Modality
 
 PICTURES, DRAWS = 4, 5

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dgfnet.settings import Dgf
+from dgfnet.sections.networks import Dgf
 from dgfnet.vocabulary import MODALITIES, Branch
 
 

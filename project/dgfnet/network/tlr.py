@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dgfnet.dataset.rectangle import Rectangle
 from dgfnet.network.pretrained import Match, match
 from dgfnet.network.variants import DGFNet, Output
-from dgfnet.settings import Tlr, Training
+from dgfnet.sections.networks import Tlr, Training
 from dgfnet.vocabulary import Modality, Variant
 
 FROZEN = (  # torchvision's names, in order

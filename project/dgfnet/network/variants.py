@@ -15,7 +15,7 @@ from dgfnet.network.encoders import GREY_MEAN, GREY_STD, Encoder, channels, pool
 from dgfnet.network.fusion import BasicFusion
 from dgfnet.network.record import RecordStream
 from dgfnet.network.regions import RegionPooling
-from dgfnet.settings import Network, Training
+from dgfnet.sections.networks import Network, Training
 from dgfnet.vocabulary import RECORD, SPECS, EncoderName, Modality, Variant, mask_of
 
 

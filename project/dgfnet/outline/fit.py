@@ -14,7 +14,7 @@ from dgfnet.imaging.boxes import Box, bounding_box, ellipse
 from dgfnet.metrics.segmentation import dice
 from dgfnet.outline.network import OutlineNet, radius_of
 from dgfnet.outline.polar import RADII, REACH, STEPS, polar, within
-from dgfnet.settings import OutlineSettings
+from dgfnet.sections.networks import OutlineSettings
 
 # (N, 2 or more, S, S): pictures, masks of their nodules; may be mapped from a file
 Planes = NDArray[np.uint8]

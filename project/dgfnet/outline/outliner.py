@@ -14,7 +14,7 @@ from dgfnet.graphs import open_session
 from dgfnet.imaging.boxes import Box, bounding_box, ellipse
 from dgfnet.outline.polar import polar, within
 from dgfnet.preprocess.roi import Square, crop, find_square, resize_image
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import Modality
 
 Grey = NDArray[np.uint8]

@@ -30,7 +30,8 @@ from dgfnet.parallel import cores, map_in_order, workers
 from dgfnet.preprocess.archive import Archive, centre
 from dgfnet.preprocess.build import build
 from dgfnet.results import OUTLINES, outline_weights, required, sources
-from dgfnet.settings import OutlineSettings, Settings, fingerprint
+from dgfnet.sections.networks import OutlineSettings
+from dgfnet.settings import Settings, fingerprint
 from dgfnet.vocabulary import Modality
 
 FEWEST = 8  # pictures to learn from; with fewer there is no network

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 
 
 def boundary_iterations(side: int, fraction: float) -> int:

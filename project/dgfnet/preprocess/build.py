@@ -23,7 +23,7 @@ from dgfnet.preprocess.archive import COLUMNS, HEAD, INDEX, Archive
 from dgfnet.preprocess.crops import pad_of
 from dgfnet.preprocess.sample import Redraw, Sample, load_nodule
 from dgfnet.results import MEASURED
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import MODALITIES, Modality
 
 SHOWN = 20  # faults listed before "and N more"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dgfnet.preprocess.boundaries import boundary_iterations, nodule_boundary, tissue_boundary
 from dgfnet.preprocess.roi import Square, crop, find_square, resize_image, resize_mask
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import Modality
 
 Plane = NDArray[np.uint8]

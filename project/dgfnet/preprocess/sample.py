@@ -15,7 +15,7 @@ from dgfnet.imaging.masks import Match
 from dgfnet.measured.measure import measure
 from dgfnet.preprocess.crops import stored_crop
 from dgfnet.preprocess.windowing import to_grey
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 from dgfnet.vocabulary import Modality
 
 

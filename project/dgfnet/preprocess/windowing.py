@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dgfnet.cohort.readers import Pixels
 from dgfnet.cohort.records import Image
-from dgfnet.settings import Preprocess
+from dgfnet.sections.data import Preprocess
 
 
 def to_grey(pixels: Pixels, image: Image, settings: Preprocess) -> NDArray[np.uint8]:

@@ -20,7 +20,8 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.registry.evidence import Evidence, Rival
 from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import MEASURED, audit_findings, check_same, load_nodules, required
-from dgfnet.settings import Register, Settings
+from dgfnet.sections.results import Register
+from dgfnet.settings import Settings
 from dgfnet.vocabulary import Modality
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order

@@ -18,7 +18,8 @@ from dgfnet.errors import InputError
 from dgfnet.registry.aliases import CHAMPION, champion_of
 from dgfnet.registry.facts import facts, keep_facts, keep_metrics, with_limits
 from dgfnet.registry.seal import unsealed
-from dgfnet.settings import Preprocess, Settings
+from dgfnet.sections.data import Preprocess
+from dgfnet.settings import Settings
 from dgfnet.vocabulary import Site
 
 EXTERNAL = "external cohort"  # name of the dataset

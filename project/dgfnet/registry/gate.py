@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dgfnet.registry.evidence import Evidence, Rival
-from dgfnet.settings import Register
+from dgfnet.sections.results import Register
 
 if TYPE_CHECKING:
     from dgfnet.registry.paired import Comparison

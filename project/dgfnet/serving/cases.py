@@ -27,8 +27,8 @@ from dgfnet.outline.outliner import Outliner
 from dgfnet.preprocess.archive import largest_first
 from dgfnet.preprocess.roi import crop, find_square, resize_image, resize_mask
 from dgfnet.preprocess.windowing import to_grey
+from dgfnet.sections.data import Preprocess
 from dgfnet.serving.record import record_of_row
-from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import Modality
 
 MOVES = 8  # boxes that are tried beside the one that was drawn

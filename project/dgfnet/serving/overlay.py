@@ -17,8 +17,8 @@ from dgfnet.cohort.readers import read_image
 from dgfnet.files import write_figure
 from dgfnet.preprocess.roi import find_square
 from dgfnet.preprocess.windowing import to_grey
+from dgfnet.sections.data import Preprocess
 from dgfnet.serving.cases import Case
-from dgfnet.settings import Preprocess
 from dgfnet.vocabulary import Modality
 
 NAMES = {"us": "Ultrasound", "ct": "CT"}

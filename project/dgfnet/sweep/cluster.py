@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dgfnet.errors import InputError
-from dgfnet.settings import Sweep
+from dgfnet.sections.fits import Sweep
 from dgfnet.sweep.carried import SHARED, Files, Remote, carried, sees
 from dgfnet.sweep.crash import cause, full_disk_said, last_line
 from dgfnet.sweep.local import PATIENCE, private_folder, start

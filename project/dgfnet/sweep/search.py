@@ -18,7 +18,7 @@ from typing import Any
 
 from dgfnet.errors import InputError
 from dgfnet.files import keep_away, read_json, write_json
-from dgfnet.settings import Range, Sweep, Tune
+from dgfnet.sections.fits import Range, Sweep, Tune
 from dgfnet.sweep.cluster import (
     Elsewhere,
     beside,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from dgfnet.settings import Range
+from dgfnet.sections.fits import Range
 
 Values = Mapping[str, Any]
 

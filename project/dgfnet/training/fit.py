@@ -31,7 +31,7 @@ from dgfnet.metrics.discrimination import scores
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import load_weights
 from dgfnet.preprocess.archive import Archive
-from dgfnet.settings import Augment
+from dgfnet.sections.networks import Augment
 from dgfnet.training.checkpoint import (
     Checkpoint,
     carried_over,

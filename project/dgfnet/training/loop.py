@@ -13,7 +13,7 @@ from dgfnet.adam import Adam
 from dgfnet.dataset.batch import Batch
 from dgfnet.network.tlr import Model
 from dgfnet.network.variants import load_weights
-from dgfnet.settings import Training
+from dgfnet.sections.networks import Training
 from dgfnet.training.checkpoint import Checkpoint
 from dgfnet.training.hardware import Hardware
 from dgfnet.training.losses import losses

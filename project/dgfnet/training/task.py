@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dgfnet import digests
-from dgfnet.settings import Network, Training, fingerprint
+from dgfnet.sections.networks import Network, Training
+from dgfnet.settings import fingerprint
 from dgfnet.vocabulary import SPECS, Backbone, EncoderName, Modality, Site, Variant
 
 CHECKPOINT, FAILURE, LOCK = "checkpoint.pt", "failure.json", "lock"  # of a fit that runs
