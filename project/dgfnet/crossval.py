@@ -18,7 +18,7 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_difference, auc_interval
-from dgfnet.results import ABLATION, IDS, OUT_OF_FOLD, load_results, tables_of
+from dgfnet.results import ABLATION, IDS, MODEL, OUT_OF_FOLD, load_results, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentations
@@ -202,17 +202,27 @@ def _add_baselines(settings: Settings, site: Site, trained: Sequence[Variant]) -
     stacks = [name for name in STACKS if chosen.stacked and (chosen.record or name != "record_stack")]
     for baseline in TABULAR:
         folder = settings.artifacts("crossval", site, baseline)
+        earlier = _earlier(folder / MODEL)
         shutil.rmtree(folder, ignore_errors=True)
         if baseline not in (*chosen.baselines, *stacks):
             continue
         try:
-            done = cross_validate(settings, site, baseline, rows, trained)
+            done = cross_validate(settings, site, baseline, rows, trained, earlier)
         except NothingToLearn as error:
             Console(stderr=True).print(f"crossval: {site} {baseline} skipped: {error}", soft_wrap=True)
             files.write_json(folder / "skipped.json", {"reason": str(error)})
             digests.keep(folder)
             continue
         _conclude_baseline(settings, site, baseline, done)
+
+
+def _earlier(path: Path) -> dict[str, Any] | None:
+    """Reads model.json of an earlier run; None when there is none, or it is not what was written."""
+    try:
+        digests.check(path)
+    except digests.Damaged:
+        return None
+    return dict(files.read_json(path))
 
 
 def _conclude_baseline(
@@ -223,8 +233,8 @@ def _conclude_baseline(
     models = [{"fold": fold, **model.plain()} for fold, model in enumerate(done.models)]
     files.write_csv(done.table, folder / "out_of_fold.csv")
     units = dict(done.source.units)
-    plain = {"baseline": baseline, "site": site, "units": units, "folds": models}
-    files.write_json(folder / "model.json", plain)
+    plain = {"baseline": baseline, "site": site, "units": units, "fitted_on": done.fitted_on}
+    files.write_json(folder / MODEL, plain | {"folds": models})
     records = [
         {
             "key": fingerprint(model)[:20],

@@ -199,6 +199,7 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache  # asked for by every run of a stage
 def _version(name: str) -> str | None:
     try:
         return version(name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OUT_OF_FOLD = "out_of_fold.csv"
 METRICS = "metrics.json"
+MODEL = "model.json"  # of a baseline or stack
 ABLATION = "dgf-"  # a name follows: dgf with the settings that crossval.ablations has under it
 MEASURED = "measured.parquet"  # of the stage preprocess
 OUTLINES = "outline.csv"  # of the stage outline
@@ -196,7 +197,7 @@ def load_model(settings: Settings, site: Site, baseline: str) -> dict[str, Any]:
     Raises:
         InputError: when it was not cross-validated at the site.
     """
-    path = required(settings, "crossval", site, baseline, "model.json")
+    path = required(settings, "crossval", site, baseline, MODEL)
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 

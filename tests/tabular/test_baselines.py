@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from dgfnet.errors import InputError
 from dgfnet.measured.measure import NAMES
 from dgfnet.results import MEASURED
 from dgfnet.settings import load
-from dgfnet.tabular import design
+from dgfnet.tabular import baselines, design
 from dgfnet.tabular.baselines import WHOSE, NothingToLearn, cross_validate
 from dgfnet.tabular.logistic import STRENGTHS
 from tiny_archive import numbered, write_archive
@@ -303,3 +305,37 @@ def test_networks_of_an_earlier_run_count_on_the_same_nodules_only(put):
     digests.keep(path.parent)
     with pytest.raises(NothingToLearn, match="found ct_multitask"):
         cross_validate(settings, "central", "late", rows, ["ct_multitask"])
+
+
+@pytest.mark.parametrize("baseline", ["clinical", "late"])
+def test_models_of_an_earlier_run_are_taken_when_they_follow_from_the_same(put, baseline, monkeypatch):
+    trained = ["us_multitask", "ct_multitask"]
+    table = cohort()
+    settings, rows = put(table)
+    first = cross_validate(settings, "central", baseline, rows, trained)
+    earlier = {"fitted_on": first.fitted_on, "folds": [model.plain() for model in first.models]}
+    earlier = json.loads(json.dumps(earlier))
+    fitted = []
+    inner = baselines._fitted
+    monkeypatch.setattr(baselines, "_fitted", lambda *given: fitted.append(given) or inner(*given))
+    again = cross_validate(settings, "central", baseline, rows, trained, earlier)
+    assert fitted == []
+    assert again.models == first.models
+    pd.testing.assert_frame_equal(again.table, first.table, check_exact=True)
+
+    older = {"folds": earlier["folds"]}  # of a release that did not say what they follow from
+    assert cross_validate(settings, "central", baseline, rows, trained, older).models == first.models
+    assert len(fitted) == FOLDS
+    table.loc[1, "max_diameter_mm"] = "99.5"  # the clinical baseline reads it, the networks' tables do not
+    settings, rows = put(table)
+    changed = cross_validate(settings, "central", baseline, rows, trained, earlier)
+    assert (changed.fitted_on != first.fitted_on) == (baseline == "clinical")
+    flipped = rows.assign(label=[1 - rows["label"].iloc[0], *rows["label"].iloc[1:]])
+    assert cross_validate(settings, "central", baseline, flipped, trained, earlier).models != first.models
+
+
+def test_models_follow_from_the_code_that_fits(put, monkeypatch):
+    settings, rows = put(cohort())
+    before = cross_validate(settings, "central", "clinical", rows, []).fitted_on
+    monkeypatch.setattr(baselines, "_code", lambda: "other")
+    assert cross_validate(settings, "central", "clinical", rows, []).fitted_on != before

@@ -1,14 +1,19 @@
 """Baselines: models without a network of their own, cross-validated on the folds and nodules of the networks.
 
 Each is a logistic regression on a table. In every fold all of it, from the median that fills a gap to the
-strength of the penalty, is fitted on the nodules of the other folds.
+strength of the penalty, is fitted on the nodules of the other folds. What an earlier run fitted on the same
+rows is taken over, as a finished fit of a network is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -56,15 +61,22 @@ class CrossValidated:
         table: WHOSE, probability, threshold; the rows of the networks' tables, in their order.
         models: one per fold, fitted on the other folds.
         source: the table that it learned from.
+        fitted_on: sha256 of everything that the models follow from.
     """
 
     table: pd.DataFrame
     models: tuple[Logistic, ...]
     source: Source
+    fitted_on: str
 
 
 def cross_validate(
-    settings: Settings, site: Site, baseline: Baseline | Stack, rows: pd.DataFrame, trained: Iterable[Variant]
+    settings: Settings,
+    site: Site,
+    baseline: Baseline | Stack,
+    rows: pd.DataFrame,
+    trained: Iterable[Variant],
+    earlier: Mapping[str, Any] | None = None,
 ) -> CrossValidated:
     """Cross-validates a baseline.
 
@@ -74,30 +86,61 @@ def cross_validate(
         baseline: its name.
         rows: out-of-fold table of a network: whose nodules, folds and labels are meant.
         trained: networks of this run, whose out-of-fold tables are on disk.
+        earlier: model.json of an earlier run, as it was written; its models are taken if they were fitted on
+            the same rows by the same code.
 
     Raises:
         NothingToLearn: when there is nothing to work on.
     """
     source = _source(settings, site, baseline, rows, tuple(trained))
     table = rows[WHOSE].reset_index(drop=True)
+    fitted_on = _digest(baseline, source.features, table)
+    known = [Logistic.of(fold) for fold in earlier["folds"]] if _fits(earlier, fitted_on) else None
     label, fold = table["label"].to_numpy(np.float64), table["fold"].to_numpy()
     patients = table["patient_id"].to_numpy()
     probability, threshold, models = np.empty(len(table)), np.empty(len(table)), []
-    for number in sorted(set(fold.tolist())):
+    for place, number in enumerate(sorted(set(fold.tolist()))):
         train, held = fold != number, fold == number
         if len(np.unique(label[train])) < 2:
             raise NothingToLearn(f"the training part of fold {number} holds one class only")
-        with threadpool_limits(
-            1
-        ):  # on matrices this small threads wait longer than they work, 20 times as long
-            model = _fit(baseline, source.features[train], label[train], patients[train])
+        model = (
+            known[place] if known else _fit(baseline, source.features[train], label[train], patients[train])
+        )
         probability[held] = model.probability(source.features[held])
         threshold[held] = label[train].mean()
         models.append(model)
-    return CrossValidated(table.assign(probability=probability, threshold=threshold), tuple(models), source)
+    table = table.assign(probability=probability, threshold=threshold)
+    return CrossValidated(table, tuple(models), source, fitted_on)
+
+
+def _fits(earlier: Mapping[str, Any] | None, fitted_on: str) -> TypeGuard[Mapping[str, Any]]:
+    """Says that models of an earlier run follow from the same; those of older releases do not say."""
+    return earlier is not None and earlier.get("fitted_on") == fitted_on
+
+
+def _digest(baseline: str, features: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Returns the sha256 of everything that the models of a baseline follow from."""
+    total = sha256(f"{baseline} {_code()}\0".encode())
+    for part in (features.reset_index(drop=True), table):
+        total.update(f"{dict(part.dtypes.astype(str))}\0{part.to_csv()}\0".encode())  # floats as repr does
+    return total.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Returns the sha256 of the code that fits, and the version of the library that it calls."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return f"{sha256(b''.join(sources)).hexdigest()} {version('scikit-learn')}"
 
 
 def _fit(
+    baseline: Baseline | Stack, features: pd.DataFrame, label: Array, patients: NDArray[Any]
+) -> Logistic:
+    with threadpool_limits(1):  # matrices are small: threads wait longer than they work, 20 times as long
+        return _fitted(baseline, features, label, patients)
+
+
+def _fitted(
     baseline: Baseline | Stack, features: pd.DataFrame, label: Array, patients: NDArray[Any]
 ) -> Logistic:
     if baseline == "late":
