@@ -80,6 +80,52 @@ def test_five_dots_and_marks_of_a_scale_are_no_line():
     assert dotted_lines(picture) == []
 
 
+def ring(picture, count, axes, turn=0.0, missing=0, value=230):
+    """Draws dots around an ellipse at (200, 150), at equal angles; the first ones may be missing."""
+    for angle in np.linspace(0, 2 * np.pi, count, endpoint=False)[missing:]:
+        u, v = axes[0] * np.cos(angle), axes[1] * np.sin(angle)
+        x, y = 200 + u * np.cos(turn) - v * np.sin(turn), 150 + u * np.sin(turn) + v * np.cos(turn)
+        picture[round(y), round(x)] = value
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("count", "axes", "turn"), [(9, (14, 10), 0.0), (24, (40, 25), 0.6), (40, (60, 60), 0.0)]
+)
+def test_dots_around_an_ellipse_are_found_where_they_are(count, axes, turn):
+    ((x, y, w, h),) = dotted_lines(ring(echoes(1), count, axes, turn))
+    assert abs(x + w / 2 - 200) <= 2.5
+    assert abs(y + h / 2 - 150) <= 2.5
+    wide = np.hypot(axes[0] * np.cos(turn), axes[1] * np.sin(turn))
+    assert abs(w - 2 * wide) <= 0.15 * 2 * wide + 3
+
+
+def test_an_arc_seven_dots_and_dots_beside_an_ellipse_are_none():
+    assert dotted_lines(ring(echoes(1), 24, (40, 25), missing=8)) == []  # open by a third
+    assert dotted_lines(ring(echoes(1), 7, (14, 10))) == []
+    rng = np.random.default_rng(3)
+    scattered = echoes(1)
+    for x, y in rng.integers(-40, 40, (24, 2)):
+        scattered[150 + y, 200 + x] = 230
+    assert dotted_lines(scattered) == []
+
+
+def test_bright_spots_of_many_greys_around_an_ellipse_are_none():
+    """Calcifications at the rim of a nodule are no drawing."""
+    picture = echoes(1)
+    for number, angle in enumerate(np.linspace(0, 2 * np.pi, 24, endpoint=False)):
+        place = round(150 + 25 * np.sin(angle)), round(200 + 40 * np.cos(angle))
+        picture[place] = 160 + 90 * (number % 3) / 2
+    assert dotted_lines(picture) == []
+
+
+def test_a_dotted_ellipse_among_other_dots_is_found():
+    picture = ring(echoes(1), 24, (40, 25))
+    picture[150, 200] = picture[145, 206] = picture[100, 60] = 230  # inside and far away
+    ((x, _, w, _),) = dotted_lines(picture)
+    assert (x, w) == (160, 81)
+
+
 def test_colour_counts_and_grey_in_three_channels_does_not():
     picture = np.repeat(echoes(6)[:, :, None], 3, axis=2)
     assert coloured(picture) == []

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[int, int, int, int]
-Grey = NDArray[np.uint8]
+from dgfnet.cohort.screening.shapes import Box, Grey
+
 Numbers = NDArray[Any]
 Indices = NDArray[np.int64]
 

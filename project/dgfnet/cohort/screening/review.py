@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from dgfnet.cohort.readers import read_as_shown, read_mask
 from dgfnet.cohort.records import Cohort, Image, Nodule
 from dgfnet.cohort.screening.decisions import Decisions, name_of
-from dgfnet.cohort.screening.overlays import Box, Drawing, find
+from dgfnet.cohort.screening.overlays import Drawing, find
+from dgfnet.cohort.screening.shapes import Box
 from dgfnet.cohort.sheet import caption, stack
 from dgfnet.errors import InputError
 from dgfnet.files import replacing, write_csv

@@ -11,10 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Box = tuple[int, int, int, int]
-Grey = NDArray[np.uint8]
+from dgfnet.cohort.screening.shapes import Box, Grey
 
 NARROW, SMALL, LARGE = 5, 9, 200  # pixels of the sides of a mark: its shorter one, and its longer one
 FULL = 0.85  # share of its box that a mark fills; bright echoes are blobs
