@@ -10,6 +10,7 @@ import yaml
 from whole import ROOT, client, environment, project, put_under_git_and_dvc, runs
 
 from dgfnet.registry.aliases import CHAMPION
+from dgfnet.registry.facts import facts
 
 pytestmark = pytest.mark.slow
 GIT = ("git", "-c", "user.name=n", "-c", "user.email=e@x")
@@ -155,3 +156,17 @@ def stale(folder):
             if isinstance(change, dict)
         )
     }
+
+
+def test_an_experiment_goes_through_the_gate_as_any_other_run(here):
+    """Last in this file: it moves the champions. Its settings are not committed; the version keeps them."""
+    own = {"PYTHONPATH": str(here / "project")}
+    before, fits = champions(here), {path.name for path in (here / "work/fits").iterdir()}
+    said = run(here, "dvc", "exp", "run", "--temp", "-S", "register.coverage=0.8", "-n", "covered", **own)
+    assert reran(said)[0] == "register"
+    assert {path.name for path in (here / "work/fits").iterdir()} >= fits
+    for name, champion in champions(here).items():  # of the project itself, not of DVC's copy
+        version = client(here).get_model_version(name, champion["version"])
+        assert int(champion["version"]) > int(before[name]["version"])
+        assert facts(version)["coverage"] == "0.8"
+    assert "champion 1 -> " in run(here, "dgfnet", "history", "lateral", **own).splitlines()[-1]
