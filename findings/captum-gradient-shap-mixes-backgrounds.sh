@@ -10,6 +10,7 @@
 #   us * ct                 6      1.0                        (no module)           6.0
 #   The reference is the mean of f over all four pairings, (1, -1) and (-1, 1) among them: 0.5 and 0. The convergence delta is
 #   taken from the same pairings and averages to 0, so it does not tell.
+#   shap 0.51.0's GradientExplainer keeps the pairs (4.0).
 #   Three calls of 5 samples after torch.manual_seed(0): three results; after numpy.random.seed(0): one.
 #
 # For a user: the reference is a cohort of patients that nobody has: a small nodule in ultrasound is joined to a large one in CT,
