@@ -15,7 +15,7 @@
 #   below zero is cut off afterwards.
 #
 # For a user: a heat map that spares the nodule and lights up its surroundings looks like a network that has learnt the scanner, and
-# it depends on the linear algebra library. A contrast between classes is none. Leave eigen_smooth off, or turn maps by the
+# another linear algebra library may turn others. A contrast between classes is none. Leave eigen_smooth off, or turn maps by the
 # sign of their correlation with the unsmoothed one. Of EigenCAM it is known: github.com/jacobgil/pytorch-grad-cam/issues/315;
 # no report of the others found.
 #
