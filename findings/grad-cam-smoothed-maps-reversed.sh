@@ -11,13 +11,13 @@
 #   GradCAM, aug_smooth              0          0
 #   GradCAM, eigen_smooth            40         100
 #   EigenGradCAM                     40         100
-#   The map is the first principal component of the weighted activations, whose sign is whatever the decomposition gives. What is
-#   below zero is cut off afterwards.
+#   The map is the first principal component of the weighted activations, whose sign is whatever the decomposition gives. What
+#   is below zero is cut off afterwards.
 #
-# For a user: a heat map that spares the nodule and lights up its surroundings looks like a network that has learnt the scanner, and
-# another linear algebra library may turn others. A contrast between classes is none. Leave eigen_smooth off, or turn maps by the
-# sign of their correlation with the unsmoothed one. Of EigenCAM it is known: github.com/jacobgil/pytorch-grad-cam/issues/315;
-# no report of the others found.
+# For a user: a heat map that spares the nodule and lights up its surroundings looks like a network that has learnt the scanner,
+# and another linear algebra library may turn others. A contrast between classes is none. Leave eigen_smooth off, or turn maps
+# by the sign of their correlation with the unsmoothed one. Of EigenCAM it is known, of the others no report was found:
+# github.com/jacobgil/pytorch-grad-cam/issues/315.
 #
 # DGFNET_FINDINGS_PYTHON may name a python that has torch 2.14.1, torchvision 0.29.1, scikit-learn 1.9.1 and OpenCV 5.0;
 # otherwise they are installed (some GB).

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # onnxmltools 1.16.0: a random forest of LightGBM 4.7.0 becomes an ONNX model whose probabilities are never above 0.01, so that
-# nobody is called positive. Four other settings are left out without a word: sigmoid, zero_as_missing, one against all, linear leaves.
+# nobody is called positive. Four other settings are left out without a word: sigmoid, zero_as_missing, one against all, and
+# linear leaves.
 #
 # Expected by most: a converted model predicts what the original does, to float32, or is refused, as objective="cross_entropy" is.
 # Behaviour (600 made-up cases, 5 features, 30 trees; over 1000 others: largest and mean difference of the probability, and cases
