@@ -18,7 +18,7 @@ from dgfnet.cohort.folds import Folds
 from dgfnet.errors import InputError
 from dgfnet.metrics.discrimination import average, roc_curve, scores
 from dgfnet.metrics.intervals import auc_difference, auc_interval
-from dgfnet.results import ABLATION, IDS, MODEL, OUT_OF_FOLD, load_results, tables_of
+from dgfnet.results import ABLATION, IDS, METRICS, MODEL, OUT_OF_FOLD, load_results, tables_of
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.group import Group, check_modalities, open_group, train, train_segmentation
 from dgfnet.sweep.plan import Inputs, classification, gather, places, segmentations
@@ -171,7 +171,7 @@ def _conclude(
     columns = ["nodule_id", "patient_id", "fold", "label", "probability", "threshold"]
     table = table[columns + [UNIFORM] * (UNIFORM in table)]  # of a fusion with attention
     folder = settings.artifacts("crossval", site, variant)
-    files.write_csv(table, folder / "out_of_fold.csv")
+    files.write_csv(table, folder / OUT_OF_FOLD)
     origin = {
         "sampling": settings.training.sampling,
         "searched": searched,
@@ -183,12 +183,11 @@ def _conclude(
     metrics |= summarise(table, records, settings.base.confidence)
     if UNIFORM in table:
         metrics["attention"] = attention(table, records, settings.base.confidence)
-    files.write_json(folder / "metrics.json", metrics)
-    _log_parent(settings, metrics, folder, table, parent)
+    files.write_json(folder / METRICS, metrics)
     own = settings.changed(ablation)
     sections = own.model_dump(mode="json", include={"network", "training", "preprocess"})
     facts = {"encoder": tasks[0].encoder, "epochs": tasks[0].epochs, "searched": "yes" if searched else "no"}
-    parent.params(facts | tracking.flat(sections))
+    _log_parent(settings, metrics, folder, table, parent, facts | tracking.flat(sections))
     digests.keep(folder)
 
 
@@ -231,7 +230,7 @@ def _conclude_baseline(
     """Writes table, metrics and models of a baseline or stack as those of variants, to disk and MLflow."""
     folder = settings.artifacts("crossval", site, baseline)
     models = [{"fold": fold, **model.plain()} for fold, model in enumerate(done.models)]
-    files.write_csv(done.table, folder / "out_of_fold.csv")
+    files.write_csv(done.table, folder / OUT_OF_FOLD)
     units = dict(done.source.units)
     plain = {"baseline": baseline, "site": site, "units": units, "fitted_on": done.fitted_on}
     files.write_json(folder / MODEL, plain | {"folds": models})
@@ -251,9 +250,9 @@ def _conclude_baseline(
     metrics = {"site": site, "variant": baseline, "sampling": sampling, "searched": False, **made}
     metrics |= summarise(done.table, records, settings.base.confidence)
     tags = {"site": site, "variant": baseline, "stage": "crossval", "baseline": baseline}
-    files.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / METRICS, metrics)
     with open_group(settings, site, baseline, tracking.crossval_identity(metrics), tags) as group:
-        _log_parent(settings, metrics, folder, done.table, group.run)
+        _log_parent(settings, metrics, folder, done.table, group.run, {})
     digests.keep(folder, tables_of(settings, site, done.source.networks))
 
 
@@ -311,25 +310,34 @@ def attention(table: pd.DataFrame, records: Sequence[dict[str, Any]], confidence
 
 
 def _log_parent(
-    settings: Settings, metrics: Mapping[str, Any], folder: Path, table: pd.DataFrame, parent: tracking.Run
+    settings: Settings,
+    metrics: Mapping[str, Any],
+    folder: Path,
+    table: pd.DataFrame,
+    parent: tracking.Run,
+    params: Mapping[str, Any],
 ) -> None:
-    """Logs metrics, ROC figure and table to the run of a variant or baseline."""
+    """Draws the ROC figure; logs it with metrics, table and parameters where the run has other results."""
+    with files.replacing(folder / "roc.png") as temporary:
+        _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
+            temporary, dpi=110
+        )
+    results = fingerprint(params, *(files.sha256(folder / name) for name in (METRICS, OUT_OF_FOLD)))[:20]
+    if parent.results == results:
+        return
     interval = metrics["auc_interval"]
     values = {f"pooled_{name}": value for name, value in metrics["pooled"].items()}
     values |= {f"mean_{name}": value for name, value in metrics["mean"].items()}
     values |= {f"sd_{name}": value for name, value in metrics["sd"].items()}
     values |= {"pooled_auc_low": interval["low"], "pooled_auc_high": interval["high"]}
     parent.metrics(values)
-    parent.params({"folds": len(metrics["folds"]), "variant": metrics["variant"]})
+    parent.params({"folds": len(metrics["folds"]), "variant": metrics["variant"], **params})
     digest = provenance.data_md5(settings)
     parent.dataset("cohort", digest, f"{settings.base.data}.dvc", "training")
-    with files.replacing(folder / "roc.png") as temporary:
-        _roc(table, f"{metrics['site']} {metrics['variant']}: AUC {metrics['pooled']['auc']:.3f}").savefig(
-            temporary, dpi=110
-        )
-    parent.table(folder / "out_of_fold.csv", pseudonyms.identity_key(settings))
-    for name in ("metrics.json", "roc.png"):
+    parent.table(folder / OUT_OF_FOLD, pseudonyms.identity_key(settings))
+    for name in (METRICS, "roc.png"):
         parent.artifact(folder / name)
+    parent.tags({tracking.RESULTS: results})  # last: an interruption before it logs them again
 
 
 def _roc(table: pd.DataFrame, title: str) -> Figure:

@@ -42,6 +42,7 @@ PARENT = "mlflow.parentRunId"
 PROJECT_RUN = "dgfnet.project_run"
 PROCESS = "dgfnet.process"
 STOPPED = "dgfnet.stopped"
+RESULTS = "dgfnet.results"  # tag: digest of the results that were logged last, and in full
 # the UI opens with runs and charts, not traces; that of MLflow 3.17 looks at its address alone: see `make ui`
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 ELSEWHERE = (  # what to do when something was logged to a store that is not this one
@@ -155,6 +156,7 @@ class Run:
         experiment_id: of its experiment.
         logged: epochs whose metrics the store has.
         has_dataset: a dataset is the run's input already.
+        results: digest of the results that the store has; empty without any.
     """
 
     client: MlflowClient
@@ -162,6 +164,7 @@ class Run:
     experiment_id: str
     logged: set[int] = field(default_factory=set)
     has_dataset: bool = False
+    results: str = ""
 
     def epochs(self, epochs: Sequence[tuple[int, int, Mapping[str, float]]], tags: Mapping[str, Any]) -> None:
         """Logs the metrics of epochs; one repeated after a restart is logged once.
@@ -243,7 +246,8 @@ def opened(client: MlflowClient, run: Any, logged: Iterable[int] = ()) -> Run:
         logged: epochs whose metrics it has.
     """
     has_dataset = bool(run.inputs and run.inputs.dataset_inputs)
-    return Run(client, run.info.run_id, run.info.experiment_id, set(logged), has_dataset)
+    results = run.data.tags.get(RESULTS, "")
+    return Run(client, run.info.run_id, run.info.experiment_id, set(logged), has_dataset, results)
 
 
 def prepare(uri: str, experiment: str) -> str:

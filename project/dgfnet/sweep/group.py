@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from dgfnet import provenance, tracking
@@ -29,6 +30,7 @@ class Group:
         experiment_id: of the run.
         run_id: of the parent run.
         tags: of the parent run and of every trial below it.
+        results: digest of the results that the parent run had when it was opened; empty without any.
     """
 
     settings: Settings
@@ -36,11 +38,13 @@ class Group:
     experiment_id: str
     run_id: str
     tags: Mapping[str, str]
+    results: str = ""
 
     @property
     def run(self) -> tracking.Run:
         """The parent run."""
-        return tracking.Run(tracking.client(self.uri), self.run_id, self.experiment_id)
+        client = tracking.client(self.uri)
+        return tracking.Run(client, self.run_id, self.experiment_id, results=self.results)
 
     def trial(
         self,
@@ -92,11 +96,16 @@ def open_group(
         part: of `tracking.experiment_name`.
     """
     uri = tracking.store(settings)
-    experiment = tracking.prepare(uri, tracking.experiment_name(site, part))
+    experiment = _prepared(uri, tracking.experiment_name(site, part))
     every = {**run_tags(settings), **tags}
     run = tracking.open_run(uri, experiment, name, tracking.identity_of(settings, identity), every)
     with tracking.running(run), kept_alive(run):
-        yield Group(settings, uri, experiment, run.run_id, every)
+        yield Group(settings, uri, experiment, run.run_id, every, run.results)
+
+
+@cache  # a command opens dozens of groups in two or three experiments
+def _prepared(uri: str, experiment: str) -> str:
+    return tracking.prepare(uri, experiment)
 
 
 def train(settings: Settings, label: str, trials: Sequence[Trial]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import sys
@@ -116,6 +117,7 @@ def run_trial(
         report: called with what a scheduler is told, an epoch each.
         kept: called after each epoch, when its checkpoint is on the disk.
     """
+    gc.set_threshold(100_000, 50, 50)  # as in cli.py: most of a short fit is imports, whose objects stay
     from dgfnet.training.loop import TrainingDiverged
 
     failure = trial.places.fit(trial.task.key) / FAILURE
