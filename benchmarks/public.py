@@ -34,12 +34,17 @@ from dgfnet.vocabulary import MODALITIES, Modality
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ("base.sites=[central]", "preprocess.ct_dilations=6")
 VARIANTS = ("us_resnet", "us_tlr", "us_multitask", "ct_resnet", "ct_multitask")
+STACKS = ("us_stack", "ct_stack")  # a network of one modality joined with what was measured on its pictures
 PAIRS = (
     ("us_multitask", "us_resnet"),
     ("us_multitask", "us_tlr"),
     ("us_multitask", "us_size"),
     ("ct_multitask", "ct_resnet"),
     ("ct_multitask", "ct_size"),
+    ("us_stack", "us_multitask"),
+    ("us_stack", "us_size"),
+    ("ct_stack", "ct_multitask"),
+    ("ct_stack", "ct_size"),
 )
 ANSWER = re.compile(r"T[I1l]\s*-?\s*RADS?", re.IGNORECASE)
 
@@ -68,7 +73,7 @@ def main() -> None:
     for stage in ("cohort", "audit", "preprocess", "pretrain", "crossval"):
         call(folder, stage, *(word for text in overrides for word in ("--set", text)))
     settings = load(folder / "params.yaml", overrides)
-    scores = {name: out_of_fold(settings, name) for name in VARIANTS}
+    scores = {name: out_of_fold(settings, name) for name in (*VARIANTS, *STACKS)}
     scores |= {
         f"{modality}_size": size_alone(settings, modality, scores["us_resnet"]) for modality in MODALITIES
     }
