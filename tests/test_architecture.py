@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "project" / "dgfnet"
 # one row a group; the order inside a row counts too
 CORRIDOR = [
-    *("errors", "vocabulary", "params", "sections", "settings", "formulas", "files", "digests"),
+    *("errors", "vocabulary", "params", "sections", "settings", "formulas", "files", "digests", "extent"),
     *("provenance", "results", "parallel", "moved", "pseudonyms", "tracking", "graphs"),
     "imaging",
     "pacs",

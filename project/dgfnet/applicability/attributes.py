@@ -12,7 +12,7 @@ import pandas as pd
 from dgfnet.cohort.readers import read_image, read_mask
 from dgfnet.cohort.records import Nodule
 from dgfnet.errors import InputError
-from dgfnet.imaging.extent import maximum_diameter
+from dgfnet.extent import maximum_diameter
 from dgfnet.parallel import map_in_order
 
 DIAMETER, ASPECT = "max_diameter_mm", "aspect_ratio"

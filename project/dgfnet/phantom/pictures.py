@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.imaging.extent import maximum_diameter
+from dgfnet.extent import maximum_diameter
 from dgfnet.phantom import signal as shown
 from dgfnet.phantom.enrolment import STREAMS, Patient
 from dgfnet.phantom.lesions import ct_lesion, us_lesion
