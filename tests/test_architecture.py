@@ -28,7 +28,7 @@ CORRIDOR = [
     "outline",
     "network",
     "training",
-    "sweep",
+    *("unseen", "sweep"),
     *("pretrain", "tune", "crossval"),
     "compare",
     "bundle",

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dgfnet.errors import InputError
 from dgfnet.params import advice, assign, explain, read
 from dgfnet.vocabulary import (
+    RECORD_FUSIONS,
     SITES,
     SPECS,
     Baseline,
@@ -27,6 +28,7 @@ from dgfnet.vocabulary import (
     Fusion,
     Modality,
     Pictured,
+    RecordFusion,
     Registered,
     Scored,
     Site,
@@ -411,8 +413,7 @@ class Crossval(Section):
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
     """Variants that are cross-validated; those they start from are added as needed. `us_continued` and
     `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone. `concat_record`,
-    `sum_record` and `dgf_record` fuse a third stream, of the columns that `record` names; they are compared
-    and searched for, and not registered, explained or validated outside."""
+    `sum_record` and `dgf_record` fuse a third stream, of the columns that `record` names."""
     ablations: dict[str, dict[str, Any]]
     """Names to keys of `network` or `training` and their values: `dgf` is cross-validated once more with
     these, from the same parents on the same folds, as `dgf-<name>` in every table and figure and in MLflow.
@@ -485,7 +486,7 @@ class Compare(Section):
 class Register(Section):
     """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
-    variant: Registered
+    variant: Literal[Registered, RecordFusion]
     """The variant that becomes the registered model, not `us_tlr`; `stack`, the networks of
     `crossval.stacked` joined with the measured features; or `record_stack`, with `crossval.record` too."""
     scoring: Literal["ensemble", "best_fold"]
@@ -507,7 +508,8 @@ class Register(Section):
     """Gate: least gain in out-of-fold AUC of a fusion over the better of its models of one modality."""
     minimum_gain_over_simpler: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC of `dgf`, or a stack of it, over the best of the basic fusions that
-    were cross-validated with it; -1: told, not asked for."""
+    were cross-validated with it, of `dgf_record` over the best of those with the record; -1: told, not asked
+    for."""
     minimum_gain_over_baselines: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC over the best of `crossval.baselines`; -1: told, not asked for."""
     minimum_per_class: Positive
@@ -546,7 +548,7 @@ class External(Section):
 class Holdout(Section):
     """The paper's protocol of its Table 4: one split, the epoch chosen on its validation part."""
 
-    variant: Pictured | None
+    variant: Variant | None
     """The variant that is trained so, not `us_tlr`; null: none, and nothing is written."""
     fold: Count
     """Fold of `cohort.folds` that is the validation part."""
@@ -564,7 +566,7 @@ class Holdout(Section):
 class Attribute(Section):
     """Explanations of a fusion and of the unimodal variants that it starts from."""
 
-    variant: Fusion
+    variant: Literal[Fusion, RecordFusion]
     """The fusion that is explained."""
     baselines: tuple[Literal["blurred", "mean", "grey", "black"], ...] = Field(strict=False, min_length=1)
     """Pictures where the line starts on which an undecided baseline is searched; the first is reported, the
@@ -604,7 +606,7 @@ class Applicability(Section):
     """The variant or stack that stands for US."""
     ct: Literal[Pictured, "ct_stack"]
     """The variant or stack that stands for CT."""
-    both: Registered
+    both: Literal[Registered, RecordFusion]
     """The variant or stack that stands for US and CT together."""
     columns: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` to group by, beside diameter, aspect ratio, margin and location."""
@@ -675,10 +677,17 @@ class Settings(Section):
     @model_validator(mode="after")
     def record_is_named(self) -> Settings:
         """Refuses networks that read the record of no column."""
-        for key, variants in (("crossval", self.crossval.variants), ("tune", self.tune.variants)):
-            wanting = [name for name in variants if SPECS[name].record and not self.crossval.record]
+        named: dict[str, Sequence[str | None]] = {
+            "crossval.variants": self.crossval.variants,
+            "tune.variants": self.tune.variants,
+            "register.variant": (self.register_.variant,),
+            "holdout.variant": (self.holdout.variant,),
+            "attribute.variant": (self.attribute.variant,),
+        }
+        for key, variants in named.items():
+            wanting = [name for name in variants if name in RECORD_FUSIONS and not self.crossval.record]
             if wanting:
-                raise ValueError(f"{key}.variants: {wanting[0]} needs columns in crossval.record, found []")
+                raise ValueError(f"{key}: {wanting[0]} needs columns in crossval.record, found []")
         return self
 
     @model_validator(mode="after")
@@ -742,10 +751,10 @@ class Settings(Section):
             raise InputError(explain("search", error, known_settings())) from None
 
     @property
-    def registered_network(self) -> Pictured:
+    def registered_network(self) -> Variant:
         """Returns the variant whose networks are in the registered model."""
         if not is_stacked(self.register_.variant):
-            return cast("Pictured", self.register_.variant)
+            return cast("Variant", self.register_.variant)
         assert self.crossval.stacked is not None  # checked above
         return self.crossval.stacked
 

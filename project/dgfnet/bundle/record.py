@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dgfnet.bundle.crops import Album, Crops, Inputs
 from dgfnet.errors import InputError
-from dgfnet.tabular.design import recorded
+from dgfnet.tabular.design import recorded, unknown
 from dgfnet.tabular.logistic import Logistic
 from dgfnet.tabular.terms import Term, numbers, raw
 from dgfnet.vocabulary import RECORD
@@ -82,7 +82,7 @@ class RecordInput:
     @property
     def unknown(self) -> NDArray[np.float64]:
         """The input of a nodule of which nothing is known, (T,): it stands for an absent record."""
-        return np.asarray(self.of([cells(self.columns, {})])[0])
+        return unknown(self.terms)
 
 
 def stream_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> RecordInput | None:
@@ -94,8 +94,8 @@ def stream_of(metadata: Mapping[str, Any], member: Mapping[str, Any]) -> RecordI
     if not member.get("terms"):  # bundles before format 11 have none
         return None
     stream = RecordInput(tuple(Term(**term) for term in member["terms"]), tuple(metadata["record"]))
-    if unknown := {term.column for term in stream.terms} - set(stream.columns):
-        raise InputError(f"a network reads columns that the record lacks: {', '.join(sorted(unknown)[:3])}")
+    if lost := {term.column for term in stream.terms} - set(stream.columns):
+        raise InputError(f"a network reads columns that the record lacks: {', '.join(sorted(lost)[:3])}")
     return stream
 
 

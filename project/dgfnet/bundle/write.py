@@ -47,6 +47,7 @@ from dgfnet.tabular.terms import Term
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
+from dgfnet.unseen import terms_of_fit
 from dgfnet.vocabulary import MODALITIES, RECORD, Modality
 
 
@@ -161,8 +162,7 @@ def _member(task: Task, where: Places) -> Member:
         "sampling": task.training.sampling,
         "network": task.network.model_dump(mode="json"),
     }
-    terms = tuple(Term(**term) for term in record.get("record", ()))
-    threshold = float(record["threshold"])
+    threshold, terms = float(record["threshold"]), terms_of_fit(record)
     return Member(model, task.fold, shift, threshold, prevalence, task.key, metadata, terms=terms)
 
 
