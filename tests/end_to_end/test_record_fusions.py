@@ -3,21 +3,29 @@
 import base64
 import json
 import shutil
+import socket
 import subprocess
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
-from whole import called, client
+from urllib3.util import Retry
+from whole import called, client, environment
 
+from dgfnet.cohort.manifest import read_cohort
+from dgfnet.cohort.readers import read_pair
+from dgfnet.preprocess.windowing import to_grey
 from dgfnet.registry.champion import load_champion
 from dgfnet.registry.facts import facts
-from dgfnet.serving.records import answer_records
 from dgfnet.settings import load
 from dgfnet.sweep.plan import classification, gather, places
 from dgfnet.training.task import finished
+from dicom_files import CT_SOP, dicom
 
 WANTED = (
     *("--set", "crossval.variants=[us_multitask,ct_multitask,concat,dgf,concat_record,dgf_record]"),
@@ -28,7 +36,7 @@ CHOSEN = (
     *WANTED,
     *("--set", "register.variant=dgf_record", "--set", "register.minimum_gain=-1.0"),
     *("--set", "attribute.variant=dgf_record", "--set", "holdout.variant=dgf_record"),
-    *("--set", "attribute.random_labels=false", "--set", "applicability.both=dgf_record"),
+    *("--set", "applicability.both=dgf_record"),
 )
 PARTS = ["us_contribution", "ct_contribution", "record_contribution", "reference_log_odds"]
 
@@ -184,39 +192,69 @@ def test_without_a_record_every_nodule_is_answered_with_caution(registered, coho
     assert (table["probability"] - whole["probability"]).abs().max() > 1e-6
 
 
-def test_a_case_by_its_files_and_by_request_is_answered_alike(registered, champion, cohort, tmp_path):
-    table = predicted(registered, cohort, tmp_path / "out.csv").set_index("nodule_id")
-    images = pd.read_csv(cohort / "images.csv", dtype=str)
-    name = next(name for name in table.index if _plain(images, name))
-    nodule = pd.read_csv(cohort / "nodules.csv", dtype=str).set_index("nodule_id").loc[name]
-    own = images[images["nodule_id"] == name]
-    files, case = [], {"nodule": "one"}
-    for modality in ("us", "ct"):
-        rows = own[own["modality"] == modality]
-        for row in rows.itertuples():
-            files += [f"--{modality}", str(cohort / row.image), str(cohort / row.mask)]
-        for field, column in ((modality, "image"), (f"{modality}_mask", "mask")):
-            read = [base64.b64encode((cohort / path).read_bytes()).decode() for path in rows[column]]
-            case[field] = read if len(read) > 1 else read[0]
-    known = ("--record", f"age={nodule['age']}", "--record", f"sex={nodule['sex']}")
-    for options, record in ((known, {"age": float(nodule["age"]), "sex": nodule["sex"]}), ((), None)):
+def test_a_case_by_its_files_and_by_request_is_answered_alike(registered, cohort, tmp_path):
+    """US as PNG and CT as DICOM, by name and in base64; with its record as `external` answered it."""
+    known = pd.read_csv(registered / "artifacts/external/central/predictions.csv", dtype={"nodule_id": str})
+    settings = load(registered / "params.yaml")
+    nodule = next(one for one in read_cohort(cohort).nodules if one.labels["central"] is not None)
+    files, case = as_files(nodule, settings, tmp_path)
+    cells = pd.read_csv(cohort / "nodules.csv", dtype=str).set_index("nodule_id").loc[nodule.nodule_id]
+    options = ("--record", f"age={cells['age']}", "--record", f"sex={cells['sex']}")
+    record = {"age": float(cells["age"]), "sex": cells["sex"]}
+    answers = by_rest(registered, {"dataframe_records": [case | {"record": record}, case]})
+    for own, by_request in zip((options, ()), answers, strict=True):
         out = tmp_path / "case.csv"
-        called(registered, "predict", "central", *files, *options, "--out", str(out))
+        called(registered, "predict", "central", *files, *own, "--out", str(out))
         (by_file,) = pd.read_csv(out, keep_default_na=False).to_dict("records")
-        sent = case | ({} if record is None else {"record": record})
-        (by_request,) = answer_records(champion.model, [sent], {})
-        for column in ("probability", *PARTS):
-            assert by_file[column] == pytest.approx(by_request[column], abs=1e-9)
+        for column in ("probability", "calibrated_low", *PARTS):
+            if by_request[column] is not None:
+                assert by_file[column] == pytest.approx(by_request[column], abs=1e-9)
         assert by_file["level"] == by_request["level"]
-        if record is not None:
-            assert by_file["probability"] == pytest.approx(table.loc[name, "probability"], abs=1e-6)
-        assert ("record age not given" in by_file["warnings"]) == (record is None)
+        assert ("record age not given" in by_file["warnings"]) == (not own)
+        if own:
+            expected = known.set_index("nodule_id").loc[nodule.nodule_id, "probability"]
+            assert by_file["probability"] == pytest.approx(expected, abs=1e-6)
+        else:
+            assert by_file["level"] == "caution"
 
 
-def _plain(images, name):
-    """A nodule whose every picture is a file of its own, which options and requests can name as it is."""
-    own = images[images["nodule_id"] == name]
-    return set(own["modality"]) == {"us", "ct"} and own["slice"].isna().all()
+def by_rest(project, body):
+    """The answers of `dgfnet serve` in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["dgfnet", "serve", "central", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            address = process.stdout.readline().split()[-1]
+            answered = requests.Session()
+            answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
+            return answered.post(address, json=body, timeout=60).json()["predictions"]
+        finally:
+            process.terminate()
+
+
+def as_files(nodule, settings, folder):
+    """Pictures and masks of a nodule as options of `predict`, and the same files in base64."""
+    options, case = [], {"nodule": "one", "us": [], "us_mask": [], "ct": [], "ct_mask": []}
+    for number, image in enumerate(nodule.images):
+        pixels, mask = read_pair(image)
+        picture, drawn = folder / f"{number}.png", folder / f"{number}_mask.png"
+        cv2.imwrite(str(drawn), mask.astype(np.uint8) * 255)
+        if image.modality == "us":
+            cv2.imwrite(str(picture), to_grey(pixels, image, settings.preprocess))
+        else:
+            picture, side = folder / f"{number}.dcm", image.spacing_mm
+            scale = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}
+            place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0]}
+            stored = pixels.values.astype(np.int16)
+            dicom(picture, stored, CT_SOP, **scale, **place, PixelSpacing=[side, side])
+        options += [f"--{image.modality}", str(picture), str(drawn)]
+        for field, path in ((image.modality, picture), (f"{image.modality}_mask", drawn)):
+            case[field].append(base64.b64encode(path.read_bytes()).decode())
+    return options, case
 
 
 def test_a_fold_is_explained_with_the_record_as_a_third_player(registered):

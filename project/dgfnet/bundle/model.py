@@ -53,7 +53,7 @@ class ScoringModel:
         members: the networks, that of the chosen fold first.
         reference: by name of the input (S, S): the mean crop of the first network's training nodules, the
             pixels that lie in half their nodules or more.
-        reference_log_odds: of the reference crops, with nothing known beside them.
+        reference_log_odds: of the reference crops, with features at their means and nothing of the record.
         typical: per modality the crops of the training cohort, also of one that the networks do not read;
             empty in bundles before format 7.
         unimodal: for a fusion, the models of one modality that it was built from.
