@@ -28,7 +28,7 @@ CORRIDOR = [
     *("adam", "outline"),
     "network",
     "training",
-    "sweep",
+    *("unseen", "sweep"),
     *("pretrain", "tune", "crossval"),
     "compare",
     "bundle",

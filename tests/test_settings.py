@@ -521,7 +521,7 @@ def test_a_baseline_is_no_network(params, key):
     )
     assert said in message(load, params, [f"{key}=late"])
     fusions = message(load, params, ["attribute.variant=late"])
-    assert fusions.endswith("and no network; expected 'concat', 'sum', 'product' or 'dgf'")
+    assert "and no network; expected 'concat', 'sum', 'product', 'dgf', 'concat_record', " in fusions
 
 
 @pytest.mark.parametrize("key", ["crossval.variants", "tune.variants"])
@@ -565,7 +565,7 @@ def test_a_record_stack_needs_columns_that_tell_no_label(params):
         )
 
 
-def test_networks_that_read_the_record_need_columns_and_are_not_registered(params):
+def test_networks_that_read_the_record_need_columns_wherever_they_are_named(params):
     wanted = ["crossval.variants=[concat_record,dgf_record]", "tune.variants=[dgf_record]"]
     settings = load(params, wanted)
     assert settings.crossval.variants == ("concat_record", "dgf_record")
@@ -576,14 +576,14 @@ def test_networks_that_read_the_record_need_columns_and_are_not_registered(param
         assert message(load, params, [*where, "crossval.record=[]"]).endswith(
             f"{key}.variants: {first} needs columns in crossval.record, found []"
         )
-    kept = (
-        "register.variant",
-        "attribute.variant",
-        "holdout.variant",
-        "crossval.stacked",
-        "applicability.us",
-    )
-    for setting in kept:
+    for setting in ("register.variant", "attribute.variant", "holdout.variant"):
+        assert load(params, [f"{setting}=sum_record"])
+        assert message(load, params, [f"{setting}=sum_record", "crossval.record=[]"]).endswith(
+            f"{setting}: sum_record needs columns in crossval.record, found []"
+        )
+    assert load(params, ["register.variant=dgf_record"]).registered_network == "dgf_record"
+    assert load(params, ["applicability.both=dgf_record"]).applicability.both == "dgf_record"
+    for setting in ("crossval.stacked", "applicability.us", "applicability.ct"):  # the record twice, or no US
         said = message(load, params, [f"{setting}=dgf_record"])
         assert f"{setting}: Input should be " in said
         assert "found 'dgf_record'" in said

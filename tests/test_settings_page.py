@@ -56,8 +56,10 @@ def test_values_are_named_with_their_limits():
     assert said["base.sites"] == "any of `central`, `lateral`"
     assert said["crossval.variants"] == "any of the variants or those with the record"
     assert said["crossval.stacked"] == "one of the variants, or `null`"
-    assert said["register.variant"] == "one of the variants or `stack` or `record_stack`"
-    assert said["attribute.variant"] == "one of `concat`, `sum`, `product`, `dgf`"
+    registered = "one of the variants or those with the record or `stack` or `record_stack`"
+    assert said["register.variant"] == registered
+    fusions = ("concat", "sum", "product", "dgf", "concat_record", "sum_record", "dgf_record")
+    assert said["attribute.variant"] == "one of " + ", ".join(f"`{name}`" for name in fusions)
     assert said["register.calibration_slope"] == "two numbers"
 
 

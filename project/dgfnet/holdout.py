@@ -117,7 +117,7 @@ def _conclude(settings: Settings, site: Site, task: Task, external: pd.DataFrame
     held_out.insert(1, "patient_id", patients.loc[held_out["nodule_id"]].to_numpy())
     rows = external[external[f"lnm_{site}"].notna()].sort_values("nodule_id")
     abroad = rows[["nodule_id", "patient_id"]].assign(
-        label=rows[f"lnm_{site}"].astype(int), probability=_score(task, where, rows, site, record)
+        label=rows[f"lnm_{site}"].astype(int), probability=_score(task, where, rows, record)
     )
     parts = {"validation": held_out[list(abroad.columns)], "external": abroad}
     (folder / "skipped.json").unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def _conclude(settings: Settings, site: Site, task: Task, external: pd.DataFrame
 
 
 def _score(
-    task: Task, where: Places, rows: pd.DataFrame, site: Site, record: dict[str, Any]
+    task: Task, where: Places, rows: pd.DataFrame, record: dict[str, Any]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Scores nodules of the archive with a finished fit, corrected for its sampling as held-out ones are."""
     import torch  # seconds, and a skipped stage can do without
@@ -147,11 +147,11 @@ def _score(
     from dgfnet.preprocess.archive import Archive
     from dgfnet.training.hardware import Hardware
     from dgfnet.training.inference import corrected, predict
-    from dgfnet.training.partition import select
     from dgfnet.training.start import restore
+    from dgfnet.unseen import unseen
 
     archive, hardware = Archive.open(where.archive), Hardware(torch.device("cpu"), None)
     model = restore(task, where)
-    nodules = select(rows, archive, site)
+    nodules = unseen(task, record, rows, archive)
     raw = predict(model, archive, nodules, hardware, task.network.images, segment=False).probability
     return corrected(raw, task.training.sampling, float(record["training_prevalence"]))[0]

@@ -22,7 +22,7 @@ from dgfnet.sections.fits import Crossval, Holdout, Sweep, Tune
 from dgfnet.sections.networks import Network, OutlineSettings, Pretrain, Training
 from dgfnet.sections.results import Applicability, Attribute, Compare, External, Register, Report
 from dgfnet.sections.section import Section
-from dgfnet.vocabulary import SPECS, Pictured, is_stacked
+from dgfnet.vocabulary import RECORD_FUSIONS, Variant, is_stacked
 
 
 class Settings(Section):
@@ -77,10 +77,17 @@ class Settings(Section):
     @model_validator(mode="after")
     def record_is_named(self) -> Settings:
         """Refuses networks that read the record of no column."""
-        for key, variants in (("crossval", self.crossval.variants), ("tune", self.tune.variants)):
-            wanting = [name for name in variants if SPECS[name].record and not self.crossval.record]
+        named: dict[str, Sequence[str | None]] = {
+            "crossval.variants": self.crossval.variants,
+            "tune.variants": self.tune.variants,
+            "register.variant": (self.register_.variant,),
+            "holdout.variant": (self.holdout.variant,),
+            "attribute.variant": (self.attribute.variant,),
+        }
+        for key, variants in named.items():
+            wanting = [name for name in variants if name in RECORD_FUSIONS and not self.crossval.record]
             if wanting:
-                raise ValueError(f"{key}.variants: {wanting[0]} needs columns in crossval.record, found []")
+                raise ValueError(f"{key}: {wanting[0]} needs columns in crossval.record, found []")
         return self
 
     @model_validator(mode="after")
@@ -144,10 +151,10 @@ class Settings(Section):
             raise InputError(explain("search", error, known_settings())) from None
 
     @property
-    def registered_network(self) -> Pictured:
+    def registered_network(self) -> Variant:
         """Returns the variant whose networks are in the registered model."""
         if not is_stacked(self.register_.variant):
-            return cast("Pictured", self.register_.variant)
+            return cast("Variant", self.register_.variant)
         assert self.crossval.stacked is not None  # checked above
         return self.crossval.stacked
 

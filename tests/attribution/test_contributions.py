@@ -32,7 +32,7 @@ def value(x, _):
 
 
 def test_shapley_values_share_an_interaction_equally():
-    us, ct = shapley(value, from_zero([1.0, 4.0], [2.0, 5.0]), 8)
+    us, ct = shapley(value, from_zero([1.0, 4.0], [2.0, 5.0]), 8).values()
     assert us == pytest.approx([2 + 1, 8 + 10])
     assert ct == pytest.approx([6 + 1, 15 + 10])
 
@@ -44,7 +44,7 @@ def test_shapley_values_of_a_game_by_hand():
         us, ct = x["us"].sum(dim=(1, 2)), x["ct"].sum(dim=(1, 2))
         return 1 + 3 * us - ct + 6 * us * ct
 
-    us, ct = shapley(game, from_zero([1.0], [1.0]), 8)
+    us, ct = shapley(game, from_zero([1.0], [1.0]), 8).values()
     assert us == pytest.approx([6])
     assert ct == pytest.approx([2])
 
@@ -70,20 +70,20 @@ def test_shapley_values_of_a_network_are_those_of_four_predictions(variant, tiny
     paths = Paths(images, {name: torch.zeros(5, 32, 32) for name in images}, torch.arange(5))
     expected = by_four_predictions(scorer(model), paths)
     for rows in (8, 2):  # the last batch has a single nodule
-        values = shapley(scorer(model), paths, rows)
+        values = shapley(scorer(model), paths, rows).values()
         for theirs, ours in zip(values, expected, strict=True):
             assert np.abs(ours).min() > 0
             assert theirs == pytest.approx(ours, abs=1e-6)
 
 
 def test_no_nodule_has_no_shapley_value():
-    us, ct = shapley(value, from_zero([], []), 8)
+    us, ct = shapley(value, from_zero([], []), 8).values()
     assert (us.shape, ct.shape) == ((0,), (0,))
 
 
 def test_from_zero_a_product_has_equal_shapley_values_and_integrated_gradients():
     paths = from_zero([1.0, 4.0], [2.0, 5.0])
-    us, ct = shapley(value, paths, 8)
+    us, ct = shapley(value, paths, 8).values()
     attributions = integrate(value, paths, Effort(1e-6, 4, 2, 8))
     assert attributions.sums["us"] == pytest.approx(us, abs=1e-5)
     assert attributions.sums["ct"] == pytest.approx(ct, abs=1e-5)

@@ -22,7 +22,7 @@ from dgfnet.attribution.networks import (
 from dgfnet.network.tlr import Head, TransferNet
 from dgfnet.network.variants import DGFNet
 from dgfnet.training.partition import select
-from dgfnet.vocabulary import PICTURED
+from dgfnet.vocabulary import VARIANTS
 from tiny_archive import blob, write_archive
 
 EFFORT = Effort(tolerance=1e-4, panels=4, halvings=8, rows=32)
@@ -189,7 +189,7 @@ def test_a_modality_that_is_not_looked_at_gets_nothing():
 def network(variant, tiny):
     if variant == "us_tlr":
         return TransferNet(Head(8, 1, 0.0, 1e-3, 0.0), tiny.network.tlr).eval()
-    model = DGFNet(variant, "resnet18", tiny.network)
+    model = DGFNet(variant, "resnet18", tiny.network, terms=3)
     level = model.nodule_level
     if level is not None:
         features = level.query.out_features
@@ -197,16 +197,19 @@ def network(variant, tiny):
     return model.eval()
 
 
-@pytest.mark.parametrize("variant", PICTURED)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_can_be_explained_completely(variant, tiny):
     model = network(variant, tiny)
     score = scorer(model)
     side = 75 if variant == "us_tlr" else 32
     images = {name: values for name, values in pair(2, side).items() if name in model.modalities}
     patients = torch.arange(2)
-    assert torch.allclose(score(images, patients), model(images, patients).logit, atol=1e-5)
+    record = torch.tensor([[0.5, float("nan"), 1.0], [-2.0, 1.5, 0.0]], dtype=torch.float64)
+    read = {"record": record} if "record" in model.inputs else {}
+    fixed = fixed_of(model, patients, {}, *read.values())
+    assert torch.allclose(score(images, fixed), model(images | read, patients).logit, atol=1e-5)
     black = {name: torch.zeros_like(values) for name, values in images.items()}
-    attributions = integrate(score, Paths(images, black, patients), Effort(0.02, 8, 8, 32))
+    attributions = integrate(score, Paths(images, black, fixed), Effort(0.02, 8, 8, 32))
     assert attributions.error.max() <= 0.02
     assert set(attributions.maps) == set(model.modalities)
     assert all(values.abs().sum() > 0 for values in attributions.maps.values())

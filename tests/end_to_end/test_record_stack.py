@@ -59,7 +59,7 @@ def test_the_version_reads_the_record_and_gives_what_cross_validation_gave(regis
     assert (version.tags["variant"], known["network"], known["bundle_format"]) == (
         "record_stack",
         "dgf",
-        "10",
+        "11",
     )
     evidence = json.loads(known["gate"])
     assert evidence["reproduction_error"] < 1e-6

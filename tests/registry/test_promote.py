@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from dgfnet.errors import InputError
 from dgfnet.metrics.intervals import Difference
-from dgfnet.register.measure import best_rival, grouped, weakest_group
+from dgfnet.register.measure import best_rival, grouped, simpler_than, weakest_group
 from dgfnet.register.stage import best_fold
 from dgfnet.registry import promotion
 from dgfnet.registry.aliases import champion_of
@@ -120,6 +120,12 @@ def test_the_rival_is_the_model_of_largest_auc_on_the_same_nodules():
     assert best_rival(version, {}, 0.95) is None
     with pytest.raises(InputError):
         best_rival(version, {"other": better.iloc[:6]}, 0.95)
+
+
+def test_attention_is_held_against_the_basic_fusions_of_the_same_streams():
+    assert simpler_than("dgf") == ("concat", "sum", "product")
+    assert simpler_than("dgf_record") == ("concat_record", "sum_record")
+    assert simpler_than("concat_record") == simpler_than("us_multitask") == ()
 
 
 def test_evidence_comes_back_from_its_tag():

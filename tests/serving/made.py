@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dgfnet.bundle.record import names_in
 from dgfnet.bundle.write import Answers, Member, write_bundle
 from dgfnet.files import sha256
 from dgfnet.network.variants import DGFNet
 from dgfnet.outline.network import OutlineNet
 from dgfnet.settings import Settings, load
+from dgfnet.tabular.terms import Term
 from dgfnet.vocabulary import MODALITIES, Modality
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +34,12 @@ SETTINGS = load(
 )
 
 
-def network(variant: str, seed: int, settings: Settings = SETTINGS) -> DGFNet:
-    """A network with random weights, and a bank where it has one."""
+def network(variant: str, seed: int, settings: Settings = SETTINGS, terms: Sequence[Term] = ()) -> DGFNet:
+    """A network with random weights, a bank where it has one, and terms of the record where it reads one."""
     torch.manual_seed(seed)
-    model = DGFNet(variant, "resnet18", settings.network).eval()
+    model = DGFNet(variant, "resnet18", settings.network, terms=len(terms)).eval()
+    if model.record is not None:
+        model.record.set_normalisation(terms)
     with torch.no_grad():
         for parameter in model.classifier.parameters():
             parameter.mul_(3)  # else every probability is near a half
@@ -46,16 +51,23 @@ def network(variant: str, seed: int, settings: Settings = SETTINGS) -> DGFNet:
     return model
 
 
-def make(variant: str, settings: Settings = SETTINGS) -> list[Member]:
-    """Makes the networks of three folds."""
-    models = [network(variant, seed, settings) for seed in (0, 1, 2)]
+def make(
+    variant: str, settings: Settings = SETTINGS, terms: Sequence[tuple[Term, ...]] = ((), (), ())
+) -> list[Member]:
+    """Makes the networks of three folds, each with its terms of the record."""
+    models = [network(variant, seed, settings, terms[seed]) for seed in (0, 1, 2)]
+    record = names_in(term for own in terms for term in own)
     metadata = {
         "variant": variant,
         "encoder": "resnet18",
         "network": settings.network.model_dump(mode="json"),
     }
     return [
-        Member(model, fold, SHIFTS[fold], THRESHOLDS[fold], 0.4, str(fold), metadata)
+        Member(
+            *(model, fold, SHIFTS[fold], THRESHOLDS[fold], 0.4, str(fold), metadata),
+            terms=terms[fold],
+            record=record,
+        )
         for fold, model in enumerate(models)
     ]
 

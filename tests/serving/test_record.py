@@ -25,7 +25,7 @@ from dgfnet.bundle.joint import Joint
 from dgfnet.bundle.layout import own_files
 from dgfnet.bundle.model import ScoringModel
 from dgfnet.bundle.network import BundledNetwork
-from dgfnet.bundle.record import Column, cells, described, frame, names_in
+from dgfnet.bundle.record import Column, cells, described, frame, names_in, terms_in
 from dgfnet.bundle.write import stacked, write_bundle
 from dgfnet.errors import InputError
 from dgfnet.files import sha256
@@ -150,9 +150,10 @@ def test_the_bundle_tells_columns_kinds_levels_and_range(folder, model):
 
 def test_a_level_that_one_fold_alone_had_is_known():
     rare, common = (Logistic((Term("record_sex", "level", name),), (1.0,), 0.0, 1.0) for name in ("X", "F"))
-    names = names_in([rare, common])
+    terms = [*terms_in(rare), *terms_in(common)]
+    names = names_in(terms)
     assert names == ("sex",)
-    assert described(names, [rare, common], [cells(names, {})])["sex"]["levels"] == ("F", "X")
+    assert described(terms, [cells(names, {})])["sex"]["levels"] == ("F", "X")
 
 
 def test_every_fold_adds_its_own_and_torch_says_the_same(folder, model, album):

@@ -14,7 +14,7 @@ from made import ROOT, SHIFTS, SIDE, change, network
 
 from dgfnet.bundle import export as exporting
 from dgfnet.bundle.graph import FoldGraph, open_graph
-from dgfnet.bundle.model import ScoringModel, shapley
+from dgfnet.bundle.model import ScoringModel
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet
 from dgfnet.serving.answers import NUMBERS, answer
@@ -220,27 +220,6 @@ def test_contributions_are_shapley_values_of_torch_against_the_mean_crop(scoring
     assert unimodal["ct_contribution"].isna().all()
     odds = np.log(unimodal["probability"] / (1 - unimodal["probability"]))
     np.testing.assert_allclose(unimodal["reference_log_odds"] + unimodal["us_contribution"], odds, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("whole", "base", "without", "values"),
-    [
-        (9, 1, (6, 4), [3, 5]),  # 3 and 5 on a base of 1
-        (4, 1, (1, 4), [3, 0]),  # only the first matters
-        (2, 0, (0, 0), [1, 1]),  # nothing but the pair: shared
-        (2.5, 0.5, (), [2]),  # one player
-    ],
-)
-def test_shapley_of_games_solved_by_hand(whole, base, without, values):
-    shares = shapley(np.array([float(whole)]), base, *(np.array([float(value)]) for value in without))
-    assert [float(share[0]) for share in shares] == values
-
-
-def test_shapley_values_do_not_depend_on_who_is_called_first():
-    rng = np.random.default_rng(0)
-    whole, us, ct = rng.normal(size=(3, 20))
-    first, second = shapley(whole, 0.3, us, ct)
-    np.testing.assert_allclose(shapley(whole, 0.3, ct, us), [second, first])
 
 
 def test_a_case_goes_to_the_model_for_its_modalities(scoring, bundle):

@@ -1,6 +1,7 @@
 """Contributions of US and CT to the multimodal prediction of each nodule (the paper's Figure 3).
 
-Shapley values come from captum's `ShapleyValues`, with one feature per modality.
+Shapley values come from captum's `ShapleyValues`, with one feature per modality, and one for the record where
+the fusion reads it.
 """
 
 from __future__ import annotations
@@ -16,54 +17,69 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dgfnet.attribution.baselines import OTHER_PATIENTS, UNDECIDED
-from dgfnet.attribution.gradients import Paths, Score
+from dgfnet.attribution.gradients import Images, Paths, Score
+from dgfnet.attribution.networks import without_record
 from dgfnet.metrics.intervals import bootstrap_interval, wilson
-from dgfnet.vocabulary import MODALITIES
+from dgfnet.vocabulary import MODALITIES, RECORD
 
 COLUMNS = (
     *("nodule_id", "us", "ct", "baseline_probability", "completeness_error"),
     *("us_correct", "ct_correct", "correct", "label"),
     *("patient_id", "fold", "log_odds", "shapley_us", "shapley_ct", "gradients", "partner"),
     *("centred_us", "centred_ct"),
+    "shapley_record",  # of a fusion that reads the record
 )
+MEANS = ("us", "ct", "shapley_us", "shapley_ct", "shapley_record")
 
 
-def shapley(score: Score, paths: Paths, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Computes the Shapley values of the two players US and CT (Shapley 1953).
+def shapley(
+    score: Score, paths: Paths, rows: int, unknown: Tensor | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Computes the Shapley values of the players US, CT and, where it is read, the record (Shapley 1953).
 
-    The value of a coalition is F of its pictures with the baseline in the place of the others'. captum
-    averages over all orders of the players, so the values are exact, but for its sums in single precision.
+    The value of a coalition is F of its pictures with the baseline in the place of the others', and with
+    nothing known of the record where that is not of it. captum averages over all orders of the players, so
+    the values are exact, but for its sums in single precision.
 
     Args:
         score: the network, of two modalities.
         paths: pictures and baselines of N nodules.
         rows: most pictures of a modality that go through the network at once.
+        unknown: (T,) what it reads of a record of which nothing is known; None for one that reads none.
 
     Returns:
-        (N,) of US and (N,) of CT, log odds towards metastasis.
+        (N,) of us, ct and perhaps record, log odds towards metastasis.
     """
+    names = MODALITIES if unknown is None else (*MODALITIES, RECORD)
 
-    def log_odds(us: Tensor, ct: Tensor, fixed: Tensor) -> Tensor:
+    def log_odds(us: Tensor, ct: Tensor, *rest: Tensor) -> Tensor:
+        *known, fixed = rest
+        if known and unknown is not None:
+            fixed = torch.where(known[0] > 0, fixed, without_record(fixed, unknown))
         return score({"us": us, "ct": ct}, fixed).double()
+
+    def inputs(images: Images, known: Tensor) -> tuple[Tensor, ...]:
+        return (images["us"], images["ct"], *(() if unknown is None else (known,)))
 
     explainer = ShapleyValues(log_odds)
     # one player per modality; players are numbered across the inputs, from 0 and without gaps
-    players = (torch.zeros(1, 1, 1, dtype=torch.int64), torch.ones(1, 1, 1, dtype=torch.int64))
+    players = [torch.full((1, 1, 1), player, dtype=torch.int64) for player in range(len(names))]
+    # that of the record is a switch: its gaps, NaN, would spread through captum's sums
+    players[2:] = [player[0] for player in players[2:]]
     values = [
         explainer.attribute(
-            (part.images["us"], part.images["ct"]),
-            baselines=(part.baselines["us"], part.baselines["ct"]),
+            inputs(part.images, torch.ones(len(part), 1)),
+            baselines=inputs(part.baselines, torch.zeros(len(part), 1)),
             additional_forward_args=part.fixed,
-            feature_mask=players,
+            feature_mask=tuple(players),
         )
         for part in paths.split(rows)
     ]
     # a player's value stands at each of its pixels
-    us, ct = (
-        np.concatenate([np.empty(0), *(part[player][:, 0, 0].numpy() for part in values)])
-        for player in (0, 1)
-    )
-    return us, ct
+    return {
+        name: np.concatenate([np.empty(0), *(part[player].flatten(1)[:, 0].numpy() for part in values)])
+        for player, name in enumerate(names)
+    }
 
 
 def towards_truth(values: NDArray[np.float64], label: NDArray[Any]) -> NDArray[np.float64]:
@@ -187,7 +203,7 @@ def summary(
             if len(table) > 2
             else float("nan"),
         },
-        "mean": {name: float(table[name].mean()) for name in ("us", "ct", "shapley_us", "shapley_ct")},
+        "mean": {name: float(table[name].mean()) for name in MEANS if name in table},
         "completeness": {
             "tolerance": tolerance,
             "median": float(table["completeness_error"].median()),

@@ -110,9 +110,9 @@ def explain_fold(job: Job) -> FoldExplanation:
     external = random_labels = None
     checks = _checks(fusion, random_label_model, settings) if job.check else None
     if repeatability.why_not(settings) is None:
-        external = repeatability.explain_external(settings, job.site, network)
+        external = repeatability.explain_external(settings, network)
         if random_label_model is not None:
-            random_labels = repeatability.explain_external(settings, job.site, random_label_model.network)
+            random_labels = repeatability.explain_external(settings, random_label_model.network)
     return FoldExplanation(
         _contributions(job, fusion),
         _others(job, fusion, subset),
@@ -127,11 +127,11 @@ def explain_fold(job: Job) -> FoldExplanation:
 
 def _contributions(job: Job, fusion: _Multimodal) -> pd.DataFrame:
     """Returns a row per held-out nodule, with Shapley values."""
-    pictures, label = fusion.pictures, fusion.network.held_out.labels
+    network, pictures, label = fusion.network, fusion.pictures, fusion.network.held_out.labels
     paths = Paths(pictures.images, fusion.explanation.baselines.images, pictures.fixed)
-    us, ct = shapley(fusion.network.score, paths, job.settings.attribute.rows)
-    return _rows(fusion.network.held_out.ids, label, job.fold, fusion.explanation).assign(
-        shapley_us=towards_truth(us, label), shapley_ct=towards_truth(ct, label)
+    values = shapley(network.score, paths, job.settings.attribute.rows, network.unknown)
+    return _rows(network.held_out.ids, label, job.fold, fusion.explanation).assign(
+        **{f"shapley_{name}": towards_truth(own, label) for name, own in values.items()}
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dgfnet.attribution.baselines import Baselines, References, find_baselines, references
 from dgfnet.attribution.gradients import Attributions, Effort, Paths, Score, integrate
@@ -17,9 +22,11 @@ from dgfnet.preprocess.archive import Archive
 from dgfnet.results import check_current, load_metrics
 from dgfnet.settings import Settings
 from dgfnet.sweep.plan import classification, gather, places
+from dgfnet.tabular.design import unknown
 from dgfnet.training.partition import split
 from dgfnet.training.start import restore
-from dgfnet.training.task import finished
+from dgfnet.training.task import Task, finished
+from dgfnet.unseen import terms_of_fit, unseen
 from dgfnet.vocabulary import Site, Variant
 
 PANELS, HALVINGS = 8, 7  # up to 1025 gradients per path
@@ -38,6 +45,8 @@ class FoldNetwork:
     """A trained network of one fold.
 
     Attributes:
+        task: of its fit.
+        record: fit.json.
         model: in evaluation mode, on the CPU.
         score: its log odds, made for explaining.
         training: nodules it was trained on.
@@ -46,6 +55,8 @@ class FoldNetwork:
         rows: most pictures of a modality that go through it at once.
     """
 
+    task: Task
+    record: Mapping[str, Any]
     model: Model
     score: Score
     training: Nodules
@@ -56,6 +67,16 @@ class FoldNetwork:
     def pictures(self, at: np.ndarray | None = None) -> Pictures:
         """Returns its pictures of the held-out nodules at these positions, or of all."""
         return pictures(self.model, self.archive, self.held_out if at is None else self.held_out.take(at))
+
+    def pictures_of(self, rows: pd.DataFrame) -> Pictures:
+        """Returns its pictures of nodules that it never saw, rows of nodules.parquet."""
+        return pictures(self.model, self.archive, unseen(self.task, self.record, rows, self.archive))
+
+    @property
+    def unknown(self) -> Tensor | None:
+        """Its input for a record of which nothing is known, (T,) float64; None where it reads none."""
+        terms = terms_of_fit(self.record)
+        return torch.from_numpy(unknown(terms)) if terms else None
 
     @cached_property
     def references(self) -> References:
@@ -77,12 +98,14 @@ def load(settings: Settings, site: Site, variant: Variant, fold: int) -> FoldNet
     """
     task, _ = classification(settings, gather(settings, (variant,)), site, variant, fold)
     where = places(settings)
-    key = "" if finished(where, task.key) is None else task.key
+    record = finished(where, task.key)
+    key = "" if record is None else task.key
     check_current(load_metrics(settings, site, variant), fold, key, f"{site} {variant} fold {fold}")
     archive = Archive.open(where.archive)
     training, held_out = split(task, where, archive)
     model = with_frozen_batch(restore(task, where), archive, held_out)
-    return FoldNetwork(model, scorer(model), training, held_out, archive, settings.attribute.rows)
+    rows = settings.attribute.rows
+    return FoldNetwork(task, record or {}, model, scorer(model), training, held_out, archive, rows)
 
 
 def explain(network: FoldNetwork, pictures: Pictures, family: str, effort: Effort) -> Explanation:

@@ -20,7 +20,7 @@ from dgfnet.network.variants import DGFNet
 from dgfnet.preprocess.archive import Archive
 from dgfnet.training.hardware import Hardware
 from dgfnet.training.inference import build_bank
-from dgfnet.vocabulary import Modality, mask_of
+from dgfnet.vocabulary import RECORD, Modality, mask_of
 
 BATCH = 64
 WORD = 64  # pixels of a mask in a number of 64 bits
@@ -56,29 +56,50 @@ def pictures(model: Model, archive: Archive, nodules: Nodules) -> Pictures:
     masks = {
         name: torch.cat([batch.targets[name][:, 0] > 0 for batch in batches]) for name in model.modalities
     }
+    told = [batch.record for batch in batches if batch.record is not None]
     return Pictures(
         {name: torch.cat([batch.images[name].float() for batch in batches]) for name in model.modalities},
         masks,
-        fixed_of(model, torch.cat([batch.patients for batch in batches]), masks),
+        fixed_of(
+            model,
+            torch.cat([batch.patients for batch in batches]),
+            masks,
+            torch.cat(told) if told else None,
+        ),
     )
 
 
-def fixed_of(model: Model, patients: Tensor, masks: Mapping[Modality, Tensor]) -> Tensor:
-    """Packs what a network knows of nodules beside their pictures: patient keys, and the masks that it reads.
+def fixed_of(
+    model: Model, patients: Tensor, masks: Mapping[Modality, Tensor], record: Tensor | None = None
+) -> Tensor:
+    """Packs what a network knows of nodules beside their pictures: patient keys, masks and record.
 
     An explanation asks what the pictures say, so all of it stays as it is along a path. It is one tensor,
-    which captum hands on as it is; a pixel of a mask takes a bit of it.
+    which captum hands on as it is; a pixel of a mask takes a bit of it, a number of the record a word.
 
     Args:
         model: the network.
         patients: (N,) int64 patient keys.
-        masks: per modality (N, S, S) bool, the nodule.
+        masks: per modality (N, S, S) bool, the nodule; those that the network reads are packed.
+        record: (N, T) float64, where the network reads it.
 
     Returns:
-        int64, (N,) the keys, or (N, 1 + pixels / 64) keys and masks.
+        int64, (N,) the keys, or (N, 1 + pixels / 64 + T) keys, masks and record.
     """
     words = [_packed(masks[name]) for name in model.modalities if mask_of(name) in model.inputs]
+    words += [] if record is None else [record.view(torch.int64)]
     return torch.cat([patients[:, None], *words], dim=1) if words else patients
+
+
+def without_record(fixed: Tensor, unknown: Tensor) -> Tensor:
+    """Returns `fixed_of` the same nodules, (N, more), of whose record nothing is known.
+
+    Args:
+        fixed: of a network that reads the record.
+        unknown: (T,) float64, what it reads of such a nodule.
+    """
+    words = unknown.view(torch.int64).expand(len(fixed), -1)
+    return torch.cat([fixed[:, : -len(unknown)], words], dim=1)
 
 
 def inputs_of(model: Model, images: Images, fixed: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -92,6 +113,8 @@ def inputs_of(model: Model, images: Images, fixed: Tensor) -> tuple[dict[str, Te
         count = -(-side * side // WORD)
         inputs[mask_of(name)] = _unpacked(rest[:, :count], side)
         rest = rest[:, count:]
+    if RECORD in model.inputs:
+        inputs[RECORD] = rest.view(torch.float64)
     return inputs, keys
 
 

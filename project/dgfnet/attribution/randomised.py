@@ -143,9 +143,9 @@ def load(settings: Settings, site: Site, fold: int) -> RandomLabelModel:
     archive = Archive.open(each.where.archive)
     nodules, rows = split(each.fusion, each.where, archive), settings.attribute.rows
     model = with_frozen_batch(restore(each.fusion, each.where), archive, nodules[1])
-    network = FoldNetwork(model, scorer(model), *nodules, archive, rows)
+    record = finished(each.where, each.fusion.key) or {}
+    network = FoldNetwork(each.fusion, record, model, scorer(model), *nodules, archive, rows)
     training = pictures(model, archive, network.training)
     odds = log_odds(network.score, training.images, training.fixed, rows)
     on_training = scores(network.training.labels, 1 / (1 + np.exp(-odds)), 0.5)
-    record = finished(each.where, each.fusion.key) or {}
     return RandomLabelModel(network, each.kept, on_training["auc"], record["scores"]["auc"])

@@ -23,13 +23,10 @@ from torch.nn.functional import avg_pool2d
 
 from dgfnet.attribution.fidelity import Maps
 from dgfnet.attribution.fold_network import FoldNetwork, effort, explain, spread
-from dgfnet.attribution.networks import pictures
 from dgfnet.attribution.sanity import likenesses
 from dgfnet.metrics.intervals import bootstrap_interval
 from dgfnet.results import load_nodules
 from dgfnet.settings import Settings
-from dgfnet.training.partition import select
-from dgfnet.vocabulary import Site
 
 FEWEST = 3  # nodules of a rank correlation
 GRID = 8  # blocks along a side: in the demo a quarter of a nodule across on US, half of one on CT
@@ -66,12 +63,12 @@ def why_not(settings: Settings) -> str | None:
     return None
 
 
-def explain_external(settings: Settings, site: Site, network: FoldNetwork) -> ExternalExplanation:
+def explain_external(settings: Settings, network: FoldNetwork) -> ExternalExplanation:
     """Explains the external nodules by a network, without a look at their labels."""
     rows = nodules(settings)
-    chosen = select(rows, network.archive, site)
-    shown = pictures(network.model, network.archive, chosen)
-    attributions = explain(network, shown, settings.attribute.baselines[0], effort(settings)).attributions
+    attributions = explain(
+        network, network.pictures_of(rows), settings.attribute.baselines[0], effort(settings)
+    ).attributions
     table = rows[["nodule_id", "patient_id"]].assign(
         us=attributions.sums["us"], ct=attributions.sums["ct"], log_odds=attributions.at_input
     )

@@ -11,18 +11,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dgfnet.attribution.contributions import shapley
 from dgfnet.attribution.figures import panel, smoothed
-from dgfnet.attribution.fold_network import Explanation, effort, load
+from dgfnet.attribution.fold_network import Explanation, FoldNetwork, effort, load
 from dgfnet.attribution.fold_network import explain as explain_pictures
-from dgfnet.attribution.networks import Pictures, pictures
+from dgfnet.attribution.gradients import Paths
+from dgfnet.attribution.networks import Pictures
 from dgfnet.errors import InputError, meant
 from dgfnet.files import replacing, write_json
 from dgfnet.results import is_cross_validated, load_nodules, load_table
 from dgfnet.settings import Settings
-from dgfnet.training.partition import select
-from dgfnet.vocabulary import PICTURED, RECORD_FUSIONS, Modality, Pictured, Site, Variant
+from dgfnet.vocabulary import VARIANTS, Modality, Site, Variant
 
-Explained = tuple[Pictures, Explanation]
+# pictures and what they say; of a network that reads the record the Shapley values of US, CT and record
+Explained = tuple[Pictures, Explanation, Mapping[str, float]]
 
 
 def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
@@ -36,7 +38,7 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
         settings: of the run.
         site: whose network.
         nodule: id of a nodule of the main or of the external cohort.
-        variant: any cross-validated one that reads pictures alone, or `all` for that of the settings.
+        variant: any cross-validated one, or `all` for that of the settings.
 
     Raises:
         InputError: for an unknown variant or nodule, or one that was not cross-validated.
@@ -62,8 +64,9 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
             f"nodule {nodule} has no out-of-fold prediction of {site} {chosen}, and is not in the external "
             "cohort"
         )
-    explained = [_explained(settings, site, chosen, fold, own) for fold in folds]
-    shown, every = explained[0][0], [explanation for _, explanation in explained]
+    explained = [_explained(settings, load(settings, site, chosen, fold), own) for fold in folds]
+    shown, every = explained[0][0], [explanation for _, explanation, _ in explained]
+    players = {name: _mean([values[name] for *_, values in explained]) for name in explained[0][2]}
     sums = {name: _mean([one.attributions.sums[name][0] for one in every]) for name in shown.images}
     error = max(float(one.attributions.error[0]) for one in every)
     known |= {"folds": folds, "log_odds": _mean([one.attributions.at_input[0] for one in every])}
@@ -75,26 +78,32 @@ def explain(settings: Settings, site: Site, nodule: str, variant: str) -> str:
         "completeness_error": error,
         "gradients": int(sum(one.attributions.gradients[0] for one in every)),
     }
+    known |= {"shapley": players} if players else {}
     stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{site}-{chosen}-{nodule}")[:120]
     path = settings.work / "attribution" / f"{stem}.json"
     write_json(path, known)
     maps = {name: np.mean([one.attributions.maps[name][0].numpy() for one in every], axis=0) for name in sums}
     _draw(shown, maps, sums, path.with_suffix(".png"))
-    parts = ", ".join(f"{name} {value:+.2f}" for name, value in sums.items())
+    by_shapley = f"; Shapley values with the record: {_listed(players)}" if players else ""
     return (
-        f"{site} {chosen}: {nodule} {said}, log odds towards metastasis: {parts} (completeness error "
-        f"{error:.3f}); {path.with_suffix('.png')}"
+        f"{site} {chosen}: {nodule} {said}, log odds towards metastasis: {_listed(sums)} (completeness error "
+        f"{error:.3f}){by_shapley}; {path.with_suffix('.png')}"
     )
 
 
-def _explained(
-    settings: Settings, site: Site, variant: Variant, fold: int, nodule: pd.DataFrame
-) -> Explained:
+def _explained(settings: Settings, network: FoldNetwork, nodule: pd.DataFrame) -> Explained:
     """Explains a nodule, a row of nodules.parquet, by the network of a fold."""
-    network = load(settings, site, variant, fold)
-    chosen = select(nodule, network.archive, site)
-    shown = pictures(network.model, network.archive, chosen)
-    return shown, explain_pictures(network, shown, settings.attribute.baselines[0], effort(settings))
+    shown = network.pictures_of(nodule)
+    explanation = explain_pictures(network, shown, settings.attribute.baselines[0], effort(settings))
+    if network.unknown is None:
+        return shown, explanation, {}
+    paths = Paths(shown.images, explanation.baselines.images, shown.fixed)
+    values = shapley(network.score, paths, settings.attribute.rows, network.unknown)
+    return shown, explanation, {name: float(own[0]) for name, own in values.items()}
+
+
+def _listed(values: Mapping[Any, float]) -> str:
+    return ", ".join(f"{name} {value:+.2f}" for name, value in values.items())
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -118,15 +127,10 @@ def _draw(
         figure.savefig(temporary, dpi=130)
 
 
-def _variant(settings: Settings, text: str) -> Pictured:
+def _variant(settings: Settings, text: str) -> Variant:
     if text == "all":
         return settings.attribute.variant
-    if text in RECORD_FUSIONS:
-        raise InputError(
-            f"--variant {text}: reads the record too, and only what pictures say is explained; expected one "
-            f"of {', '.join(PICTURED)}"
-        )
-    chosen = next((name for name in PICTURED if name == text), None)
+    chosen = next((name for name in VARIANTS if name == text), None)
     if chosen is None:
-        raise InputError(f"--variant {text}: expected one of {', '.join(PICTURED)}{meant(text, PICTURED)}")
+        raise InputError(f"--variant {text}: expected one of {', '.join(VARIANTS)}{meant(text, VARIANTS)}")
     return chosen

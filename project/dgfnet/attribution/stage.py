@@ -101,7 +101,8 @@ def _write(
     patients = known[["nodule_id", "patient_id"]]
     table = pd.concat([each.table for each in folds]).merge(known, on="nodule_id", validate="one_to_one")
     table = table.sort_values("nodule_id", ignore_index=True)
-    table = table.join(centred(table).add_prefix("centred_"))[list(COLUMNS)]
+    table = table.join(centred(table).add_prefix("centred_"))
+    table = table[[name for name in COLUMNS if name in table]]
     others = pd.concat([each.others for each in folds], ignore_index=True).merge(known, on="nodule_id")
     masses = pd.concat([each.masses for each in folds], ignore_index=True).merge(patients, on="nodule_id")
     how = (settings.base.confidence, wanted.replicates, settings.base.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from dgfnet.errors import InputError
 from dgfnet.preprocess.archive import mean_of_pairs, paired
 from dgfnet.sections.data import Preprocess
-from dgfnet.vocabulary import MODALITIES, Modality, Scored, mask_of
+from dgfnet.vocabulary import MODALITIES, RECORD, Modality, Scored, mask_of
 
 BATCH = 64  # pairs that go through a network at once
 
 # by name of a network's input (P, S, S): grey values, or masks of 0 and 1
 Crops = Mapping[str, NDArray[np.uint8]]
+# all that a network reads: crops, and under RECORD (P, T) float64, where it has a stream of the record
+Inputs = Mapping[str, NDArray[Any]]
 # Under the name of an input per nodule (K, S, S), the image with the largest nodule first; an array (N, S, S)
-# is one of each. For a stacked model its measured features, too, under joint.key: (N, features); and where it
-# reads the record, under RECORD per nodule its cells, (columns,) of texts and None.
+# is one of each. For a stacked model its measured features, too, under joint.key: (N, features); and where a
+# model reads the record, under RECORD per nodule its cells, (columns,) of texts and None.
 Album = Mapping[str, Sequence[NDArray[Any]]]
 
 
@@ -39,6 +41,11 @@ class ScoredPairs:
     def average(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the mean over the pairs of each nodule, (..., P) to (..., N)."""
         return mean_of_pairs(self.nodule, log_odds)
+
+
+def without_record(inputs: Iterable[str]) -> tuple[str, ...]:
+    """Returns the inputs of a network that are pictures or masks."""
+    return tuple(name for name in inputs if name != RECORD)
 
 
 def pairs_of(album: Album, inputs: Sequence[str], settings: Preprocess, images: Scored) -> ScoredPairs:
@@ -115,7 +122,7 @@ def part_of(album: Album, rows: Sequence[int]) -> Album:
     return {name: [nodules[row] for row in rows] for name, nodules in album.items()}
 
 
-def in_parts(images: Crops) -> list[dict[str, NDArray[np.uint8]]]:
-    """Returns crops in batches of BATCH pairs."""
-    count = len(next(iter(images.values())))
-    return [{name: crops[at : at + BATCH] for name, crops in images.items()} for at in range(0, count, BATCH)]
+def in_parts(inputs: Inputs) -> list[Inputs]:
+    """Returns what a network reads of pairs, in batches of BATCH pairs."""
+    count = len(next(iter(inputs.values())))
+    return [{name: rows[at : at + BATCH] for name, rows in inputs.items()} for at in range(0, count, BATCH)]

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from dgfnet.bundle.record import WIDER, frame
+from dgfnet.bundle.record import WIDER, frame, missing
 from dgfnet.errors import InputError
 from dgfnet.measured.definitions import NAMES
 from dgfnet.metrics.calibration import NEAREST
@@ -130,9 +130,7 @@ class Joint:
             InputError: when it lacks any of that.
         """
         if self.record and RECORD not in album:
-            raise InputError(
-                f"the record is missing; this model reads {', '.join(self.record)} of every nodule"
-            )
+            raise InputError(missing(self.record))
         return Beside(self.table(album), frame(self.record, album[RECORD]) if self.record else None)
 
     def parts(self, beside: Beside) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 bundle.json            the metadata below
 weights.safetensors    the network with its reference bank, for torch
 model.onnx             the same network as a graph, for serving (bundle/graph.py): log odds, and of a fusion
-                       those without either modality
+                       those of every coalition of its streams
 folds/K.onnx           the networks of the other folds: they score too, or give the range of an answer
 reference.safetensors  `<input>_mean`: mean crop, or mask, of the training nodules, (S, S) uint8;
 outline/us.onnx, ct    what outlines a nodule in a box: grey values along rays (outline/polar.py), uint8 of
@@ -23,17 +23,18 @@ members                              `fold`, `fit` (the key of its training task
                                      correction: added to its log odds), `threshold`, `training_prevalence` of
                                      every network: first that of model.onnx, then those below folds/. In a
                                      stacked model `stacked`, the fold's regression as model.json has it, with
-                                     its `key`; else null
+                                     its `key`; else null. Of a network with a stream of the record `terms`,
+                                     the columns of its input (tabular/terms.py); else null
 units                                of a stacked model: of the pixels that were measured, per modality of one
                                      unit; else null
 measured                             of a stacked model: smallest and largest value of every measured feature;
                                      else null
-record                               of a stacked model that reads the record, by name of the column `kind`
+record                               of a model that reads the record, by name of the column `kind`
                                      (number or level), `levels` that the model knows, `low` and `high` of the
                                      training cohort (bundle/record.py); else null
 scoring                              ensemble: the mean of the members' log odds is the answer; best_fold:
                                      those of the first
-modalities, inputs                   whose pictures it reads, and the names of the graphs' inputs
+modalities, inputs                   whose pictures it reads, and the graphs' inputs, but for `record`
 network, preprocess                  the settings of networks and pictures
 threshold                            frozen; a probability at or above it is called positive
 sampling                             of the classes in training
@@ -63,10 +64,10 @@ REFERENCE, CARD, SUMS = "reference.safetensors", "MODEL_CARD.md", "SHA256SUMS"
 # below the artifacts of a registered model: the bundle, and the package that reads it
 PACKED, CODE = "bundle.zip", "dgfnet.zip"
 FOLDER = "bundle"  # before format 8 in the place of PACKED
-FORMAT = {"bundle_format": "10"}  # fact of a version whose bundle has these files
+FORMAT = {"bundle_format": "11"}  # fact of a version whose bundle has these files
 # those of 5 have no outline/; before 7 nothing is refused; before 9 graphs of a fusion say less; before 10
-# none reads the record
-READABLE = ("5", "6", "7", "8", "9", "10")
+# none reads the record; before 11 no network does
+READABLE = ("5", "6", "7", "8", "9", "10", "11")
 
 
 def fold_graph(folder: Path, fold: int) -> Path:

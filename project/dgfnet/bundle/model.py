@@ -18,12 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of, scored_images
+from dgfnet.bundle.crops import Album, Inputs, ScoredPairs, pairs_of, scored_images
 from dgfnet.bundle.graph import FoldGraph, open_graph
 from dgfnet.bundle.joint import joined_by_all, joint_of, unusual
 from dgfnet.bundle.layout import GRAPH, METADATA, REFERENCE, check_sums, fold_graph, outline_graph
 from dgfnet.bundle.novelty import Typical, Verdict, features, judge
-from dgfnet.bundle.record import Column, unusual_record
+from dgfnet.bundle.record import Column, stream_of, unusual_record
+from dgfnet.bundle.shapley import shapley
 from dgfnet.errors import InputError
 from dgfnet.metrics.conformal import SetLimits, prediction_sets
 from dgfnet.outline.outliner import Outliner, Radii
@@ -41,18 +42,18 @@ class ScoringModel:
     """The networks of all folds, and what an answer compares new nodules with.
 
     In a stacked model a regression of each fold joins the log odds of its network with measured features, and
-    perhaps with the record.
+    perhaps with the record. Networks may have a stream of the record themselves.
 
     Attributes:
         modalities: whose pictures the networks read.
-        inputs: of the networks: the modalities, and masks where they read them.
+        inputs: of the networks, but for the record: the modalities, and masks where they read them.
         preprocess: settings that make their crops.
         threshold: frozen; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
         members: the networks, that of the chosen fold first.
         reference: by name of the input (S, S): the mean crop of the first network's training nodules, the
             pixels that lie in half their nodules or more.
-        reference_log_odds: of the reference crops.
+        reference_log_odds: of the reference crops, with features at their means and nothing of the record.
         typical: per modality the crops of the training cohort, also of one that the networks do not read;
             empty in bundles before format 7.
         unimodal: for a fusion, the models of one modality that it was built from.
@@ -122,7 +123,12 @@ class ScoringModel:
             first, *others = metadata["members"]
             graphs = [folder / GRAPH, *(fold_graph(folder, other["fold"]) for other in others)]
             members = tuple(
-                FoldGraph(open_graph(graph, threads), float(member["shift"]), joint_of(metadata, member))
+                FoldGraph(
+                    open_graph(graph, threads),
+                    float(member["shift"]),
+                    joint_of(metadata, member),
+                    stream_of(metadata, member),
+                )
                 for graph, member in zip(graphs, (first, *others), strict=True)
             )
             tensors = load_file(folder / REFERENCE)
@@ -180,9 +186,17 @@ class ScoringModel:
         """
         return _expit(self._log_odds((self.members[member],), album)[0])
 
+    def pairs(self, album: Album) -> ScoredPairs:
+        """Returns the pairs of pictures of N nodules that are scored.
+
+        Raises:
+            InputError: as for `score`.
+        """
+        return pairs_of(album, self.inputs, self.preprocess, self.images)
+
     def _log_odds(self, members: tuple[FoldGraph, ...], album: Album) -> NDArray[np.float64]:
-        pairs = pairs_of(album, self.inputs, self.preprocess, self.images)
-        parts = [[member.log_odds(part) for part in in_parts(pairs.crops)] for member in members]
+        pairs = self.pairs(album)
+        parts = [[member.log_odds(part) for part in member.parts(pairs, album)] for member in members]
         networks = pairs.average(np.stack([np.concatenate(own) for own in parts]))
         return joined_by_all([member.joint for member in members], networks, album)
 
@@ -204,15 +218,19 @@ class ScoringModel:
         Raises:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
-        pairs = pairs_of(album, self.inputs, self.preprocess, self.images)
-        parts = [self._run_networks(part) for part in in_parts(pairs.crops)]
+        pairs = self.pairs(album)
+        every_part = zip(*(member.parts(pairs, album) for member in self.members), strict=True)
+        parts = [self._run_networks(each) for each in every_part]
         networks = pairs.average(np.concatenate([part[0] for part in parts], axis=2))
         every = pairs.average(np.concatenate([part[1] for part in parts], axis=1))
         networks, every, record = self._join(networks, every, album)
-        pictured, *lacking = networks.mean(axis=0)
-        shares = dict(zip(self.modalities, shapley(pictured, self.reference_log_odds, *lacking), strict=True))
-        # the record enters as a summand, so its Shapley value is that, and the pictures' are those without it
-        whole = pictured if record is None else pictured + record
+        coalitions = networks.mean(axis=0)
+        players = (*self.modalities, *((RECORD,) if self.members[0].stream else ()))
+        shares = dict(zip(players, shapley(coalitions, self.reference_log_odds), strict=True))
+        whole = coalitions[0]
+        if record is not None:
+            # it enters as a summand, so its Shapley value is that, and the pictures' are those without it
+            shares[RECORD], whole = record, whole + record
         alone = [self._calibrate(log_odds) for log_odds in (whole, *every)]
         count = len(whole)
         verdicts, decided = self.verdicts(album), self._decide(whole)
@@ -222,8 +240,10 @@ class ScoringModel:
             "calibrated": alone[0],
             "calibrated_low": np.min(alone, axis=0),
             "calibrated_high": np.max(alone, axis=0),
-            **{f"{name}_contribution": shares.get(name, np.full(count, np.nan)) for name in MODALITIES},
-            f"{RECORD}_contribution": np.full(count, np.nan) if record is None else record,
+            **{
+                f"{name}_contribution": shares.get(name, np.full(count, np.nan))
+                for name in (*MODALITIES, RECORD)
+            },
             "reference_log_odds": np.full(count, self.reference_log_odds),
             "variant": np.full(count, self.metadata["variant"], dtype=object),
             "prediction_set": self.sets(decided["probability"]),
@@ -236,10 +256,13 @@ class ScoringModel:
         }
 
     def verdicts(self, album: Album) -> list[Verdict]:
-        """Says of N nodules whether they may be answered; a stack also warns of what is missing or far out.
+        """Says of N nodules whether they may be answered.
+
+        It also warns of measured features and cells of the record that are missing or far out, where they are
+        read.
 
         Args:
-            album: crops of the nodules, and for a stacked model their measured features and record.
+            album: crops of the nodules, and measured features and record where the model reads them.
         """
         scored = {name: scored_images(album, name, self.images) for name in self.modalities}
         nodules = zip(*scored.values(), strict=True)
@@ -248,15 +271,14 @@ class ScoringModel:
         verdicts = [
             judge(self.typical, dict(zip(scored, map(features, own), strict=True))) for own in nodules
         ]
-        joint = self.members[0].joint
-        if joint is None:
-            return verdicts
-        warnings = unusual(joint, joint.table(album), self.metadata["measured"])
-        verdicts = [verdict.warned(more) for verdict, more in zip(verdicts, warnings, strict=True)]
-        if not self.record:
-            return verdicts
-        doubts = unusual_record(self.record, album[RECORD])
-        return [verdict.warned(more) for verdict, more in zip(verdicts, doubts, strict=True)]
+        warnings = []
+        if (joint := self.members[0].joint) is not None:
+            warnings.append(unusual(joint, joint.table(album), self.metadata["measured"]))
+        if self.record:
+            warnings.append(unusual_record(self.record, album[RECORD]))
+        for own in warnings:
+            verdicts = [verdict.warned(more) for verdict, more in zip(verdicts, own, strict=True)]
+        return verdicts
 
     def sets(self, probability: NDArray[np.float64]) -> NDArray[Any]:
         """Returns the prediction set of each probability, (N,) texts; empty in bundles before format 7."""
@@ -297,15 +319,18 @@ class ScoringModel:
                 coalitions[place, number] = joint.combined(coalitions[place, number], present)
         return coalitions, every, np.mean(record[: len(coalitions)], axis=0) if record else None
 
-    def _run_networks(self, crops: Crops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _run_networks(self, inputs: Sequence[Inputs]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Runs the networks beside each other on a batch of P pairs.
+
+        Args:
+            inputs: what each network reads of the pairs.
 
         Returns:
             The log odds of the networks that score, (networks, coalitions, P): of the pairs, and of a fusion
-            also without the first modality and without the second, whose crops are then the mean crop; log
-            odds of every network, (networks, P).
+            also of each coalition of its streams, where the crops of an absent modality are the mean crop and
+            nothing is known of an absent record; log odds of every network, (networks, P).
         """
-        lacking = []  # no copies: only graphs of older bundles look at them
+        crops, lacking = inputs[0], []  # no copies: only graphs of older bundles look at them
         for modality in self.modalities if len(self.modalities) == 2 else ():
             own = {modality, mask_of(modality)} & set(self.inputs)
             means = {name: np.broadcast_to(self.reference[name], crops[name].shape) for name in own}
@@ -313,10 +338,10 @@ class ScoringModel:
         first, *rest = self.members
         scoring = len(self.scoring)
         pending = [
-            GRAPHS.submit(member.coalitions, crops, lacking if place < scoring else [])
+            GRAPHS.submit(member.coalitions, inputs[place], lacking if place < scoring else [])
             for place, member in enumerate(rest, start=1)
         ]
-        log_odds = [first.coalitions(crops, lacking), *(run.result() for run in pending)]
+        log_odds = [first.coalitions(inputs[0], lacking), *(run.result() for run in pending)]
         return np.stack(log_odds[:scoring]), np.stack([own[0] for own in log_odds])
 
     def _decide(self, log_odds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
@@ -343,23 +368,6 @@ def _reads_masks(metadata: Mapping[str, Any]) -> bool:
 
 def _scoring(members: tuple[FoldGraph, ...], metadata: Mapping[str, Any]) -> tuple[FoldGraph, ...]:
     return members if metadata["scoring"] == "ensemble" else members[:1]
-
-
-def shapley(
-    whole: NDArray[np.float64], base: float, *without: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
-    """Returns each player's exact Shapley value (N,) in a game of one or two; they add up to whole - base.
-
-    Args:
-        whole: (N,) with every player.
-        base: with no player.
-        without: for two players, (N,) each: the game without the first, and without the second.
-    """
-    if not without:
-        return [whole - base]
-    lacks_first, lacks_second = without
-    first = ((lacks_second - base) + (whole - lacks_first)) / 2
-    return [first, whole - base - first]
 
 
 def _expit(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dgfnet.bundle.crops import Album, Crops, in_parts, pairs_of
+from dgfnet.bundle.crops import Album, Inputs, in_parts, pairs_of, without_record
 from dgfnet.bundle.joint import Joint, joined_log_odds, joint_of
 from dgfnet.bundle.layout import METADATA, WEIGHTS
+from dgfnet.bundle.record import RecordInput, inputs_of, stream_of
 from dgfnet.errors import InputError
 from dgfnet.network.variants import DGFNet, load_weights
 from dgfnet.sections.data import Preprocess
@@ -31,6 +32,7 @@ class BundledNetwork:
     Attributes:
         model: the network with its reference bank, in evaluation mode.
         joint: what joins its log odds with measured features, in a stacked model.
+        stream: how it reads the record, where it has a stream of it.
         preprocess: settings that make its crops.
         threshold: frozen, of this network; a nodule is called positive at or above it.
         metadata: everything in bundle.json.
@@ -38,6 +40,7 @@ class BundledNetwork:
 
     model: DGFNet
     joint: Joint | None
+    stream: RecordInput | None
     preprocess: Preprocess
     threshold: float
     metadata: Mapping[str, Any]
@@ -53,12 +56,14 @@ class BundledNetwork:
             metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
             network = Network.model_validate(metadata["network"])
             preprocess = Preprocess.model_validate(metadata["preprocess"])
-            model = DGFNet(metadata["network_variant"], metadata["encoder"], network)
-            joint = joint_of(metadata, metadata["members"][0])
+            first = metadata["members"][0]
+            joint, stream = joint_of(metadata, first), stream_of(metadata, first)
+            terms = 0 if stream is None else len(stream.terms)
+            model = DGFNet(metadata["network_variant"], metadata["encoder"], network, terms=terms)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder / METADATA}: missing or damaged ({error})") from None
         load_weights(model, load_weights_file(folder / WEIGHTS))
-        return cls(model.eval(), joint, preprocess, float(metadata["members"][0]["threshold"]), metadata)
+        return cls(model.eval(), joint, stream, preprocess, float(first["threshold"]), metadata)
 
     def score(self, album: Album) -> pd.DataFrame:
         """Probability and decision of N nodules that are not in the reference bank.
@@ -70,20 +75,21 @@ class BundledNetwork:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = self.metadata["network"]["images"]
-        pairs = pairs_of(album, self.model.inputs, self.preprocess, images)
+        pairs = pairs_of(album, without_record(self.model.inputs), self.preprocess, images)
+        inputs = inputs_of(pairs.crops, pairs.nodule, album, self.stream)
         shift = float(self.metadata["members"][0]["shift"])
-        network = pairs.average(log_odds_of(self.model, pairs.crops)) + shift
+        network = pairs.average(log_odds_of(self.model, inputs)) + shift
         probability = expit(joined_log_odds(self.joint, network, album))
         decision = (probability >= self.threshold).astype(int)
         return pd.DataFrame({"probability": probability, "decision": decision})
 
 
 @torch.inference_mode()
-def log_odds_of(model: DGFNet, crops: Crops) -> NDArray[np.float64]:
+def log_odds_of(model: DGFNet, inputs: Inputs) -> NDArray[np.float64]:
     """Returns the network's log odds of P pairs, (P,), without the correction of the prevalence."""
-    parts = [model(part).logit for part in _batches(crops)]
+    parts = [model(part).logit for part in _batches(inputs)]
     return np.asarray(torch.cat(parts).double().numpy())
 
 
-def _batches(crops: Crops) -> list[dict[str, torch.Tensor]]:
-    return [{name: torch.from_numpy(images) for name, images in part.items()} for part in in_parts(crops)]
+def _batches(inputs: Inputs) -> list[dict[str, torch.Tensor]]:
+    return [{name: torch.from_numpy(rows) for name, rows in part.items()} for part in in_parts(inputs)]

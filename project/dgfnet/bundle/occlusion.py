@@ -12,9 +12,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from dgfnet.bundle.crops import Album, in_parts, pairs_of
+from dgfnet.bundle.crops import Album, ScoredPairs
 from dgfnet.bundle.joint import joined_log_odds
 from dgfnet.bundle.model import GRAPHS, ScoringModel
+from dgfnet.bundle.record import inputs_of
 from dgfnet.preprocess.archive import paired
 from dgfnet.vocabulary import Modality
 
@@ -44,7 +45,7 @@ def occlusion(
         InputError: naming the modality whose crops are missing or of another shape or type.
         TimeoutError: when the end comes first.
     """
-    pairs = pairs_of(album, model.inputs, model.preprocess, model.images)
+    pairs = model.pairs(album)
     counts = [len(album[name][0]) for name in model.modalities]
     place = model.modalities.index(modality)
     shown = [at for at, pair in enumerate(paired(counts, model.images)) if pair[place] == 0]
@@ -57,12 +58,15 @@ def occlusion(
     crops = {name: np.repeat(values[shown], blocks**2, axis=0) for name, values in pairs.crops.items()}
     crops[modality] = np.tile(covered, (len(shown), 1, 1))
 
-    before = [member.log_odds(pairs.crops) for member in model.scoring]
+    given = [inputs_of(pairs.crops, pairs.nodule, album, member.stream) for member in model.scoring]
+    before = [member.log_odds(inputs) for member, inputs in zip(model.scoring, given, strict=True)]
+    changed = ScoredPairs(crops, np.zeros(len(crops[modality]), dtype=np.int64))
     parts = []
-    for part in in_parts(crops):
+    for each in zip(*(member.parts(changed, album) for member in model.scoring), strict=True):
         if time.monotonic() > end:
             raise TimeoutError
-        parts.append([run.result() for run in [GRAPHS.submit(m.log_odds, part) for m in model.scoring]])
+        runs = [GRAPHS.submit(m.log_odds, part) for m, part in zip(model.scoring, each, strict=True)]
+        parts.append([run.result() for run in runs])
     effects = []
     for member, own, after in zip(model.scoring, before, zip(*parts, strict=True), strict=True):
         change = (np.concatenate(after).reshape(len(shown), -1) - own[shown, None]).sum(axis=0) / len(own)

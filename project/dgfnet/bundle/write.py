@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dgfnet.bundle.crops import Album, largest, pairs_of, part_of, scored_images
+from dgfnet.bundle.crops import Album, largest, pairs_of, part_of, scored_images, without_record
 from dgfnet.bundle.export import export
 from dgfnet.bundle.joint import Joint, joined_log_odds, training_limits
 from dgfnet.bundle.layout import (
@@ -30,7 +30,7 @@ from dgfnet.bundle.layout import (
 )
 from dgfnet.bundle.network import log_odds_of
 from dgfnet.bundle.novelty import NAMES
-from dgfnet.bundle.record import described, names_in
+from dgfnet.bundle.record import RecordInput, described, inputs_of, names_in, terms_in
 from dgfnet.bundle.typical import limits_of
 from dgfnet.bundle.watch import risk_counts
 from dgfnet.errors import InputError
@@ -43,9 +43,11 @@ from dgfnet.outline.export import graph_of
 from dgfnet.outline.network import OutlineNet
 from dgfnet.sections.data import Preprocess
 from dgfnet.tabular.logistic import Logistic
+from dgfnet.tabular.terms import Term
 from dgfnet.training.checkpoint import save_weights
 from dgfnet.training.start import restore
 from dgfnet.training.task import Places, Task, finished
+from dgfnet.unseen import terms_of_fit
 from dgfnet.vocabulary import MODALITIES, RECORD, Modality
 
 
@@ -63,7 +65,8 @@ class Member:
         metadata: what it shares with the others in bundle.json.
         stacked: the fold's regression on its log odds, features and record, as model.json has it, with its
             `key` in metrics.json; None without one.
-        record: columns of the record that the regression of any fold reads.
+        terms: of the record, where the network has a stream of it.
+        record: columns of the record that the regression or network of any fold reads.
     """
 
     model: DGFNet
@@ -74,6 +77,7 @@ class Member:
     fit: str
     metadata: Mapping[str, Any]
     stacked: Mapping[str, Any] | None = None
+    terms: tuple[Term, ...] = ()
     record: tuple[str, ...] = ()
 
     @property
@@ -82,6 +86,15 @@ class Member:
         if self.stacked is None:
             return None
         return Joint.of(self.stacked, self.model.variant, self.model.modalities, self.record)
+
+    @property
+    def stream(self) -> RecordInput | None:
+        """The record as the network reads it."""
+        return RecordInput(self.terms, self.record) if self.terms else None
+
+    def of_record(self) -> list[Term]:
+        """Returns the terms of the record, whoever reads it, by the names of its columns."""
+        return [*self.terms, *(terms_in(self.joint.model) if self.joint else ())]
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,9 @@ def members(tasks: Sequence[Task], where: Places) -> list[Member]:
     Raises:
         InputError: when a fit is not done, or is of a kind that cannot be registered.
     """
-    return [_member(task, where) for task in tasks]
+    networks = [_member(task, where) for task in tasks]
+    record = names_in(term for member in networks for term in member.terms)
+    return [replace(member, record=record) for member in networks]
 
 
 def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Member]:
@@ -118,7 +133,7 @@ def stacked(networks: Sequence[Member], model: Mapping[str, Any], metrics: Mappi
     """
     folds = {fold["fold"]: fold for fold in model["folds"]}
     results = {fold["fold"]: fold for fold in metrics["folds"]}
-    record = names_in([Logistic.of(fold) for fold in model["folds"]])
+    record = names_in(term for fold in model["folds"] for term in terms_in(Logistic.of(fold)))
     return [
         replace(
             member,
@@ -147,7 +162,8 @@ def _member(task: Task, where: Places) -> Member:
         "sampling": task.training.sampling,
         "network": task.network.model_dump(mode="json"),
     }
-    return Member(model, task.fold, shift, float(record["threshold"]), prevalence, task.key, metadata)
+    threshold, terms = float(record["threshold"]), terms_of_fit(record)
+    return Member(model, task.fold, shift, threshold, prevalence, task.key, metadata, terms=terms)
 
 
 def write_bundle(
@@ -169,13 +185,13 @@ def write_bundle(
         unimodal: the same of the unimodal variants that a fusion was built from.
         answers: how it answers.
         table: `fold` and `label` of the nodules that were cross-validated.
-        album: crops of these nodules, row for row, and for a stacked model their features and record.
+        album: crops of these nodules, row for row, and features and record where the model reads them.
         preprocess: settings that made the crops.
         card: sentences about the fusion's cross-validation and origin, for the model card.
         outlines: per modality the network that outlines nodules in boxes.
     """
-    first, *others = networks
-    modalities, inputs = first.model.modalities, first.model.inputs
+    first = networks[0]
+    modalities, inputs = first.model.modalities, without_record(first.model.inputs)
     inside = (table["fold"] != first.fold).to_numpy()
     means = {
         name: np.rint(images[inside].mean(axis=0)).astype(np.uint8)
@@ -183,9 +199,10 @@ def write_bundle(
     }
     joint = first.joint
     save_weights(folder / WEIGHTS, _without_patients(first.model))
-    export(first.model, means, folder / GRAPH)
-    for other in others:
-        export(other.model, means, fold_graph(folder, other.fold))
+    for member in networks:
+        graph = folder / GRAPH if member is first else fold_graph(folder, member.fold)
+        unknown = {} if member.stream is None else {RECORD: member.stream.unknown}
+        export(member.model, means | unknown, graph)
     reference = {f"{name}_mean": torch.from_numpy(crop) for name, crop in means.items()}
     save_weights(folder / REFERENCE, reference)
     pictured = [name for name in MODALITIES if name in album]
@@ -202,8 +219,11 @@ def write_bundle(
         "inputs": list(inputs),
         "members": [
             {
-                name: getattr(member, name)
-                for name in ("fold", "fit", "shift", "threshold", "training_prevalence", "stacked")
+                **{
+                    name: getattr(member, name)
+                    for name in ("fold", "fit", "shift", "threshold", "training_prevalence", "stacked")
+                },
+                "terms": [asdict(term) for term in member.terms] if member.terms else None,
             }
             for member in networks
         ],
@@ -252,10 +272,13 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
         calibrated = "not defined"
     else:
         calibrated = f"log odds are {line['intercept']:+.3f} {line['slope']:+.3f} x those of the probability"
-    kind = metadata["variant"]
+    kind, read = metadata["variant"], list(metadata["record"] or ())
     if members[0]["stacked"] is not None:
-        beside = ["measured features", *(metadata["record"] or ())]
-        kind = f"{kind} of {', '.join([metadata['network_variant'], *beside[:-1]])} and {beside[-1]}"
+        read = [metadata["network_variant"], "measured features", *read]
+    elif read:
+        read = [*metadata["modalities"], *read]
+    if read:
+        kind = f"{kind} of {', '.join(read[:-1])} and {read[-1]}"
     return "\n\n".join(
         [
             f"# {kind}, {networks}",
@@ -275,8 +298,8 @@ def _card(metadata: Mapping[str, Any], table: pd.DataFrame, origin: str) -> str:
 
 def _record(networks: Sequence[Member], album: Album) -> dict[str, dict[str, Any]] | None:
     """Returns the columns of the record that a model reads, None where it reads none."""
-    names, models = networks[0].record, [member.joint.model for member in networks if member.joint]
-    return described(names, models, album[RECORD]) if names else None
+    terms = [term for member in networks for term in member.of_record()]
+    return described(terms, album[RECORD]) if terms else None
 
 
 def _without_patients(model: DGFNet) -> dict[str, torch.Tensor]:
@@ -296,8 +319,10 @@ def _held_out(
     for member in networks:
         held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
         own = part_of(album, held_out)
-        pairs = pairs_of(own, member.model.inputs, preprocess, member.metadata["network"]["images"])
-        network = pairs.average(log_odds_of(member.model, pairs.crops)) + member.shift
+        images = member.metadata["network"]["images"]
+        pairs = pairs_of(own, without_record(member.model.inputs), preprocess, images)
+        inputs = inputs_of(pairs.crops, pairs.nodule, own, member.stream)
+        network = pairs.average(log_odds_of(member.model, inputs)) + member.shift
         log_odds[held_out] = joined_log_odds(member.joint, network, own)
     return log_odds
 

@@ -22,7 +22,7 @@ from dgfnet.registry.lineage import missing_lineage, trained_on
 from dgfnet.results import MEASURED, audit_findings, check_same, load_nodules, required
 from dgfnet.sections.results import Register
 from dgfnet.settings import Settings
-from dgfnet.vocabulary import Modality
+from dgfnet.vocabulary import BASIC_FUSIONS, SPECS, Modality, Variant
 
 BATCH = 16  # nodules that are scored in a batch, alone, and in another order
 FEW = 6  # distinct numbers of a column that are still taken for categories
@@ -49,7 +49,7 @@ def measure(
         table: out_of_fold.csv of its variant.
         nodules: nodules.parquet, indexed by nodule_id.
         alone: out_of_fold.csv of the models of one modality that answer where the other is missing.
-        simpler: out_of_fold.csv of the basic fusions beside `dgf`.
+        simpler: out_of_fold.csv of those of `simpler_than`.
         baselines: out_of_fold.csv of the baselines.
     """
     confidence = settings.base.confidence
@@ -91,6 +91,16 @@ def batch_variance(model: ScoringModel, album: Album) -> float:
     single = np.concatenate([probability(slice(row, row + 1)) for row in range(len(batch))])
     reversed_order = probability(slice(None, None, -1))[::-1]
     return float(max(np.abs(batch - reversed_order).max(), np.abs(batch - single).max()))
+
+
+def simpler_than(variant: Variant) -> tuple[Variant, ...]:
+    """Returns the basic fusions of the same streams, which a fusion by attention must not fall behind."""
+    own = SPECS[variant]
+    if own.fusion != "dgf":
+        return ()
+    return tuple(
+        name for name, spec in SPECS.items() if spec.fusion in BASIC_FUSIONS and spec.record == own.record
+    )
 
 
 def best_rival(table: pd.DataFrame, rivals: Mapping[str, pd.DataFrame], confidence: float) -> Rival | None:
@@ -171,7 +181,7 @@ def album_of(
     units: Mapping[Modality, str] | None,
     record: Iterable[str],
 ) -> Album:
-    """Returns the crops of nodules of the archive, for a stacked model their measured features and record.
+    """Returns the crops of nodules of the archive, and features and record where the model reads them.
 
     Args:
         settings: where the archive lies.

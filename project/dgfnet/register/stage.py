@@ -24,7 +24,7 @@ from dgfnet.metrics.ensemble import common_threshold
 from dgfnet.register.boxes import outlined_by, outlines, with_boxes
 from dgfnet.register.described import describe, labels, links
 from dgfnet.register.logged import log_version
-from dgfnet.register.measure import album_of, measure
+from dgfnet.register.measure import album_of, measure, simpler_than
 from dgfnet.registry.aliases import CHALLENGER, CHAMPION, champion_of
 from dgfnet.registry.champion import open_bundle
 from dgfnet.registry.champions import note_champions
@@ -50,7 +50,7 @@ from dgfnet.results import (
 from dgfnet.settings import Settings, fingerprint
 from dgfnet.sweep.plan import Inputs, classification, gather, places
 from dgfnet.training.task import Task, finished
-from dgfnet.vocabulary import BASELINES, BASIC_FUSIONS, SPECS, Modality, Site, is_stacked
+from dgfnet.vocabulary import BASELINES, SPECS, Modality, Site, is_stacked
 
 SECTIONS = ("base", "preprocess", "network", "training", "crossval", "register")
 
@@ -363,7 +363,7 @@ def _measure(settings: Settings, site: Site, folder: Path) -> Evidence:
     origins = spec.parents if spec.fuses else ()
     single = [f"{SPECS[name].modalities[0]}_stack" if joined else name for name in origins]
     results = load_results(settings, site)
-    basic = BASIC_FUSIONS if settings.registered_network == "dgf" else ()
+    basic = simpler_than(settings.registered_network)
     alone, simpler, baselines = (
         {str(name): load_table(settings, site, name) for name in names if name in results}
         for names in (single, basic, BASELINES)

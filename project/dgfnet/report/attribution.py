@@ -66,9 +66,19 @@ def statements(site: str, summary: Json, checks: Json) -> tuple[str, ...]:
     unlocated = (summary.get("localisation") or {}).get("reason")
     truth = f"Maps could not be held against the true places of the signal: {unlocated}." if unlocated else ""
     repeatability = _repeatability(summary.get("repeatability") or {})
-    shares = (first, uncentred, argument, second, third, last)
+    shares = (first, uncentred, argument, _record(summary.get("mean") or {}), second, third, last)
     lines = (*shares, _random_label(random_label), truth, repeatability)
     return tuple(line for line in lines if line)
+
+
+def _record(means: Json) -> str:
+    """Says what the record adds, where the fusion reads it."""
+    if (adds := means.get("shapley_record")) is None:
+        return ""
+    return (
+        f"The record, as a third player, adds {signed(adds)} log odds towards the correct answer on average, "
+        "by Shapley values; maps and sums of pixels are of the pictures beside each nodule's own record."
+    )
 
 
 def _rescued(counts: Json) -> str:

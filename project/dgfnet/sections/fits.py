@@ -100,8 +100,7 @@ class Crossval(Section):
     variants: tuple[Variant, ...] = Field(strict=False, min_length=1)
     """Variants that are cross-validated; those they start from are added as needed. `us_continued` and
     `ct_continued` train a stream on for `multimodal_epochs` as a fusion does, but alone. `concat_record`,
-    `sum_record` and `dgf_record` fuse a third stream, of the columns that `record` names; they are compared
-    and searched for, and not registered, explained or validated outside."""
+    `sum_record` and `dgf_record` fuse a third stream, of the columns that `record` names."""
     ablations: dict[str, dict[str, Any]]
     """Names to keys of `network` or `training` and their values: `dgf` is cross-validated once more with
     these, from the same parents on the same folds, as `dgf-<name>` in every table and figure and in MLflow.
@@ -165,7 +164,7 @@ class Sweep(Section):
 class Holdout(Section):
     """The paper's protocol of its Table 4: one split, the epoch chosen on its validation part."""
 
-    variant: Pictured | None
+    variant: Variant | None
     """The variant that is trained so, not `us_tlr`; null: none, and nothing is written."""
     fold: Count
     """Fold of `cohort.folds` that is the validation part."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dgfnet.sections.section import Count, Positive, Section, Share
-from dgfnet.vocabulary import Fusion, Pictured, Registered, Variant
+from dgfnet.vocabulary import Fusion, Pictured, RecordFusion, Registered, Variant
 
 
 class Compare(Section):
@@ -22,7 +22,7 @@ class Compare(Section):
 class Register(Section):
     """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
-    variant: Registered
+    variant: Literal[Registered, RecordFusion]
     """The variant that becomes the registered model, not `us_tlr`; `stack`, the networks of
     `crossval.stacked` joined with the measured features; or `record_stack`, with `crossval.record` too."""
     scoring: Literal["ensemble", "best_fold"]
@@ -44,7 +44,8 @@ class Register(Section):
     """Gate: least gain in out-of-fold AUC of a fusion over the better of its models of one modality."""
     minimum_gain_over_simpler: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC of `dgf`, or a stack of it, over the best of the basic fusions that
-    were cross-validated with it; -1: told, not asked for."""
+    were cross-validated with it, of `dgf_record` over the best of those with the record; -1: told, not asked
+    for."""
     minimum_gain_over_baselines: Annotated[float, Field(ge=-1, le=1)]
     """Gate: least gain in out-of-fold AUC over the best of `crossval.baselines`; -1: told, not asked for."""
     minimum_per_class: Positive
@@ -83,7 +84,7 @@ class External(Section):
 class Attribute(Section):
     """Explanations of a fusion and of the unimodal variants that it starts from."""
 
-    variant: Fusion
+    variant: Literal[Fusion, RecordFusion]
     """The fusion that is explained."""
     baselines: tuple[Literal["blurred", "mean", "grey", "black"], ...] = Field(strict=False, min_length=1)
     """Pictures where the line starts on which an undecided baseline is searched; the first is reported, the
@@ -123,7 +124,7 @@ class Applicability(Section):
     """The variant or stack that stands for US."""
     ct: Literal[Pictured, "ct_stack"]
     """The variant or stack that stands for CT."""
-    both: Registered
+    both: Literal[Registered, RecordFusion]
     """The variant or stack that stands for US and CT together."""
     columns: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` to group by, beside diameter, aspect ratio, margin and location."""

@@ -16,7 +16,7 @@ from dgfnet.errors import InputError
 from dgfnet.measured.definitions import DEFINITIONS, IN_GREY, NAMES
 from dgfnet.metrics.calibration import NEAREST
 from dgfnet.preprocess.archive import Archive
-from dgfnet.tabular.terms import clinical
+from dgfnet.tabular.terms import Term, clinical, raw
 from dgfnet.vocabulary import RECORD, Modality
 
 
@@ -41,6 +41,12 @@ def size(archive: Archive, nodules: Sequence[str]) -> pd.DataFrame:
 def record(table: pd.DataFrame, nodules: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
     """Returns the same columns under names that no measured feature and no network has, `record_<name>`."""
     return clinical(table, nodules, names).rename(columns=recorded)
+
+
+def unknown(terms: Sequence[Term]) -> NDArray[np.float64]:
+    """Returns what `terms.raw` makes of a row of which nothing is known, (terms,)."""
+    nothing = pd.DataFrame([dict.fromkeys(term.column for term in terms)], dtype=object)
+    return np.asarray(raw(terms, nothing)[0])
 
 
 def recorded(name: str) -> str:
