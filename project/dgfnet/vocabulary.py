@@ -23,7 +23,7 @@ Baseline = Literal["size", "clinical", "radiomics", "late"]  # models on tables,
 # networks joined with measured features: of US alone, of CT alone, of the variant that the settings name; the
 # last but one, with what the record says, stands before the one it is compared with
 Stack = Literal["us_stack", "ct_stack", "record_stack", "stack"]
-Registered = Literal[Pictured, "stack", "record_stack"]  # what can become a version of the registry
+Registered = Literal[Variant, "stack", "record_stack"]  # what can become a version of the registry
 Branch = Literal["dimension", "modality", "nodule"]
 Scored = Literal["all", "largest"]  # images of a nodule that an evaluation takes
 

@@ -22,7 +22,7 @@ class Compare(Section):
 class Register(Section):
     """The model that becomes the product, by internal validation only; its gate: docs/how-to/promote.md."""
 
-    variant: Literal[Registered, RecordFusion]
+    variant: Registered
     """The variant that becomes the registered model, not `us_tlr`; `stack`, the networks of
     `crossval.stacked` joined with the measured features; or `record_stack`, with `crossval.record` too."""
     scoring: Literal["ensemble", "best_fold"]
@@ -124,7 +124,7 @@ class Applicability(Section):
     """The variant or stack that stands for US."""
     ct: Literal[Pictured, "ct_stack"]
     """The variant or stack that stands for CT."""
-    both: Literal[Registered, RecordFusion]
+    both: Registered
     """The variant or stack that stands for US and CT together."""
     columns: tuple[str, ...] = Field(strict=False)
     """Columns of `nodules.csv` to group by, beside diameter, aspect ratio, margin and location."""
