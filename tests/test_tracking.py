@@ -48,6 +48,14 @@ def test_a_run_with_a_known_identity_is_continued(uri, experiment):
     assert tracking.open_run(uri, experiment, "a", "another", {}).run_id != first.run_id
 
 
+def test_a_run_opened_again_knows_the_results_it_has(uri, experiment):
+    first = tracking.open_run(uri, experiment, "a", "identity", {})
+    assert first.results == ""
+    first.tags({tracking.RESULTS: "abc"})
+    assert tracking.open_run(uri, experiment, "a", "identity", {}).results == "abc"
+    assert tracking.open_run(uri, experiment, "a", "another", {}).results == ""
+
+
 def test_an_identity_below_another_parent_is_another_run(uri, experiment):
     parents = [tracking.open_run(uri, experiment, name, name, {}).run_id for name in ("p", "q")]
     children = [tracking.open_run(uri, experiment, "c", "child", {}, parent).run_id for parent in parents]

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import socket
 import subprocess
 import zipfile
 
@@ -13,11 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import requests
-from requests.adapters import HTTPAdapter
 from sklearn.metrics import roc_auc_score
-from urllib3.util import Retry
-from whole import PLANTED, called, client, dgfnet, environment, project
+from whole import PLANTED, called, client, dgfnet, project
 
 from dgfnet.registry.facts import facts
 from dicom_files import CT_SOP, dicom
@@ -116,25 +112,15 @@ def test_a_served_champion_answers_as_external_did(finished, tmp_path):
         place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0]}
         dicom(tmp_path / "ct.dcm", pixels.values.astype(np.int16), CT_SOP, **scale, **place)
         case["ct"].append(base64.b64encode((tmp_path / "ct.dcm").read_bytes()).decode())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["dgfnet", "serve", "central", "--port", str(port)]
-    with subprocess.Popen(
-        command, cwd=finished, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            said = process.stdout.readline()
-            assert said == f"dgfnet-central version 1 answers at http://127.0.0.1:{port}/invocations\n"
-            answered = requests.Session()
-            answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
-            case["nodule"] = "one"
-            body = {"dataframe_records": [case]}
-            (row,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
-            del case["us_spacing_mm"]
-            (less,) = answered.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
-        finally:
-            process.terminate()
+    with served(finished) as (said, session):
+        assert re.fullmatch(
+            r"dgfnet-central version 1 answers at http://127\.0\.0\.1:\d+/invocations\n", said
+        )
+        case["nodule"] = "one"
+        body = {"dataframe_records": [case]}
+        (row,) = session.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
+        del case["us_spacing_mm"]
+        (less,) = session.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
     known = pd.read_csv(finished / "artifacts/external/central/predictions.csv", dtype={"nodule_id": str})
     expected = known.set_index("nodule_id").loc[nodule.nodule_id, "probability"]
     assert row["probability"] == pytest.approx(expected, abs=1e-6)

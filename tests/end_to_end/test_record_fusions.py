@@ -3,19 +3,15 @@
 import base64
 import json
 import shutil
-import socket
 import subprocess
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import requests
-from requests.adapters import HTTPAdapter
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
-from urllib3.util import Retry
-from whole import called, client, environment
+from whole import called, client, external_cohort, predicted, served
 
 from dgfnet.cohort.manifest import read_cohort
 from dgfnet.cohort.readers import read_pair
@@ -121,20 +117,7 @@ def champion(registered):
 
 @pytest.fixture
 def cohort(registered, tmp_path):
-    """The external cohort as another hospital brings it."""
-    folder = tmp_path / "cohort"
-    shutil.copytree(registered / "data", folder)
-    nodules = pd.read_csv(folder / "nodules.csv", dtype=str)
-    nodules[nodules["cohort"] == "external"].to_csv(folder / "nodules.csv", index=False)
-    images = pd.read_csv(folder / "images.csv", dtype=str)
-    kept = images["nodule_id"].isin(nodules.loc[nodules["cohort"] == "external", "nodule_id"])
-    images[kept].to_csv(folder / "images.csv", index=False)
-    return folder
-
-
-def predicted(project, folder, out):
-    called(project, "predict", "central", str(folder), "--out", str(out))
-    return pd.read_csv(out, dtype={"nodule_id": str}, keep_default_na=False)
+    return external_cohort(registered, tmp_path / "cohort")
 
 
 def test_the_version_is_a_fusion_of_three_that_gives_what_cross_validation_gave(registered, champion):
@@ -220,20 +203,8 @@ def test_a_case_by_its_files_and_by_request_is_answered_alike(registered, cohort
 
 def by_rest(project, body):
     """The answers of `dgfnet serve` in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["dgfnet", "serve", "central", "--port", str(port)]
-    with subprocess.Popen(
-        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            address = process.stdout.readline().split()[-1]
-            answered = requests.Session()
-            answered.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
-            return answered.post(address, json=body, timeout=60).json()["predictions"]
-        finally:
-            process.terminate()
+    with served(project) as (said, session):
+        return session.post(said.split()[-1], json=body, timeout=60).json()["predictions"]
 
 
 def as_files(nodule, settings, folder):

@@ -1,13 +1,12 @@
 """A stack that reads the record is registered, scores and is validated, on a copy of a finished project."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import logit
-from whole import called, client
+from whole import called, client, external_cohort, predicted
 
 from dgfnet import recalibrate
 from dgfnet.metrics.updating import CalibrationUpdate
@@ -37,20 +36,7 @@ def champion(registered):
 
 @pytest.fixture
 def cohort(registered, tmp_path):
-    """The external cohort as another hospital brings it."""
-    folder = tmp_path / "cohort"
-    shutil.copytree(registered / "data", folder)
-    nodules = pd.read_csv(folder / "nodules.csv", dtype=str)
-    nodules[nodules["cohort"] == "external"].to_csv(folder / "nodules.csv", index=False)
-    images = pd.read_csv(folder / "images.csv", dtype=str)
-    kept = images["nodule_id"].isin(nodules.loc[nodules["cohort"] == "external", "nodule_id"])
-    images[kept].to_csv(folder / "images.csv", index=False)
-    return folder
-
-
-def predicted(project, folder, out):
-    called(project, "predict", "central", str(folder), "--out", str(out))
-    return pd.read_csv(out, dtype={"nodule_id": str}, keep_default_na=False)
+    return external_cohort(registered, tmp_path / "cohort")
 
 
 def test_the_version_reads_the_record_and_gives_what_cross_validation_gave(registered, champion):

@@ -7,9 +7,11 @@ import io
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -17,9 +19,12 @@ import cv2
 import pandas as pd
 import pydicom
 import pytest
+import requests
 import yaml
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from dgfnet.cli import main
 from dgfnet.errors import InputError
@@ -152,6 +157,41 @@ def runs(folder: Path, experiment: str) -> list:
     store = client(folder)
     found = store.get_experiment_by_name(experiment)
     return store.search_runs([found.experiment_id], max_results=1000)
+
+
+def external_cohort(project: Path, folder: Path) -> Path:
+    """A project's external nodules in a folder of their own, as another hospital brings them."""
+    shutil.copytree(project / "data", folder)
+    nodules = pd.read_csv(folder / "nodules.csv", dtype=str)
+    nodules[nodules["cohort"] == "external"].to_csv(folder / "nodules.csv", index=False)
+    images = pd.read_csv(folder / "images.csv", dtype=str)
+    kept = images["nodule_id"].isin(nodules.loc[nodules["cohort"] == "external", "nodule_id"])
+    images[kept].to_csv(folder / "images.csv", index=False)
+    return folder
+
+
+def predicted(project: Path, cohort: Path, out: Path) -> pd.DataFrame:
+    """The answers of `dgfnet predict central` to a cohort; cells that are empty are empty texts."""
+    called(project, "predict", "central", str(cohort), "--out", str(out))
+    return pd.read_csv(out, dtype={"nodule_id": str}, keep_default_na=False)
+
+
+@contextlib.contextmanager
+def served(project: Path) -> Iterator[tuple[str, requests.Session]]:
+    """`dgfnet serve central` in a process of its own: its first line, and a session that waits for it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["dgfnet", "serve", "central", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            session = requests.Session()
+            session.mount("http://", HTTPAdapter(max_retries=Retry(connect=20, backoff_factor=0.1)))
+            yield process.stdout.readline(), session
+        finally:
+            process.terminate()
 
 
 def put_under_git_and_dvc(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,3 +134,20 @@ def case(seed: int = 0) -> dict[str, str]:
         **{"us": png(picture(seed)), "us_mask": png(disc(14))},
         **{"ct": png(picture(seed + 100)), "ct_mask": png(disc(9))},
     }
+
+
+def answered_elsewhere(bundle, field, record=None):
+    """A field of the answer to black crops, by a process where importing what training needs is an error."""
+    banned = ("torch", "torchvision", "ray", "dvc", "captum", "mlflow", "albumentations", "sklearn", "optuna")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({banned}))\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from dgfnet.serving import answers, cases, records\n"
+        "from dgfnet.bundle.model import ScoringModel\n"
+        f"model = ScoringModel.open(Path({str(bundle)!r}))\n"
+        f"crops = {{name: np.zeros((1, {SIDE}, {SIDE}), np.uint8) for name in ('us', 'ct')}}\n"
+        f"print(answers.answer(model, [cases.Case(crops, record={record!r})])[0][{field!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)

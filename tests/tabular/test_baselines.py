@@ -316,8 +316,8 @@ def test_models_of_an_earlier_run_are_taken_when_they_follow_from_the_same(put, 
     earlier = {"fitted_on": first.fitted_on, "folds": [model.plain() for model in first.models]}
     earlier = json.loads(json.dumps(earlier))
     fitted = []
-    inner = baselines._fitted
-    monkeypatch.setattr(baselines, "_fitted", lambda *given: fitted.append(given) or inner(*given))
+    inner = baselines._fit
+    monkeypatch.setattr(baselines, "_fit", lambda *given: fitted.append(given) or inner(*given))
     again = cross_validate(settings, "central", baseline, rows, trained, earlier)
     assert fitted == []
     assert again.models == first.models

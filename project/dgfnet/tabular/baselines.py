@@ -13,7 +13,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,8 @@ def cross_validate(
     source = _source(settings, site, baseline, rows, tuple(trained))
     table = rows[WHOSE].reset_index(drop=True)
     fitted_on = _digest(baseline, source.features, table)
-    known = [Logistic.of(fold) for fold in earlier["folds"]] if _fits(earlier, fitted_on) else None
+    same = earlier is not None and earlier.get("fitted_on") == fitted_on  # older releases did not say
+    known = [Logistic.of(fold) for fold in earlier["folds"]] if earlier and same else []
     label, fold = table["label"].to_numpy(np.float64), table["fold"].to_numpy()
     patients = table["patient_id"].to_numpy()
     probability, threshold, models = np.empty(len(table)), np.empty(len(table)), []
@@ -111,11 +112,6 @@ def cross_validate(
         models.append(model)
     table = table.assign(probability=probability, threshold=threshold)
     return CrossValidated(table, tuple(models), source, fitted_on)
-
-
-def _fits(earlier: Mapping[str, Any] | None, fitted_on: str) -> TypeGuard[Mapping[str, Any]]:
-    """Says that models of an earlier run follow from the same; those of older releases do not say."""
-    return earlier is not None and earlier.get("fitted_on") == fitted_on
 
 
 def _digest(baseline: str, features: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -137,17 +133,11 @@ def _fit(
     baseline: Baseline | Stack, features: pd.DataFrame, label: Array, patients: NDArray[Any]
 ) -> Logistic:
     with threadpool_limits(1):  # matrices are small: threads wait longer than they work, 20 times as long
-        return _fitted(baseline, features, label, patients)
-
-
-def _fitted(
-    baseline: Baseline | Stack, features: pd.DataFrame, label: Array, patients: NDArray[Any]
-) -> Logistic:
-    if baseline == "late":
-        return fit_nonnegative(features, label)
-    if baseline == "radiomics" or is_stacked(baseline):
-        return fit_chosen(features, label, patients)
-    return fit(features, label)
+        if baseline == "late":
+            return fit_nonnegative(features, label)
+        if baseline == "radiomics" or is_stacked(baseline):
+            return fit_chosen(features, label, patients)
+        return fit(features, label)
 
 
 def _source(

@@ -34,7 +34,7 @@ UNEVEN = 0.3  # standard deviation of the gaps between them over the median: the
 ATTEMPTS = 4  # ellipses through what is left without the dots that are beside it
 
 
-def dots(grey: Grey) -> Dots:
+def find_dots(grey: Grey) -> Dots:
     """Returns the centres of the dots in a picture, (n, 2) x and y; none where there are fewer than DOTS."""
     through = reduce(cv2.max, [cv2.morphologyEx(grey, cv2.MORPH_OPEN, line) for line in SHORT_LINES])
     standing_out = above(cv2.subtract(grey, through), DOT)
@@ -43,7 +43,7 @@ def dots(grey: Grey) -> Dots:
     return components(standing_out)[1]
 
 
-def rows(found: Dots, shape: tuple[int, ...]) -> list[Box]:
+def find_rows(found: Dots, shape: tuple[int, ...]) -> list[Box]:
     """Finds rows of dots in any direction, from the first dot to the last.
 
     Args:
@@ -60,7 +60,7 @@ def rows(found: Dots, shape: tuple[int, ...]) -> list[Box]:
     return apart(boxes)
 
 
-def rings(found: Dots, grey: Grey) -> list[Box]:
+def find_rings(found: Dots, grey: Grey) -> list[Box]:
     """Finds dots of one grey all around an ellipse.
 
     Args:

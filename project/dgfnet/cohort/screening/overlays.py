@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dgfnet.cohort.screening.crosses import find_crosses
-from dgfnet.cohort.screening.dots import dots, rings, rows
+from dgfnet.cohort.screening.dots import find_dots, find_rings, find_rows
 from dgfnet.cohort.screening.shapes import Box, Grey, above, apart, around, components
 from dgfnet.cohort.screening.strokes import find_marks
 
@@ -57,8 +57,8 @@ def crosses(grey: Grey) -> list[Box]:
 
 def dotted_lines(grey: Grey) -> list[Box]:
     """Finds rows of dots, and dots around an ellipse."""
-    found = dots(grey)
-    return apart(rows(found, grey.shape) + rings(found, grey))
+    found = find_dots(grey)
+    return apart(find_rows(found, grey.shape) + find_rings(found, grey))
 
 
 def coloured(picture: Grey) -> list[Box]:
