@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from whole import PLANTED, called, client, dgfnet, project
+from whole import PLANTED, called, client, dgfnet, project, served
 
 from dgfnet.registry.facts import facts
 from dicom_files import CT_SOP, dicom
