@@ -43,7 +43,7 @@ class ScoredPairs:
         return mean_of_pairs(self.nodule, log_odds)
 
 
-def without_record(inputs: Iterable[str]) -> tuple[str, ...]:
+def of_pictures(inputs: Iterable[str]) -> tuple[str, ...]:
     """Returns the inputs of a network that are pictures or masks."""
     return tuple(name for name in inputs if name != RECORD)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dgfnet.bundle.crops import Album, Inputs, in_parts, pairs_of, without_record
+from dgfnet.bundle.crops import Album, Inputs, in_parts, of_pictures, pairs_of
 from dgfnet.bundle.joint import Joint, joined_log_odds, joint_of
 from dgfnet.bundle.layout import METADATA, WEIGHTS
 from dgfnet.bundle.record import RecordInput, inputs_of, stream_of
@@ -75,7 +75,7 @@ class BundledNetwork:
             InputError: naming the modality whose crops are missing or of another shape or type.
         """
         images = self.metadata["network"]["images"]
-        pairs = pairs_of(album, without_record(self.model.inputs), self.preprocess, images)
+        pairs = pairs_of(album, of_pictures(self.model.inputs), self.preprocess, images)
         inputs = inputs_of(pairs.crops, pairs.nodule, album, self.stream)
         shift = float(self.metadata["members"][0]["shift"])
         network = pairs.average(log_odds_of(self.model, inputs)) + shift

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dgfnet.bundle.crops import Album, largest, pairs_of, part_of, scored_images, without_record
+from dgfnet.bundle.crops import Album, largest, of_pictures, pairs_of, part_of, scored_images
 from dgfnet.bundle.export import export
 from dgfnet.bundle.joint import Joint, joined_log_odds, training_limits
 from dgfnet.bundle.layout import (
@@ -191,7 +191,7 @@ def write_bundle(
         outlines: per modality the network that outlines nodules in boxes.
     """
     first = networks[0]
-    modalities, inputs = first.model.modalities, without_record(first.model.inputs)
+    modalities, inputs = first.model.modalities, of_pictures(first.model.inputs)
     inside = (table["fold"] != first.fold).to_numpy()
     means = {
         name: np.rint(images[inside].mean(axis=0)).astype(np.uint8)
@@ -320,7 +320,7 @@ def _held_out(
         held_out = np.flatnonzero(table["fold"] == member.fold).tolist()
         own = part_of(album, held_out)
         images = member.metadata["network"]["images"]
-        pairs = pairs_of(own, without_record(member.model.inputs), preprocess, images)
+        pairs = pairs_of(own, of_pictures(member.model.inputs), preprocess, images)
         inputs = inputs_of(pairs.crops, pairs.nodule, own, member.stream)
         network = pairs.average(log_odds_of(member.model, inputs)) + member.shift
         log_odds[held_out] = joined_log_odds(member.joint, network, own)
